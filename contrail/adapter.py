@@ -1,0 +1,51 @@
+"""The interface between environment and model. Adapter authors subclass `Adapter`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from contrail.environment import Environment, NoConfig, Observation
+
+
+class Adapter(ABC):
+    """Renders an observation as chat text, and turns the model's text into an action.
+
+    An adapter is a pure function of what it is given: one instance serves all episodes.
+    """
+
+    Config: ClassVar[type] = NoConfig
+    """A dataclass; its fields are the adapter's keys in stream.yaml."""
+
+    stop: Sequence[str] = ()
+    """Free text ends at the first of these, or at the model's own end of turn."""
+
+    max_new_tokens: int = 64
+    """Free text is cut after this many tokens."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def system(self, environment: Environment) -> str:
+        """The system message of every episode in the environment; "" for none."""
+        return environment.system_prompt
+
+    @abstractmethod
+    def render(self, observation: Observation) -> str:
+        """The user message that shows the observation."""
+
+    def candidates(self, observation: Observation) -> Sequence[str] | None:
+        """The texts the model must choose from, or None to let it write freely.
+
+        With candidates, the policy is the softmax over the model's scores of these texts.
+        """
+        return None
+
+    @abstractmethod
+    def parse(self, text: str, observation: Observation) -> str:
+        """The action in the model's text.
+
+        Raises:
+            InvalidAction: there is none; the message becomes the next user message.
+        """

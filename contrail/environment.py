@@ -1,0 +1,98 @@
+"""An environment: tasks, observations, steps. Environment authors subclass `Environment`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One start state. The same task always starts, and plays, the same episode."""
+
+    environment: str
+    id: str
+    seed: int
+    split: str
+    difficulty: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the environment says.
+
+    `actions` lists the admissible actions where the environment knows them. `text` does not
+    repeat them: the adapter decides whether the model is shown the list.
+    """
+
+    text: str
+    actions: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of an action.
+
+    `terminated`: the task itself has ended, well or badly. `truncated`: the environment cut the
+    episode short. `success`: the task is solved, which is not the same as having ended. `valid`:
+    False where the environment could make nothing of the action (counted as an invalid action).
+    """
+
+    observation: Observation
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    valid: bool = True
+
+
+@dataclass
+class NoConfig:
+    """The settings of an environment, adapter or strategy that has none."""
+
+
+class Environment(ABC):
+    """A text world with tasks. One instance plays one episode at a time.
+
+    Nonsense actions never raise: they cost a step and are answered in words. An exception out of
+    `reset` or `step` counts as a fault of the environment and leaves the episode out of training.
+    """
+
+    Config: ClassVar[type] = NoConfig
+    """A dataclass; its fields are the environment's keys in stream.yaml."""
+
+    system_prompt: str = ""
+    """What the model is told once, before the first observation: the rules, not the goal."""
+
+    max_turns: int = 20
+    """An episode is truncated after this many actions."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    @abstractmethod
+    def tasks(self, split: str) -> list[Task]:
+        """All tasks of a split ("train" or "test"), in a fixed order.
+
+        No start state stands in both splits.
+        """
+
+    @abstractmethod
+    def reset(self, task: Task) -> Observation:
+        """Begin the task, whatever was going on before."""
+
+    @abstractmethod
+    def step(self, action: str) -> Step:
+        """Carry out one action."""
+
+    def expert(self, task: Task) -> Sequence[str] | None:
+        """The actions of a good play of the task, or None where no expert is at hand."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
+        """Give back processes, files and memory."""

@@ -1,0 +1,41 @@
+"""Errors meant for the person at the keyboard: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ContrailError(Exception):
+    """Something the user can put right. The CLI prints the message alone and exits with 2."""
+
+
+class ConfigError(ContrailError):
+    """A stream file or an override asks for something impossible."""
+
+
+class PluginError(ContrailError):
+    """A plugin could not be loaded, or raised; the message names the plugin."""
+
+
+class InvalidAction(Exception):
+    """An adapter could not read an action in the model's text.
+
+    The message is shown to the model in place of an observation: say what was expected.
+    """
+
+
+def nearest(name: object, choices: Iterable[object]) -> str:
+    """The end of an error message that names the choices, the likeliest one first.
+
+    Args:
+        name: what the user wrote.
+        choices: what could have been written.
+    """
+    known = [str(choice) for choice in choices]
+    if not known:
+        return "There are none to choose from."
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]!r}? Known: {', '.join(known)}."
+    return f"Known: {', '.join(known)}."

@@ -1,0 +1,88 @@
+"""The hooks, in the order of a run. A plugin implements those it needs with `contrail.hookimpl`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from contrail.adapter import Adapter
+    from contrail.environment import Environment
+    from contrail.evaluation import Evaluation
+    from contrail.model import ModelSource
+    from contrail.rollout.episode import Episode
+    from contrail.run import Run
+    from contrail.strategy import Strategy
+    from contrail.stream import Experience
+
+hookspec = pluggy.HookspecMarker("contrail")
+hookimpl = pluggy.HookimplMarker("contrail")
+
+
+@hookspec
+def contrail_environments(register: Callable[[str, type[Environment]], None]) -> None:
+    """Register environments: `register(name, environment_class)`."""
+
+
+@hookspec
+def contrail_adapters(register: Callable[[str, type[Adapter]], None]) -> None:
+    """Register adapters: `register(name, adapter_class)`."""
+
+
+@hookspec
+def contrail_strategies(register: Callable[[str, type[Strategy]], None]) -> None:
+    """Register continual strategies: `register(name, strategy_class)`."""
+
+
+@hookspec
+def contrail_models(register: Callable[[str, ModelSource], None]) -> None:
+    """Register models by name: `register(name, source)`; a source returns a model's directory."""
+
+
+@hookspec
+def contrail_commands(cli: typer.Typer) -> None:
+    """Add commands to the `contrail` command line."""
+
+
+@hookspec
+def contrail_run_start(run: Run) -> None:
+    """A run starts, or goes on after it was interrupted."""
+
+
+@hookspec
+def contrail_experience_start(run: Run, experience: Experience) -> None:
+    """A stage is about to be trained on."""
+
+
+@hookspec
+def contrail_episodes(run: Run, episodes: Sequence[Episode]) -> None:
+    """Training episodes have been played and not yet been learnt from."""
+
+
+@hookspec
+def contrail_update(run: Run, scalars: dict[str, float]) -> None:
+    """The policy has been updated; `run.update` counts from the start of the run."""
+
+
+@hookspec
+def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Evaluation]) -> None:
+    """All environments have been evaluated after stage `stage` (0: before any training)."""
+
+
+@hookspec
+def contrail_experience_end(run: Run, experience: Experience) -> None:
+    """A stage has been trained on, evaluated and saved."""
+
+
+@hookspec
+def contrail_run_end(run: Run) -> None:
+    """All stages are done and the result is on disk."""
+
+
+@hookspec
+def contrail_report(result: dict[str, Any], directory: str) -> None:
+    """Show or write a report of `result` (the content of result.json) into the run directory."""

@@ -1,0 +1,281 @@
+"""Finds plugins, loads them, and keeps what they register.
+
+A plugin is a Python module with hook implementations. Installed packages name theirs in the
+entry-point group `contrail`; stream.yaml names files and modules under `plugins`. contrail's own
+environments, adapters, strategies and reports are entry points of its own package.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+import pluggy
+
+from contrail import hookspecs
+from contrail.adapter import Adapter
+from contrail.environment import Environment
+from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
+from contrail.strategy import Strategy
+
+T = TypeVar("T")
+GROUP = "contrail"
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """What a plugin registered, and the plugin's name."""
+
+    value: T
+    plugin: str
+
+
+@dataclass
+class Table(Generic[T]):
+    """One kind of registered thing, by name."""
+
+    kind: str
+    entries: dict[str, Registered[T]] = field(default_factory=dict)
+
+    def register(self, name: str, value: T, plugin: str) -> None:
+        """Add an entry.
+
+        Raises:
+            PluginError: the name is taken; the first plugin keeps it.
+        """
+        taken = self.entries.get(name)
+        if taken is not None:
+            raise PluginError(
+                f"plugin {plugin!r} registers the {self.kind} {name!r}, but plugin "
+                f"{taken.plugin!r} already has. Choose another name."
+            )
+        self.entries[name] = Registered(value, plugin)
+
+    def __getitem__(self, name: str) -> Registered[T]:
+        try:
+            return self.entries[name]
+        except KeyError:
+            message = f"no {self.kind} is called {name!r}. {nearest(name, self.entries)}"
+            raise ConfigError(message) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A loaded plugin as `contrail plugins` lists it."""
+
+    name: str
+    version: str
+    source: str
+    hooks: tuple[str, ...]
+
+
+class Plugins:
+    """The loaded plugins, their hooks, and everything they registered."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._origin: dict[str, tuple[str, str]] = {}
+        self.environments: Table[type[Environment]] = Table("environment")
+        self.adapters: Table[type[Adapter]] = Table("adapter")
+        self.strategies: Table[type[Strategy]] = Table("strategy")
+        self.models: Table[Callable[[], Path]] = Table("model")
+        self._tables: dict[str, tuple[Table[Any], type | None]] = {
+            "contrail_environments": (self.environments, Environment),
+            "contrail_adapters": (self.adapters, Adapter),
+            "contrail_strategies": (self.strategies, Strategy),
+            "contrail_models": (self.models, None),
+        }
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
+        return self._manager.hook
+
+    def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
+        """Load one plugin and let it register what it has.
+
+        Raises:
+            PluginError: it implements no hook, an unknown hook, or a registration fails.
+        """
+        if name in self._origin:
+            raise PluginError(
+                f"two plugins are called {name!r}: {self._origin[name][1]} and {source}. "
+                "Rename one."
+            )
+        self._manager.register(module, name)
+        self._origin[name] = (version, source)
+        hooks = self._manager.get_hookcallers(module) or []
+        if not hooks:
+            raise PluginError(
+                f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
+                "example contrail_environments(register), with @contrail.hookimpl."
+            )
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
+            raise PluginError(f"plugin {name!r}: {error}. Hooks: {', '.join(known)}.") from error
+        for caller in hooks:
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin_name == name:
+                    implementation.function = _blaming(name, implementation.function)
+        for hook, (table, base) in self._tables.items():
+            others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
+            caller = self._manager.subset_hook_caller(hook, others)
+            caller(register=functools.partial(_register, table, base, name))
+
+    def add_installed(self) -> None:
+        """Load the plugins of installed packages.
+
+        `CONTRAIL_PLUGINS`, a comma-separated list of names, restricts those of other packages;
+        an empty value loads none of them. contrail's own are always loaded.
+
+        Raises:
+            PluginError: one cannot be imported or registered, or the list names an unknown one.
+        """
+        points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+        wanted = os.environ.get("CONTRAIL_PLUGINS")
+        names = None if wanted is None else {name.strip() for name in wanted.split(",")} - {""}
+        unknown = (names or set()) - {point.name for point in points}
+        if unknown:
+            name = min(unknown)
+            raise PluginError(
+                f"CONTRAIL_PLUGINS names {name!r}, which is not installed. "
+                f"{nearest(name, [point.name for point in points])}"
+            )
+        # contrail's own come first, so that a taken name is blamed on the other package.
+        for point in sorted(points, key=lambda point: not _is_own(point)):
+            if names is not None and point.name not in names and not _is_own(point):
+                continue
+            version = point.dist.version if point.dist else "-"
+            module = _importing(point.name, point.value, point.load)
+            self.add(module, point.name, version, point.value)
+
+    def add_named(self, name: str, directory: Path) -> None:
+        """Load a plugin named in stream.yaml: a file (relative to `directory`) or a module.
+
+        Raises:
+            PluginError: there is no such file or module, or it raised on import.
+        """
+        path = (directory / name).resolve()
+        if name.endswith(".py") or os.sep in name:
+            if not path.is_file():
+                beside = [item.name for item in path.parent.glob("*.py")]
+                hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
+                raise PluginError(f"plugin file {path} does not exist. {hint}")
+            module = _importing(name, str(path), functools.partial(_load_file, path))
+        else:
+            module = _importing(name, name, functools.partial(importlib.import_module, name))
+        self.add(module, Path(name).stem if name.endswith(".py") else name, "-", str(path))
+
+    def info(self) -> list[PluginInfo]:
+        """All loaded plugins, in the order of loading."""
+        infos = []
+        for name, (version, source) in self._origin.items():
+            callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
+            infos.append(PluginInfo(name, version, source, tuple(call.name for call in callers)))
+        return infos
+
+
+def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Plugins:
+    """The installed plugins and those named in a stream file of `directory`."""
+    plugins = Plugins()
+    plugins.add_installed()
+    for name in named:
+        plugins.add_named(name, directory or Path.cwd())
+    return plugins
+
+
+def _is_own(point: importlib.metadata.EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == "contrail"
+
+
+def _register(table: Table[Any], base: type | None, plugin: str, name: str, value: Any) -> None:
+    if base is not None and not (isinstance(value, type) and issubclass(value, base)):
+        raise PluginError(
+            f"plugin {plugin!r} registers {value!r} as the {table.kind} {name!r}: register a "
+            f"subclass of contrail.{base.__name__} (the class itself, not an instance)."
+        )
+    if base is not None and inspect.isabstract(value):
+        missing = ", ".join(sorted(value.__abstractmethods__))
+        raise PluginError(
+            f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
+            f"{value.__name__} does not define {missing}."
+        )
+    table.register(name, value, plugin)
+
+
+def _load_file(path: Path) -> ModuleType:
+    # A name of its own, so that guess.py never shadows, or is, an installed module.
+    unique = f"contrail_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(unique, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[unique]
+        raise
+    return module
+
+
+def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except Exception as error:
+        where = _innermost(error, source)
+        raise PluginError(
+            f"plugin {name!r} ({source}) cannot be imported: {type(error).__name__}: {error}{where}"
+        ) from error
+
+
+def _blaming(plugin: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same hook implementation, with the plugin's name in whatever it raises."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (ContrailError, InvalidAction):
+            raise
+        except Exception as error:
+            where = _innermost(error, inspect.getsourcefile(function) or "")
+            hook = function.__name__
+            raise PluginError(
+                f"plugin {plugin!r} raised in {hook}: {type(error).__name__}: {error}{where}"
+            ) from error
+
+    return call
+
+
+def _innermost(error: BaseException, source: str) -> str:
+    """Where in the plugin's own file an error arose, as "; FILE line N"."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"; {error.filename} line {error.lineno}"
+    line = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == source:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return f"; {source} line {line}" if line is not None else ""

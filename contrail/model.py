@@ -1,0 +1,170 @@
+"""The policy: a causal language model with a LoRA adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contrail.torchvision_compat import repair
+
+repair()
+
+import torch  # noqa: E402
+from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
+from peft.tuners.lora import LoraLayer  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
+
+from contrail.errors import ContrailError  # noqa: E402
+from contrail.rollout.chat import Chat  # noqa: E402
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ModelSource = Callable[[], Path]
+"""Returns the directory of a transformers model, making it first where need be."""
+
+ADAPTER = "default"
+
+
+class Policy:
+    """The model that acts and learns.
+
+    `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
+    tokens of an episode at most.
+    """
+
+    def __init__(
+        self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, max_context: int | None = None
+    ) -> None:
+        self.model = model
+        self.chat = Chat(tokenizer)
+        limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        self.max_context = limit if max_context is None else min(limit, max_context)
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The transformers model; its forward includes the adapter."""
+        model: PreTrainedModel = self.model.get_base_model()  # type: ignore[assignment]
+        return model
+
+    @contextmanager
+    def merged(self) -> Iterator[PreTrainedModel]:
+        """The model with the adapter added into its weights, for fast inference.
+
+        The trained weights are put aside and put back, never recomputed: no drift.
+        """
+        aside: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
+        layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        training = self.model.training
+        try:
+            with torch.no_grad():
+                for layer in layers:
+                    weight = layer.get_base_layer().weight
+                    delta = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]
+                    aside.append((weight, weight.data))
+                    weight.data = (weight.data.float() + delta.float()).to(weight.dtype)
+            self.model.eval()
+            with self.model.disable_adapter():
+                yield self.base
+        finally:
+            for weight, data in aside:
+                weight.data = data
+            self.model.train(training)
+
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """The model before any training."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with self.model.disable_adapter():
+                yield self.base
+        finally:
+            self.model.train(training)
+
+    def save(self, directory: Path) -> None:
+        """Write the adapter as an ordinary PEFT directory."""
+        self.model.save_pretrained(str(directory))
+
+    def restore(self, directory: Path) -> None:
+        """Take up an adapter written by `save`."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        set_peft_model_state_dict(
+            self.model, load_file(directory / "adapter_model.safetensors"), adapter_name=ADAPTER
+        )
+
+
+def load_policy(
+    name: str,
+    lora: LoraConfig,
+    *,
+    seed: int,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    max_context: int | None = None,
+) -> Policy:
+    """A model with a fresh adapter.
+
+    Args:
+        name: a directory, or a hub id.
+        lora: the adapter; "all-linear" is resolved to the model's own module names.
+        seed: of the adapter's initial weights.
+        dtype: "auto" (see `fast_dtype`), "float32" or "bfloat16".
+        device: "auto", "cpu" or "cuda".
+        trust_remote_code: whether code that comes with the model may run.
+        max_context: tokens of an episode at most; None for the model's own limit.
+
+    Raises:
+        ContrailError: the model cannot be loaded.
+    """
+    transformers_logging.disable_progress_bar()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = fast_dtype(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ContrailError(f"model: {name!r} cannot be loaded: {error}") from error
+    model.requires_grad_(False)
+    model.to(device)
+    if lora.target_modules == "all-linear":
+        lora.target_modules = linear_modules(model)
+    # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        peft_model = get_peft_model(model, lora)
+    return Policy(peft_model, tokenizer, max_context)
+
+
+def fast_dtype(device: str) -> str:
+    """The precision in which this machine multiplies matrices fastest.
+
+    A processor without bfloat16 instructions emulates them: measured 5 times slower than fp32.
+    """
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # torch has no public name for these yet.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def linear_modules(model: PreTrainedModel) -> set[str]:
+    """The names (last parts) of the linear layers, without the vocabulary head."""
+    head = model.get_output_embeddings()
+    return {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }

@@ -1,0 +1,1 @@
+"""From tasks to episodes: the chat format, the engine, and the players."""

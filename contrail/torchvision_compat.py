@@ -1,0 +1,38 @@
+"""Lets torchvision built for CUDA be imported beside a CPU build of torch.
+
+PyPI's torchvision is built for CUDA; beside CPU torch its compiled operators do not load, and then
+`import torchvision` raises over an operator whose schema nobody declared. avalanche, peft, trl and
+much of transformers import torchvision, though contrail uses none of its operators.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+_SYMPTOM = "operator torchvision::nms does not exist"
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_libraries: list[Any] = []  # a schema lives as long as its torch.library.Library
+
+
+def repair() -> None:
+    """Make `import torchvision` succeed; does nothing where it already does, or is not installed.
+
+    Call it before the first import of avalanche, peft, trl or a transformers model, in every
+    process. It imports torch and torchvision, which those packages do anyway.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _SYMPTOM not in str(error):
+            raise
+        import torch
+
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(operator + _SIGNATURE)
+        _libraries.append(library)
+        importlib.import_module("torchvision")

@@ -1,0 +1,343 @@
+"""Updates the policy from episodes, by the losses of TRL's GRPO trainer.
+
+TRL computes the loss from log-probabilities of decisions; where these come from is ours: token
+trees, in which what a group's episodes share is computed once, and only decisions that can carry a
+gradient are computed at all. A decision is a model-written token, or, where the model chooses from
+candidates, one choice under the distribution normalised over them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from contrail.model import Policy  # first: it repairs torchvision
+from contrail.rollout.episode import Episode
+from contrail.rollout.scoring import Forest, Scores
+
+from datasets import Dataset  # isort: skip
+from trl import GRPOConfig, GRPOTrainer  # isort: skip
+
+# Tokens whose activations are held at once for a backward pass: about 2 GB for SmolLM2-135M.
+MAX_TOKENS = 2048
+
+
+@dataclass
+class _Decisions:
+    """Decisions of a batch, padded: (episodes, longest)."""
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
+    mask: torch.Tensor
+
+
+class _Loss(GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, for its loss alone: the log-probabilities are handed in, not computed."""
+
+    decisions: _Decisions
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        return self.decisions.logprobs, self.decisions.entropies, None
+
+    def loss(
+        self,
+        decisions: _Decisions,
+        advantages: torch.Tensor,
+        old_logprobs: torch.Tensor | None,
+        reference_logprobs: torch.Tensor | None,
+        decisions_in_batch: torch.Tensor,
+    ) -> torch.Tensor:
+        """The loss of TRL's configured type; all tensors are (episodes, …)."""
+        self.decisions = decisions
+        nothing = torch.zeros_like(decisions.mask[:, :1])
+        loss: torch.Tensor = self._compute_loss(
+            self.model,
+            {
+                "prompt_ids": nothing,
+                "prompt_mask": nothing,
+                "completion_ids": torch.zeros_like(decisions.mask),
+                "completion_mask": decisions.mask,
+                "advantages": advantages,
+                "old_per_token_logps": old_logprobs,
+                "ref_per_token_logps": reference_logprobs,
+                "num_items_in_batch": decisions_in_batch,
+            },
+        )
+        return loss
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means of what TRL logged since the last call."""
+        metrics = self._metrics["train"]
+        taken = {name: sum(values) / len(values) for name, values in metrics.items() if values}
+        metrics.clear()
+        return taken
+
+
+class Trainer:
+    """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum."""
+
+    def __init__(self, policy: Policy, config: GRPOConfig) -> None:
+        self._policy = policy
+        self._config = config
+        beta = config.beta
+        with _global_random_state_kept():
+            # TRL would keep a second adapter as the reference; ours is the base model itself.
+            config.beta = 0.0
+            self._trl = _Loss(
+                model=policy.model,
+                reward_funcs=[_no_reward],
+                args=config,
+                train_dataset=Dataset.from_dict({"prompt": ["-"]}),
+                processing_class=policy.chat.tokenizer,
+            )
+            config.beta = beta
+        self._trl.beta = beta
+        self._trl.current_gradient_accumulation_steps = 1
+        self.begin(1)
+
+    def begin(self, updates: int) -> None:
+        """Start a stage of so many updates with a fresh optimizer and schedule."""
+        steps = updates * self._config.steps_per_generation * self._config.num_iterations
+        self._trl.optimizer = None
+        self._trl.lr_scheduler = None
+        self._trl.create_optimizer()
+        self._trl.create_scheduler(num_training_steps=max(1, steps))
+
+    def update(
+        self, groups: Sequence[Sequence[Episode]], rng: numpy.random.Generator
+    ) -> dict[str, float]:
+        """Learn from one batch of episodes, in groups that played the same task.
+
+        Episodes that ended in a fault of the environment are left out.
+
+        Returns:
+            What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
+        """
+        kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
+        kept = [group for group in kept if len(group) > 1]
+        episodes = [episode for group in kept for episode in group]
+        scalars = describe(kept)
+        if not episodes:
+            return scalars
+        advantages = torch.tensor(group_advantages(kept, self._config.scale_rewards))
+        off_policy = self._config.num_iterations * self._config.steps_per_generation > 1
+        norms = []
+        losses = []
+        for _ in range(self._config.num_iterations):
+            order = numpy.arange(len(episodes))
+            if self._config.steps_per_generation > 1:
+                order = rng.permutation(order)
+            for part in numpy.array_split(order, self._config.steps_per_generation):
+                if len(part):
+                    indices = sorted(part.tolist())
+                    loss, norm = self._step(
+                        [episodes[index] for index in indices],
+                        advantages[indices],
+                        off_policy,
+                        sum(len(episode.logprobs) for episode in episodes),
+                    )
+                    losses.append(loss)
+                    norms.append(norm)
+        scalars.update(self._trl.take_metrics())
+        scalars["loss"] = float(numpy.mean(losses))
+        scalars["gradient_norm"] = float(numpy.mean(norms))
+        scalars["learning_rate"] = float(self._trl.lr_scheduler.get_last_lr()[0])
+        return scalars
+
+    def gradients(
+        self,
+        episodes: Sequence[Episode],
+        advantages: torch.Tensor,
+        off_policy: bool = False,
+        decisions_in_batch: int | None = None,
+    ) -> float:
+        """Add the loss's gradients to the adapter's parameters; return the loss.
+
+        Each pack of episodes is scored with gradients while the others' decisions stand in as
+        constants, and TRL's loss is taken of the whole batch: its normalisations are those of the
+        batch, whatever the packs. (Its losses are sums over episodes, whose weights depend on
+        lengths alone.)
+        """
+        device = self._policy.model.device
+        config = self._config
+        recorded = _pad(
+            [
+                Scores(torch.tensor(item.logprobs), torch.tensor(item.entropies))
+                for item in episodes
+            ],
+            device,
+        )
+        total = decisions_in_batch or int(recorded.mask.sum())
+        with_entropy = self._trl._entropy_bonus_enabled
+        everywhere = config.beta != 0.0 or with_entropy
+        needed = [
+            index
+            for index in range(len(episodes))
+            if everywhere or float(advantages[index].abs()) > 0
+        ]
+        reference = None
+        if config.beta != 0.0:
+            reference = self._reference(episodes, recorded)
+        loss = 0.0
+        for pack, forest in _packs(episodes, needed):
+            scores = forest.score(self._policy.base, config.temperature, with_entropy)
+            live = _pad(scores, device, recorded.mask.shape[1])
+            place = torch.tensor(pack, device=device)
+            current = _Decisions(
+                recorded.logprobs.index_copy(0, place, live.logprobs),
+                recorded.entropies.index_copy(0, place, live.entropies)
+                if with_entropy
+                else recorded.entropies,
+                recorded.mask,
+            )
+            value = self._trl.loss(
+                current,
+                advantages.to(device),
+                recorded.logprobs if off_policy else None,
+                reference,
+                torch.tensor(float(total), device=device),
+            )
+            value.backward()  # type: ignore[no-untyped-call]
+            loss = float(value.detach())
+        return loss
+
+    def _step(
+        self,
+        episodes: Sequence[Episode],
+        advantages: torch.Tensor,
+        off_policy: bool,
+        decisions_in_batch: int,
+    ) -> tuple[float, float]:
+        self._policy.model.train()
+        self._trl.optimizer.zero_grad()
+        loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
+        parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
+        limit = self._config.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if any(item.grad is not None for item in parameters):
+            self._trl.optimizer.step()
+        self._trl.lr_scheduler.step()
+        return loss, float(norm)
+
+    @torch.no_grad()
+    def _reference(self, episodes: Sequence[Episode], recorded: _Decisions) -> torch.Tensor:
+        logprobs = recorded.logprobs.clone()
+        with self._policy.reference() as model:
+            for pack, forest in _packs(episodes, range(len(episodes))):
+                scores = forest.score(model, self._config.temperature)
+                padded = _pad(scores, logprobs.device, logprobs.shape[1])
+                logprobs[torch.tensor(pack, device=logprobs.device)] = padded.logprobs
+        return logprobs
+
+
+def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
+    """The advantage of each episode, group after group.
+
+    Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
+    1e-4, as TRL does) of its group or of the whole batch, or not at all.
+
+    Args:
+        groups: episodes that played the same task.
+        scale: TRL's `scale_rewards`: "group", "batch" or "none".
+    """
+    rewards = [numpy.array([episode.reward for episode in group]) for group in groups]
+    everywhere = numpy.concatenate(rewards)
+    advantages: list[float] = []
+    for values in rewards:
+        centred = values - values.mean()
+        if scale == "group":
+            centred = centred / (values.std(ddof=1) + 1e-4)
+        elif scale == "batch":
+            centred = centred / (everywhere.std(ddof=1) + 1e-4)
+        advantages.extend(centred.tolist())
+    return advantages
+
+
+def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
+    """What to log of the episodes of one update."""
+    episodes = [episode for group in groups for episode in group]
+    if not episodes:
+        return {"episodes": 0.0}
+    turns = [turn for episode in episodes for turn in episode.turns]
+    entropies = [value for turn in turns for value in turn.entropies]
+    equal = [len({episode.reward for episode in group}) == 1 for group in groups]
+    return {
+        "episodes": float(len(episodes)),
+        "success": float(numpy.mean([episode.success for episode in episodes])),
+        "reward": float(numpy.mean([episode.reward for episode in episodes])),
+        "turns": len(turns) / len(episodes),
+        "generated_tokens": float(numpy.mean([item.generated_tokens for item in episodes])),
+        "invalid_action_rate": 1.0 - float(numpy.mean([turn.valid for turn in turns])),
+        "policy_entropy": float(numpy.mean(entropies)),
+        "zero_variance_groups": float(numpy.mean(equal)),
+    }
+
+
+def _packs(
+    episodes: Sequence[Episode], indices: Sequence[int]
+) -> Iterator[tuple[list[int], Forest]]:
+    """Split episodes into forests of at most about MAX_TOKENS; equal beginnings stay together."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for index in indices:
+        key = (episodes[index].environment, episodes[index].task.id)
+        alike.setdefault(key, []).append(index)
+    pack: list[int] = []
+    length = 0
+    for group in alike.values():
+        for place, index in enumerate(group):
+            turns = episodes[index].turns
+            size = sum(len(turn.prompt) for turn in turns) + sum(
+                len(branch) for turn in turns for branch in turn.choices or [turn.written]
+            )
+            if pack and length + size > MAX_TOKENS:
+                yield pack, _forest(episodes, pack)
+                pack, length = [], 0
+            elif place:
+                size -= len(turns[0].prompt)  # shared with the group
+            pack.append(index)
+            length += size
+    if pack:
+        yield pack, _forest(episodes, pack)
+
+
+def _forest(episodes: Sequence[Episode], pack: Sequence[int]) -> Forest:
+    forest = Forest()
+    forest.add([episodes[index] for index in pack])
+    return forest
+
+
+def _pad(
+    scores: Sequence[Scores], device: torch.device | str, longest: int | None = None
+) -> _Decisions:
+    width = longest or max(len(item.logprobs) for item in scores)
+
+    def padded(values: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(values.to(device), (0, width - len(values)))
+
+    return _Decisions(
+        torch.stack([padded(item.logprobs) for item in scores]),
+        torch.stack([padded(item.entropies) for item in scores]),
+        torch.stack([padded(torch.ones(len(item.logprobs), dtype=torch.long)) for item in scores]),
+    )
+
+
+def _no_reward(*args: Any, **kwargs: Any) -> list[float]:
+    raise AssertionError("rewards come from the environments")
+
+
+@contextmanager
+def _global_random_state_kept() -> Iterator[None]:
+    """TRL seeds every global generator when it is made; a library must not."""
+    state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            numpy.random.set_state(numpy_state)  # noqa: NPY002

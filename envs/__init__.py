@@ -1,0 +1,1 @@
+"""Environments, one file each, registered through the public hooks."""

@@ -1,0 +1,1 @@
+"""Adapters, model sources, trackers and reports, registered through the public hooks."""

@@ -1,0 +1,172 @@
+"""The result on the terminal: R, what changed, the metrics, how the agent played, what it cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+import contrail
+from contrail.plugins.table import folded, interval, is_own_stage, number, row_names
+
+OWN = "*"
+CELL = 12  # the width of "[0.25, 0.56]"
+LABEL = 24  # longer names are folded
+
+DETAILS = {  # heading -> (key of an evaluation, format)
+    "reward": ("reward", ".2f"),
+    "turns": ("turns", ".1f"),
+    "tokens": ("generated_tokens", ".1f"),
+    "invalid": ("invalid_action_rate", ".2f"),
+    "faults": ("fault_rate", ".2f"),
+    "tasks": ("tasks", "d"),
+}
+
+
+@contrail.hookimpl(
+    trylast=True
+)  # the list of files is complete once the others have written theirs
+def contrail_report(result: dict[str, Any], directory: str) -> None:
+    """Print the result as tables."""
+    console = Console(highlight=False)
+    console.print(_heading(result))
+    sections: dict[str, list[RenderableType]] = {
+        "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
+        "Change against the base model, after the last stage": [_change_table(result)],
+        "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
+        "How it was played (means per episode)": [_detail_table(result)],
+    }
+    for title, tables in sections.items():
+        console.print(Text(title, style="bold"))
+        for table in tables:
+            console.print(table)
+            console.print()
+    console.print(_budget(result["budget"]))
+    # Not wrapped, so that the path can be copied out of the terminal.
+    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    console.print(Text("  " + ", ".join(_files(Path(directory)))))
+
+
+def matrix_tables(result: dict[str, Any], width: int) -> list[RenderableType]:
+    """R; in as many tables as it takes to stay within `width` columns of text."""
+    names = [folded(name, LABEL) for name in row_names(result)]
+    label = max(len(line) for name in names for line in name.splitlines())
+    environments = result["environments"]
+    fit = max(1, (width - label) // (CELL + 2))
+    # Equal shares read better than a full table and a rest.
+    share = math.ceil(len(environments) / math.ceil(len(environments) / fit))
+    made: list[RenderableType] = []
+    for start in range(0, len(environments), share):
+        columns = range(start, min(start + share, len(environments)))
+        table = _table()
+        table.add_column(width=label)
+        for j in columns:
+            table.add_column(Text(folded(environments[j], CELL)), justify="right", width=CELL)
+        for i, name in enumerate(names):
+            table.add_row(Text(name), *(_cell(result, i, j) for j in columns))
+        made.append(table)
+    made[-1] = Group(made[-1], Text(f"{OWN} this stage trained on it", style="dim"))
+    return made
+
+
+def _cell(result: dict[str, Any], row: int, column: int) -> Text:
+    own = is_own_stage(result, row, column)
+    # The mark tells own stages where there are no colours.
+    score = OWN * own + number(result["R"][row][column])
+    cell = Text(score, style="bold green" if own else "")
+    if ends := interval(result["interval"][row][column]):
+        cell.append(f"\n{ends}", style="not bold dim default")
+    return cell
+
+
+def _change_table(result: dict[str, Any]) -> Table:
+    trained = {name for stage in result["trained"] for name in stage}
+    table = _table()
+    table.add_column("environment")
+    table.add_column("trained on")
+    for heading in ("base", "end", "change", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for j, name in enumerate(result["environments"]):
+        change = result["change"]["value"][-1][j]
+        table.add_row(
+            Text(folded(name, LABEL)),
+            "yes" if name in trained else "no",
+            number(result["R"][0][j]),
+            number(result["R"][-1][j]),
+            number(change, "+.2f"),
+            Text(interval(result["change"]["interval"][-1][j], "+.2f"), style="dim"),
+        )
+    return table
+
+
+def _metric_table(result: dict[str, Any]) -> Table:
+    table = _table()
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("formula")
+    for name, value in result["metrics"].items():
+        table.add_row(
+            Text(name.replace("_", " ")),
+            number(value),
+            Text(interval(result["metric_intervals"].get(name)), style="dim"),
+            Text(result["formulas"].get(name, ""), style="dim"),
+        )
+    return table
+
+
+def _detail_table(result: dict[str, Any]) -> Table:
+    """Two rows per environment: how it was played before any training, and at the end."""
+    table = _table()
+    table.add_column("environment")
+    table.add_column("", no_wrap=True)
+    for heading in DETAILS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    moments = {"base": result["evaluations"][0]}
+    if len(result["evaluations"]) > 1:
+        moments["end"] = result["evaluations"][-1]
+    for environment in result["environments"]:
+        for index, (moment, evaluations) in enumerate(moments.items()):
+            played = evaluations.get(environment, {})
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                moment,
+                *(number(played.get(key), form) for key, form in DETAILS.values()),
+            )
+    return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+
+
+def _heading(result: dict[str, Any]) -> Text:
+    about = ", ".join(f"{key} {result[key]}" for key in ("model", "adapter", "strategy", "seed"))
+    return Text.assemble((str(result["name"]), "bold"), f"  ({about})\n")
+
+
+def _budget(budget: dict[str, Any]) -> Text:
+    return Text(
+        f"{budget['updates']:,} updates, {budget['episodes']:,} episodes, "
+        f"{budget['generated_tokens']:,} generated tokens; "
+        f"{_duration(budget['cpu_seconds'])} CPU, {_duration(budget['wall_seconds'])} wall clock"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _files(directory: Path) -> list[str]:
+    if not directory.is_dir():
+        return []
+    shown = (path for path in directory.iterdir() if not path.name.startswith("."))
+    return sorted(path.name + ("/" if path.is_dir() else "") for path in shown)

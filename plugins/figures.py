@@ -1,0 +1,95 @@
+"""R as a heat map: R.png."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import contrail
+from contrail.plugins.table import folded, interval, is_own_stage, number, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL_WIDTH, CELL_HEIGHT = 1.15, 0.68  # inches
+ROW_NAME, COLUMN_NAME = 20, 13  # characters on one line of a name
+
+
+@contrail.hookimpl
+def contrail_report(result: dict[str, Any], directory: str) -> None:
+    """Draw R.png."""
+    write(Path(directory, "R.png"), png(result))
+
+
+def png(result: dict[str, Any]) -> bytes:
+    """The heat map as a PNG file."""
+    image = io.BytesIO()
+    heat_map(result).savefig(image, format="png", dpi=150)
+    return image.getvalue()
+
+
+def heat_map(result: dict[str, Any]) -> Figure:
+    """R [T+1, N] as colours from 0 to 1, each cell with its number and interval.
+
+    The cells of the environments a stage trained on are outlined; what is undefined is hatched.
+    The figure has a canvas of its own and is unknown to pyplot: it needs no display and no closing.
+    """
+    # Imported here, so that loading the plugin costs the command line nothing.
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    environments, stages = result["environments"], ["base", *result["stages"]]
+    columns = [folded(name, COLUMN_NAME) for name in environments]
+    rows = [folded(name if i == 0 else f"{i}: {name}", ROW_NAME) for i, name in enumerate(stages)]
+    beside = 1.6 + 0.085 * max(len(line) for name in rows for line in name.splitlines())
+    below = 1.4 + 0.17 * max(len(name.splitlines()) for name in columns)
+    size = (max(4.6, CELL_WIDTH * len(columns) + beside), CELL_HEIGHT * len(rows) + below)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    colours = colormaps["YlGnBu"]  # sequential, and told apart by the colour-blind
+    scores = [[float("nan") if s is None else s for s in row] for row in result["R"]]
+    image = axes.imshow(scores, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(result["R"]):
+        for j, score in enumerate(row):
+            ink = "black" if score is None else _ink(colours(score))
+            if score is None:
+                axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc="0.93", ec="0.8", hatch="//"))
+            ends = interval(result["interval"][i][j])
+            axes.text(j, i - 0.1 * bool(ends), number(score), ha="center", va="center", color=ink)
+            axes.text(j, i + 0.24, ends, ha="center", va="center", color=ink, fontsize=7)
+            if is_own_stage(result, i, j):
+                axes.add_patch(
+                    Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, edgecolor=ink, lw=2)
+                )
+    axes.set_xticks(range(len(columns)), columns, fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set_xticks([j + 0.5 for j in range(len(columns) - 1)], minor=True)
+    axes.set_yticks([i + 0.5 for i in range(len(rows) - 1)], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("evaluated on")
+    axes.set_ylabel("trained up to")
+    about = f"{result['model']}, {result['strategy']}, {result['adapter']}, seed {result['seed']}"
+    characters = int(size[0] * 11)
+    figure.suptitle(
+        textwrap.fill(f"{result['name']}: success after each stage", characters)
+        + "\n"
+        + textwrap.fill(about, characters),
+        fontsize=10,
+    )
+    figure.colorbar(image, ax=axes, label="success")
+    figure.supxlabel("outlined: trained on in this stage; in brackets: 95% interval", fontsize=7)
+    return figure
+
+
+def _ink(colour: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever stands out more (relative luminance and contrast of WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"

@@ -1,0 +1,1 @@
+"""Continual strategies, one file each, registered through the public hooks."""

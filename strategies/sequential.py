@@ -1,0 +1,16 @@
+"""The strategy `sequential`: one stage after the other, nothing protects the old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import contrail
+
+
+class Sequential(contrail.Strategy):
+    """Each stage trains on its own tasks, in the order of the stream."""
+
+
+@contrail.hookimpl
+def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:
+    register("sequential", Sequential)
