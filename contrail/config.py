@@ -264,8 +264,11 @@ class _Parser:
         label = value.get("label") if isinstance(value, dict) else None
         if label is not None and (not isinstance(label, str) or not label.strip()):
             self.fail((*key, "label"), f"{show(label)} is not a name.")
-        found = self.component(key, value, self.plugins.environments, ("label",))
-        environment = EnvironmentConfig(found.name, found.settings, label or found.name)
+        turns = value.get("max_turns") if isinstance(value, dict) else None
+        if turns is not None and (type(turns) is not int or turns < 1):
+            self.fail((*key, "max_turns"), f"{show(turns)} is not a whole number above 0.")
+        found = self.component(key, value, self.plugins.environments, ("label", "max_turns"))
+        environment = EnvironmentConfig(found.name, found.settings, label or found.name, turns)
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             self.fail(

@@ -28,9 +28,10 @@ class Component:
 
 @dataclass(frozen=True)
 class EnvironmentConfig(Component):
-    """An environment; `label` is the name of its column in R."""
+    """An environment; `label` is the name of its column in R, `max_turns` its own if None."""
 
     label: str
+    max_turns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,12 @@ def names(cls: type) -> list[str]:
 def plain(value: Any) -> Any:
     """Dataclasses, enums and tuples as mappings, names and lists."""
     if isinstance(value, Component):
-        label = {"label": value.label} if isinstance(value, EnvironmentConfig) else {}
-        return {"name": value.name, **label, **plain(value.settings)}
+        common = (
+            {"label": value.label, "max_turns": value.max_turns}
+            if isinstance(value, EnvironmentConfig)
+            else {}
+        )
+        return {"name": value.name, **common, **plain(value.settings)}
     if dataclasses.is_dataclass(value):
         return {name: plain(getattr(value, name)) for name in names(type(value))}
     if isinstance(value, dict):

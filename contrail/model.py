@@ -14,6 +14,7 @@ repair()
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from peft.tuners.lora import LoraLayer  # noqa: E402
+from safetensors import SafetensorError  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
@@ -99,29 +100,19 @@ class Policy:
         )
 
 
-def load_policy(
-    name: str,
-    lora: LoraConfig,
-    *,
-    seed: int,
-    dtype: str = "auto",
-    device: str = "auto",
-    trust_remote_code: bool = False,
-    max_context: int | None = None,
-) -> Policy:
-    """A model with a fresh adapter.
+def load_base(
+    name: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model with frozen weights, and its tokenizer.
 
     Args:
         name: a directory, or a hub id.
-        lora: the adapter; "all-linear" is resolved to the model's own module names.
-        seed: of the adapter's initial weights.
         dtype: "auto" (see `fast_dtype`), "float32" or "bfloat16".
         device: "auto", "cpu" or "cuda".
         trust_remote_code: whether code that comes with the model may run.
-        max_context: tokens of an episode at most; None for the model's own limit.
 
     Raises:
-        ContrailError: the model cannot be loaded.
+        ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
     if device == "auto":
@@ -130,22 +121,37 @@ def load_policy(
         dtype = fast_dtype(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=getattr(torch, dtype),
-            trust_remote_code=trust_remote_code,
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            name, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ContrailError(f"model: {name!r} cannot be loaded: {error}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
     model.requires_grad_(False)
-    model.to(device)
-    if lora.target_modules == "all-linear":
-        lora.target_modules = linear_modules(model)
+    model.to(device)  # type: ignore[arg-type]
+    return model, tokenizer
+
+
+def with_adapter(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lora: LoraConfig,
+    seed: int,
+    max_context: int | None = None,
+) -> Policy:
+    """The policy made of a model and a fresh adapter.
+
+    Args:
+        model: with frozen weights.
+        tokenizer: the model's.
+        lora: the adapter; its target modules are named one by one (see `linear_modules`).
+        seed: of the adapter's initial weights.
+        max_context: tokens of an episode at most; None for the model's own limit.
+    """
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        peft_model = get_peft_model(model, lora)
-    return Policy(peft_model, tokenizer, max_context)
+        torch.default_generator.manual_seed(seed)
+        return Policy(get_peft_model(model, lora), tokenizer, max_context)
 
 
 def fast_dtype(device: str) -> str:

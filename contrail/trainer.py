@@ -18,7 +18,7 @@ import numpy
 import torch
 
 from contrail.model import Policy  # first: it repairs torchvision
-from contrail.rollout.episode import Episode
+from contrail.rollout.episode import Episode, Turn
 from contrail.rollout.scoring import Forest, Scores
 
 from datasets import Dataset  # isort: skip
@@ -84,7 +84,7 @@ class Trainer:
 
     def __init__(self, policy: Policy, config: GRPOConfig) -> None:
         self._policy = policy
-        self._config = config
+        self.config = config
         beta = config.beta
         with _global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
@@ -103,7 +103,7 @@ class Trainer:
 
     def begin(self, updates: int) -> None:
         """Start a stage of so many updates with a fresh optimizer and schedule."""
-        steps = updates * self._config.steps_per_generation * self._config.num_iterations
+        steps = updates * self.config.steps_per_generation * self.config.num_iterations
         self._trl.optimizer = None
         self._trl.lr_scheduler = None
         self._trl.create_optimizer()
@@ -125,15 +125,15 @@ class Trainer:
         scalars = describe(kept)
         if not episodes:
             return scalars
-        advantages = torch.tensor(group_advantages(kept, self._config.scale_rewards))
-        off_policy = self._config.num_iterations * self._config.steps_per_generation > 1
+        advantages = torch.tensor(group_advantages(kept, self.config.scale_rewards))
+        off_policy = self.config.num_iterations * self.config.steps_per_generation > 1
         norms = []
         losses = []
-        for _ in range(self._config.num_iterations):
+        for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))
-            if self._config.steps_per_generation > 1:
+            if self.config.steps_per_generation > 1:
                 order = rng.permutation(order)
-            for part in numpy.array_split(order, self._config.steps_per_generation):
+            for part in numpy.array_split(order, self.config.steps_per_generation):
                 if len(part):
                     indices = sorted(part.tolist())
                     loss, norm = self._step(
@@ -165,7 +165,7 @@ class Trainer:
         lengths alone.)
         """
         device = self._policy.model.device
-        config = self._config
+        config = self.config
         recorded = _pad(
             [
                 Scores(torch.tensor(item.logprobs), torch.tensor(item.entropies))
@@ -218,7 +218,7 @@ class Trainer:
         self._trl.optimizer.zero_grad()
         loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
-        limit = self._config.max_grad_norm or float("inf")
+        limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         if any(item.grad is not None for item in parameters):
             self._trl.optimizer.step()
@@ -230,7 +230,7 @@ class Trainer:
         logprobs = recorded.logprobs.clone()
         with self._policy.reference() as model:
             for pack, forest in _packs(episodes, range(len(episodes))):
-                scores = forest.score(model, self._config.temperature)
+                scores = forest.score(model, self.config.temperature)
                 padded = _pad(scores, logprobs.device, logprobs.shape[1])
                 logprobs[torch.tensor(pack, device=logprobs.device)] = padded.logprobs
         return logprobs
@@ -292,9 +292,7 @@ def _packs(
     for group in alike.values():
         for place, index in enumerate(group):
             turns = episodes[index].turns
-            size = sum(len(turn.prompt) for turn in turns) + sum(
-                len(branch) for turn in turns for branch in turn.choices or [turn.written]
-            )
+            size = sum(_nodes(turn) for turn in turns)
             if pack and length + size > MAX_TOKENS:
                 yield pack, _forest(episodes, pack)
                 pack, length = [], 0
@@ -304,6 +302,13 @@ def _packs(
             length += size
     if pack:
         yield pack, _forest(episodes, pack)
+
+
+def _nodes(turn: Turn) -> int:
+    """Tokens of a turn: its prompt, and its branches, whose common stems count once."""
+    branches = turn.choices or [turn.written]
+    stems = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
+    return len(turn.prompt) + len(stems)
 
 
 def _forest(episodes: Sequence[Episode], pack: Sequence[int]) -> Forest:

@@ -8,15 +8,17 @@ ones; a `Batch` is many segments laid end to end for one forward, with no paddin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy
 import torch
 
-# Attention works on blocks of segments padded to the longest; a block holds at most this many
-# query-key pairs, and segments are sorted by length, so that little of it is padding.
+# Attention works on blocks of segments padded to the longest. A block holds at most so many
+# query-key pairs, of which at most this share is padding; small blocks may be all padding.
 BLOCK_PAIRS = 1 << 21
+BLOCK_PADDING = 0.3
+SMALL_BLOCK_PAIRS = 1 << 14
 
 Device = torch.device | str
 
@@ -217,7 +219,7 @@ def batch(segments: Sequence[Segment], *, stored: bool, device: Device) -> Batch
     """
     order = sorted(
         range(len(segments)),
-        key=lambda index: (len(segments[index].path) + len(segments[index].slots), index),
+        key=lambda index: (len(segments[index].slots), len(segments[index].path), index),
     )
     rows = [0] * len(segments)
     total = 0
@@ -232,15 +234,7 @@ def batch(segments: Sequence[Segment], *, stored: bool, device: Device) -> Batch
         row_of[slots] = numpy.arange(total)
     blocks = []
     begin = 0
-    while begin < len(laid):
-        end = begin + 1
-        longest = len(laid[begin].slots)
-        while end < len(laid):
-            longest = max(longest, len(laid[end].slots))
-            keys = len(laid[end].path) + len(laid[end].slots)
-            if (end + 1 - begin) * longest * keys > BLOCK_PAIRS:
-                break
-            end += 1
+    for end in _block_ends(laid):
         blocks.append(_block(laid[begin:end], rows[order[begin]], row_of, device))
         begin = end
     return Batch(
@@ -250,6 +244,24 @@ def batch(segments: Sequence[Segment], *, stored: bool, device: Device) -> Batch
         rows=rows,
         blocks=blocks,
     )
+
+
+def _block_ends(segments: Sequence[Segment]) -> Iterator[int]:
+    """Where each block of the sorted segments ends."""
+    begin = longest = widest = pairs = 0
+    for index, segment in enumerate(segments):
+        queries = len(segment.slots)
+        keys = queries + len(segment.path)
+        padded = (index + 1 - begin) * max(longest, queries) * max(widest, keys)
+        padding = 1 - (pairs + queries * keys) / padded
+        if index > begin and (
+            padded > BLOCK_PAIRS or (padding > BLOCK_PADDING and padded > SMALL_BLOCK_PAIRS)
+        ):
+            yield index
+            begin, longest, widest, pairs = index, 0, 0, 0
+        longest, widest = max(longest, queries), max(widest, keys)
+        pairs += queries * keys
+    yield len(segments)
 
 
 def _block(

@@ -1,0 +1,188 @@
+"""The command line. It only reads arguments and shows results; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import contrail
+from contrail.errors import ContrailError
+from contrail.manager import Plugins, load_plugins
+
+cli = typer.Typer(
+    help="What does training an LLM agent on a new environment do to the others?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing while it works.")]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"contrail {contrail.__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _plugins(context: typer.Context) -> Plugins:
+    plugins: Plugins = context.obj
+    return plugins
+
+
+@cli.command()
+def run(
+    context: typer.Context,
+    stream: Annotated[Path, typer.Argument(help="The stream file.", metavar="STREAM.YAML")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 (Typer reads it at run time)
+        typer.Argument(help="Keys to set, for example seed=1.", metavar="KEY=VALUE"),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The run directory. Default: runs/NAME."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train over a stream of environments, and report transfer and forgetting.
+
+    The same command goes on with a run that was interrupted.
+    """
+    from contrail.launch import default_directory, run_stream
+
+    plugins = _plugins(context)
+    try:
+        files = run_stream(stream, overrides or (), plugins=plugins, out=out, quiet=quiet)
+    except KeyboardInterrupt:
+        directory = out or default_directory(stream, overrides or ())
+        print(
+            f"\ninterrupted; the same command goes on from the last checkpoint in {directory}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    _report(plugins, files.path)
+
+
+@cli.command()
+def report(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+) -> None:
+    """Show the report of a finished run again."""
+    _report(_plugins(context), directory)
+
+
+def _report(plugins: Plugins, directory: Path) -> None:
+    from contrail.rundir import RunDirectory
+
+    files = RunDirectory(directory)
+    result = files.read_result()
+    plugins.hook.contrail_report(result=result, directory=str(files.path))
+
+
+@cli.command("eval")
+def evaluate(
+    context: typer.Context,
+    policy: Annotated[
+        str,
+        typer.Argument(help="A run, a checkpoint, a PEFT adapter, or a model.", metavar="POLICY"),
+    ],
+    environments: Annotated[list[str], typer.Argument(metavar="ENVIRONMENT...")],
+    adapter: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="How the model acts. Default: as in its run, or choose."),
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Test tasks of each environment.")] = 32,
+    samples: Annotated[int, typer.Option(min=1, help="Episodes of each task.")] = 1,
+    greedy: Annotated[bool, typer.Option(help="Take the likeliest action.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a policy on environments, without training.
+
+    The columns of a run are known with the run's settings; other names stand for environments with
+    their default settings.
+    """
+    from contrail.launch import evaluate_policy
+
+    results = evaluate_policy(
+        policy,
+        environments,
+        _plugins(context),
+        adapter=adapter,
+        tasks=tasks,
+        samples=samples,
+        greedy=greedy,
+        threads=threads,
+        quiet=quiet,
+    )
+    if as_json:
+        print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
+        return
+    columns = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate")
+    table = Table("environment", "tasks", *(name.replace("_", " ") for name in columns))
+    for name, result in results.items():
+        values = [getattr(result, column) for column in columns]
+        cells = ["–" if value is None else f"{value:.2f}" for value in values]
+        table.add_row(name, str(len(result.scores)), *cells)
+    Console().print(table)
+
+
+@cli.command("plugins")
+def list_plugins(context: typer.Context) -> None:
+    """List the plugins, their versions, and the hooks each implements."""
+    table = Table("plugin", "version", "from", "hooks")
+    for info in _plugins(context).info():
+        hooks = ", ".join(hook.removeprefix("contrail_") for hook in info.hooks)
+        table.add_row(info.name, info.version, info.source, hooks)
+    Console().print(table)
+
+
+@cli.command()
+def play(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(help="An environment, or a plugin file.")],
+    task: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The task's id. Default: the first."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    expert: Annotated[bool, typer.Option(help="Watch the expert play.")] = False,
+) -> None:
+    """Play an environment yourself."""
+    from contrail.play import play_in_terminal
+
+    play_in_terminal(environment, _plugins(context), task_id=task, split=split, expert=expert)
+
+
+def main() -> None:
+    """The entry point: errors for humans end with one message and exit code 2."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of the libraries; they are for developers
+    try:
+        plugins = load_plugins()
+        plugins.hook.contrail_commands(cli=cli)
+        cli(obj=plugins)
+    except ContrailError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

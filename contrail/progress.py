@@ -1,0 +1,97 @@
+"""What a run shows while it works: a bar on a terminal, lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINE_SECONDS = 20.0
+
+
+class Reporter:
+    """Follows a run of so many updates and evaluations, and says when it will be over.
+
+    Used as a context manager; `start` and `advance` follow one piece of work, `done` ends it.
+    """
+
+    def __init__(self, updates: int, evaluations: int, quiet: bool = False) -> None:
+        self._quiet = quiet
+        # To stderr, so that stdout holds the report alone.
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bars: Progress | None = None
+        if self._console.is_terminal and not quiet:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+                transient=True,
+            )
+        self._left = {"update": updates, "evaluation": evaluations}
+        self._seconds: dict[str, list[float]] = {"update": [], "evaluation": []}
+        self._kind = ""
+        self._name = ""
+        self._total = 0
+        self._count = 0
+        self._begun = self._said = time.monotonic()
+        self._bar = None if self._bars is None else self._bars.add_task("", total=1, note="")
+
+    def __enter__(self) -> Reporter:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def start(self, kind: str, name: str, total: int) -> None:
+        """Begin a piece of work: "update" or "evaluation", its name, and its episodes."""
+        self._kind, self._name, self._total, self._count = kind, name, total, 0
+        self._begun = self._said = time.monotonic()
+        if self._bars is not None and self._bar is not None:
+            self._bars.reset(self._bar, total=total, description=name, note=self._eta())
+
+    def advance(self, episode: object = None) -> None:
+        """One more episode has been played."""
+        self._count += 1
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, completed=self._count, note=self._eta())
+        elif time.monotonic() - self._said > LINE_SECONDS:
+            self._said = time.monotonic()
+            self.say(f"{self._name}: {self._count} of {self._total} episodes played")
+
+    def done(self, text: str) -> None:
+        """The piece of work is over; `text` says how it went."""
+        self._seconds[self._kind].append(time.monotonic() - self._begun)
+        self._left[self._kind] -= 1
+        self.say(f"{self._name}: {text}  {self._eta()}".rstrip())
+        sys.stderr.flush()
+
+    def _eta(self) -> str:
+        """The time left: recent updates and evaluations are taken for the coming ones."""
+        left = 0.0
+        for kind, count in self._left.items():
+            recent = self._seconds[kind][-4:]
+            if count and not recent:
+                return ""
+            if count:
+                left += count * sum(recent) / len(recent)
+        minutes, seconds = divmod(round(left), 60)
+        return f"({minutes}:{seconds:02d} left)"

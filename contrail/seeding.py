@@ -1,0 +1,20 @@
+"""Every random draw of a run comes from a generator made here, from the run's seed and the draw's
+name. Nothing depends on what was drawn before, so a run that goes on draws what it would have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy
+
+
+def generator(seed: int, *name: str | int) -> numpy.random.Generator:
+    """The generator of the draw `name` in a run with this seed, on any machine and in any process.
+
+    Args:
+        seed: the run's, or a constant for draws that all runs share.
+        name: what is drawn: "rollout", stage, update, task, sample.
+    """
+    digest = hashlib.sha256(json.dumps([seed, *name]).encode()).digest()
+    return numpy.random.default_rng(numpy.frombuffer(digest, dtype=numpy.uint32))

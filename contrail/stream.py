@@ -1,0 +1,190 @@
+"""From the configuration to Avalanche's stream of experiences, each with its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy
+
+from contrail.adapter import Adapter
+from contrail.avalanche import CLExperience, EagerCLStream
+from contrail.config import Component, EnvironmentConfig, RunConfig
+from contrail.environment import Environment, Task
+from contrail.errors import ContrailError, PluginError, nearest
+from contrail.manager import Plugins, Registered
+from contrail.rollout.play import EnvironmentPool
+from contrail.seeding import generator
+
+# The test tasks are the same for every run, whatever its seed: scores are compared task by task.
+TEST_SEED = 0
+
+
+class Experience(CLExperience):  # type: ignore[misc]
+    """One stage: which tasks are trained on, through which adapters, for how many updates.
+
+    `tasks` and `adapters` are by environment (the name of its column in R). A task's `environment`
+    is that name too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Mapping[str, Sequence[Task]],
+        adapters: Mapping[str, Adapter],
+        updates: int = 0,
+    ) -> None:
+        super().__init__(current_experience=0, origin_stream=None)
+        self.name = name
+        self.tasks = dict(tasks)
+        self.adapters = dict(adapters)
+        self.updates = updates
+
+    @property
+    def environments(self) -> list[str]:
+        """The environments the stage's tasks are of."""
+        return list(self.tasks)
+
+    def sample(self, count: int, rng: numpy.random.Generator) -> list[Task]:
+        """Draw tasks, each at most once if there are enough."""
+        tasks = [task for group in self.tasks.values() for task in group]
+        chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
+        return [tasks[index] for index in chosen]
+
+
+@dataclass
+class Scenario:
+    """All that a run is about: what is trained on, what is evaluated, and where it is played."""
+
+    train: Sequence[Experience]
+    test: Sequence[Experience]
+    pool: EnvironmentPool
+
+    @property
+    def environments(self) -> list[str]:
+        """The columns of R."""
+        return [experience.name for experience in self.test]
+
+
+def build(config: RunConfig, plugins: Plugins) -> Scenario:
+    """Make the environments and adapters and list their tasks.
+
+    Raises:
+        ContrailError: an environment cannot be made, or a stage or environment has no tasks.
+    """
+    makers = {item.label: maker(item, plugins) for item in config.environments}
+    pool = EnvironmentPool(makers)
+    listed = {item.label: list_tasks(pool, item, plugins) for item in config.environments}
+    stages = []
+    adapter_of: dict[str, Adapter] = {}
+    for index, stage in enumerate(config.stream):
+        label = stage.environment.label
+        tasks = listed[label]["train"]
+        if stage.train.difficulty is not None:
+            known = sorted({task.difficulty for task in tasks}, key=str)
+            for value in stage.train.difficulty:
+                if value not in known:
+                    config.source.fail(
+                        ("stream", index, "train", "difficulty"),
+                        f"{label!r} has no training task of difficulty {value!r}. "
+                        f"{nearest(value, known)}",
+                    )
+            tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
+        tasks = tasks[: stage.train.tasks]
+        adapter = make_adapter(stage.adapter, plugins)
+        adapter_of.setdefault(label, adapter)
+        stages.append(Experience(stage.name, {label: tasks}, {label: adapter}, stage.updates))
+    default = make_adapter(config.adapter, plugins)
+    tests = []
+    for item in config.environments:
+        tasks = test_tasks(listed[item.label]["test"], config.evaluate.tasks)
+        adapters = {item.label: adapter_of.get(item.label, default)}
+        tests.append(Experience(item.label, {item.label: tasks}, adapters))
+    return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
+
+
+def test_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
+    """The tasks that are evaluated: a fixed draw of `count`, in their own order."""
+    if len(tasks) <= count:
+        return list(tasks)
+    chosen = generator(TEST_SEED, "test tasks").permutation(len(tasks))[:count]
+    return [tasks[index] for index in sorted(chosen)]
+
+
+def make_adapter(component: Component, plugins: Plugins) -> Adapter:
+    """An instance of a registered adapter.
+
+    Raises:
+        PluginError: it raised.
+    """
+    registered = plugins.adapters[component.name]
+    try:
+        return registered.value(component.settings)
+    except Exception as error:
+        raise _blamed("adapter", component.name, registered, "cannot be made", error) from error
+
+
+def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environment]:
+    """What makes instances of a registered environment with its settings."""
+    registered = plugins.environments[config.name]
+
+    def make() -> Environment:
+        try:
+            environment = registered.value(config.settings)
+        except ImportError as error:
+            raise PluginError(
+                f"environment {config.name!r} (plugin {registered.plugin!r}) needs a package that "
+                f"is not installed: {error}. Try: pip install 'contrail[{config.name}]'"
+            ) from error
+        except Exception as error:
+            what = _blamed("environment", config.name, registered, "cannot be made", error)
+            raise what from error
+        if config.max_turns is not None:
+            environment.max_turns = config.max_turns
+        return environment
+
+    return make
+
+
+def list_tasks(
+    pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins
+) -> dict[str, list[Task]]:
+    """The tasks of both splits.
+
+    Raises:
+        PluginError: the environment raised, a split has no tasks, or the two share one.
+    """
+    registered = plugins.environments[config.name]
+    environment = pool.take(config.label)
+    listed: dict[str, list[Task]] = {}
+    for split in ("train", "test"):
+        what = f"tasks({split!r})"
+        try:
+            tasks = environment.tasks(split)
+        except Exception as error:
+            raise _blamed("environment", config.name, registered, what, error) from error
+        if not tasks or not all(isinstance(task, Task) for task in tasks):
+            raise PluginError(
+                f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
+                f"list of at least one contrail.Task; it returned {str(tasks)[:80]}"
+            )
+        listed[split] = [replace(task, environment=config.label) for task in tasks]
+    seen = {(task.id, task.seed) for task in listed["train"]}
+    shared = [task.id for task in listed["test"] if (task.id, task.seed) in seen]
+    if shared:
+        raise PluginError(
+            f"environment {config.name!r} (plugin {registered.plugin!r}): the task {shared[0]!r} "
+            "stands in both splits, so what is tested would have been trained on."
+        )
+    pool.give(config.label, environment)
+    return listed
+
+
+def _blamed(
+    kind: str, name: str, registered: Registered[type], what: str, error: Exception
+) -> ContrailError:
+    if isinstance(error, ContrailError):
+        return error
+    return PluginError(
+        f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {type(error).__name__}: {error}"
+    )
