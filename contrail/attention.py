@@ -106,9 +106,7 @@ def tree_attention(
     heads, width = key.shape[1:]
     groups = query.shape[1] // heads
     outputs = []
-    for block, mask in zip(
-        active.batch.blocks, active.additive(groups, query.dtype), strict=True
-    ):
+    for block, mask in zip(active.batch.blocks, active.additive(groups, query.dtype), strict=True):
         count, longest = block.queries.shape
         # (1, heads * groups, n, width) -> (S, heads, groups * Q, width): heads that share a key
         # head become more queries of it, and the keys need not be repeated.

@@ -211,11 +211,10 @@ def evaluate_policy(
 def _policy_source(path: Path, plugins: Plugins) -> tuple[RunConfig | None, Path | None]:
     """The configuration of the run a path belongs to, if any, and the adapter's directory."""
     if (path / "config.yaml").is_file() and (path / "checkpoints").is_dir():
-        config, _ = load(path / "config.yaml", (), plugins)
         found = RunDirectory(path).last_checkpoint()
         if found is None:
             raise ContrailError(f"{path} has no checkpoint yet")
-        return config, found[0]
+        return load(path / "config.yaml", (), plugins)[0], found[0]
     if (path / "adapter_config.json").is_file():
         above = path.resolve().parent.parent / "config.yaml"
         config = load(above, (), plugins)[0] if above.is_file() else None
@@ -238,7 +237,7 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
     base, tokenizer = load_base(name)
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.
-        lora.target_modules = linear_modules(base)
+        lora.target_modules = sorted(linear_modules(base))
     return with_adapter(base, tokenizer, lora, seed=0)
 
 

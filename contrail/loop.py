@@ -71,17 +71,17 @@ class Loop(BaseTemplate):  # type: ignore[misc]
     def _train_exp(
         self, experience: Experience, eval_streams: Sequence[Any], **kwargs: Any
     ) -> None:
-        run, grpo = self.run, self.trainer.config
+        run = self.run
         hook = run.plugins.hook
         self.trainer.begin(experience.updates)
         log = run.files.episodes(self.stage, "train")
         for update in range(experience.updates):
             name = f"{experience.name} {update + 1}/{experience.updates}"
-            self.reporter.start("update", name, grpo.generation_batch_size)
+            self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self.strategy.draw(
                 experience,
                 update,
-                grpo.generation_batch_size // grpo.num_generations,
+                self.trainer.batch_size // self.trainer.group_size,
                 generator(run.config.seed, "draw", self.stage, update),
             )
             groups = self._play(tasks, experience, update)
@@ -100,7 +100,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self, tasks: Sequence[Task], experience: Experience, update: int
     ) -> list[list[Episode]]:
         """Each task as often as a group needs it."""
-        grpo, seed = self.trainer.config, self.run.config.seed
+        seed, size = self.run.config.seed, self.trainer.group_size
         jobs = [
             Job(
                 task.environment,
@@ -110,16 +110,15 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 sample,
             )
             for place, task in enumerate(tasks)
-            for sample in range(grpo.num_generations)
+            for sample in range(size)
         ]
         episodes = play(
             self.policy,
             self.scenario.pool,
             jobs,
-            temperature=grpo.temperature,
+            temperature=self.trainer.config.temperature,
             progress=self.reporter.advance,
         )
-        size = grpo.num_generations
         return [episodes[begin : begin + size] for begin in range(0, len(episodes), size)]
 
     def _evaluate_and_save(self, stage: int) -> None:
@@ -184,6 +183,4 @@ def _line(scalars: dict[str, float]) -> str:
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "equal groups {:.0%}",
     }
-    return ", ".join(
-        text.format(scalars[name]) for name, text in shown.items() if name in scalars
-    )
+    return ", ".join(text.format(scalars[name]) for name, text in shown.items() if name in scalars)

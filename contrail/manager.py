@@ -15,7 +15,8 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
+from contrail.errors import ConfigError, ContrailError, PluginError, nearest
 from contrail.strategy import Strategy
 
 T = TypeVar("T")
@@ -92,6 +93,7 @@ class Plugins:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookcall_monitoring(lambda *call: None, _blame)
         self._origin: dict[str, tuple[str, str]] = {}
         self.environments: Table[type[Environment]] = Table("environment")
         self.adapters: Table[type[Adapter]] = Table("adapter")
@@ -133,10 +135,6 @@ class Plugins:
         except pluggy.PluginValidationError as error:
             known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
             raise PluginError(f"plugin {name!r}: {error}. Hooks: {', '.join(known)}.") from error
-        for caller in hooks:
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin_name == name:
-                    implementation.function = _blaming(name, implementation.function)
         for hook, (table, base) in self._tables.items():
             others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
             caller = self._manager.subset_hook_caller(hook, others)
@@ -249,23 +247,27 @@ def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> Module
         ) from error
 
 
-def _blaming(plugin: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same hook implementation, with the plugin's name in whatever it raises."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except (ContrailError, InvalidAction):
-            raise
-        except Exception as error:
-            where = _innermost(error, inspect.getsourcefile(function) or "")
-            hook = function.__name__
-            raise PluginError(
-                f"plugin {plugin!r} raised in {hook}: {type(error).__name__}: {error}{where}"
-            ) from error
-
-    return call
+def _blame(
+    outcome: pluggy.Result[Any],
+    hook: str,
+    implementations: Sequence[pluggy.HookImpl],
+    arguments: Mapping[str, Any],
+) -> None:
+    """Put the plugin's name into whatever its hook raised."""
+    error = outcome.exception
+    if not isinstance(error, Exception) or isinstance(error, ContrailError):
+        return
+    names = {getattr(item.function, "__code__", None): item.plugin_name for item in implementations}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code in names:
+            where = _innermost(error, frame.f_code.co_filename)
+            blamed = PluginError(
+                f"plugin {names[frame.f_code]!r} raised in {hook}: "
+                f"{type(error).__name__}: {error}{where}"
+            )
+            blamed.__cause__ = error
+            outcome.force_exception(blamed)
+            return
 
 
 def _innermost(error: BaseException, source: str) -> str:
@@ -273,9 +275,7 @@ def _innermost(error: BaseException, source: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"; {error.filename} line {error.lineno}"
     line = None
-    traceback = error.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == source:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == source:
+            line = number
     return f"; {source} line {line}" if line is not None else ""

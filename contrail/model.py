@@ -64,6 +64,7 @@ class Policy:
             with torch.no_grad():
                 for layer in layers:
                     weight = layer.get_base_layer().weight
+                    assert isinstance(weight, torch.nn.Parameter)
                     delta = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]
                     aside.append((weight, weight.data))
                     weight.data = (weight.data.float() + delta.float()).to(weight.dtype)

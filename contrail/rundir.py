@@ -1,10 +1,10 @@
 """Everything a run keeps on disk: plain files, written whole or not at all.
 
-    config.yaml              the resolved configuration; `contrail run config.yaml` repeats the run
-    result.json, result.csv, R.png
-    episodes/NNN-train.jsonl.gz, episodes/NNN-evaluate.jsonl.gz
-    checkpoints/NNN/         after stage NNN: the adapter as PEFT saves it, and state.json
-    tensorboard/
+config.yaml              the resolved configuration; `contrail run config.yaml` repeats the run
+result.json, result.csv, R.png
+episodes/NNN-train.jsonl.gz, episodes/NNN-evaluate.jsonl.gz
+checkpoints/NNN/         after stage NNN: the adapter as PEFT saves it, and state.json
+tensorboard/
 """
 
 from __future__ import annotations

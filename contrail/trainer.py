@@ -37,7 +37,7 @@ class _Decisions:
     mask: torch.Tensor
 
 
-class _Loss(GRPOTrainer):  # type: ignore[misc]
+class _Loss(GRPOTrainer):
     """TRL's trainer, for its loss alone: the log-probabilities are handed in, not computed."""
 
     decisions: _Decisions
@@ -56,7 +56,7 @@ class _Loss(GRPOTrainer):  # type: ignore[misc]
         """The loss of TRL's configured type; all tensors are (episodes, …)."""
         self.decisions = decisions
         nothing = torch.zeros_like(decisions.mask[:, :1])
-        loss: torch.Tensor = self._compute_loss(
+        loss: torch.Tensor = self._compute_loss(  # type: ignore[no-untyped-call]
             self.model,
             {
                 "prompt_ids": nothing,
@@ -85,6 +85,12 @@ class Trainer:
     def __init__(self, policy: Policy, config: GRPOConfig) -> None:
         self._policy = policy
         self.config = config
+        assert config.num_generations is not None
+        assert config.generation_batch_size is not None
+        assert config.steps_per_generation is not None
+        self.group_size = config.num_generations
+        self.batch_size = config.generation_batch_size
+        self._minibatches = config.steps_per_generation
         beta = config.beta
         with _global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
@@ -103,7 +109,7 @@ class Trainer:
 
     def begin(self, updates: int) -> None:
         """Start a stage of so many updates with a fresh optimizer and schedule."""
-        steps = updates * self.config.steps_per_generation * self.config.num_iterations
+        steps = updates * self._minibatches * self.config.num_iterations
         self._trl.optimizer = None
         self._trl.lr_scheduler = None
         self._trl.create_optimizer()
@@ -126,14 +132,14 @@ class Trainer:
         if not episodes:
             return scalars
         advantages = torch.tensor(group_advantages(kept, self.config.scale_rewards))
-        off_policy = self.config.num_iterations * self.config.steps_per_generation > 1
+        off_policy = self.config.num_iterations * self._minibatches > 1
         norms = []
         losses = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))
-            if self.config.steps_per_generation > 1:
+            if self._minibatches > 1:
                 order = rng.permutation(order)
-            for part in numpy.array_split(order, self.config.steps_per_generation):
+            for part in numpy.array_split(order, self._minibatches):
                 if len(part):
                     indices = sorted(part.tolist())
                     loss, norm = self._step(
@@ -147,7 +153,6 @@ class Trainer:
         scalars.update(self._trl.take_metrics())
         scalars["loss"] = float(numpy.mean(losses))
         scalars["gradient_norm"] = float(numpy.mean(norms))
-        scalars["learning_rate"] = float(self._trl.lr_scheduler.get_last_lr()[0])
         return scalars
 
     def gradients(
@@ -203,7 +208,7 @@ class Trainer:
                 reference,
                 torch.tensor(float(total), device=device),
             )
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             loss = float(value.detach())
         return loss
 
@@ -214,15 +219,18 @@ class Trainer:
         off_policy: bool,
         decisions_in_batch: int,
     ) -> tuple[float, float]:
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
         self._policy.model.train()
-        self._trl.optimizer.zero_grad()
+        optimizer.zero_grad()
         loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
         limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         if any(item.grad is not None for item in parameters):
-            self._trl.optimizer.step()
-        self._trl.lr_scheduler.step()
+            optimizer.step()
+        scheduler.step()
         return loss, float(norm)
 
     @torch.no_grad()
@@ -332,7 +340,7 @@ def _pad(
     )
 
 
-def _no_reward(*args: Any, **kwargs: Any) -> list[float]:
+def _no_reward(*args: Any, **kwargs: Any) -> list[float | None]:
     raise AssertionError("rewards come from the environments")
 
 

@@ -141,7 +141,7 @@ class _Player:
 
     def turn(self, items: Sequence[_Play]) -> None:
         """One forward for all: choices are made; free text grows by one token."""
-        asked: list[tuple[_Play, Request, list[str] | None]] = []
+        asked: list[tuple[_Play, Request, Sequence[str] | None]] = []
         for item in items:
             request, candidates = self._request(item)
             if request is None:
@@ -159,7 +159,7 @@ class _Player:
         for item, text in texts:
             self._act(item, text)
 
-    def _request(self, item: _Play) -> tuple[Request | None, list[str] | None]:
+    def _request(self, item: _Play) -> tuple[Request | None, Sequence[str] | None]:
         """What to ask the engine next, or None where the context has no room for it."""
         if item.turn is not None:
             return Request(item.context, item.written), None
@@ -179,10 +179,10 @@ class _Player:
         if item.length + len(item.prompt) + room > self._max_context:
             return None, None
         tokens = [*item.written, *item.prompt]
-        return Request(item.context, tokens, branches), candidates and list(candidates)
+        return Request(item.context, tokens, branches), candidates
 
     def _choose(
-        self, item: _Play, request: Request, candidates: list[str], answer: Answer
+        self, item: _Play, request: Request, candidates: Sequence[str], answer: Answer
     ) -> str:
         scores = torch.stack([values.mean() for values in answer.branches])
         logprobs = choice_logprobs(scores, self._temperature).double().numpy()

@@ -108,9 +108,7 @@ class Forest:
         rows: list[int] = []
         wanted: list[int] = []
         first_edge: list[list[int]] = []
-        for first, growth, branches in zip(
-            laid.rows, self._growths, self._branch_ids, strict=True
-        ):
+        for first, growth, branches in zip(laid.rows, self._growths, self._branch_ids, strict=True):
             first_edge.append([])
             for edges, branch in zip(growth.edges, branches, strict=True):
                 first_edge[-1].append(len(rows))
