@@ -24,7 +24,7 @@ class Chat:
     """The chat format of one model, in token ids.
 
     `end`: the token that closes a model's turn. Whether the model wrote it or was cut off before
-    it, it stands between the turn and what `follow` gives.
+    it, it stands between the turn and what `follow` gives. `ends`: the tokens that stop free text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -37,6 +37,7 @@ class Chat:
         except TemplateError:
             self._system_role = False
         self.end = self._after("-")[0]
+        self.ends = {self.end, tokenizer.eos_token_id}
 
     def start(self, system: str, user: str) -> list[int]:
         """The beginning of an episode, up to where the model writes."""

@@ -10,7 +10,7 @@ import torch
 
 from contrail.adapter import Adapter
 from contrail.environment import Environment, Observation, Task
-from contrail.errors import ConfigError, InvalidAction
+from contrail.errors import InvalidAction
 from contrail.model import Policy
 from contrail.rollout.engine import Answer, Context, Engine, Request
 from contrail.rollout.episode import Episode, Turn
@@ -144,6 +144,8 @@ class _Player:
         asked: list[tuple[_Play, Request, Sequence[str] | None]] = []
         for item in items:
             request, candidates = self._request(item)
+            if item.episode.ended:
+                continue
             if request is None:
                 self._end(item, "max_context")
             else:
@@ -169,11 +171,9 @@ class _Player:
             branches = []
         else:
             if not candidates:
-                raise ConfigError(
-                    f"environment {item.job.environment!r} lists no admissible actions in task "
-                    f"{item.job.task.id!r}, and the adapter has nothing to choose from. "
-                    "Use `adapter: react`."
-                )
+                nothing = ValueError("the list of admissible actions is empty")
+                self._fault(item, f"after {len(item.episode.turns)} turns", nothing)
+                return None, None
             branches = [self._chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
         if item.length + len(item.prompt) + room > self._max_context:
@@ -221,7 +221,7 @@ class _Player:
         adapter = item.job.adapter
         text = self._chat.text(turn.written)
         over = (
-            token == self._chat.end
+            token in self._chat.ends
             or len(turn.written) >= adapter.max_new_tokens
             or any(stop in text for stop in adapter.stop)
         )
