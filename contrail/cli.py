@@ -67,10 +67,12 @@ def run(
 
     The same command goes on with a run that was interrupted.
     """
-    from contrail.launch import default_directory, run_stream
+    from contrail.rundir import default_directory
 
     plugins = _plugins(context)
     try:
+        from contrail.launch import run_stream  # inside: it takes seconds, and may be interrupted
+
         files = run_stream(stream, overrides or (), plugins=plugins, out=out, quiet=quiet)
     except KeyboardInterrupt:
         directory = out or default_directory(stream, overrides or ())

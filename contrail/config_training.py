@@ -31,12 +31,13 @@ GRPO_DEFAULTS: dict[str, Any] = {
     "num_generations": 8,
     "generation_batch_size": 32,
     "steps_per_generation": 1,
-    "learning_rate": 2e-4,
+    "learning_rate": 5e-4,
     "lr_scheduler_type": "constant",
     "temperature": 1.0,
     "beta": 0.0,
+    "entropy_coef": 0.01,  # without it a policy may collapse to one action within a few updates
     "max_grad_norm": 1.0,
-    "loss_type": "dr_grpo",
+    "loss_type": "dapo",
 }
 LORA_DEFAULTS: dict[str, Any] = {
     "r": 16,
@@ -113,6 +114,7 @@ CONTROLLED: dict[str, dict[str, str]] = {
         "min_p": _SAMPLING,
         "repetition_penalty": _SAMPLING,
         "max_completion_length": _LENGTH,
+        "mask_truncated_completions": "an episode that runs out of turns is a failure like another",
         "model_init_kwargs": "use the top-level keys `model` and `dtype`",
         "shuffle_dataset": "the strategy draws the tasks: use `strategy`",
         "remove_unused_columns": _EPISODES,

@@ -61,9 +61,8 @@ class Evaluation:
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
-        """Without the single tasks' scores, but their number."""
-        record = self.record()
-        return {**record, "tasks": len(record.pop("scores"))}
+        """As JSON values, with the number of tasks."""
+        return {**self.record(), "tasks": len(self.scores)}
 
 
 def evaluate(

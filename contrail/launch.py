@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from contrail.model import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
 from contrail.rollout.play import EnvironmentPool
 from contrail.run import Run
-from contrail.rundir import RunDirectory
+from contrail.rundir import RunDirectory, default_directory
 from contrail.stream import build, list_tasks, make_adapter, maker, test_tasks
 from contrail.trainer import Trainer
 
@@ -101,14 +100,6 @@ def run_stream(
     return files
 
 
-def default_directory(path: Path, overrides: Sequence[str]) -> Path:
-    """runs/NAME, or runs/NAME_OVERRIDES: the same command has the same directory."""
-    suffix = re.sub(r"[^\w.=+-]+", "_", "_".join(overrides))
-    if len(suffix) > 80:
-        suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
-    return Path("runs") / (f"{path.stem}_{suffix}" if suffix else path.stem)
-
-
 def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     """The configured model with a fresh adapter."""
     name = config.model
@@ -170,11 +161,15 @@ def evaluate_policy(
             own = plugins.environments[environment].value.Config()
             settings = EnvironmentConfig(environment, own, environment)
         chosen.append(settings)
-    if adapter is None:
-        component = config.adapter if config else Component("choose", NoConfig())
-    else:
-        component = Component(adapter, plugins.adapters[adapter].value.Config())
-    acting = make_adapter(component, plugins)
+    default = config.adapter if config else Component("choose", NoConfig())
+    own_adapter: dict[str, Component] = {}
+    for stage in config.stream if config else ():
+        own_adapter.setdefault(stage.environment.label, stage.adapter)
+    if adapter is not None:
+        default, own_adapter = Component(adapter, plugins.adapters[adapter].value.Config()), {}
+    acting = {
+        item.label: make_adapter(own_adapter.get(item.label, default), plugins) for item in chosen
+    }
     if config is not None:
         policy = make_policy(config, plugins)
     else:
@@ -195,7 +190,7 @@ def evaluate_policy(
                     pool,
                     item.label,
                     selected,
-                    acting,
+                    acting[item.label],
                     samples=samples,
                     temperature=temperature,
                     greedy=greedy,
@@ -230,7 +225,7 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
         name = str(lora.base_model_name_or_path)
     elif name in plugins.models:
         name = str(plugins.models[name].value())
-    elif not Path(name).is_dir() and "/" not in name:
+    elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         raise ConfigError(
             f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
         )

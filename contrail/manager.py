@@ -122,7 +122,13 @@ class Plugins:
                 f"two plugins are called {name!r}: {self._origin[name][1]} and {source}. "
                 "Rename one."
             )
-        self._manager.register(module, name)
+        try:
+            self._manager.register(module, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
+            reason = " ".join(str(error).split())
+            raise PluginError(f"plugin {name!r}: {reason}. Hooks: {', '.join(known)}.") from error
         self._origin[name] = (version, source)
         hooks = self._manager.get_hookcallers(module) or []
         if not hooks:
@@ -130,11 +136,6 @@ class Plugins:
                 f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
                 "example contrail_environments(register), with @contrail.hookimpl."
             )
-        try:
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
-            raise PluginError(f"plugin {name!r}: {error}. Hooks: {', '.join(known)}.") from error
         for hook, (table, base) in self._tables.items():
             others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
             caller = self._manager.subset_hook_caller(hook, others)
@@ -174,15 +175,16 @@ class Plugins:
             PluginError: there is no such file or module, or it raised on import.
         """
         path = (directory / name).resolve()
+        short = path.stem if name.endswith(".py") else name
         if name.endswith(".py") or os.sep in name:
             if not path.is_file():
                 beside = [item.name for item in path.parent.glob("*.py")]
                 hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
                 raise PluginError(f"plugin file {path} does not exist. {hint}")
-            module = _importing(name, str(path), functools.partial(_load_file, path))
+            module = _importing(short, str(path), functools.partial(_load_file, path))
         else:
             module = _importing(name, name, functools.partial(importlib.import_module, name))
-        self.add(module, Path(name).stem if name.endswith(".py") else name, "-", str(path))
+        self.add(module, short, "-", str(path))
 
     def info(self) -> list[PluginInfo]:
         """All loaded plugins, in the order of loading."""

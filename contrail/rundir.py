@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from contrail.rollout.episode import Episode
 
 STATE = "state.json"
+
+
+def default_directory(path: Path, overrides: Sequence[str]) -> Path:
+    """runs/NAME, or runs/NAME_OVERRIDES: the same command has the same directory."""
+    suffix = re.sub(r"[^\w.=+-]+", "_", "_".join(overrides))
+    if len(suffix) > 80:
+        suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
+    return Path("runs") / (f"{path.stem}_{suffix}" if suffix else path.stem)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -94,9 +103,15 @@ class RunDirectory:
             place = place.parent
         if not place.is_dir():
             raise ContrailError(f"--out {self.path}: {place} is a file. Choose another directory.")
-        if not os.access(place, os.W_OK | os.X_OK) or _read_only(place):
-            raise ContrailError(f"--out {self.path}: {place} cannot be written to. Choose another.")
-        if not self.config.is_file() and self.path.is_dir() and any(self.path.iterdir()):
+        try:  # asking for permission is not enough: root has it on a read-only disk, and in /proc
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise ContrailError(
+                f"--out {self.path}: {place} cannot be written to ({error.strerror}). "
+                "Choose another."
+            ) from error
+        if not self.config.is_file() and self.path.is_dir() and _holds_other_files(self.path):
             raise ConfigError(
                 f"--out {self.path}: the directory is not empty, and not a run's. Choose another."
             )
@@ -121,7 +136,8 @@ class RunDirectory:
 
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
-        for leftover in [*self.path.glob(".*.??????*"), *self.path.glob("checkpoints/.*")]:
+        places = (".*.??????*", "checkpoints/.*", "episodes/.*")
+        for leftover in [path for place in places for path in self.path.glob(place)]:
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             elif leftover.name != ".lock":
@@ -203,9 +219,10 @@ class EpisodeLog:
             file.write(gzip.compress("".join(lines).encode(), mtime=0))
 
 
-def _read_only(directory: Path) -> bool:
-    # Root may write anywhere but on a file system that is mounted read-only.
-    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+def _holds_other_files(directory: Path) -> bool:
+    """Whether there is more than a process leaves that is killed right after it began."""
+    names = (item.name for item in directory.iterdir())
+    return any(name != ".lock" and not name.startswith(".config.yaml.") for name in names)
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,8 @@ import numpy
 from contrail.adapter import Adapter
 from contrail.avalanche import CLExperience, EagerCLStream
 from contrail.config import Component, EnvironmentConfig, RunConfig
-from contrail.environment import Environment, Task
-from contrail.errors import ContrailError, PluginError, nearest
+from contrail.environment import Environment, Observation, Task
+from contrail.errors import ConfigError, ContrailError, PluginError, nearest
 from contrail.manager import Plugins, Registered
 from contrail.rollout.play import EnvironmentPool
 from contrail.seeding import generator
@@ -93,12 +94,15 @@ def build(config: RunConfig, plugins: Plugins) -> Scenario:
         tasks = tasks[: stage.train.tasks]
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
+        _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
         stages.append(Experience(stage.name, {label: tasks}, {label: adapter}, stage.updates))
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
         tasks = test_tasks(listed[item.label]["test"], config.evaluate.tasks)
         adapters = {item.label: adapter_of.get(item.label, default)}
+        if item.label not in adapter_of:
+            _try(pool, item, tasks[0], config.adapter, plugins)
         tests.append(Experience(item.label, {item.label: tasks}, adapters))
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
 
@@ -168,6 +172,13 @@ def list_tasks(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
                 f"list of at least one contrail.Task; it returned {str(tasks)[:80]}"
             )
+        times = Counter(task.id for task in tasks)
+        repeated = [name for name, count in times.items() if count > 1]
+        if repeated:
+            raise PluginError(
+                f"environment {config.name!r} (plugin {registered.plugin!r}): {what} has several "
+                f"tasks with the id {repeated[0]!r}. Scores are kept by id: give each its own."
+            )
         listed[split] = [replace(task, environment=config.label) for task in tasks]
     seen = {(task.id, task.seed) for task in listed["train"]}
     shared = [task.id for task in listed["test"] if (task.id, task.seed) in seen]
@@ -178,6 +189,43 @@ def list_tasks(
         )
     pool.give(config.label, environment)
     return listed
+
+
+def _try(
+    pool: EnvironmentPool,
+    config: EnvironmentConfig,
+    task: Task,
+    component: Component,
+    plugins: Plugins,
+) -> None:
+    """Begin one task, so that what cannot be played at all is refused before anything is written.
+
+    Raises:
+        ContrailError: the environment or the adapter raised, or they do not fit together.
+    """
+    registered = plugins.environments[config.name]
+    what = f"reset of the task {task.id!r}"
+    environment = pool.take(config.label)
+    try:
+        observation = environment.reset(task)
+    except Exception as error:
+        raise _blamed("environment", config.name, registered, what, error) from error
+    if not isinstance(observation, Observation):
+        raise PluginError(
+            f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
+            f"contrail.Observation; it returned {str(observation)[:80]}"
+        )
+    pool.give(config.label, environment)
+    adapter = make_adapter(component, plugins)
+    try:
+        adapter.system(environment)
+        adapter.render(observation)
+        adapter.candidates(observation)
+    except ConfigError as error:
+        raise ConfigError(f"environment {config.label!r}: {error}") from error
+    except Exception as error:
+        who = plugins.adapters[component.name]
+        raise _blamed("adapter", component.name, who, what, error) from error
 
 
 def _blamed(

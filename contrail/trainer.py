@@ -52,9 +52,15 @@ class _Loss(GRPOTrainer):
         old_logprobs: torch.Tensor | None,
         reference_logprobs: torch.Tensor | None,
         decisions_in_batch: torch.Tensor,
+        final: bool,
     ) -> torch.Tensor:
-        """The loss of TRL's configured type; all tensors are (episodes, …)."""
+        """The loss of TRL's configured type; all tensors are (episodes, …).
+
+        Unless `final`, TRL neither logs it nor adapts its entropy coefficient to it.
+        """
         self.decisions = decisions
+        self.accelerator.sync_gradients = final
+        logged = {name: len(values) for name, values in self._metrics["train"].items()}
         nothing = torch.zeros_like(decisions.mask[:, :1])
         loss: torch.Tensor = self._compute_loss(  # type: ignore[no-untyped-call]
             self.model,
@@ -69,6 +75,9 @@ class _Loss(GRPOTrainer):
                 "num_items_in_batch": decisions_in_batch,
             },
         )
+        if not final:
+            for name, values in self._metrics["train"].items():
+                del values[logged.get(name, 0) :]
         return loss
 
     def take_metrics(self) -> dict[str, float]:
@@ -114,6 +123,9 @@ class Trainer:
         self._trl.lr_scheduler = None
         self._trl.create_optimizer()
         self._trl.create_scheduler(num_training_steps=max(1, steps))
+        # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
+        self._trl.entropy_coef = self.config.entropy_coef
+        self._trl._last_world_entropy = float("inf")
 
     def update(
         self, groups: Sequence[Sequence[Episode]], rng: numpy.random.Generator
@@ -167,7 +179,7 @@ class Trainer:
         Each pack of episodes is scored with gradients while the others' decisions stand in as
         constants, and TRL's loss is taken of the whole batch: its normalisations are those of the
         batch, whatever the packs. (Its losses are sums over episodes, whose weights depend on
-        lengths alone.)
+        lengths alone.) At the last pack the others' are as scored, so that loss is the batch's.
         """
         device = self._policy.model.device
         config = self.config
@@ -190,13 +202,15 @@ class Trainer:
         if config.beta != 0.0:
             reference = self._reference(episodes, recorded)
         loss = 0.0
-        for pack, forest in _packs(episodes, needed):
+        current = recorded
+        packs = list(_packs(episodes, needed))
+        for number, (pack, forest) in enumerate(packs, start=1):
             scores = forest.score(self._policy.base, config.temperature, with_entropy)
             live = _pad(scores, device, recorded.mask.shape[1])
             place = torch.tensor(pack, device=device)
             current = _Decisions(
-                recorded.logprobs.index_copy(0, place, live.logprobs),
-                recorded.entropies.index_copy(0, place, live.entropies)
+                current.logprobs.detach().index_copy(0, place, live.logprobs),
+                current.entropies.detach().index_copy(0, place, live.entropies)
                 if with_entropy
                 else recorded.entropies,
                 recorded.mask,
@@ -207,6 +221,7 @@ class Trainer:
                 recorded.logprobs if off_policy else None,
                 reference,
                 torch.tensor(float(total), device=device),
+                final=number == len(packs),
             )
             value.backward()
             loss = float(value.detach())
@@ -228,8 +243,7 @@ class Trainer:
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
         limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        if any(item.grad is not None for item in parameters):
-            optimizer.step()
+        optimizer.step()  # it leaves parameters without a gradient alone
         scheduler.step()
         return loss, float(norm)
 
@@ -258,7 +272,8 @@ def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[fl
     everywhere = numpy.concatenate(rewards)
     advantages: list[float] = []
     for values in rewards:
-        centred = values - values.mean()
+        # The mean of equal numbers need not be that number, and Adam makes much of little.
+        centred = values - values.mean() if numpy.ptp(values) else numpy.zeros_like(values)
         if scale == "group":
             centred = centred / (values.std(ddof=1) + 1e-4)
         elif scale == "batch":

@@ -1,7 +1,6 @@
-# A whole environment plugin. Try it: contrail play examples/guess.py
 import contrail
 
-NUMBERS = [str(number) for number in range(1, 21)]
+NUMBERS = [str(n) for n in range(1, 21)]
 
 
 class GuessNumber(contrail.Environment):
@@ -17,7 +16,8 @@ class GuessNumber(contrail.Environment):
         guess = int(action) if action in NUMBERS else 0
         solved = guess == self.number
         hint = "Right." if solved else "Higher." if guess < self.number else "Lower."
-        return contrail.Step(contrail.Observation(hint, NUMBERS), float(solved), solved, False, solved)
+        seen = contrail.Observation(hint, NUMBERS)
+        return contrail.Step(seen, reward=float(solved), terminated=solved, success=solved)
 
 
 @contrail.hookimpl

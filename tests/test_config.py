@@ -791,7 +791,7 @@ def test_grpo_config(read: Load, tmp_path: Path) -> None:
     assert (grpo.num_generations, grpo.generation_batch_size) == (8, 32)
     assert (grpo.per_device_train_batch_size, grpo.steps_per_generation) == (8, 4)
     assert grpo.max_steps == 45 * 4
-    assert grpo.loss_type == "dr_grpo"
+    assert grpo.loss_type == "dapo"
     assert not any((grpo.bf16, grpo.fp16, grpo.gradient_checkpointing))
     assert grpo.report_to == []
     assert grpo_config(config, out, max_completion_length=7).max_completion_length == 7

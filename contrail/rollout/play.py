@@ -9,8 +9,8 @@ import numpy
 import torch
 
 from contrail.adapter import Adapter
-from contrail.environment import Environment, Observation, Task
-from contrail.errors import InvalidAction
+from contrail.environment import Environment, Observation, Step, Task
+from contrail.errors import InvalidAction, PluginError
 from contrail.model import Policy
 from contrail.rollout.engine import Answer, Context, Engine, Request
 from contrail.rollout.episode import Episode, Turn
@@ -245,6 +245,11 @@ class _Player:
         except Exception as error:  # noqa: BLE001 (a fault of the environment, counted as such)
             self._fault(item, f"step({turn.action!r})", error)
             return
+        if not (isinstance(step, Step) and isinstance(step.observation, Observation)):
+            raise PluginError(
+                f"environment {item.job.environment!r}: step({turn.action!r}) must return a "
+                f"contrail.Step with a contrail.Observation; it returned {str(step)[:80]}"
+            )
         turn.valid = step.valid
         turn.reward = step.reward
         item.observation = step.observation
