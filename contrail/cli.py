@@ -113,9 +113,18 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="How the model acts. Default: as in its run, or choose."),
     ] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="Test tasks of each environment.")] = 32,
-    samples: Annotated[int, typer.Option(min=1, help="Episodes of each task.")] = 1,
-    greedy: Annotated[bool, typer.Option(help="Take the likeliest action.")] = False,
+    tasks: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Test tasks of each environment. Default: as in its run, or 32."),
+    ] = None,
+    samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Episodes of each task. Default: as in its run, or 1."),
+    ] = None,
+    greedy: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(help="Take the likeliest action. Default: as in its run, or not."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
@@ -125,7 +134,7 @@ def evaluate(
     The columns of a run are known with the run's settings; other names stand for environments with
     their default settings.
     """
-    from contrail.launch import evaluate_policy
+    from contrail.session import evaluate_policy
 
     results = evaluate_policy(
         policy,
@@ -153,10 +162,12 @@ def evaluate(
 @cli.command("plugins")
 def list_plugins(context: typer.Context) -> None:
     """List the plugins, their versions, and the hooks each implements."""
-    table = Table("plugin", "version", "from", "hooks")
-    for info in _plugins(context).info():
+    plugins = _plugins(context)
+    table = Table("plugin", "version", "from", "registers", "hooks")
+    for info in plugins.info():
         hooks = ", ".join(hook.removeprefix("contrail_") for hook in info.hooks)
-        table.add_row(info.name, info.version, info.source, hooks)
+        registers = ", ".join(plugins.registered_by(info.name))
+        table.add_row(info.name, info.version, info.source, registers, hooks)
     Console().print(table)
 
 

@@ -1,37 +1,20 @@
-"""What the command line starts: a run of a stream, and the evaluation of a policy."""
+"""Starts a run: reads the stream file, and looks at what is in the run directory already.
+
+The heavy imports come after that, so that mistakes and finished runs are answered at once.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from contrail.config import (
-    Component,
-    EnvironmentConfig,
-    RunConfig,
-    differences,
-    grpo_config,
-    load,
-    lora_config,
-    to_yaml,
-)
-from contrail.environment import NoConfig
-from contrail.errors import ConfigError, ContrailError, PluginError, nearest
-from contrail.evaluation import Evaluation, evaluate
-from contrail.loop import Loop
+from contrail.config import RunConfig, differences, load
+from contrail.errors import ConfigError, PluginError
 from contrail.manager import Plugins
-from contrail.model import Policy, linear_modules, load_base, with_adapter
-from contrail.progress import Reporter
-from contrail.rollout.play import EnvironmentPool
-from contrail.run import Run
 from contrail.rundir import RunDirectory, default_directory
-from contrail.stream import build, list_tasks, make_adapter, maker, test_tasks
-from contrail.trainer import Trainer
 
-from peft import LoraConfig  # isort: skip (after contrail.model has repaired torchvision)
+# Where it runs is not what is run: these may change when a run goes on.
+MACHINE = {"threads", "device"}
 
 
 def run_stream(
@@ -43,8 +26,6 @@ def run_stream(
     quiet: bool = False,
 ) -> RunDirectory:
     """Run a stream to its end, or go on with it where it was interrupted.
-
-    Nothing is written before everything that can be checked has been.
 
     Args:
         path: the stream file.
@@ -60,180 +41,11 @@ def run_stream(
     files = RunDirectory(out or default_directory(path, overrides))
     files.check_writable()
     _check_same(files, config, plugins)
-    if files.result.is_file():
-        return files
-    torch.set_num_threads(config.threads)
-    grpo = grpo_config(config, files.path)
-    lora_config(config)  # refuses bad keys before a model is fetched
-    scenario = build(config, plugins)
-    registered = plugins.strategies[config.strategy.name]
-    strategy = registered.value(config.strategy.settings)
-    stages = strategy.stages(scenario.train)
-    policy = make_policy(config, plugins)
-    trainer = Trainer(policy, grpo)
-    run = Run(
-        name=files.path.name,
-        config=config,
-        files=files,
-        plugins=plugins,
-        environments=scenario.environments,
-        stages=[stage.name for stage in stages],
-        trained=[stage.environments for stage in stages],
-    )
-    updates = sum(stage.updates for stage in stages)
-    evaluations = (len(stages) + 1) * len(scenario.test)
-    with files.locked(), Reporter(updates, evaluations, quiet) as reporter:
-        files.write_config(to_yaml(config))
-        loop = Loop(
-            run=run,
-            scenario=scenario,
-            stages=stages,
-            policy=policy,
-            trainer=trainer,
-            strategy=strategy,
-            reporter=reporter,
-        )
-        try:
-            loop.go()
-        finally:
-            scenario.pool.close()
+    if not files.result.is_file():
+        from contrail import session
+
+        session.run(config, plugins, files, quiet)
     return files
-
-
-def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
-    """The configured model with a fresh adapter."""
-    name = config.model
-    if name in plugins.models:
-        name = str(plugins.models[name].value())
-    base, tokenizer = load_base(
-        name,
-        dtype=config.dtype,
-        device=config.device,
-        trust_remote_code=config.trust_remote_code,
-    )
-    lora = lora_config(config, target_modules=None)
-    if lora.target_modules == "all-linear":
-        lora = lora_config(config, target_modules=sorted(linear_modules(base)))
-    return with_adapter(base, tokenizer, lora, config.seed, config.max_context)
-
-
-def evaluate_policy(
-    name: str,
-    environments: Sequence[str],
-    plugins: Plugins,
-    *,
-    adapter: str | None = None,
-    tasks: int = 32,
-    samples: int = 1,
-    greedy: bool = False,
-    threads: int = 1,
-    quiet: bool = False,
-) -> dict[str, Evaluation]:
-    """Scores of a policy on environments, by environment.
-
-    Args:
-        name: a run directory (its last checkpoint), a checkpoint of one, a PEFT adapter's
-            directory, or a model: a registered name, a directory or a hub id.
-        environments: columns of that run, or registered environments with default settings.
-        plugins: the loaded plugins; those of the run are added.
-        adapter: by default the run's own, or `choose`.
-        tasks: test tasks of each environment, at most.
-        samples: episodes of each task.
-        greedy: take the likeliest choice or token instead of sampling.
-        threads: of torch.
-        quiet: show nothing while it works.
-
-    Raises:
-        ContrailError: the policy or an environment cannot be had.
-    """
-    torch.set_num_threads(threads)
-    config, checkpoint = _policy_source(Path(name), plugins)
-    labelled = {item.label: item for item in config.environments} if config else {}
-    chosen = []
-    for environment in environments:
-        if environment not in labelled and environment not in plugins.environments:
-            known = list(dict.fromkeys([*labelled, *plugins.environments]))
-            raise ConfigError(
-                f"no environment is called {environment!r}. {nearest(environment, known)}"
-            )
-        settings = labelled.get(environment)
-        if settings is None:
-            own = plugins.environments[environment].value.Config()
-            settings = EnvironmentConfig(environment, own, environment)
-        chosen.append(settings)
-    default = config.adapter if config else Component("choose", NoConfig())
-    own_adapter: dict[str, Component] = {}
-    for stage in config.stream if config else ():
-        own_adapter.setdefault(stage.environment.label, stage.adapter)
-    if adapter is not None:
-        default, own_adapter = Component(adapter, plugins.adapters[adapter].value.Config()), {}
-    acting = {
-        item.label: make_adapter(own_adapter.get(item.label, default), plugins) for item in chosen
-    }
-    if config is not None:
-        policy = make_policy(config, plugins)
-    else:
-        policy = _bare_policy(name, checkpoint, plugins)
-    if checkpoint is not None:
-        policy.restore(checkpoint)
-    temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
-    results = {}
-    with Reporter(0, len(chosen), quiet) as reporter:
-        for item in chosen:
-            pool = EnvironmentPool({item.label: maker(item, plugins)})
-            try:
-                selected = test_tasks(list_tasks(pool, item, plugins)["test"], tasks)
-                title = f"evaluate {item.label}"
-                reporter.start("evaluation", title, len(selected) * samples)
-                results[item.label], _ = evaluate(
-                    policy,
-                    pool,
-                    item.label,
-                    selected,
-                    acting[item.label],
-                    samples=samples,
-                    temperature=temperature,
-                    greedy=greedy,
-                    progress=reporter.advance,
-                )
-            finally:
-                pool.close()
-            success = results[item.label].success
-            reporter.done("success –" if success is None else f"success {success:.2f}")
-    return results
-
-
-def _policy_source(path: Path, plugins: Plugins) -> tuple[RunConfig | None, Path | None]:
-    """The configuration of the run a path belongs to, if any, and the adapter's directory."""
-    if (path / "config.yaml").is_file() and (path / "checkpoints").is_dir():
-        found = RunDirectory(path).last_checkpoint()
-        if found is None:
-            raise ContrailError(f"{path} has no checkpoint yet")
-        return load(path / "config.yaml", (), plugins)[0], found[0]
-    if (path / "adapter_config.json").is_file():
-        above = path.resolve().parent.parent / "config.yaml"
-        config = load(above, (), plugins)[0] if above.is_file() else None
-        return config, path
-    return None, None
-
-
-def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy:
-    """A model without a run; for an adapter on its own, the model that it names."""
-    lora = LoraConfig(r=1, task_type="CAUSAL_LM")
-    if checkpoint is not None:
-        lora = LoraConfig.from_pretrained(str(checkpoint))
-        name = str(lora.base_model_name_or_path)
-    elif name in plugins.models:
-        name = str(plugins.models[name].value())
-    elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        raise ConfigError(
-            f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
-        )
-    base, tokenizer = load_base(name)
-    if checkpoint is None:
-        # A fresh adapter changes nothing: its B matrices are 0.
-        lora.target_modules = sorted(linear_modules(base))
-    return with_adapter(base, tokenizer, lora, seed=0)
 
 
 def _check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None:
@@ -246,7 +58,7 @@ def _check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> Non
             f"{files.path} holds a run whose configuration no longer loads: {error} "
             "Choose another --out."
         ) from error
-    changed = differences(old, config)
+    changed = [item for item in differences(old, config) if item[0] not in MACHINE]
     if changed:
         key, before, after = changed[0]
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""

@@ -9,6 +9,7 @@ import torch
 
 from contrail.avalanche import BaseTemplate
 from contrail.environment import Task
+from contrail.errors import PluginError
 from contrail.evaluation import Evaluation, evaluate
 from contrail.model import Policy
 from contrail.progress import Reporter
@@ -17,7 +18,7 @@ from contrail.rollout.play import Job, play
 from contrail.run import Run
 from contrail.seeding import generator
 from contrail.strategy import Strategy
-from contrail.stream import Experience, Scenario
+from contrail.stream import Experience, Scenario, blamed
 from contrail.trainer import Trainer
 
 
@@ -47,7 +48,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.trainer = trainer
         self.strategy = strategy
         self.reporter = reporter
+        self.adapters = scenario.adapters
         self.stage = 0
+        self._faulty: set[str] = set()
         self.evaluations: dict[str, Evaluation] = {}
 
     def go(self) -> None:
@@ -78,12 +81,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for update in range(experience.updates):
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
-            tasks = self.strategy.draw(
-                experience,
-                update,
-                self.trainer.batch_size // self.trainer.group_size,
-                generator(run.config.seed, "draw", self.stage, update),
-            )
+            tasks = self._draw(experience, update)
             groups = self._play(tasks, experience, update)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
@@ -96,6 +94,25 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(_line(scalars))
 
+    def _draw(self, experience: Experience, update: int) -> Sequence[Task]:
+        """The strategy's choice of tasks."""
+        config = self.run.config
+        count = self.trainer.batch_size // self.trainer.group_size
+        registered = self.run.plugins.strategies[config.strategy.name]
+        rng = generator(config.seed, "draw", self.stage, update)
+        try:
+            tasks = self.strategy.draw(experience, update, count, rng)
+            unknown = [task for task in tasks if task.environment not in self.adapters]
+            if unknown or not tasks:
+                raise ValueError(
+                    f"it returned the task {unknown[0]}, of no environment of this run"
+                    if unknown
+                    else "it returned no tasks"
+                )
+        except Exception as error:
+            raise blamed("strategy", config.strategy.name, registered, "draw", error) from error
+        return tasks
+
     def _play(
         self, tasks: Sequence[Task], experience: Experience, update: int
     ) -> list[list[Episode]]:
@@ -105,7 +122,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             Job(
                 task.environment,
                 task,
-                experience.adapters[task.environment],
+                experience.adapters.get(task.environment, self.adapters[task.environment]),
                 generator(seed, "rollout", self.stage, update, place, sample),
                 sample,
             )
@@ -119,6 +136,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             temperature=self.trainer.config.temperature,
             progress=self.reporter.advance,
         )
+        self._tell_faults(episodes)
         return [episodes[begin : begin + size] for begin in range(0, len(episodes), size)]
 
     def _evaluate_and_save(self, stage: int) -> None:
@@ -151,10 +169,26 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             progress=self.reporter.advance,
         )
         self.log.add(episodes)
+        self._tell_faults(episodes)
+        if all(episode.fault is not None for episode in episodes):
+            raise PluginError(
+                f"environment {experience.name!r}: every episode was a fault of the environment. "
+                f"The first: {episodes[0].fault}"
+            )
         self.evaluations[experience.name] = evaluation
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
         faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
         self.reporter.done(f"success {shown}{faults}")
+
+    def _tell_faults(self, episodes: Sequence[Episode]) -> None:
+        """Say each environment's first fault; the others are counted and logged."""
+        for episode in episodes:
+            if episode.fault is not None and episode.environment not in self._faulty:
+                self._faulty.add(episode.environment)
+                self.reporter.say(
+                    f"fault of the environment {episode.environment!r} in task "
+                    f"{episode.task.id!r}: {episode.fault} (further ones are only counted)"
+                )
 
     def _restore(self) -> int:
         """The stage the last checkpoint was made after, or -1."""

@@ -186,6 +186,15 @@ class Plugins:
             module = _importing(name, name, functools.partial(importlib.import_module, name))
         self.add(module, short, "-", str(path))
 
+    def registered_by(self, plugin: str) -> list[str]:
+        """What a plugin registered: "environment babyai", ...."""
+        return [
+            f"{table.kind} {name}"
+            for table, _ in self._tables.values()
+            for name, entry in table.entries.items()
+            if entry.plugin == plugin
+        ]
+
     def info(self) -> list[PluginInfo]:
         """All loaded plugins, in the order of loading."""
         infos = []

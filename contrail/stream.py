@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy
 
@@ -66,6 +67,11 @@ class Scenario:
         """The columns of R."""
         return [experience.name for experience in self.test]
 
+    @property
+    def adapters(self) -> dict[str, Adapter]:
+        """The adapter of each environment, for tasks from beyond the present stage."""
+        return {test.name: test.adapters[test.name] for test in self.test}
+
 
 def build(config: RunConfig, plugins: Plugins) -> Scenario:
     """Make the environments and adapters and list their tasks.
@@ -125,7 +131,7 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
     try:
         return registered.value(component.settings)
     except Exception as error:
-        raise _blamed("adapter", component.name, registered, "cannot be made", error) from error
+        raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
 def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environment]:
@@ -141,7 +147,7 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environme
                 f"is not installed: {error}. Try: pip install 'contrail[{config.name}]'"
             ) from error
         except Exception as error:
-            what = _blamed("environment", config.name, registered, "cannot be made", error)
+            what = blamed("environment", config.name, registered, "cannot be made", error)
             raise what from error
         if config.max_turns is not None:
             environment.max_turns = config.max_turns
@@ -166,7 +172,7 @@ def list_tasks(
         try:
             tasks = environment.tasks(split)
         except Exception as error:
-            raise _blamed("environment", config.name, registered, what, error) from error
+            raise blamed("environment", config.name, registered, what, error) from error
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -209,7 +215,7 @@ def _try(
     try:
         observation = environment.reset(task)
     except Exception as error:
-        raise _blamed("environment", config.name, registered, what, error) from error
+        raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -225,12 +231,13 @@ def _try(
         raise ConfigError(f"environment {config.label!r}: {error}") from error
     except Exception as error:
         who = plugins.adapters[component.name]
-        raise _blamed("adapter", component.name, who, what, error) from error
+        raise blamed("adapter", component.name, who, what, error) from error
 
 
-def _blamed(
-    kind: str, name: str, registered: Registered[type], what: str, error: Exception
+def blamed(
+    kind: str, name: str, registered: Registered[Any], what: str, error: Exception
 ) -> ContrailError:
+    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
     if isinstance(error, ContrailError):
         return error
     return PluginError(

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 _SYMPTOM = "operator torchvision::nms does not exist"
@@ -36,3 +39,22 @@ def repair() -> None:
             library.define(operator + _SIGNATURE)
         _libraries.append(library)
         importlib.import_module("torchvision")
+
+
+def install() -> None:
+    """Repair this Python environment for good, so that peft and trl can also be imported where
+    contrail is not; does nothing where torchvision works, or has been repaired."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _SYMPTOM not in str(error):
+            raise
+        target = Path(sysconfig.get_path("purelib"))
+        shutil.copy(Path(__file__).with_name("_torchvision_hook.py"), target)
+        (target / "_torchvision_hook.pth").write_text("import _torchvision_hook\n")
+
+
+if __name__ == "__main__":
+    install()

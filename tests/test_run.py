@@ -426,7 +426,6 @@ def test_the_default_directory_is_named_after_the_command(process: Any) -> None:
 
 LOAD = """
 import sys
-sys.modules["torchvision"] = None  # not needed; one built for another torch breaks transformers
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM

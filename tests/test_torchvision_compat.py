@@ -19,7 +19,12 @@ except AttributeError:
 
 
 def python(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    start = f"import sys\nsys.path[:0] = {[str(path)] if path else []}\n"
+    # This environment may have been repaired for good (`make setup`): undo that in the process.
+    start = f"""import sys
+sys.path[:0] = {[str(path)] if path else []}
+sys.meta_path[:] = [it for it in sys.meta_path if type(it).__module__ != "_torchvision_hook"]
+sys.modules.pop("_torchvision_hook", None)
+"""
     return subprocess.run(
         [sys.executable, "-c", start + textwrap.dedent(code)], capture_output=True, text=True
     )
@@ -85,3 +90,29 @@ def test_without_torchvision_nothing_is_imported() -> None:
         assert "torch" not in sys.modules
     """)
     assert done.returncode == 0, done.stderr
+
+
+def test_install_repairs_every_process_of_the_environment(tmp_path: Path) -> None:
+    broken = fake(tmp_path, "raise RuntimeError('operator torchvision::nms does not exist')")
+    site = tmp_path / "site"
+    site.mkdir()
+    done = python(
+        f"""
+        import sysconfig
+        sysconfig.get_path = lambda name: {str(site)!r}
+        from contrail.torchvision_compat import install
+        install()
+        """,
+        broken,
+    )
+    assert not done.returncode, done.stderr
+    done = python(
+        f"""
+        import site
+        site.addsitedir({str(site)!r})
+        import torchvision
+        assert "contrail" not in sys.modules
+        """,
+        broken,
+    )
+    assert not done.returncode, done.stderr

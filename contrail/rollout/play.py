@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -276,7 +277,9 @@ class _Player:
         return min(place, len(logprobs) - 1)
 
     def _fault(self, item: _Play, where: str, error: Exception) -> None:
-        item.episode.fault = f"{where}: {type(error).__name__}: {error}"
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"; {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
+        item.episode.fault = f"{where}: {type(error).__name__}: {error}{place}"
         self._end(item, "fault")
 
     def _end(self, item: _Play, how: str) -> None:
