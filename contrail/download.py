@@ -104,11 +104,15 @@ class Wheel:
             return by_hand
         import requests
 
+        from contrail.trust import SystemTrust
+
         target = directory / self.name
         index = os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple"
         page = f"{index.rstrip('/')}/{self.project}/"
         try:
             with requests.Session() as session:
+                session.mount("https://", SystemTrust())
+                session.verify = os.environ.get("PIP_CERT") or True
                 listing = session.get(page, headers={"Accept": "text/html"}, timeout=_TIMEOUT)
                 listing.raise_for_status()
                 with session.get(self._link(listing), stream=True, timeout=_TIMEOUT) as response:
