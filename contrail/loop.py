@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from contrail.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.errors import PluginError
@@ -16,6 +14,7 @@ from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
 from contrail.rollout.play import Job, play
 from contrail.run import Run
+from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
 from contrail.strategy import Strategy
 from contrail.stream import Experience, Scenario, blamed
@@ -28,6 +27,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
     All that it does between two checkpoints depends on the last checkpoint and the run's seed, so a
     run that was killed ends as if it had not been.
     """
+
+    log: EpisodeLog
+    """Of the evaluation under way."""
 
     def __init__(
         self,
@@ -201,13 +203,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.policy.restore(path)
         self.reporter.say(f"going on from {path}")
         return int(state["stage"])
-
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """Avalanche's; the trainer has its own."""
-
-    def backward(self) -> torch.Tensor:
-        """Avalanche's; the trainer has its own."""
-        raise NotImplementedError
 
 
 def _line(scalars: dict[str, float]) -> str:
