@@ -82,7 +82,7 @@ class RunConfig:
     plugins: tuple[str, ...] = ()
     grpo: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] = field(default_factory=dict)
-    threads: int = field(default=1, metadata={"min": 1})
+    threads: int = field(default=1, metadata={"min": 1, "max": 1024})
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False

@@ -60,6 +60,7 @@ _EVALUATE = "use `evaluate`"
 _RUNS = "contrail keeps the run directory and resumes by itself"
 _UPDATES = "use `updates` of each stage of `stream`"
 _LENGTH = "use `max_context` for an episode; the length of an answer belongs to the adapter"
+_REFERENCE = "the reference of `beta` is the model before any training"
 _CHECKPOINTING = "contrail chooses it by the device"
 
 # Keys, or patterns of keys, that contrail sets itself or has no use for, and what to do instead.
@@ -106,6 +107,8 @@ CONTROLLED: dict[str, dict[str, str]] = {
         "max_tool_calling_iterations": _EPISODES,
         "cache_implementation": _EPISODES,
         "use_cache": _EPISODES,
+        "sync_ref_model": _REFERENCE,
+        "ref_model_*": _REFERENCE,
         "reward_weights": "the environment gives one reward",
         "multi_objective_aggregation": "the environment gives one reward",
         "generation_kwargs": _SAMPLING,
@@ -192,9 +195,9 @@ def check_training(source: Source, section: str, written: Mapping[str, Any]) -> 
             "must be 0: with dropout the model that is updated would not be the model that acted, "
             "and episodes could not share their prefixes. Remove the key.",
         )
-    if section == "grpo":
-        _check_multiple(source, written, "num_generations")
-        _check_multiple(source, written, "steps_per_generation")
+    # A name unknown here may be misspelt: then `grpo_config` says so first.
+    if section == "grpo" and set(written) <= {*GRPO_DEFAULTS, *_CHOICES[section], *_LEAST[section]}:
+        _check_multiples(source, written)
 
 
 def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig:
@@ -219,6 +222,7 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
         config.source.fail(("device",), "torch finds no CUDA device. Use `device: auto` or cpu.")
     values = dict(config.grpo)
     _check_types(config.source, "grpo", values, GRPOConfig)
+    _check_multiples(config.source, values)
     steps = values.pop("steps_per_generation")  # trl derives it from the two batch sizes
     updates = sum(stage.updates for stage in config.stream)
     own = {
@@ -307,6 +311,11 @@ def _construct(source: Source, section: str, cls: type[T], values: Mapping[str, 
 
 def _mentions(text: str, name: str, value: object) -> bool:
     return name in text or (isinstance(value, str) and value in text)
+
+
+def _check_multiples(source: Source, written: Mapping[str, Any]) -> None:
+    _check_multiple(source, written, "num_generations")
+    _check_multiple(source, written, "steps_per_generation")
 
 
 def _check_multiple(source: Source, written: Mapping[str, Any], part: str) -> None:

@@ -111,7 +111,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                     if unknown
                     else "it returned no tasks"
                 )
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise blamed("strategy", config.strategy.name, registered, "draw", error) from error
         return tasks
 

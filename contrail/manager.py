@@ -251,7 +251,7 @@ def _load_file(path: Path) -> ModuleType:
 def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = _innermost(error, source)
         raise PluginError(
             f"plugin {name!r} ({source}) cannot be imported: {type(error).__name__}: {error}{where}"
@@ -266,7 +266,7 @@ def _blame(
 ) -> None:
     """Put the plugin's name into whatever its hook raised."""
     error = outcome.exception
-    if not isinstance(error, Exception) or isinstance(error, ContrailError):
+    if not isinstance(error, (Exception, SystemExit)) or isinstance(error, ContrailError):
         return
     names = {getattr(item.function, "__code__", None): item.plugin_name for item in implementations}
     for frame, _ in traceback.walk_tb(error.__traceback__):

@@ -49,7 +49,7 @@ def play_in_terminal(
         _play(environment, environment.tasks(split), task_id, expert)
     except ContrailError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"environment {name!r} (plugin {registered.plugin!r}): {type(error).__name__}: {error}"
         ) from error

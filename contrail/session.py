@@ -53,7 +53,11 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
         strategy = make_strategy(config.strategy, plugins)
         stages = strategy.stages(scenario.train)
         policy = make_policy(config, plugins)
-        trainer = Trainer(policy, grpo)
+        try:
+            trainer = Trainer(policy, grpo)
+        except (ValueError, ImportError, NotImplementedError) as error:
+            text = " ".join(str(error).split())
+            config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
         stack.enter_context(files.locked())
         updates = sum(stage.updates for stage in stages)
         evaluations = (len(stages) + 1) * len(scenario.test)
@@ -87,7 +91,7 @@ def make_strategy(component: Component, plugins: Plugins) -> Strategy:
     registered = plugins.strategies[component.name]
     try:
         return registered.value(component.settings)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise blamed("strategy", component.name, registered, "cannot be made", error) from error
 
 
@@ -105,7 +109,16 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     lora = lora_config(config, target_modules=None)
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
-    return with_adapter(base, tokenizer, lora, config.seed, config.max_context)
+    try:
+        return with_adapter(base, tokenizer, lora, config.seed, config.max_context)
+    except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
+        modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
+        config.source.fail(
+            ("lora",),
+            f"peft refuses it: {' '.join(str(error).split())} "
+            f"The model's linear modules: {', '.join(modules)}.",
+            of_children=True,
+        )
 
 
 def evaluate_policy(

@@ -81,7 +81,12 @@ def build(config: RunConfig, plugins: Plugins) -> Scenario:
     """
     makers = {item.label: maker(item, plugins) for item in config.environments}
     pool = EnvironmentPool(makers)
-    listed = {item.label: list_tasks(pool, item, plugins) for item in config.environments}
+    listed: dict[str, dict[str, list[Task]]] = {}
+    for item in config.environments:
+        try:
+            listed[item.label] = list_tasks(pool, item, plugins)
+        except ConfigError as error:  # of the environment's own settings
+            config.source.fail(_written(config, item.label), str(error), of_children=True)
     stages = []
     adapter_of: dict[str, Adapter] = {}
     for index, stage in enumerate(config.stream):
@@ -113,6 +118,15 @@ def build(config: RunConfig, plugins: Plugins) -> Scenario:
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
 
 
+def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
+    """The key at which an environment is first named."""
+    for index, stage in enumerate(config.stream):
+        if stage.environment.label == label:
+            return ("stream", index, "environment")
+    labels = [item.label for item in config.evaluate.environments]
+    return ("evaluate", "environments", labels.index(label))
+
+
 def test_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
     """The tasks that are evaluated: a fixed draw of `count`, in their own order."""
     if len(tasks) <= count:
@@ -130,7 +144,7 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
     registered = plugins.adapters[component.name]
     try:
         return registered.value(component.settings)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
@@ -146,7 +160,7 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environme
                 f"environment {config.name!r} (plugin {registered.plugin!r}) needs a package that "
                 f"is not installed: {error}. Try: pip install 'contrail[{config.name}]'"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = blamed("environment", config.name, registered, "cannot be made", error)
             raise what from error
         if config.max_turns is not None:
@@ -171,7 +185,7 @@ def list_tasks(
         what = f"tasks({split!r})"
         try:
             tasks = environment.tasks(split)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise blamed("environment", config.name, registered, what, error) from error
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
@@ -214,7 +228,7 @@ def _try(
     environment = pool.take(config.label)
     try:
         observation = environment.reset(task)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
@@ -229,13 +243,13 @@ def _try(
         adapter.candidates(observation)
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         who = plugins.adapters[component.name]
         raise blamed("adapter", component.name, who, what, error) from error
 
 
 def blamed(
-    kind: str, name: str, registered: Registered[Any], what: str, error: Exception
+    kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
 ) -> ContrailError:
     """The error with the name of the plugin that caused it; errors for humans stay as they are."""
     if isinstance(error, ContrailError):

@@ -115,6 +115,22 @@ BAD: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
         ["num_generation", "'num_generations'"],
     ),
     "lora key": (stream("stream: [babyai]\nlora: {rr: 4}"), [], ["rr", "LoraConfig"]),
+    "module that the model has not": (
+        stream("stream: [babyai]"),
+        ["lora.target_modules=[q_porj]"],
+        ["lora.target_modules=[q_porj]", "q_proj"],
+    ),
+    "setting that the environment refuses": (
+        stream("stream:\n  - environment: {name: babyai, levels: [GoToObjj]}"),
+        [],
+        ["s.yaml:3: stream.0.environment", "'GoToObj'"],
+    ),
+    "key that would do nothing": (
+        stream("stream: [babyai]"),
+        ["grpo.sync_ref_model=true"],
+        ["grpo.sync_ref_model=true", "cannot be set", "`beta`"],
+    ),
+    "too many threads": (stream("stream: [babyai]"), ["threads=99999999999"], ["threads", "1024"]),
     "negative updates": (
         stream("stream: [{environment: babyai, updates: -1}]"),
         [],
@@ -149,6 +165,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
         ["'p'", "'world'", "World does not define step"],
     ),
     "tasks that raises": (plugin(tasks="1 / 0"), [], ["'world'", "'p'", "ZeroDivisionError"]),
+    "tasks that exits": (plugin(tasks="raise SystemExit(0)"), [], ["'world'", "SystemExit"]),
     "no tasks": (plugin(tasks="return []"), [], ["'world'", "tasks('train')", "[]"]),
     "tasks that are no tasks": (plugin(tasks="return ['a']"), [], ["contrail.Task", "['a']"]),
     "several tasks with one id": (plugin(tasks=TASKS + " * 2"), [], ["the id 'train'", "'p'"]),

@@ -811,6 +811,14 @@ def test_lora_config(read: Load) -> None:
     ("override", "says"),
     [
         ("grpo.learning_rat=1", "unknown key of GRPOConfig. Did you mean 'learning_rate'?"),
+        (
+            "grpo={num_generation: 2, generation_batch_size: 4}",
+            "grpo.num_generation: unknown key of",
+        ),
+        (
+            "grpo={epsilon_high: 0.3, generation_batch_size: 4}",
+            "grpo.generation_batch_size: grpo.gen",
+        ),
         ("grpo.learning_rate=fast", "'fast' is not a number."),
         ("grpo.num_generations=true", "true is not a whole number or null."),
         ("grpo.num_iterations=1.5", "1.5 is not a whole number."),

@@ -102,6 +102,7 @@ def test_CONTRAIL_PLUGINS_with_an_unknown_name(
         ("", r"plugin 'bad' \(.*bad\.py\) implements no hook\. Decorate a function"),
         ("def contrail_environments(register): ...", "implements no hook"),
         ("x = 1 / 0", r"plugin .* cannot be imported: ZeroDivisionError: .*; .*bad\.py line 1"),
+        ("raise SystemExit(0)", r"plugin .* cannot be imported: SystemExit: 0; .*bad\.py line 1"),
         ("\ndef f(:", r"cannot be imported: SyntaxError: .*; .*bad\.py line 2"),
         ("import nowhere_at_all", r"cannot be imported: ModuleNotFoundError: .*nowhere_at_all"),
         (

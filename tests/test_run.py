@@ -513,6 +513,34 @@ def test_an_environment_that_raises(
     assert any(f and "ConnectionError: the server is away" in f for f in faults)
 
 
+@pytest.mark.parametrize("raised", ["float('nan')", "'much'", "None"])
+def test_a_reward_that_is_no_number_is_a_fault(tmp_path: Path, raised: str) -> None:
+    text = (EXAMPLES / "guess.py").read_text()
+    assert "reward=float(solved)" in text
+    text = text.replace("reward=float(solved)", f"reward={raised} if self.number > 8 else 0.0")
+    (tmp_path / "guess.py").write_text(text)
+    (tmp_path / "stream.yaml").write_text(
+        "model: tiny-random\nplugins: [guess.py]\n"
+        "stream: [{environment: guess-number, updates: 0}]\n"
+    )
+    run = run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True).path
+    assert [row["guess-number"]["fault_rate"] for row in result(run)["evaluations"]] == [0.6, 0.6]
+
+
+def test_rewards_of_numpy(tmp_path: Path) -> None:
+    text = (EXAMPLES / "guess.py").read_text()
+    text = text.replace("reward=float(solved)", "reward=numpy.float32(solved)")
+    text = text.replace("success=solved", "success=numpy.bool_(solved)")
+    (tmp_path / "guess.py").write_text("import numpy\n" + text)
+    (tmp_path / "stream.yaml").write_text(
+        "model: tiny-random\nplugins: [guess.py]\nevaluate: {tasks: 2}\n"
+        "stream: [{environment: guess-number, updates: 1}]\n"
+        "grpo: {num_generations: 2, generation_batch_size: 4}\n"
+    )
+    run = run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True).path
+    assert [row["guess-number"]["fault_rate"] for row in result(run)["evaluations"]] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "answer", ["(seen, 0.0, False, {})", "contrail.Step('you are here')", "None"]
 )

@@ -98,7 +98,8 @@ class Episode:
                     "action": turn.action,
                     "valid": turn.valid,
                     "reward": turn.reward,
-                    "choices": None if turn.choices is None else len(turn.choices),
+                    "choices": turn.choices,
+                    "choice": turn.choice,
                 }
                 for turn in self.turns
             ],

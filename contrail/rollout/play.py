@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,7 @@ class _Player:
         item = _Play(job, environment, Episode(job.environment, job.task, job.sample))
         try:
             item.observation = environment.reset(job.task)
-        except Exception as error:  # noqa: BLE001 (a fault of the environment, counted as such)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
             self._fault(item, "reset", error)
             return item
         item.shown = job.adapter.render(item.observation)
@@ -243,7 +244,7 @@ class _Player:
             return
         try:
             step = item.environment.step(turn.action)
-        except Exception as error:  # noqa: BLE001 (a fault of the environment, counted as such)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
             self._fault(item, f"step({turn.action!r})", error)
             return
         if not (isinstance(step, Step) and isinstance(step.observation, Observation)):
@@ -251,10 +252,17 @@ class _Player:
                 f"environment {item.job.environment!r}: step({turn.action!r}) must return a "
                 f"contrail.Step with a contrail.Observation; it returned {str(step)[:80]}"
             )
-        turn.valid = step.valid
-        turn.reward = step.reward
+        try:
+            turn.reward = float(step.reward)
+            if not math.isfinite(turn.reward):
+                raise ValueError(f"the reward is {turn.reward}")
+        except (TypeError, ValueError) as error:
+            turn.reward = 0.0
+            self._fault(item, f"step({turn.action!r})", error)
+            return
+        turn.valid = bool(step.valid)
         item.observation = step.observation
-        item.episode.success = step.success
+        item.episode.success = bool(step.success)
         if step.terminated or step.truncated:
             self._end(item, "terminated" if step.terminated else "truncated")
         else:
@@ -276,7 +284,7 @@ class _Player:
         place = int(numpy.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
         return min(place, len(logprobs) - 1)
 
-    def _fault(self, item: _Play, where: str, error: Exception) -> None:
+    def _fault(self, item: _Play, where: str, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)
         place = f"; {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
         item.episode.fault = f"{where}: {type(error).__name__}: {error}{place}"
