@@ -118,6 +118,7 @@ CONTROLLED: dict[str, dict[str, str]] = {
         "repetition_penalty": _SAMPLING,
         "max_completion_length": _LENGTH,
         "mask_truncated_completions": "an episode that runs out of turns is a failure like another",
+        "use_liger_kernel": "contrail computes the log-probabilities itself",
         "model_init_kwargs": "use the top-level keys `model` and `dtype`",
         "shuffle_dataset": "the strategy draws the tasks: use `strategy`",
         "remove_unused_columns": _EPISODES,

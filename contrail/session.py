@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,9 +46,11 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
         ContrailError: something the user can put right.
     """
     torch.set_num_threads(config.threads)
-    grpo = grpo_config(config, files.path)
-    lora_config(config)  # refuses bad keys before a model is fetched
     with contextlib.ExitStack() as stack:
+        # TRL makes the directory it is given, though it has nothing to write.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
+        grpo = grpo_config(config, Path(scratch))
+        lora_config(config)  # refuses bad keys before a model is fetched
         scenario = build(config, plugins)
         stack.callback(scenario.pool.close)
         strategy = make_strategy(config.strategy, plugins)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from conftest import Rooms, train
 import contrail
 from contrail import Observation, Step, Task
 from contrail.download import cache
-from contrail.errors import ConfigError
+from contrail.errors import ConfigError, ContrailError
 from contrail.model import Policy, linear_modules, load_base, with_adapter
 from contrail.plugins.choose import Choose
 from contrail.plugins.models import smollm2_135m
@@ -23,6 +25,7 @@ from contrail.seeding import generator
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
 from contrail.rollout import play as play_module  # isort: skip
+from contrail.rollout.chat import Chat  # isort: skip
 from contrail.rollout.engine import Engine  # isort: skip
 from contrail.rollout.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
@@ -407,10 +410,11 @@ def test_faults_leave_the_others_alone(
     sound = play(policy, pool(), jobs(Choose(), 5, 3))
     episodes = play(policy, pool(Faulty), jobs(Choose(), 5, 3), concurrency=concurrency)
     assert all(item.ended == "fault" for item in episodes[3:9])
-    assert episodes[3].fault == "reset: OSError: no such room"
+    assert re.fullmatch(r"reset: OSError: no such room; .*\.py line \d+", episodes[3].fault or "")
     assert not episodes[3].turns
     for item in episodes[6:9]:
-        assert item.fault == f"step({item.turns[1].action!r}): ValueError: it broke"
+        assert item.fault is not None
+        assert item.fault.startswith(f"step({item.turns[1].action!r}): ValueError: it broke; ")
         assert len(item.turns) == 2
         assert not item.success
     others = [0, 1, 2, *range(9, 15)]
@@ -550,3 +554,15 @@ def test_a_real_model_writes(smollm2: Policy) -> None:
             messages += [("user", turn.observation), ("assistant", turn.text)]
         text = smollm2.chat.tokenizer.decode(episode.token_ids).removesuffix("<|im_end|>")
         assert text == chat(smollm2, messages).rstrip("\n").removesuffix("<|im_end|>")
+
+
+def test_half_a_surrogate_pair_is_replaced(make_tiny: Make) -> None:
+    chat = make_tiny().chat
+    assert chat.text(chat.follow("a \ud800 b")).count("a ? b") == 1
+
+
+def test_a_chat_template_that_is_broken_is_refused(make_tiny: Make) -> None:
+    tokenizer = copy.deepcopy(make_tiny().chat.tokenizer)
+    tokenizer.chat_template = "{% if %}"
+    with pytest.raises(ContrailError, match="chat template cannot be used"):
+        Chat(tokenizer)

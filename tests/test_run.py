@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from contrail import cli
-from contrail.errors import ConfigError, ContrailError
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.launch import run_stream
 from contrail.rundir import RunDirectory
 
@@ -485,10 +485,7 @@ def contrail_environments(register):
 """
 
 
-@pytest.mark.parametrize("condition", ["Flaky.count % 7 == 0", "True"])
-def test_an_environment_that_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, condition: str
-) -> None:
+def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, condition: str) -> Path:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     (tmp_path / "flaky.py").write_text(FLAKY.format(condition=condition))
     (tmp_path / "stream.yaml").write_text(
@@ -496,17 +493,25 @@ def test_an_environment_that_raises(
         "stream: [{environment: {name: flaky, max_turns: 3}, updates: 2}]\n"
         "grpo: {num_generations: 4, generation_batch_size: 8}\n"
     )
-    run = run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True).path
-    content = result(run)
-    for evaluations in content["evaluations"]:
-        rate = evaluations["flaky"]["fault_rate"]
-        if condition == "True":
-            assert rate == 1
-        else:
-            assert 0 < rate < 1
-    if condition == "True":
-        assert content["R"] == [[None], [None]]
-        assert content["interval"] == [[None], [None]]
+    return tmp_path / "stream.yaml"
+
+
+def test_an_environment_that_always_raises_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = flaky(tmp_path, monkeypatch, "True")
+    with pytest.raises(PluginError, match=r"'flaky'.*every episode.*the server is away; .*line"):
+        run_stream(stream, out=tmp_path / "run", quiet=True)
+
+
+def test_an_environment_that_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = flaky(tmp_path, monkeypatch, "Flaky.count % 7 == 0")
+    run = run_stream(stream, out=tmp_path / "run").path
+    assert capsys.readouterr().err.count("the server is away") == 1  # told once, then counted
+    for evaluations in result(run)["evaluations"]:
+        assert 0 < evaluations["flaky"]["fault_rate"] < 1
     faults = [
         json.loads(line)["fault"] for line in episodes(run)["001-train.jsonl.gz"].splitlines()
     ]

@@ -36,7 +36,10 @@ class Chat:
             self._render([{"role": "system", "content": "-"}, {"role": "user", "content": "-"}])
         except TemplateError:
             self._system_role = False
-        self.end = self._after("-")[0]
+        try:
+            self.end = self._after("-")[0]
+        except (TemplateError, ValueError, IndexError) as error:
+            raise ContrailError(f"the model's chat template cannot be used: {error}") from error
         self.ends = {self.end, tokenizer.eos_token_id}
 
     def start(self, system: str, user: str) -> list[int]:
@@ -82,6 +85,8 @@ class Chat:
 
     def _encode(self, text: str) -> list[int]:
         # Candidate actions and observations recur by the thousand within a run.
+        # Half a surrogate pair is no character, and tokenizers refuse it.
+        text = text.encode("utf-8", "replace").decode("utf-8")
         known = self._texts.get(text)
         if known is None:
             if len(self._texts) > 100_000:
