@@ -25,13 +25,7 @@ def repair() -> None:
     Call it before the first import of avalanche, peft, trl or a transformers model, in every
     process. It imports torch and torchvision, which those packages do anyway.
     """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if _SYMPTOM not in str(error):
-            raise
+    if _broken():
         import torch
 
         library = torch.library.Library("torchvision", "DEF")
@@ -44,16 +38,23 @@ def repair() -> None:
 def install() -> None:
     """Repair this Python environment for good, so that peft and trl can also be imported where
     contrail is not; does nothing where torchvision works, or has been repaired."""
+    if _broken():
+        target = Path(sysconfig.get_path("purelib"))
+        shutil.copy(Path(__file__).with_name("_torchvision_hook.py"), target)
+        (target / "_torchvision_hook.pth").write_text("import _torchvision_hook\n")
+
+
+def _broken() -> bool:
+    """Whether importing torchvision fails as one built for another torch does."""
     if importlib.util.find_spec("torchvision") is None:
-        return
+        return False
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
         if _SYMPTOM not in str(error):
             raise
-        target = Path(sysconfig.get_path("purelib"))
-        shutil.copy(Path(__file__).with_name("_torchvision_hook.py"), target)
-        (target / "_torchvision_hook.pth").write_text("import _torchvision_hook\n")
+        return True
+    return False
 
 
 if __name__ == "__main__":
