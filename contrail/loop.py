@@ -9,6 +9,7 @@ from contrail.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.evaluation import Evaluation, evaluate
+from contrail.manager import blamed
 from contrail.model import Policy
 from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
@@ -17,7 +18,7 @@ from contrail.run import Run
 from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
 from contrail.strategy import Strategy
-from contrail.stream import Experience, Scenario, blamed
+from contrail.stream import Experience, Scenario
 from contrail.trainer import Trainer
 
 
@@ -52,7 +53,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.reporter = reporter
         self.adapters = scenario.adapters
         self.stage = 0
-        self._faulty: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.evaluations: dict[str, Evaluation] = {}
 
     def go(self) -> None:
@@ -138,7 +139,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             temperature=self.trainer.config.temperature,
             progress=self.reporter.advance,
         )
-        self._tell_faults(episodes)
+        self._tell(episodes)
         return [episodes[begin : begin + size] for begin in range(0, len(episodes), size)]
 
     def _evaluate_and_save(self, stage: int) -> None:
@@ -171,26 +172,39 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             progress=self.reporter.advance,
         )
         self.log.add(episodes)
-        self._tell_faults(episodes)
+        self._tell(episodes)
         if all(episode.fault is not None for episode in episodes):
             raise PluginError(
                 f"environment {experience.name!r}: every episode was a fault of the environment. "
                 f"The first: {episodes[0].fault}"
+            )
+        if all(_unfit(episode) for episode in episodes):
+            self.run.config.source.fail(
+                ("max_context",),
+                f"{self.policy.max_context} tokens have no room for the system message and the "
+                f"first observation of any test task of {experience.name!r}.",
             )
         self.evaluations[experience.name] = evaluation
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
         faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
         self.reporter.done(f"success {shown}{faults}")
 
-    def _tell_faults(self, episodes: Sequence[Episode]) -> None:
-        """Say each environment's first fault; the others are counted and logged."""
+    def _tell(self, episodes: Sequence[Episode]) -> None:
+        """Say each environment's first fault, and its first task that the context has no room for.
+
+        The others are counted and logged.
+        """
         for episode in episodes:
-            if episode.fault is not None and episode.environment not in self._faulty:
-                self._faulty.add(episode.environment)
-                self.reporter.say(
-                    f"fault of the environment {episode.environment!r} in task "
-                    f"{episode.task.id!r}: {episode.fault} (further ones are only counted)"
-                )
+            key = (episode.environment, episode.ended)
+            if key in self._told or not (episode.fault is not None or _unfit(episode)):
+                continue
+            self._told.add(key)
+            what = "fault of" if episode.fault is not None else "max_context is too small for"
+            said = "" if episode.fault is None else f": {episode.fault}"
+            self.reporter.say(
+                f"{what} the environment {episode.environment!r} in task {episode.task.id!r}{said} "
+                "(further ones are only counted)"
+            )
 
     def _restore(self) -> int:
         """The stage the last checkpoint was made after, or -1."""
@@ -203,6 +217,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.policy.restore(path)
         self.reporter.say(f"going on from {path}")
         return int(state["stage"])
+
+
+def _unfit(episode: Episode) -> bool:
+    """Whether not even the first turn had room in the context."""
+    return episode.ended == "max_context" and not episode.turns
 
 
 def _line(scalars: dict[str, float]) -> str:
