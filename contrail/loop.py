@@ -14,6 +14,7 @@ from contrail.model import Policy
 from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
 from contrail.rollout.play import Job, play
+from contrail.rollout.states import States
 from contrail.run import Run
 from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
@@ -85,12 +86,13 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self._draw(experience, update)
-            groups = self._play(tasks, experience, update)
+            states = States() if self.policy.frozen else None
+            groups = self._play(tasks, experience, update, states)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
             hook.contrail_episodes(run=run, episodes=episodes)
             rng = generator(run.config.seed, "update", self.stage, update)
-            scalars = self.trainer.update(groups, rng)
+            scalars = self.trainer.update(groups, rng, states)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
             run.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
@@ -117,7 +119,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         return tasks
 
     def _play(
-        self, tasks: Sequence[Task], experience: Experience, update: int
+        self, tasks: Sequence[Task], experience: Experience, update: int, states: States | None
     ) -> list[list[Episode]]:
         """Each task as often as a group needs it."""
         seed, size = self.run.config.seed, self.trainer.group_size
@@ -137,6 +139,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.scenario.pool,
             jobs,
             temperature=self.trainer.config.temperature,
+            states=states,
             progress=self.reporter.advance,
         )
         self._tell(episodes)

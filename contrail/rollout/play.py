@@ -18,16 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
-import torch
 
 from contrail.adapter import Adapter
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import InvalidAction, PluginError, describe
 from contrail.model import Policy
-from contrail.rollout.engine import Answer, Context, Engine, Request
+from contrail.rollout.decide import Decision
+from contrail.rollout.engine import Engine
 from contrail.rollout.episode import Episode, Turn
 from contrail.rollout.pool import EnvironmentPool, Remote
-from contrail.rollout.scoring import choice_logprobs
+from contrail.rollout.states import States
+from contrail.rollout.work import Context, Request
 
 Progress = Callable[[Episode], None]
 
@@ -59,9 +60,7 @@ class _Play:
     observation: Observation = field(default_factory=lambda: Observation(""))
     shown: str = ""
     prompt: list[int] = field(default_factory=list)  # of the coming turn
-    written: list[int] = field(default_factory=list)  # by the model, and not in the tree yet
     turn: Turn | None = None  # free text under way
-    length: int = 0  # tokens of all turns
 
     def __post_init__(self) -> None:
         self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
@@ -80,6 +79,7 @@ def play(
     temperature: float = 1.0,
     greedy: bool = False,
     concurrency: int = 64,
+    states: States | None = None,
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; a finished episode's place is taken by the next job.
@@ -92,6 +92,7 @@ def play(
         greedy: take the likeliest choice or token instead of sampling.
         concurrency: episodes under way at the same time, at most; of an environment in worker
             processes no more than it has of these.
+        states: where to keep what the policy's frozen layers compute, for the update.
         progress: called with each finished episode.
 
     Returns:
@@ -102,7 +103,8 @@ def play(
     under_way: dict[int, _Play] = {}
     try:
         with policy.merged() as model:
-            player = _Player(policy, Engine(model, temperature), temperature, greedy)
+            engine = Engine(model, temperature, frozen=policy.frozen, states=states)
+            player = _Player(policy, engine, greedy)
             while waiting or under_way:
                 while len(under_way) < concurrency:
                     place = _next(waiting, pool)
@@ -133,11 +135,10 @@ def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | No
 
 
 class _Player:
-    def __init__(self, policy: Policy, engine: Engine, temperature: float, greedy: bool) -> None:
+    def __init__(self, policy: Policy, engine: Engine, greedy: bool) -> None:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._engine = engine
-        self._temperature = temperature
         self._greedy = greedy
         self._forwards = 0
         self._asked: deque[_Play] = deque()  # of worker processes
@@ -199,21 +200,18 @@ class _Player:
         if not asked:
             return
         self._forwards += 1
-        answers = self._engine.run([request for _, request, _ in asked])
-        texts: list[tuple[_Play, str]] = []
-        for (item, request, candidates), answer in zip(asked, answers, strict=True):
+        decisions = self._engine.run([request for _, request, _ in asked])
+        for (item, request, candidates), decision in zip(asked, decisions, strict=True):
             if candidates is not None:
-                texts.append((item, self._choose(item, request, candidates, answer)))
-            elif (text := self._write(item, answer)) is not None:
-                texts.append((item, text))
-        self._engine.settle()
-        for item, text in texts:
-            self._act(item, text)
+                self._choose(item, request, decision)
+                self._act(item, candidates[decision.choice])
+            elif (text := self._write(item, decision)) is not None:
+                self._act(item, text)
 
     def _request(self, item: _Play) -> tuple[Request | None, Sequence[str] | None]:
         """What to ask the engine next, or None where the context has no room for it."""
         if item.turn is not None:
-            return Request(item.context, item.written), None
+            return Request(item.context, (), (), self._draw(item)), None
         candidates = item.job.adapter.candidates(item.observation)
         if candidates is None:
             room = item.job.adapter.max_new_tokens
@@ -225,48 +223,35 @@ class _Player:
                 return None, None
             branches = [self._chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
-        if item.length + len(item.prompt) + room > self._max_context:
+        if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
             return None, None
-        tokens = [*item.written, *item.prompt]
-        return Request(item.context, tokens, branches), candidates
+        return Request(item.context, item.prompt, branches, self._draw(item)), candidates
 
-    def _choose(
-        self, item: _Play, request: Request, candidates: Sequence[str], answer: Answer
-    ) -> str:
-        scores = torch.stack([values.mean() for values in answer.branches])
-        logprobs = choice_logprobs(scores, self._temperature).double().numpy()
-        chosen = self._pick(logprobs, item.job.rng)
-        self._engine.choose(item.context, chosen)
-        written = request.branches[chosen]
+    def _draw(self, item: _Play) -> float | None:
+        return None if self._greedy else item.job.rng.random()
+
+    def _choose(self, item: _Play, request: Request, decision: Decision) -> None:
+        choices = [list(branch) for branch in request.branches]
         item.episode.turns.append(
             Turn(
                 prompt=item.prompt,
-                written=written,
-                logprobs=[float(logprobs[chosen])],
-                entropies=[_entropy(logprobs)],
-                choices=request.branches,
-                choice=chosen,
+                written=choices[decision.choice],
+                logprobs=[decision.logprob],
+                entropies=[decision.entropy],
+                choices=choices,
+                choice=decision.choice,
                 observation=item.shown,
             )
         )
-        item.length += len(item.prompt) + len(written)
-        item.written = written[-1:]
-        return candidates[chosen]
 
-    def _write(self, item: _Play, answer: Answer) -> str | None:
-        """Sample a token of free text; the text when it is complete."""
-        assert answer.next is not None
+    def _write(self, item: _Play, decision: Decision) -> str | None:
+        """Add a token of free text; the text when it is complete."""
         if item.turn is None:
             item.turn = Turn(item.prompt, [], [], [], observation=item.shown)
-            item.length += len(item.prompt)
-        turn = item.turn
-        logprobs = answer.next.double().numpy()
-        token = self._pick(logprobs, item.job.rng)
-        item.written = [token]
+        turn, token = item.turn, decision.choice
         turn.written.append(token)
-        turn.logprobs.append(float(logprobs[token]))
-        turn.entropies.append(_entropy(logprobs))
-        item.length += 1
+        turn.logprobs.append(decision.logprob)
+        turn.entropies.append(decision.entropy)
         adapter = item.job.adapter
         text = self._chat.text(turn.written)
         over = (
@@ -320,15 +305,8 @@ class _Player:
             return
         item.shown = message
         # A turn that was cut off before its end is closed for the model.
-        closing = [] if item.written[-1] == self._chat.end else [self._chat.end]
+        closing = [] if item.context.tokens[-1] == self._chat.end else [self._chat.end]
         item.prompt = [*closing, *self._chat.follow(message)]
-
-    def _pick(self, logprobs: numpy.ndarray, rng: numpy.random.Generator) -> int:
-        if self._greedy:
-            return int(logprobs.argmax())
-        cumulative = numpy.exp(logprobs).cumsum()
-        place = int(numpy.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        return min(place, len(logprobs) - 1)
 
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:
         item.episode.fault = f"{where}: {describe(error)}"
@@ -337,8 +315,3 @@ class _Player:
     def _end(self, item: _Play, how: str) -> None:
         item.episode.ended = how
         self._engine.finish(item.context)
-
-
-def _entropy(logprobs: numpy.ndarray) -> float:
-    probabilities = numpy.exp(logprobs)
-    return max(0.0, -float((probabilities * numpy.where(probabilities > 0, logprobs, 0)).sum()))
