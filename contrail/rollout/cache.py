@@ -287,7 +287,8 @@ class _SegmentBlock:
         def own(new: torch.Tensor) -> torch.Tensor:
             if self._row is not None:
                 return new[self.rows[0] : self.rows[-1] + 1].unsqueeze(0)
-            return new.index_select(0, self._queries).unflatten(0, (self._count, -1))
+            spread: torch.Tensor = new.index_select(0, self._queries)
+            return spread.view(self._count, -1, *new.shape[1:])
 
         def all_of(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
             if not self._above:
