@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from contrail.errors import ContrailError  # noqa: E402
 from contrail.frozen import FrozenLayers  # noqa: E402
+from contrail.head import Head  # noqa: E402
 from contrail.lora import merged  # noqa: E402
 from contrail.rollout.chat import Chat  # noqa: E402
 
@@ -35,7 +36,8 @@ class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
-    tokens of an episode at most. `frozen`: the layers below the first trained one, if any.
+    tokens of an episode at most. `frozen`: the layers below the first trained one, if any. `head`:
+    of the vocabulary, if it can be run apart.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Policy:
         self.model = model
         self.chat = Chat(tokenizer)
         self.frozen = FrozenLayers.of(model)
+        self.head = Head.of(self.base)
         limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.max_context = limit if max_context is None else min(limit, max_context)
 

@@ -303,14 +303,16 @@ class Trainer:
         frozen = self._policy.frozen
         known = None if states is None else states.get(forest.plan.nodes())
         with nullcontext() if frozen is None or known is None else frozen.replaced(known):
-            return forest.score(model, self.config.temperature, entropies)
+            return forest.score(model, self.config.temperature, entropies, self._policy.head)
 
     @torch.no_grad()
     def _reference(self, episodes: Sequence[Episode], recorded: _Decisions) -> torch.Tensor:
         reference = recorded
         with self._policy.reference() as model:
             for pack in _packs(episodes, range(len(episodes))):
-                scores = pack.forest(None).score(model, self.config.temperature)
+                scores = pack.forest(None).score(
+                    model, self.config.temperature, head=self._policy.head
+                )
                 reference = reference.replaced(pack, scores, False)
         return reference.logprobs
 

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from contrail.attention import Packed, forward
+from contrail.head import Head
 from contrail.rollout.decide import choice_logprobs
 from contrail.rollout.episode import Episode, Turn
 from contrail.tree import ROOT, Plan, TokenTree
@@ -94,7 +95,11 @@ class Forest:
         self._places.extend(places)
 
     def score(
-        self, model: PreTrainedModel, temperature: float, token_entropies: bool = False
+        self,
+        model: PreTrainedModel,
+        temperature: float,
+        token_entropies: bool = False,
+        head: Head | None = None,
     ) -> list[Scores]:
         """Score all parts, in the order in which they were added.
 
@@ -103,6 +108,7 @@ class Forest:
             temperature: of the distribution that sampled.
             token_entropies: whether entropies of free text are wanted; they cost a pass over the
                 vocabulary, and are 0 otherwise.
+            head: the model's, if it is one that can be run apart.
         """
         device = model.device
         rows: list[int] = []
@@ -120,17 +126,21 @@ class Forest:
         tokens_of = torch.tensor(self.plan.tokens(), device=device)
         positions = torch.from_numpy(self.plan.positions()).to(device)
         layout = Packed(self.plan, device)
-        logits = forward(model, tokens_of, positions, kept, layout).float()
-        ids_wanted = torch.tensor(wanted, device=device)
-        free = temperature != 1.0 or token_entropies
-        plain = logits[row_of, ids_wanted] - logits.logsumexp(-1)[row_of]
-        tempered, entropies = plain, torch.zeros_like(plain)
         texts = any(place.turn.choices is None for places in self._places for place in places)
-        if free and texts:
+        ids_wanted = torch.tensor(wanted, device=device)
+        if head is not None and not (texts and token_entropies):
+            with head.left_out():
+                hidden = forward(model, tokens_of, positions, kept, layout)
+            plain = head.logprobs(hidden, row_of, ids_wanted, 1.0)
+            tempered, entropies = plain, torch.zeros_like(plain)
+            if texts and temperature != 1.0:
+                tempered = head.logprobs(hidden, row_of, ids_wanted, temperature)
+        else:
+            logits = forward(model, tokens_of, positions, kept, layout).float()
+            plain = logits[row_of, ids_wanted] - logits.logsumexp(-1)[row_of]
             soft = (logits / temperature).log_softmax(-1)
             tempered = soft[row_of, ids_wanted]
-            if token_entropies:
-                entropies = -(soft.exp() * soft).sum(-1)[row_of]
+            entropies = -(soft.exp() * soft).sum(-1)[row_of]
         made = []
         for places in self._places:
             parts, uncertain = [], []
