@@ -38,7 +38,7 @@ class _MergedLinear(torch.autograd.Function):
         passed = gradient @ weight if ctx.needs_input_grad[0] else None
         flat, inputs = gradient.flatten(0, -2), x.flatten(0, -2)
         down_gradient = (flat @ up.to(flat.dtype)).T @ inputs
-        up_gradient = flat.T @ (inputs @ down.to(inputs.dtype).T)
+        up_gradient = ((inputs @ down.to(inputs.dtype).T).T @ flat).T
         return (
             passed,
             None,

@@ -28,8 +28,9 @@ from datasets import Dataset  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
 
-# Tokens whose activations are held at once for a backward pass: about 2 GB for SmolLM2-135M.
-MAX_TOKENS = 2048
+# Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
+# computed again: 1,024 took 10% longer than 2,048, and 1,280 as long, with less memory.
+MAX_TOKENS = 1280
 
 
 @dataclass

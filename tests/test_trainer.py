@@ -412,6 +412,7 @@ def decisions(packs: Sequence[trainer_module._Pack]) -> list[tuple[int, int]]:
 
 def test_packs_hold_every_decision_once(make_tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = flat(groups(make_tiny(), Choose(), count=4))
+    monkeypatch.setattr(trainer_module, "MAX_TOKENS", 4096)
     (whole,) = trainer_module._packs(episodes, range(len(episodes)))
     assert whole.rows == list(range(16))
     needed = [0, 2, 3, *range(5, 16)]

@@ -41,8 +41,8 @@ class Cache:
     def reserve(self, positions: int) -> None:
         """Make room for so many positions in every row."""
         if positions > self._positions:
-            # By doubling: what is written is copied rarely.
-            self._positions = max(positions, 2 * self._positions, POSITIONS)
+            # By a quarter: what is written is copied rarely, and little is kept free.
+            self._positions = max(positions, self._positions * 5 // 4, POSITIONS)
         for layer, held in self.layers.items():
             self.layers[layer] = (self._fit(held[0]), self._fit(held[1]))
 
