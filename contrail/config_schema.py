@@ -27,6 +27,13 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Composite(Component):
+    """Several strategies: their names joined by +, and their components as the settings."""
+
+    settings: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
 class EnvironmentConfig(Component):
     """An environment; `label` is the name of its column in R, `max_turns` its own if None."""
 
@@ -89,6 +96,12 @@ class RunConfig:
     max_context: int | None = field(default=None, metadata={"min": 1})
 
     @property
+    def strategies(self) -> tuple[Component, ...]:
+        """The strategies, each for itself."""
+        strategy = self.strategy
+        return strategy.settings if isinstance(strategy, Composite) else (strategy,)
+
+    @property
     def environments(self) -> tuple[EnvironmentConfig, ...]:
         """What is evaluated, each label once: in the order of the stream, then the unseen ones."""
         trained = [stage.environment for stage in self.stream]
@@ -133,6 +146,8 @@ def names(cls: type) -> list[str]:
 
 def plain(value: Any) -> Any:
     """Dataclasses, enums and tuples as mappings, names and lists."""
+    if isinstance(value, Composite):
+        return plain(value.settings)
     if isinstance(value, Component):
         common = (
             {"label": value.label, "max_turns": value.max_turns}
