@@ -1,83 +1,67 @@
-"""Attention over a token tree, for any transformers model that uses its attention interface.
+"""Attention over unpadded rows of tokens, for any transformers model with an attention interface.
 
-The model runs on one unpadded row of tokens; inside each layer, `tree_attention` lets every token
-see its own ancestors only. With a `KeyStore`, keys and values are written in place and read back in
-later forwards; without one they live for one forward, and gradients flow through them.
+The model runs on one row of tokens from many contexts, so its linear layers do no work on padding.
+Which token sees which is a `Layout`'s business: `Packed` for updates, where all keys are of the
+same forward and gradients flow, and `contrail.rollout.cache.Cached` for rollouts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import numpy
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from contrail.errors import ContrailError
-from contrail.tree import Batch
+from contrail.tree import Plan, Segment
 
-NAME = "contrail_tree"
+NAME = "contrail"
 
-
-class KeyStore:
-    """Keys and values of a tree's nodes, by layer and slot; grows by doubling, never shrinks."""
-
-    def __init__(self) -> None:
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def write(
-        self, layer: int, slots: torch.Tensor, size: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the keys and values (n, heads, width) of the slots (n,); return the whole store."""
-        held = self._layers.get(layer)
-        if held is None or held[0].shape[0] < size:
-            capacity = max(1024, 1 << (size - 1).bit_length())
-            grown = (
-                key.new_empty((capacity, *key.shape[1:])),
-                value.new_empty((capacity, *value.shape[1:])),
-            )
-            if held is not None:
-                for new, old in zip(grown, held, strict=True):
-                    new[: old.shape[0]] = old
-            self._layers[layer] = held = grown
-        held[0].index_copy_(0, slots, key)
-        held[1].index_copy_(0, slots, value)
-        return held
-
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return sum(part.nbytes for layer in self._layers.values() for part in layer)
+# Segments are padded to the longest of their block. A block holds at most so many query-key pairs,
+# of which at most this share is padding; small blocks may be all padding.
+BLOCK_PAIRS = 1 << 21
+BLOCK_PADDING = 0.3
+SMALL_BLOCK_PAIRS = 1 << 14
 
 
-@dataclass
-class _Active:
-    batch: Batch
-    store: KeyStore | None
-    size: int
-    masks: dict[tuple[int, torch.dtype], list[torch.Tensor]] = field(default_factory=dict)
+class Layout(Protocol):
+    """What the tokens of one forward see."""
 
-    def additive(self, groups: int, dtype: torch.dtype) -> list[torch.Tensor]:
-        # The same for all layers, so made once: 0 or -inf for every head that shares a key head.
-        made = self.masks.get((groups, dtype))
-        if made is None:
-            made = []
-            for block in self.batch.blocks:
-                mask = torch.zeros(block.mask.shape, dtype=dtype, device=block.mask.device)
-                mask.masked_fill_(~block.mask, float("-inf"))
-                made.append(mask.repeat(1, 1, groups, 1))
-            self.masks[groups, dtype] = made
-        return made
+    longest: int
+    """The highest position of a token."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        """The attention of one layer.
+
+        Args:
+            layer: its number.
+            query: (n, heads, width).
+            key: (n, key heads, width).
+            value: likewise.
+            scaling: of the scores.
+
+        Returns:
+            (n, heads, width).
+        """
+        ...
 
 
-_active: ContextVar[_Active | None] = ContextVar("contrail_tree_attention", default=None)
+_layout: ContextVar[Layout | None] = ContextVar("contrail_layout", default=None)
 
 
-def tree_attention(
+def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -87,84 +71,208 @@ def tree_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention of one layer: (1, heads, n, width) -> (1, n, heads, width)."""
-    active = _active.get()
-    assert active is not None, "tree attention is called inside `forward` only"
+    """As transformers calls it: (1, heads, n, width) -> (1, n, heads, width)."""
+    layout = _layout.get()
+    assert layout is not None, "this attention is called inside `forward` only"
     for unsupported in ("softcap", "s_aux"):
         if kwargs.get(unsupported) is not None:
             raise ContrailError(f"models with attention {unsupported!r} are not supported yet")
     window = kwargs.get("sliding_window")
-    if window is not None and int(active.batch.positions.max()) >= window:
+    if window is not None and layout.longest >= window:
         raise ContrailError(
             f"an episode is longer than the model's sliding window of {window} tokens: "
             f"set max_context: {window}"
         )
-    key, value = key[0].transpose(0, 1), value[0].transpose(0, 1)
-    if active.store is not None:
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
-        key, value = active.store.write(layer, active.batch.slots, active.size, key, value)
-    heads, width = key.shape[1:]
-    groups = query.shape[1] // heads
-    outputs = []
-    for block, mask in zip(active.batch.blocks, active.additive(groups, query.dtype), strict=True):
-        count, longest = block.queries.shape
-        # (1, heads * groups, n, width) -> (S, heads, groups * Q, width): heads that share a key
-        # head become more queries of it, and the keys need not be repeated.
-        asked = query[0].index_select(1, block.queries.reshape(-1))
-        asked = asked.view(heads, groups, count, longest, width).permute(2, 0, 1, 3, 4)
-        asked = asked.reshape(count, heads, groups * longest, width)
-        keys = key.index_select(0, block.keys).view(count, -1, heads, width).transpose(1, 2)
-        values = value.index_select(0, block.keys).view(count, -1, heads, width).transpose(1, 2)
-        out = scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scaling)
-        out = out.view(count, heads, groups, longest, width).permute(0, 3, 1, 2, 4)
-        out = out.reshape(count * longest, heads * groups, width)
-        outputs.append(out.index_select(0, block.valid))
-    return torch.cat(outputs).unsqueeze(0), None
+    query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return layout.attend(layer, query, key, value, scaling).unsqueeze(0), None
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-AttentionInterface.register(NAME, tree_attention)
+AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, _no_mask)
 
 
 @contextmanager
-def _tree_attention_on(config: Any) -> Iterator[None]:
+def _attention_on(config: Any, layout: Layout) -> Iterator[None]:
     before = config._attn_implementation
+    token = _layout.set(layout)
     config._attn_implementation = NAME
     try:
         yield
     finally:
         config._attn_implementation = before
+        _layout.reset(token)
 
 
 def forward(
     model: PreTrainedModel,
-    batch: Batch,
+    tokens: torch.Tensor,
+    positions: torch.Tensor,
     keep: torch.Tensor,
-    store: KeyStore | None = None,
-    size: int = 0,
+    layout: Layout,
 ) -> torch.Tensor:
-    """Logits (len(keep), vocabulary) after the rows `keep` of the batch.
+    """Next-token logits (len(keep), vocabulary) after the rows `keep`.
 
     Args:
-        model: a causal language model, bare or wrapped by PEFT.
-        batch: what to run.
-        keep: rows whose next-token logits are wanted; the vocabulary head runs on these only.
-        store: where keys and values of earlier forwards are, and those of this one go.
-        size: slots the store must have room for.
+        model: a causal language model.
+        tokens: (n,).
+        positions: (n,), of each token in its own sequence.
+        keep: rows whose logits are wanted; the vocabulary head runs on these only.
+        layout: what the tokens see.
     """
-    token = _active.set(_Active(batch, store, size))
-    try:
-        with _tree_attention_on(model.config):
-            logits: torch.Tensor = model(
-                input_ids=batch.tokens.unsqueeze(0),
-                position_ids=batch.positions.unsqueeze(0),
-                use_cache=False,
-                logits_to_keep=keep,
-            ).logits
-        return logits[0]
-    finally:
-        _active.reset(token)
+    with _attention_on(model.config, layout):
+        logits: torch.Tensor = model(
+            input_ids=tokens.unsqueeze(0),
+            position_ids=positions.unsqueeze(0),
+            use_cache=False,
+            logits_to_keep=keep,
+        ).logits
+    return logits[0]
+
+
+def attend_padded(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention of padded segments.
+
+    Heads that share a key head become more queries of it, and the keys need not be repeated.
+
+    Args:
+        query: (S, Q, heads, width).
+        key: (S, K, key heads, width).
+        value: likewise.
+        mask: see `additive`.
+        scaling: of the scores.
+
+    Returns:
+        (S, Q, heads, width).
+    """
+    count, longest, heads, width = query.shape
+    shared = key.shape[2]
+    groups = heads // shared
+    asked = query.view(count, longest, shared, groups, width).permute(0, 2, 3, 1, 4)
+    asked = asked.reshape(count, shared, groups * longest, width)
+    out = scaled_dot_product_attention(
+        asked, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scaling
+    )
+    out = out.view(count, shared, groups, longest, width).permute(0, 3, 1, 2, 4)
+    return out.reshape(count, longest, heads, width)
+
+
+def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
+    """From bool (S, Q, K) to what is added to scores: 0 or -inf, (S, 1, groups * Q, K)."""
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    mask.masked_fill_(~seen, float("-inf"))
+    return mask.repeat(1, groups, 1).unsqueeze(1)
+
+
+class Packed:
+    """All keys are of the same forward.
+
+    Args:
+        plan: whose segments' paths are rows of the plan.
+        device: of the model.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.longest = int(plan.positions().max())
+        self._blocks = [
+            _Block([plan.segments[index] for index in indices], device)
+            for indices in blocks(plan.segments)
+        ]
+        rows = torch.cat([block.rows for block in self._blocks])
+        self._back = rows.argsort()
+        self._masks: list[torch.Tensor] = []
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        """See `Layout`."""
+        if not self._masks:  # the same for all layers
+            groups = query.shape[1] // key.shape[1]
+            self._masks = [additive(block.seen, groups, query.dtype) for block in self._blocks]
+        outputs = []
+        for block, mask in zip(self._blocks, self._masks, strict=True):
+            count = block.seen.shape[0]
+            out = attend_padded(
+                query.index_select(0, block.queries).unflatten(0, (count, -1)),
+                key.index_select(0, block.keys).unflatten(0, (count, -1)),
+                value.index_select(0, block.keys).unflatten(0, (count, -1)),
+                mask,
+                scaling,
+            )
+            outputs.append(out.flatten(0, 1).index_select(0, block.valid))
+        return torch.cat(outputs).index_select(0, self._back)
+
+
+class _Block:
+    """Segments of similar length, padded to the longest.
+
+    `queries`: (S * Q,) rows, padded with row 0. `valid`: places of the real ones among them.
+    `rows`: the real ones. `keys`: (S * K,) rows. `seen`: bool (S, Q, K).
+    """
+
+    def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
+        count = len(segments)
+        longest = max(len(segment.nodes) for segment in segments)
+        widest = max(len(segment.path) + len(segment.nodes) for segment in segments)
+        queries = numpy.zeros((count, longest), dtype=numpy.int64)
+        keys = numpy.zeros((count, widest), dtype=numpy.int64)
+        seen = numpy.zeros((count, longest, widest), dtype=bool)
+        valid, rows = [], []
+        for index, segment in enumerate(segments):
+            size, above = len(segment.nodes), len(segment.path)
+            own = numpy.arange(segment.first, segment.first + size)
+            queries[index, :size] = own
+            keys[index, :above] = segment.path
+            keys[index, above : above + size] = own
+            seen[index, :size, :above] = True
+            seen[index, :size, above : above + size] = segment.visible()
+            # A padded query sees one key, because a softmax over none is not a number.
+            seen[index, size:, 0] = True
+            valid.append(numpy.arange(index * longest, index * longest + size))
+            rows.append(own)
+
+        def tensor(values: numpy.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).to(device)
+
+        self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1))
+        self.seen = tensor(seen)
+        self.valid, self.rows = tensor(numpy.concatenate(valid)), tensor(numpy.concatenate(rows))
+
+
+def blocks(segments: Sequence[Segment]) -> Iterator[list[int]]:
+    """Which segments to pad together: those of similar length."""
+    order = sorted(
+        range(len(segments)),
+        key=lambda index: (len(segments[index].nodes), len(segments[index].path), index),
+    )
+    block: list[int] = []
+    longest = widest = pairs = 0
+    for index in order:
+        queries = len(segments[index].nodes)
+        keys = queries + len(segments[index].path)
+        padded = (len(block) + 1) * max(longest, queries) * max(widest, keys)
+        padding = 1 - (pairs + queries * keys) / padded
+        if block and (
+            padded > BLOCK_PAIRS or (padding > BLOCK_PADDING and padded > SMALL_BLOCK_PAIRS)
+        ):
+            yield block
+            block, longest, widest, pairs = [], 0, 0, 0
+        block.append(index)
+        longest, widest = max(longest, queries), max(widest, keys)
+        pairs += queries * keys
+    yield block

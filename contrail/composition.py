@@ -11,10 +11,10 @@ import numpy
 from contrail.config import RunConfig
 from contrail.environment import Task
 from contrail.errors import ContrailError
-from contrail.manager import Plugins, Registered
+from contrail.manager import Plugins, Registered, blamed
 from contrail.state import split
 from contrail.strategy import Strategy
-from contrail.stream import Experience, blamed
+from contrail.stream import Experience
 
 if TYPE_CHECKING:
     import torch

@@ -40,6 +40,7 @@ from contrail.config_training import (
     grpo_config,
     lora_config,
 )
+from contrail.environment import OVERRIDES
 from contrail.errors import PluginError, nearest
 from contrail.manager import Plugins, Table, load_plugins
 
@@ -290,11 +291,12 @@ class _Parser:
         label = value.get("label") if isinstance(value, dict) else None
         if label is not None and (not isinstance(label, str) or not label.strip()):
             self.fail((*key, "label"), f"{show(label)} is not a name.")
-        turns = value.get("max_turns") if isinstance(value, dict) else None
-        if turns is not None and (type(turns) is not int or turns < 1):
-            self.fail((*key, "max_turns"), f"{show(turns)} is not a whole number above 0.")
-        found = self.component(key, value, self.plugins.environments, ("label", "max_turns"))
-        environment = EnvironmentConfig(found.name, found.settings, label or found.name, turns)
+        own = {name: value.get(name) for name in OVERRIDES} if isinstance(value, dict) else {}
+        for name, (wanted, allowed) in OVERRIDES.items():
+            if own.get(name) is not None and not allowed(own[name]):
+                self.fail((*key, name), f"{show(own[name])} is not {wanted}.")
+        found = self.component(key, value, self.plugins.environments, ("label", *OVERRIDES))
+        environment = EnvironmentConfig(found.name, found.settings, label or found.name, **own)
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             self.fail(

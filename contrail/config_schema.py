@@ -35,10 +35,12 @@ class Composite(Component):
 
 @dataclass(frozen=True)
 class EnvironmentConfig(Component):
-    """An environment; `label` is the name of its column in R, `max_turns` its own if None."""
+    """An environment; `label` is the name of its column in R, the rest is its own if None."""
 
     label: str
     max_turns: int | None = None
+    workers: int | None = None
+    step_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Composite):
         return plain(value.settings)
     if isinstance(value, Component):
-        common = (
-            {"label": value.label, "max_turns": value.max_turns}
-            if isinstance(value, EnvironmentConfig)
-            else {}
-        )
-        return {"name": value.name, **common, **plain(value.settings)}
+        common = [item.name for item in dataclasses.fields(value) if item.name != "settings"]
+        return {**{name: getattr(value, name) for name in common}, **plain(value.settings)}
     if dataclasses.is_dataclass(value):
         return {name: plain(getattr(value, name)) for name in names(type(value))}
     if isinstance(value, dict):

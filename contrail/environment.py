@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -72,6 +72,14 @@ class Environment(ABC):
     max_turns: int = 20
     """An episode is truncated after this many actions."""
 
+    workers: int = 0
+    """0: instances live in contrail's own process. N: each in a worker process of its own, of which
+    there are at most N; for environments that are slow (20 ms a step or more) or need a process to
+    themselves."""
+
+    step_timeout: float = 300.0
+    """In a worker process, a reset or step that takes longer (seconds) is a fault."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
@@ -96,3 +104,14 @@ class Environment(ABC):
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
         """Give back processes, files and memory."""
+
+
+# Members that stream.yaml may set for an environment: what they must be, in words and as a test.
+OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "max_turns": ("a whole number above 0", lambda value: type(value) is int and value > 0),
+    "workers": ("a whole number, 0 or more", lambda value: type(value) is int and value >= 0),
+    "step_timeout": (
+        "a number of seconds above 0, at most a day",
+        lambda value: type(value) in (int, float) and 0 < value <= 86_400,
+    ),
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -23,6 +24,23 @@ class InvalidAction(Exception):
 
     The message is shown to the model in place of an observation: say what was expected.
     """
+
+
+class EnvironmentFault(Exception):
+    """What became of an environment in a worker process: what it raised there, or how that died."""
+
+
+def describe(error: BaseException) -> str:
+    """An error of a plugin in words, with the file and line where it was raised.
+
+    One that comes from a worker process has been put into words there.
+    """
+    if isinstance(error, EnvironmentFault):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    known = isinstance(error, ContrailError) or not frames
+    place = "" if known else f"; {frames[-1].filename} line {frames[-1].lineno}"
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:

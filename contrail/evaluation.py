@@ -12,7 +12,8 @@ from contrail.adapter import Adapter
 from contrail.environment import Task
 from contrail.model import Policy
 from contrail.rollout.episode import Episode
-from contrail.rollout.play import EnvironmentPool, Job, Progress, play
+from contrail.rollout.play import Job, Progress, play
+from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 from contrail.stream import TEST_SEED
 

@@ -18,6 +18,7 @@ from contrail.model import Policy
 from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
 from contrail.rollout.play import Job, play
+from contrail.rollout.states import States
 from contrail.run import Run
 from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
@@ -58,7 +59,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.adapters = scenario.adapters
         self.stage = 0
         trainer.penalty = functools.partial(strategy.penalty, trainer)
-        self._faulty: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.evaluations: dict[str, Evaluation] = {}
 
     def go(self) -> None:
@@ -90,12 +91,14 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for update in range(experience.updates):
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
-            groups = self.rollout(self._draw(experience, update), size, update)
+            tasks = self._draw(experience, update)
+            states = States() if self.policy.frozen else None
+            groups = self.rollout(tasks, size, update, states=states)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
             hook.contrail_episodes(run=run, episodes=episodes)
             self.strategy.observe(experience, episodes, self._generator("observe", update))
-            scalars = self.trainer.update(groups, self._generator("update", update))
+            scalars = self.trainer.update(groups, self._generator("update", update), states)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
             run.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
@@ -108,13 +111,20 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         rng = self._generator("draw", update)
         return self.strategy.draw(experience, update, count, rng, list(self.adapters))
 
-    def rollout(self, tasks: Sequence[Task], samples: int, *draw: str | int) -> list[list[Episode]]:
+    def rollout(
+        self,
+        tasks: Sequence[Task],
+        samples: int,
+        *draw: str | int,
+        states: States | None = None,
+    ) -> list[list[Episode]]:
         """Play each task so often in the present stage; a group of episodes for each.
 
         Args:
             tasks: of any environment of the run.
             samples: episodes of each.
             draw: the name of the randomness: other names, other episodes.
+            states: where to keep what the policy's frozen layers compute, for an update.
         """
         adapters = {**self.adapters, **self.experience.adapters}
         jobs = [
@@ -133,9 +143,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.scenario.pool,
             jobs,
             temperature=self.trainer.config.temperature,
+            states=states,
             progress=self.reporter.advance,
         )
-        self._tell_faults(episodes)
+        self._tell(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
 
     def _generator(self, what: str, *draw: str | int) -> numpy.random.Generator:
@@ -184,26 +195,39 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             progress=self.reporter.advance,
         )
         self.log.add(episodes)
-        self._tell_faults(episodes)
+        self._tell(episodes)
         if all(episode.fault is not None for episode in episodes):
             raise PluginError(
                 f"environment {experience.name!r}: every episode was a fault of the environment. "
                 f"The first: {episodes[0].fault}"
+            )
+        if all(_unfit(episode) for episode in episodes):
+            self.run.config.source.fail(
+                ("max_context",),
+                f"{self.policy.max_context} tokens have no room for the system message and the "
+                f"first observation of any test task of {experience.name!r}.",
             )
         self.evaluations[experience.name] = evaluation
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
         faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
         self.reporter.done(f"success {shown}{faults}")
 
-    def _tell_faults(self, episodes: Sequence[Episode]) -> None:
-        """Say each environment's first fault; the others are counted and logged."""
+    def _tell(self, episodes: Sequence[Episode]) -> None:
+        """Say each environment's first fault, and its first task that the context has no room for.
+
+        The others are counted and logged.
+        """
         for episode in episodes:
-            if episode.fault is not None and episode.environment not in self._faulty:
-                self._faulty.add(episode.environment)
-                self.reporter.say(
-                    f"fault of the environment {episode.environment!r} in task "
-                    f"{episode.task.id!r}: {episode.fault} (further ones are only counted)"
-                )
+            key = (episode.environment, episode.ended)
+            if key in self._told or not (episode.fault is not None or _unfit(episode)):
+                continue
+            self._told.add(key)
+            what = "fault of" if episode.fault is not None else "max_context is too small for"
+            said = "" if episode.fault is None else f": {episode.fault}"
+            self.reporter.say(
+                f"{what} the environment {episode.environment!r} in task {episode.task.id!r}{said} "
+                "(further ones are only counted)"
+            )
 
     def _restore(self) -> int:
         """The stage the last checkpoint was made after, or -1."""
@@ -216,6 +240,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.policy.restore(path)
         self.reporter.say(f"going on from {path}")
         return int(state["stage"])
+
+
+def _unfit(episode: Episode) -> bool:
+    """Whether not even the first turn had room in the context."""
+    return episode.ended == "max_context" and not episode.turns
 
 
 def _line(scalars: dict[str, float]) -> str:

@@ -27,11 +27,12 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, PluginError, nearest
+from contrail.errors import ConfigError, ContrailError, PluginError, describe, nearest
 from contrail.strategy import Strategy
 
 T = TypeVar("T")
 GROUP = "contrail"
+FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Plugins:
                 beside = [item.name for item in path.parent.glob("*.py")]
                 hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
                 raise PluginError(f"plugin file {path} does not exist. {hint}")
-            module = _importing(short, str(path), functools.partial(_load_file, path))
+            module = _importing(short, str(path), functools.partial(load_file, path))
         else:
             module = _importing(name, name, functools.partial(importlib.import_module, name))
         self.add(module, short, "-", str(path))
@@ -213,6 +214,15 @@ def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Pl
     return plugins
 
 
+def blamed(
+    kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
+) -> ContrailError:
+    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
+    if isinstance(error, ContrailError):
+        return error
+    return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
+
+
 def _is_own(point: importlib.metadata.EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == "contrail"
 
@@ -232,9 +242,10 @@ def _register(table: Table[Any], base: type | None, plugin: str, name: str, valu
     table.register(name, value, plugin)
 
 
-def _load_file(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """Import a plugin file, under a name that is the same in every process."""
     # A name of its own, so that guess.py never shadows, or is, an installed module.
-    unique = f"contrail_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    unique = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(unique, path)
     assert spec is not None
     assert spec.loader is not None

@@ -13,12 +13,14 @@ repair()
 
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
-from peft.tuners.lora import LoraLayer  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from contrail.errors import ContrailError  # noqa: E402
+from contrail.frozen import FrozenLayers  # noqa: E402
+from contrail.head import Head  # noqa: E402
+from contrail.lora import merged  # noqa: E402
 from contrail.rollout.chat import Chat  # noqa: E402
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
-    tokens of an episode at most.
+    tokens of an episode at most. `frozen`: the layers below the first trained one, if any. `head`:
+    of the vocabulary, if it can be run apart.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Policy:
     ) -> None:
         self.model = model
         self.chat = Chat(tokenizer)
+        self.frozen = FrozenLayers.of(model)
+        self.head = Head.of(self.base)
         limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.max_context = limit if max_context is None else min(limit, max_context)
 
@@ -53,27 +58,24 @@ class Policy:
 
     @contextmanager
     def merged(self) -> Iterator[PreTrainedModel]:
-        """The model with the adapter added into its weights, for fast inference.
-
-        The trained weights are put aside and put back, never recomputed: no drift.
-        """
-        aside: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-        layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        """The model with the adapter added into its weights, for fast inference."""
         training = self.model.training
+        self.model.eval()
         try:
-            with torch.no_grad():
-                for layer in layers:
-                    weight = layer.get_base_layer().weight
-                    assert isinstance(weight, torch.nn.Parameter)
-                    delta = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]
-                    aside.append((weight, weight.data))
-                    weight.data = (weight.data.float() + delta.float()).to(weight.dtype)
-            self.model.eval()
-            with self.model.disable_adapter():
+            with merged(self.model, ADAPTER):
                 yield self.base
         finally:
-            for weight, data in aside:
-                weight.data = data
+            self.model.train(training)
+
+    @contextmanager
+    def learning(self) -> Iterator[PreTrainedModel]:
+        """The model as it is trained: what it computes lets gradients flow to the adapter."""
+        training = self.model.training
+        self.model.train()
+        try:
+            with merged(self.model, ADAPTER, learn=True):
+                yield self.base
+        finally:
             self.model.train(training)
 
     @property
@@ -110,8 +112,8 @@ class Policy:
     ) -> Iterator[PreTrainedModel]:
         """The model with the adapter of a snapshot; without one, before any training."""
         if snapshot is not None:
-            with self.holding(snapshot):
-                yield self.base
+            with self.holding(snapshot), self.merged() as model:
+                yield model
             return
         training = self.model.training
         self.model.eval()

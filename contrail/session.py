@@ -28,7 +28,7 @@ from contrail.loop import Loop
 from contrail.manager import Plugins
 from contrail.model import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
-from contrail.rollout.play import EnvironmentPool
+from contrail.rollout.pool import EnvironmentPool
 from contrail.run import Run
 from contrail.rundir import RunDirectory
 from contrail.stream import build, list_tasks, make_adapter, maker, test_tasks

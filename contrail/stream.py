@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy
 
 from contrail.adapter import Adapter
 from contrail.avalanche import CLExperience, EagerCLStream
 from contrail.config import Component, EnvironmentConfig, RunConfig
-from contrail.environment import Environment, Observation, Task
-from contrail.errors import ConfigError, ContrailError, PluginError, nearest
-from contrail.manager import Plugins, Registered
-from contrail.rollout.play import EnvironmentPool
+from contrail.environment import Observation, Task
+from contrail.errors import ConfigError, PluginError, nearest
+from contrail.manager import Plugins, blamed
+from contrail.rollout.pool import EnvironmentPool, Maker
 from contrail.seeding import generator
 
 # The test tasks are the same for every run, whatever its seed: scores are compared task by task.
@@ -118,8 +117,15 @@ def build(config: RunConfig, plugins: Plugins) -> Scenario:
     Raises:
         ContrailError: an environment cannot be made, or a stage or environment has no tasks.
     """
-    makers = {item.label: maker(item, plugins) for item in config.environments}
-    pool = EnvironmentPool(makers)
+    pool = EnvironmentPool({item.label: maker(item, plugins) for item in config.environments})
+    try:
+        return _build(config, plugins, pool)
+    except BaseException:
+        pool.close()
+        raise
+
+
+def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenario:
     listed: dict[str, dict[str, list[Task]]] = {}
     for item in config.environments:
         try:
@@ -187,26 +193,20 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
-def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environment]:
-    """What makes instances of a registered environment with its settings."""
+def maker(config: EnvironmentConfig, plugins: Plugins) -> Maker:
+    """What makes instances of a registered environment with its settings.
+
+    Raises:
+        PluginError: its class has `workers` or a `step_timeout` that make no sense.
+    """
     registered = plugins.environments[config.name]
-
-    def make() -> Environment:
-        try:
-            environment = registered.value(config.settings)
-        except ImportError as error:
-            raise PluginError(
-                f"environment {config.name!r} (plugin {registered.plugin!r}) needs a package that "
-                f"is not installed: {error}. Try: pip install 'contrail[{config.name}]'"
-            ) from error
-        except (Exception, SystemExit) as error:
-            what = blamed("environment", config.name, registered, "cannot be made", error)
-            raise what from error
-        if config.max_turns is not None:
-            environment.max_turns = config.max_turns
-        return environment
-
-    return make
+    make = Maker(config.name, registered, config.settings, config.max_turns)
+    own = {}
+    for member in ("workers", "step_timeout"):
+        value = getattr(config, member)
+        own[member] = getattr(registered.value, member) if value is None else value
+        make.check(member, own[member])
+    return replace(make, **own)
 
 
 def list_tasks(
@@ -285,14 +285,3 @@ def _try(
     except (Exception, SystemExit) as error:
         who = plugins.adapters[component.name]
         raise blamed("adapter", component.name, who, what, error) from error
-
-
-def blamed(
-    kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
-) -> ContrailError:
-    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
-    if isinstance(error, ContrailError):
-        return error
-    return PluginError(
-        f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {type(error).__name__}: {error}"
-    )

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from contrail.model import Policy  # first: it repairs torchvision
 from contrail.rollout.episode import Episode, Turn
-from contrail.rollout.scoring import Forest, Scores
+from contrail.rollout.scoring import Forest, Part, Scores
+from contrail.rollout.states import States
+from contrail.tree import TokenTree
 
 from datasets import Dataset  # isort: skip
+from transformers import PreTrainedModel  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
 
 # Tokens whose activations are held at once for a backward pass: about 2 GB for SmolLM2-135M.
@@ -35,6 +39,46 @@ class _Decisions:
     logprobs: torch.Tensor
     entropies: torch.Tensor
     mask: torch.Tensor
+
+    @classmethod
+    def of(cls, episodes: Sequence[Episode], device: torch.device) -> _Decisions:
+        """As recorded in the rollout."""
+
+        def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor:
+            tensors = [torch.tensor(row, dtype=dtype) for row in rows]
+            return pad_sequence(tensors, batch_first=True).to(device)
+
+        logprobs = [episode.logprobs for episode in episodes]
+        return cls(
+            padded(logprobs, torch.float32),
+            padded([episode.entropies for episode in episodes], torch.float32),
+            padded([[1.0] * len(row) for row in logprobs], torch.long),
+        )
+
+    def detached(self) -> _Decisions:
+        """The same as constants."""
+        return _Decisions(self.logprobs.detach(), self.entropies.detach(), self.mask)
+
+    def replaced(self, pack: _Pack, scores: Sequence[Scores], entropies: bool) -> _Decisions:
+        """The same, but for the pack's decisions, which are as scored."""
+        rows: list[int] = []
+        columns: list[int] = []
+        for row, part, score in zip(pack.rows, pack.parts, scores, strict=True):
+            first = sum(len(turn.logprobs) for turn in part.episode.turns[: part.begin])
+            rows.extend([row] * len(score.logprobs))
+            columns.extend(range(first, first + len(score.logprobs)))
+        place = (torch.tensor(rows), torch.tensor(columns))
+
+        def put(old: torch.Tensor, new: list[torch.Tensor]) -> torch.Tensor:
+            return old.index_put([index.to(old.device) for index in place], torch.cat(new))
+
+        return _Decisions(
+            put(self.logprobs, [score.logprobs for score in scores]),
+            put(self.entropies, [score.entropies for score in scores])
+            if entropies
+            else self.entropies,
+            self.mask,
+        )
 
 
 class _Loss(GRPOTrainer):
@@ -148,11 +192,19 @@ class Trainer:
         self._trl._last_world_entropy = float("inf")
 
     def update(
-        self, groups: Sequence[Sequence[Episode]], rng: numpy.random.Generator
+        self,
+        groups: Sequence[Sequence[Episode]],
+        rng: numpy.random.Generator,
+        states: States | None = None,
     ) -> dict[str, float]:
         """Learn from one batch of episodes, in groups that played the same task.
 
         Episodes that ended in a fault of the environment are left out.
+
+        Args:
+            groups: the episodes.
+            rng: of the order in which they are used.
+            states: what the policy's frozen layers computed when the episodes were played.
 
         Returns:
             What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
@@ -180,6 +232,7 @@ class Trainer:
                         off_policy,
                         sum(len(episode.logprobs) for episode in episodes),
                         rng,
+                        states,
                     )
                     losses.append(loss)
                     norms.append(norm)
@@ -194,23 +247,17 @@ class Trainer:
         advantages: torch.Tensor,
         off_policy: bool = False,
         decisions_in_batch: int | None = None,
+        states: States | None = None,
     ) -> float:
         """Add the loss's gradients to the adapter's parameters; return the loss.
 
-        Each pack of episodes is scored with gradients while the others' decisions stand in as
-        constants, and TRL's loss is taken of the whole batch: its normalisations are those of the
-        batch, whatever the packs. (Its losses are sums over episodes, whose weights depend on
-        lengths alone.) At the last pack the others' are as scored, so that loss is the batch's.
+        Each pack of decisions is scored with gradients while the others stand in as constants, and
+        TRL's loss is taken of the whole batch: its normalisations are those of the batch, whatever
+        the packs. (Its losses are sums over episodes, whose weights depend on lengths alone.) At
+        the last pack the others are as scored, so that loss is the batch's.
         """
         device = self._policy.model.device
-        config = self.config
-        recorded = _pad(
-            [
-                Scores(torch.tensor(item.logprobs), torch.tensor(item.entropies))
-                for item in episodes
-            ],
-            device,
-        )
+        recorded = _Decisions.of(episodes, device)
         total = decisions_in_batch or int(recorded.mask.sum())
         with_entropy = self._trl._entropy_bonus_enabled
         everywhere = self._beta != 0.0 or with_entropy
@@ -225,27 +272,27 @@ class Trainer:
         loss = 0.0
         current = recorded
         packs = list(_packs(episodes, needed))
-        for number, (pack, forest) in enumerate(packs, start=1):
-            scores = forest.score(self._policy.base, config.temperature, with_entropy)
-            live = _pad(scores, device, recorded.mask.shape[1])
-            place = torch.tensor(pack, device=device)
-            current = _Decisions(
-                current.logprobs.detach().index_copy(0, place, live.logprobs),
-                current.entropies.detach().index_copy(0, place, live.entropies)
-                if with_entropy
-                else recorded.entropies,
-                recorded.mask,
-            )
-            value = self._trl.loss(
-                current,
-                advantages.to(device),
-                recorded.logprobs if off_policy else None,
-                reference,
-                torch.tensor(float(total), device=device),
-                final=number == len(packs),
-            )
-            value.backward()
-            loss = float(value.detach())
+        with self._policy.learning() as model:
+            # An episode's own decisions may be too many for one pack, and weigh on one another
+            # where importance is that of whole sequences: they must be as they are now.
+            for pack in packs if off_policy else ():
+                if pack.splits:
+                    with torch.no_grad():
+                        scores = self._score(model, pack, with_entropy, states)
+                    current = current.replaced(pack, scores, with_entropy)
+            for number, pack in enumerate(packs, start=1):
+                scores = self._score(model, pack, with_entropy, states)
+                current = current.detached().replaced(pack, scores, with_entropy)
+                value = self._trl.loss(
+                    current,
+                    advantages.to(device),
+                    recorded.logprobs if off_policy else None,
+                    reference,
+                    torch.tensor(float(total), device=device),
+                    final=number == len(packs),
+                )
+                value.backward()
+                loss = float(value.detach())
         return loss
 
     def _step(
@@ -255,13 +302,13 @@ class Trainer:
         off_policy: bool,
         decisions_in_batch: int,
         rng: numpy.random.Generator,
+        states: States | None,
     ) -> tuple[float, float]:
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
-        self._policy.model.train()
         optimizer.zero_grad()
-        loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
+        loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
         for term in self.penalty(episodes, rng) if self.penalty else ():
             term.backward()
             loss += float(term.detach())
@@ -275,23 +322,37 @@ class Trainer:
     def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
         """Log-probabilities of what the episodes' models decided, under the present policy.
 
-        With gradients, where they are enabled; in parts whose activations fit into memory: be done
-        with one before the next.
+        With gradients, where they are enabled; in parts whose activations fit into memory, and
+        whose weights are in place only until the next is asked for: be done with one before.
+        An episode may be divided among several parts.
         """
-        for _, forest in _packs(episodes, range(len(episodes))):
-            self.extra_tokens += forest.tokens
-            yield forest.score(self._policy.base, self.config.temperature)
+        for pack in _packs(episodes, range(len(episodes))):
+            with self._policy.learning() as model:
+                yield self._extra(model, pack)
+
+    def _score(
+        self, model: PreTrainedModel, pack: _Pack, entropies: bool, states: States | None
+    ) -> list[Scores]:
+        """The pack's decisions, from the first trained layer on if what it is given is known."""
+        forest = pack.forest(states)
+        frozen = self._policy.frozen
+        known = None if states is None else states.get(forest.plan.nodes())
+        with nullcontext() if frozen is None or known is None else frozen.replaced(known):
+            return forest.score(model, self.config.temperature, entropies, self._policy.head)
+
+    def _extra(self, model: PreTrainedModel, pack: _Pack) -> list[Scores]:
+        """The pack's decisions, computed beside the update: `extra_tokens` counts them."""
+        forest = pack.forest(None)
+        self.extra_tokens += len(forest.plan.tokens())
+        return forest.score(model, self.config.temperature, head=self._policy.head)
 
     @torch.no_grad()
     def _reference(self, episodes: Sequence[Episode], recorded: _Decisions) -> torch.Tensor:
-        logprobs = recorded.logprobs.clone()
+        reference = recorded
         with self._policy.reference(self._anchor) as model:
-            for pack, forest in _packs(episodes, range(len(episodes))):
-                self.extra_tokens += forest.tokens
-                scores = forest.score(model, self.config.temperature)
-                padded = _pad(scores, logprobs.device, logprobs.shape[1])
-                logprobs[torch.tensor(pack, device=logprobs.device)] = padded.logprobs
-        return logprobs
+            for pack in _packs(episodes, range(len(episodes))):
+                reference = reference.replaced(pack, self._extra(model, pack), False)
+        return reference.logprobs
 
 
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
@@ -338,29 +399,65 @@ def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     }
 
 
-def _packs(
-    episodes: Sequence[Episode], indices: Sequence[int]
-) -> Iterator[tuple[list[int], Forest]]:
-    """Split episodes into forests of at most about MAX_TOKENS; equal beginnings stay together."""
+@dataclass
+class _Pack:
+    """What is scored in one forward and backward pass: parts of episodes.
+
+    `rows[i]`: the place of part i's episode in the batch.
+    """
+
+    rows: list[int]
+    parts: list[Part]
+
+    @property
+    def splits(self) -> bool:
+        """Whether some of an episode's decisions are missing."""
+        return any(part.begin > 0 or part.end < len(part.episode.turns) for part in self.parts)
+
+    def forest(self, states: States | None) -> Forest:
+        """The parts as a forest; its nodes are those of the states, if there are any."""
+        forest = Forest(TokenTree() if states is None else states.tree)
+        forest.add(self.parts)
+        return forest
+
+
+def _packs(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[_Pack]:
+    """Split episodes into packs of at most about MAX_TOKENS; equal beginnings stay together."""
     alike: dict[tuple[str, str], list[int]] = {}
     for index in indices:
         key = (episodes[index].environment, episodes[index].task.id)
         alike.setdefault(key, []).append(index)
-    pack: list[int] = []
+    pack = _Pack([], [])
     length = 0
     for group in alike.values():
         for place, index in enumerate(group):
-            turns = episodes[index].turns
-            size = sum(_nodes(turn) for turn in turns)
-            if pack and length + size > MAX_TOKENS:
-                yield pack, _forest(episodes, pack)
-                pack, length = [], 0
-            elif place:
-                size -= len(turns[0].prompt)  # shared with the group
-            pack.append(index)
-            length += size
-    if pack:
-        yield pack, _forest(episodes, pack)
+            episode = episodes[index]
+            for part, size in _parts(episode):
+                if pack.parts and length + size > MAX_TOKENS:
+                    yield pack
+                    pack, length = _Pack([], []), 0
+                elif place and part.begin == 0:
+                    size -= len(episode.turns[0].prompt)  # shared with the group
+                pack.rows.append(index)
+                pack.parts.append(part)
+                length += size
+    if pack.parts:
+        yield pack
+
+
+def _parts(episode: Episode) -> Iterator[tuple[Part, int]]:
+    """An episode in as few parts as MAX_TOKENS allows, each with the tokens that it needs."""
+    begin = context = length = 0
+    for number, turn in enumerate(episode.turns):
+        size = _nodes(turn)
+        if number > begin and context + length + size > MAX_TOKENS:
+            yield Part(episode, begin, number), context + length
+            context += sum(
+                len(turn.prompt) + len(turn.written) for turn in episode.turns[begin:number]
+            )
+            begin, length = number, 0
+        length += size
+    yield Part(episode, begin, len(episode.turns)), context + length
 
 
 def _nodes(turn: Turn) -> int:
@@ -368,27 +465,6 @@ def _nodes(turn: Turn) -> int:
     branches = turn.choices or [turn.written]
     stems = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
     return len(turn.prompt) + len(stems)
-
-
-def _forest(episodes: Sequence[Episode], pack: Sequence[int]) -> Forest:
-    forest = Forest()
-    forest.add([episodes[index] for index in pack])
-    return forest
-
-
-def _pad(
-    scores: Sequence[Scores], device: torch.device | str, longest: int | None = None
-) -> _Decisions:
-    width = longest or max(len(item.logprobs) for item in scores)
-
-    def padded(values: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(values.to(device), (0, width - len(values)))
-
-    return _Decisions(
-        torch.stack([padded(item.logprobs) for item in scores]),
-        torch.stack([padded(item.entropies) for item in scores]),
-        torch.stack([padded(torch.ones(len(item.logprobs), dtype=torch.long)) for item in scores]),
-    )
 
 
 def _no_reward(*args: Any, **kwargs: Any) -> list[float | None]:

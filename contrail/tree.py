@@ -1,54 +1,69 @@
-"""Token ids as a tree: what several token sequences share is stored, and computed, once.
+"""Token ids as a tree: what several token sequences share is computed once.
 
-Rollout and update describe the same thing to the model: contexts that begin alike (system prompt,
-start state, earlier turns) and branch (other actions, other answers). A `TokenTree` gives every
-distinct token position, a node, one slot. A `Segment` is a run of new nodes below a path of known
-ones; a `Batch` is many segments laid end to end for one forward, with no padding between them.
+Rollout and update show the model contexts that begin alike (system prompt, start state, earlier
+turns) and branch (other actions, other answers). A `TokenTree` names every distinct token position,
+a node. A `Plan` lists the nodes that one forward computes: segments of new nodes, laid end to end
+with no padding between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy
-import torch
 
-# Attention works on blocks of segments padded to the longest. A block holds at most so many
-# query-key pairs, of which at most this share is padding; small blocks may be all padding.
-BLOCK_PAIRS = 1 << 21
-BLOCK_PADDING = 0.3
-SMALL_BLOCK_PAIRS = 1 << 14
+ROOT = -1
 
-Device = torch.device | str
+
+class TokenTree:
+    """Names token positions: sequences that agree up to there are at the same node."""
+
+    def __init__(self) -> None:
+        self._children: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def child(self, parent: int, token: int) -> int:
+        """The node of a token after the node `parent`, or after `ROOT`. Nodes count from 0."""
+        return self._children.setdefault((parent, token), len(self._children))
+
+    def walk(self, node: int, tokens: Sequence[int]) -> int:
+        """The node after all the tokens."""
+        for token in tokens:
+            node = self.child(node, token)
+        return node
 
 
 @dataclass
 class Segment:
-    """New nodes below a path.
+    """New nodes of one forward, below known ones.
 
-    `path`: slots of the ancestors, root first. `slots`, `tokens`, `parents`: one entry a node,
-    parents before children; `parents` are places in this segment, -1 for the end of the path.
-    The first `chain` nodes follow one another; the rest branch off.
+    `path`: where the keys of the ancestors are, root first: rows of the same forward, or positions
+    in a row of the cache. `first`: the row of the first node. `nodes`, `tokens`, `parents`: one
+    entry a node, parents before children; `parents` are places in this segment, -1 for the end of
+    the path. The first `chain` nodes follow one another; the rest branch off.
     """
 
-    path: list[int]
-    slots: list[int] = field(default_factory=list)
+    path: Sequence[int]
+    first: int
+    nodes: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     chain: int = 0
 
     def depths(self) -> numpy.ndarray:
-        """The position of each node in its own sequence."""
-        depths = numpy.arange(len(self.path), len(self.path) + len(self.slots))
-        for place in range(self.chain, len(self.slots)):
+        """The position of each node in its own sequence: (nodes,)."""
+        depths = numpy.arange(len(self.path), len(self.path) + len(self.nodes))
+        for place in range(self.chain, len(self.nodes)):
             parent = self.parents[place]
             depths[place] = len(self.path) if parent < 0 else depths[parent] + 1
         return depths
 
     def visible(self) -> numpy.ndarray:
         """Which nodes of the segment each of its nodes sees: bool (nodes, nodes)."""
-        size = len(self.slots)
+        size = len(self.nodes)
         seen = numpy.zeros((size, size), dtype=bool)
         seen[: self.chain, : self.chain] = numpy.tri(self.chain, dtype=bool)
         for place in range(self.chain, size):
@@ -61,233 +76,108 @@ class Segment:
 
 @dataclass
 class Growth:
-    """What `TokenTree.grow` made.
+    """Where a context and its branches are in a plan.
 
-    `path`: slots of the whole context. `branches[b]`: slots of branch b's nodes below it; its last
-    token has none, because nothing is read off it. `segment`: the nodes to compute. `edges[b]`: for
-    each token of branch b the place in the segment of the node that predicts it; the context's last
-    node is always in the segment.
+    `leaf`: the context's last node. `rows`: of the tokens given. `edges[b]`: for each token of
+    branch b the row that predicts it. `branches[b]`: rows of branch b's tokens; its last one has
+    none, because nothing is read off it. `ends[b]`: the node of the last row.
     """
 
-    path: list[int]
-    branches: list[list[int]]
-    segment: Segment
+    leaf: int
+    rows: list[int]
     edges: list[list[int]]
+    branches: list[list[int]]
+    ends: list[int]
 
 
-class TokenTree:
-    """Slots for token positions, shared by all sequences that agree up to there."""
+class Plan:
+    """The nodes that one forward computes.
 
-    def __init__(self) -> None:
-        self._children: dict[tuple[int, int], int] = {}
-        self._key: list[tuple[int, int]] = []
-        self._uses: list[int] = []
-        self._free: list[int] = []
+    Attributes:
+        segments: in the order of their rows.
+        size: rows so far.
+        row_of: node -> row, of the nodes that later calls of `add` may find and need not compute.
+    """
 
-    @property
-    def size(self) -> int:
-        """Slots ever needed at the same time."""
-        return len(self._key)
+    def __init__(self, tree: TokenTree) -> None:
+        self._tree = tree
+        self.segments: list[Segment] = []
+        self.size = 0
+        self.row_of: dict[int, int] = {}
 
-    def grow(
-        self, path: Sequence[int], tokens: Sequence[int], branches: Sequence[Sequence[int]] = ()
+    def add(
+        self,
+        parent: int,
+        path: Sequence[int],
+        tokens: Sequence[int],
+        branches: Sequence[Sequence[int]] = (),
     ) -> Growth:
-        """Add tokens at the end of a path, and branches below them.
-
-        Known nodes are taken over, but for the last token's: its hidden state is what the branches
-        are predicted from, so it is computed (again). The new path is held until `release`.
+        """Tokens after the node `parent`, and branches after the last of them.
 
         Args:
-            path: slots held by the caller.
+            parent: the last known node.
+            path: where the keys of it and of its ancestors are, root first (see `Segment`). A
+                range, if that is the same as positions.
             tokens: at least one.
-            branches: token ids of each, at least one each, not held: see `hold`.
+            branches: token ids of each, at least one each.
         """
-        path = list(path)
-        kept = len(path)
+        rows: list[int] = []
         known = 0
-        parent = path[-1] if path else -1
-        for token in tokens[:-1]:
-            slot = self._children.get((parent, token))
-            if slot is None:
+        node = parent
+        for token in tokens:
+            child = self._tree.child(node, token)
+            row = self.row_of.get(child)
+            if row is None:
                 break
-            path.append(slot)
-            parent = slot
+            node = child
+            rows.append(row)
             known += 1
-        segment = Segment(list(path))
-        place = -1
+        above = range(len(path) + known) if isinstance(path, range) else [*path, *rows]
+        segment = Segment(above, self.size)
         for token in tokens[known:]:
-            parent = self._new(segment, parent, token, place)
-            path.append(parent)
-            place += 1
-        segment.chain = len(segment.slots)
-        self.hold(path[kept:])
-        leaf_slot, leaf_place = parent, place
+            node = self._new(segment, node, token, len(segment.nodes) - 1)
+            self.row_of[node] = segment.first + len(segment.nodes) - 1
+            rows.append(self.row_of[node])
+        segment.chain = len(segment.nodes)
+        leaf, leaf_place = node, segment.chain - 1
         places: dict[int, int] = {}
-        all_slots, all_edges = [], []
+        edges: list[list[int]] = []
+        below: list[list[int]] = []
+        ends = []
         for branch in branches:
-            parent, place = leaf_slot, leaf_place
-            slots, edges = [], [place]
+            node, place = leaf, leaf_place
+            edges.append([rows[-1]])
+            below.append([])
             for token in branch[:-1]:
-                slot = self._children.get((parent, token), -1)
-                if slot not in places:
-                    slot = self._new(segment, parent, token, place)
-                    places[slot] = len(segment.slots) - 1
-                parent, place = slot, places[slot]
-                slots.append(slot)
-                edges.append(place)
-            all_slots.append(slots)
-            all_edges.append(edges)
-        return Growth(path, all_slots, segment, all_edges)
+                child = self._tree.child(node, token)
+                if child not in places:
+                    self._new(segment, node, token, place)
+                    places[child] = len(segment.nodes) - 1
+                node, place = child, places[child]
+                edges[-1].append(segment.first + place)
+                below[-1].append(segment.first + place)
+            ends.append(node)
+        if segment.nodes:
+            self.segments.append(segment)
+            self.size += len(segment.nodes)
+        return Growth(leaf, rows, edges, below, ends)
 
-    def hold(self, slots: Sequence[int]) -> None:
-        """Keep nodes until a matching `release`."""
-        for slot in slots:
-            self._uses[slot] += 1
+    def tokens(self) -> list[int]:
+        """The token of each row."""
+        return [token for segment in self.segments for token in segment.tokens]
 
-    def release(self, slots: Sequence[int]) -> None:
-        """Give nodes back; those nobody holds any more are forgotten, children first."""
-        for slot in slots:
-            self._uses[slot] -= 1
-        self.drop(slots)
+    def nodes(self) -> list[int]:
+        """The node of each row."""
+        return [node for segment in self.segments for node in segment.nodes]
 
-    def drop(self, slots: Sequence[int]) -> None:
-        """Forget those of the nodes that nobody holds."""
-        for slot in reversed(slots):
-            key = self._key[slot]
-            if self._uses[slot] == 0 and key != _FREE:
-                if self._children.get(key) == slot:
-                    del self._children[key]
-                self._key[slot] = _FREE
-                self._free.append(slot)
+    def positions(self) -> numpy.ndarray:
+        """The position of each row's token in its own sequence: (rows,)."""
+        depths = [segment.depths() for segment in self.segments]
+        return numpy.concatenate(depths or [numpy.zeros(0, dtype=numpy.int64)])
 
     def _new(self, segment: Segment, parent: int, token: int, place: int) -> int:
-        key = (parent, token)
-        if self._free:
-            slot = self._free.pop()
-            self._key[slot] = key
-        else:
-            slot = len(self._key)
-            self._key.append(key)
-            self._uses.append(0)
-        self._children[key] = slot
-        segment.slots.append(slot)
+        node = self._tree.child(parent, token)
+        segment.nodes.append(node)
         segment.tokens.append(token)
         segment.parents.append(place)
-        return slot
-
-
-_FREE = (-2, -2)
-
-
-@dataclass
-class Block:
-    """Segments of similar length, padded to the longest for attention.
-
-    `queries`: (S, Q) rows of the batch, padded with row 0. `valid`: (n,) places of real queries in
-    the flattened (S, Q). `keys`: (S * K,) rows of the key store. `mask`: (S, 1, Q, K) bool.
-    """
-
-    queries: torch.Tensor
-    valid: torch.Tensor
-    keys: torch.Tensor
-    mask: torch.Tensor
-
-
-@dataclass
-class Batch:
-    """Segments for one forward.
-
-    `tokens`, `positions`, `slots`: (n,). `rows[i]`: the row of the first node of segment i, in the
-    order in which the segments were given.
-    """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    slots: torch.Tensor
-    rows: list[int]
-    blocks: list[Block]
-
-
-def batch(segments: Sequence[Segment], *, stored: bool, device: Device) -> Batch:
-    """Lay segments out for one forward.
-
-    Args:
-        segments: at least one; no slot stands in two of them.
-        stored: keys are read from a store by slot; otherwise from this forward, whose segments
-            then hold all their own ancestors.
-        device: where the tensors go.
-    """
-    order = sorted(
-        range(len(segments)),
-        key=lambda index: (len(segments[index].slots), len(segments[index].path), index),
-    )
-    rows = [0] * len(segments)
-    total = 0
-    for index in order:
-        rows[index] = total
-        total += len(segments[index].slots)
-    laid = [segments[index] for index in order]
-    slots = numpy.concatenate([numpy.asarray(segment.slots) for segment in laid])
-    row_of = None
-    if not stored:
-        row_of = numpy.zeros(int(slots.max()) + 1, dtype=numpy.int64)
-        row_of[slots] = numpy.arange(total)
-    blocks = []
-    begin = 0
-    for end in _block_ends(laid):
-        blocks.append(_block(laid[begin:end], rows[order[begin]], row_of, device))
-        begin = end
-    return Batch(
-        tokens=torch.tensor([token for item in laid for token in item.tokens], device=device),
-        positions=torch.from_numpy(numpy.concatenate([item.depths() for item in laid])).to(device),
-        slots=torch.from_numpy(slots).to(device),
-        rows=rows,
-        blocks=blocks,
-    )
-
-
-def _block_ends(segments: Sequence[Segment]) -> Iterator[int]:
-    """Where each block of the sorted segments ends."""
-    begin = longest = widest = pairs = 0
-    for index, segment in enumerate(segments):
-        queries = len(segment.slots)
-        keys = queries + len(segment.path)
-        padded = (index + 1 - begin) * max(longest, queries) * max(widest, keys)
-        padding = 1 - (pairs + queries * keys) / padded
-        if index > begin and (
-            padded > BLOCK_PAIRS or (padding > BLOCK_PADDING and padded > SMALL_BLOCK_PAIRS)
-        ):
-            yield index
-            begin, longest, widest, pairs = index, 0, 0, 0
-        longest, widest = max(longest, queries), max(widest, keys)
-        pairs += queries * keys
-    yield len(segments)
-
-
-def _block(
-    segments: Sequence[Segment], first: int, row_of: numpy.ndarray | None, device: Device
-) -> Block:
-    count = len(segments)
-    longest = max(len(segment.slots) for segment in segments)
-    widest = max(len(segment.path) + len(segment.slots) for segment in segments)
-    queries = numpy.zeros((count, longest), dtype=numpy.int64)
-    keys = numpy.zeros((count, widest), dtype=numpy.int64)
-    mask = numpy.zeros((count, 1, longest, widest), dtype=bool)
-    valid = []
-    for index, segment in enumerate(segments):
-        size, above = len(segment.slots), len(segment.path)
-        queries[index, :size] = numpy.arange(first, first + size)
-        first += size
-        keys[index, :above] = segment.path
-        keys[index, above : above + size] = segment.slots
-        mask[index, 0, :size, :above] = True
-        mask[index, 0, :size, above : above + size] = segment.visible()
-        # A padded query sees one key, because a softmax over none is not a number.
-        mask[index, 0, size:, 0] = True
-        valid.append(numpy.arange(index * longest, index * longest + size))
-    return Block(
-        queries=torch.from_numpy(queries).to(device),
-        valid=torch.from_numpy(numpy.concatenate(valid)).to(device),
-        keys=torch.from_numpy((keys if row_of is None else row_of[keys]).reshape(-1)).to(device),
-        mask=torch.from_numpy(mask).to(device),
-    )
+        return node

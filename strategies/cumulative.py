@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy
+from typing import TYPE_CHECKING
 
 import contrail
-from contrail.stream import Experience
+
+if TYPE_CHECKING:
+    import numpy
+
+    from contrail.stream import Experience
 
 
 class Cumulative(contrail.Strategy):
@@ -17,6 +20,8 @@ class Cumulative(contrail.Strategy):
     """
 
     def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
+        from contrail.stream import Experience  # heavy: not before it is needed
+
         return [
             Experience.union(stage.name, experiences[:end], stage.updates)
             for end, stage in enumerate(experiences, start=1)

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy
-
 import contrail
 from contrail.errors import ConfigError
-from contrail.stream import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy
 
     from contrail.stream import Experience
     from contrail.trainer import Trainer
@@ -82,6 +81,8 @@ class Curriculum(contrail.Strategy):
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
+        from contrail.stream import choose  # heavy: not before it is needed
+
         first = self.config.initial_competence
         span = self.config.duration * experience.updates
         competence = min(1.0, first + (1 - first) * update / span) if span else 1.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import contrail
-from contrail.stream import Experience
+
+if TYPE_CHECKING:
+    from contrail.stream import Experience
 
 
 class Frozen(contrail.Strategy):
@@ -14,6 +17,8 @@ class Frozen(contrail.Strategy):
     alone = "it trains nothing"
 
     def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
+        from contrail.stream import Experience  # heavy: not before it is needed
+
         return [Experience(stage.name, stage.tasks, stage.adapters, 0) for stage in experiences]
 
     def prefix(self, stage: int) -> str:

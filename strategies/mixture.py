@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import numpy
+from typing import TYPE_CHECKING
 
 import contrail
 from contrail.errors import ConfigError, nearest
-from contrail.stream import Experience
+
+if TYPE_CHECKING:
+    import numpy
+
+    from contrail.stream import Experience
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Mixture(contrail.Strategy):
     alone = "it has one stage, after which nothing is forgotten"
 
     def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
+        from contrail.stream import Experience  # heavy: not before it is needed
+
         updates = sum(experience.updates for experience in experiences)
         stage = Experience.union("mixture", experiences, updates)
         weights = dict.fromkeys(stage.environments, 0.0)

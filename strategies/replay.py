@@ -10,11 +10,11 @@ import numpy
 
 import contrail
 from contrail.rollout.episode import Episode
-from contrail.stream import Experience, choose
 
 if TYPE_CHECKING:
     import torch
 
+    from contrail.stream import Experience
     from contrail.trainer import Trainer
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
@@ -60,6 +60,8 @@ class Replay(contrail.Strategy):
         return f"replay {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:
+        from contrail.stream import Experience  # heavy: not before it is needed
+
         past = self._stages[: loop.stage - 1]
         new = loop.experience.environments
         old = [name for stage in past for name in stage.environments if name not in new]
@@ -76,6 +78,8 @@ class Replay(contrail.Strategy):
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
+        from contrail.stream import choose  # heavy: not before it is needed
+
         old = round(self.config.fraction * count) if self._old else 0
         if self.config.mode == "episodes":
             old = 0

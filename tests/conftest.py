@@ -73,11 +73,18 @@ def make_tiny() -> Callable[..., Policy]:
             if parameter.dim() == 2:
                 parameter.mul_(8)
 
-    def make(trained: bool = True, max_context: int | None = None) -> Policy:
-        """With `trained`, the adapter is as far from the start as it may get in a run."""
+    def make(trained: bool = True, max_context: int | None = None, **settings: Any) -> Policy:
+        """With `trained`, the adapter is as far from the start as it may get in a run.
+
+        `settings` go to LoraConfig.
+        """
         base = copy.deepcopy(whole)
         lora = LoraConfig(
-            r=4, lora_alpha=8, target_modules=sorted(linear_modules(base)), task_type="CAUSAL_LM"
+            r=4,
+            lora_alpha=8,
+            target_modules=sorted(linear_modules(base)),
+            task_type="CAUSAL_LM",
+            **settings,
         )
         policy = with_adapter(base, tokenizer, lora, seed=0, max_context=max_context)
         if trained:

@@ -6,6 +6,7 @@ import copy
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -26,6 +27,8 @@ import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
 from contrail.rollout import play as play_module  # isort: skip
 from contrail.rollout.chat import Chat  # isort: skip
+from contrail.rollout import engine as engine_module  # isort: skip
+from contrail.rollout.decide import Decision  # isort: skip
 from contrail.rollout.engine import Engine  # isort: skip
 from contrail.rollout.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
@@ -51,14 +54,24 @@ class Scripted:
     def __init__(self, tokens: Sequence[int]) -> None:
         self.tokens = list(tokens)
 
+    def random(self) -> Forced:
+        return Forced(self.tokens.pop(0))
+
+
+@dataclass
+class Forced:
+    """Stands in for a draw."""
+
+    token: int
+
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
     """All engines made by `play`."""
     made: list[Engine] = []
 
-    def make(*args: Any) -> Engine:
-        made.append(Engine(*args))
+    def make(*args: Any, **settings: Any) -> Engine:
+        made.append(Engine(*args, **settings))
         return made[-1]
 
     monkeypatch.setattr(play_module, "Engine", make)
@@ -68,12 +81,18 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `Scripted` stand in for a job's generator."""
-    pick = play_module._Player._pick
+    drawn = engine_module.sample
 
-    def follow(self: Any, logprobs: numpy.ndarray, rng: Any) -> int:
-        return rng.tokens.pop(0) if isinstance(rng, Scripted) else pick(self, logprobs, rng)
+    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Decision]:
+        made = drawn(
+            logits, temperature, [draw if isinstance(draw, float) else 0 for draw in draws]
+        )
+        for decision, draw in zip(made, draws, strict=True):
+            if isinstance(draw, Forced):
+                decision.choice = draw.token
+        return made
 
-    monkeypatch.setattr(play_module._Player, "_pick", follow)
+    monkeypatch.setattr(engine_module, "sample", follow)
 
 
 def jobs(adapter: contrail.Adapter, count: int = 7, each: int = 2) -> list[Job]:
@@ -91,9 +110,8 @@ def pool(made: Callable[[], contrail.Environment] = Rooms) -> EnvironmentPool:
 def assert_freed(engines: Sequence[Engine]) -> None:
     assert engines
     for engine in engines:
-        assert sorted(engine._tree._free) == list(range(engine._tree.size))
-        assert not any(engine._tree._uses)
-        assert not engine._tree._children
+        assert not engine._live
+        assert sorted(engine._cache._free) == list(range(engine._cache._rows))
 
 
 def plain(policy: Policy, tokens: Sequence[int]) -> torch.Tensor:

@@ -518,6 +518,29 @@ def test_an_environment_that_raises(
     assert any(f and "ConnectionError: the server is away" in f for f in faults)
 
 
+@pytest.mark.parametrize(("tokens", "fits"), [(20, False), (90, True)])
+def test_a_context_without_room_for_the_first_turn(
+    tokens: int, fits: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (EXAMPLES / "guess.py").read_text()
+    text = text.replace(
+        '"Guess my number',
+        '"Guess my number' + " please" * 40 + '"if task.seed > 10 else "Guess my number',
+    )
+    (tmp_path / "guess.py").write_text(text)
+    (tmp_path / "stream.yaml").write_text(
+        f"model: tiny-random\nplugins: [guess.py]\nmax_context: {tokens}\n"
+        "stream: [{environment: {name: guess-number, max_turns: 1}, updates: 0}]\n"
+    )
+    if fits:
+        run_stream(tmp_path / "stream.yaml", out=tmp_path / "run")
+        # Told once, for the first of the tasks that are too long.
+        assert capsys.readouterr().err.count("max_context is too small for") == 1
+    else:
+        with pytest.raises(ContrailError, match=r"max_context.*20 tokens have no room"):
+            run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True)
+
+
 @pytest.mark.parametrize("raised", ["float('nan')", "'much'", "None"])
 def test_a_reward_that_is_no_number_is_a_fault(tmp_path: Path, raised: str) -> None:
     text = (EXAMPLES / "guess.py").read_text()

@@ -1,190 +1,201 @@
 """Runs the model for many episodes at once. It knows token ids and nothing of text.
 
-Every forward holds only tokens that no earlier forward has computed: a new observation, candidate
-actions, a sampled token. What episodes share (system prompt, start state, equal histories) is
-stored, and computed, once.
+Every forward holds only tokens that no earlier forward has computed for the episode: a new
+observation, candidate actions, a sampled token. What episodes share (system prompt, start state,
+equal histories) is computed once, and stored in each one's row of the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 
+import numpy
 import torch
 from transformers import PreTrainedModel
 
-from contrail.attention import KeyStore, forward
-from contrail.tree import Batch, Growth, TokenTree, batch
+from contrail.attention import forward
+from contrail.frozen import FrozenLayers
+from contrail.rollout.cache import Cache, Cached
+from contrail.rollout.decide import Decision, choose, sample, token_logprobs
+from contrail.rollout.states import States
+from contrail.rollout.work import Context, Request, Work
+from contrail.tree import ROOT, TokenTree
 
-# Logits are handled in slices of at most so many values: 64 MB in fp32.
-LOGITS_AT_ONCE = 1 << 24
-
-
-@dataclass
-class Context:
-    """An episode's place in the tree: the slots of its tokens so far."""
-
-    path: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Request:
-    """Tokens to append to a context, and what is asked there.
-
-    With `branches`: the log-probability of each token of each branch. Without: that of every token
-    of the vocabulary, at the engine's temperature.
-    """
-
-    context: Context
-    tokens: list[int]
-    branches: list[list[int]] = field(default_factory=list)
-
-
-@dataclass
-class Answer:
-    """`branches[b]`: log-probabilities (tokens of b,) in fp32; `next`: (vocabulary,) in fp32."""
-
-    branches: list[torch.Tensor] = field(default_factory=list)
-    next: torch.Tensor | None = None
+# A new episode copies the keys of another one if they share at least so many tokens.
+WORTH_COPYING = 16
 
 
 class Engine:
-    """Holds the tree of all unfinished episodes, and the keys and values of its tokens.
+    """Holds the cache of all unfinished contexts. What is decided is appended to its context.
 
     Args:
         model: any transformers causal LM with a standard attention.
-        temperature: next-token log-probabilities are those of logits / temperature.
+        temperature: decisions are drawn from softmax(scores / temperature).
         max_tokens: tokens in one forward, about; bounds the memory of activations.
+        frozen: the layers whose outputs the update can use again, if any.
+        states: where to keep these.
     """
 
     def __init__(
-        self, model: PreTrainedModel, temperature: float = 1.0, max_tokens: int = 2048
+        self,
+        model: PreTrainedModel,
+        temperature: float = 1.0,
+        max_tokens: int = 2048,
+        frozen: FrozenLayers | None = None,
+        states: States | None = None,
     ) -> None:
         self._model = model
         self._temperature = temperature
         self._max_tokens = max_tokens
-        self._tree = TokenTree()
-        self._store = KeyStore()
-        self._branch_slots: dict[int, list[list[int]]] = {}
+        self._frozen = frozen if states is not None else None
+        self._states = states
+        self._tree = TokenTree() if states is None else states.tree
+        self._cache = Cache()
+        self._live: list[Context] = []
         self.computed_tokens = 0
 
     @torch.inference_mode()
-    def run(self, requests: Sequence[Request]) -> list[Answer]:
-        """Append each request's tokens to its context, and answer it. Equal requests run once."""
-        answers: list[Answer | None] = [None] * len(requests)
-        same: dict[tuple[object, ...], list[int]] = {}
+    def run(self, requests: Sequence[Request]) -> list[Decision]:
+        """Append each request's tokens to its context, decide, and append the decision."""
+        for request in requests:
+            request.context.tokens.extend(request.tokens)
+            if request.context.row < 0:
+                self._begin(request.context)
+        decisions: dict[int, Decision] = {}
+        scores: dict[int, list[torch.Tensor]] = {}
+        work = Work(self._tree)
         for index, request in enumerate(requests):
-            path = request.context.path
-            key = (
-                path[-1] if path else -1,
-                tuple(request.tokens),
-                tuple(tuple(branch) for branch in request.branches),
-            )
-            same.setdefault(key, []).append(index)
-        pending: list[tuple[list[int], Growth]] = []
-        tokens = 0
-        for indices in same.values():
-            first = requests[indices[0]]
-            growth = self._tree.grow(first.context.path, first.tokens, first.branches)
-            pending.append((indices, growth))
-            tokens += len(growth.segment.slots)
-            if tokens >= self._max_tokens:
-                self._run(requests, pending, answers)
-                pending, tokens = [], 0
-        if pending:
-            self._run(requests, pending, answers)
-        return [answer for answer in answers if answer is not None]
-
-    def choose(self, context: Context, branch: int) -> None:
-        """Make a branch of the context's last request part of it, but for its last token."""
-        slots = self._branch_slots[context.path[-1]][branch]
-        self._tree.hold(slots)
-        context.path.extend(slots)
-
-    def settle(self) -> None:
-        """Forget the branches of the last `run` that no context has chosen."""
-        for branches in self._branch_slots.values():
-            for slots in branches:
-                self._tree.drop(slots)
-        self._branch_slots.clear()
+            *others, last = self._portions(request.branches)
+            for branches in [*others, last]:
+                work.add(index, request, branches, branches is last)
+                if work.size >= self._max_tokens:
+                    self._run(work, scores, decisions)
+                    work = Work(self._tree)
+        if work.size:
+            self._run(work, scores, decisions)
+        return [decisions[index] for index in range(len(requests))]
 
     def finish(self, context: Context) -> None:
-        """Free what only this context held."""
-        self._tree.release(context.path)
-        context.path = []
+        """Free the context's row."""
+        if context.row >= 0:
+            self._cache.give(context.row)
+            self._live = [other for other in self._live if other is not context]
+            context.row, context.stored, context.node = -1, 0, ROOT
+
+    def _begin(self, context: Context) -> None:
+        """Give the context a row, with what another one has stored of the same beginning."""
+        best, shared = None, 0
+        for other in self._live:
+            length = _common(other.tokens[: other.stored], context.tokens)
+            if length > shared:
+                best, shared = other, length
+        context.row = self._cache.take()
+        self._live.append(context)
+        shared = min(shared, len(context.tokens) - 1)  # the last token's output is what is asked
+        if best is not None and shared >= WORTH_COPYING:
+            self._cache.copy(best.row, context.row, shared)
+            context.stored = shared
+            context.node = self._tree.walk(ROOT, context.tokens[:shared])
+
+    def _portions(self, branches: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
+        """The candidates, in as many portions as they need forwards."""
+        portions: list[list[Sequence[int]]] = [[]]
+        size = 0
+        for branch in branches:
+            if portions[-1] and size + len(branch) > self._max_tokens:
+                portions.append([])
+                size = 0
+            portions[-1].append(branch)
+            size += len(branch)
+        return list(portions)
 
     def _run(
-        self,
-        requests: Sequence[Request],
-        pending: Sequence[tuple[list[int], Growth]],
-        answers: list[Answer | None],
+        self, work: Work, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Decision]
     ) -> None:
-        growths = [growth for _, growth in pending]
         device = self._model.device
-        laid = batch([growth.segment for growth in growths], stored=True, device=device)
-        self.computed_tokens += len(laid.tokens)
-        made = self._answers(laid, growths, [requests[indices[0]] for indices, _ in pending])
-        for (indices, growth), answer in zip(pending, made, strict=True):
-            for place, index in enumerate(indices):
-                context = requests[index].context
-                if place:
-                    self._tree.hold(growth.path[len(context.path) :])
-                context.path = list(growth.path)
-                answers[index] = answer
-            if growth.branches:
-                self._branch_slots[growth.path[-1]] = growth.branches
+        self._cache.reserve(work.longest)
+        layout = Cached(self._cache, work.step, work.plan, work.rows, work.writes, device)
+        self.computed_tokens += work.size
+        keep, place = numpy.unique(work.asked(), return_inverse=True)
+        with ExitStack() as stack:
+            recorded = self._frozen and stack.enter_context(self._frozen.recorded())
+            logits = forward(
+                self._model,
+                torch.tensor(work.tokens(), device=device),
+                torch.from_numpy(work.positions()).to(device),
+                torch.from_numpy(keep).to(device),
+                layout,
+            )
+        if self._states is not None and recorded:
+            self._states.put(work.nodes(), recorded[0])
+        self._sample(work, logits, place, decisions)
+        self._choose(work, logits, place, scores, decisions, layout)
+        for item in work.items:
+            item.settle(self._tree)
 
-    def _answers(
-        self, laid: Batch, growths: Sequence[Growth], requests: Sequence[Request]
-    ) -> list[Answer]:
-        rows: list[int] = []
-        wanted: list[int] = []
-        for first, growth, request in zip(laid.rows, growths, requests, strict=True):
-            if not request.branches:
-                rows.append(first + growth.segment.chain - 1)
-                wanted.append(-1)
-            for edges, branch in zip(growth.edges, request.branches, strict=True):
-                rows.extend(first + place for place in edges)
-                wanted.extend(branch)
-        kept, place_of = torch.tensor(rows).unique(return_inverse=True)
-        kept = kept.to(laid.tokens.device)
-        logits = forward(self._model, laid, kept, self._store, self._tree.size)
-        values, full = _pick(logits, place_of, torch.tensor(wanted), self._temperature)
-        answers = []
+    def _sample(
+        self,
+        work: Work,
+        logits: torch.Tensor,
+        place: numpy.ndarray,
+        decisions: dict[int, Decision],
+    ) -> None:
+        items = [item for item in work.items if not item.branches]
+        if items:
+            at = torch.from_numpy(place[: len(items)]).to(logits.device)
+            whole = len(at) == len(logits) and bool((at == torch.arange(len(at)).to(at)).all())
+            made = sample(
+                logits if whole else logits.index_select(0, at),
+                self._temperature,
+                [item.request.draw for item in items],
+            )
+            for item, decision in zip(items, made, strict=True):
+                decisions[item.index] = decision
+                item.chosen = [decision.choice]
+
+    def _choose(
+        self,
+        work: Work,
+        logits: torch.Tensor,
+        place: numpy.ndarray,
+        scores: dict[int, list[torch.Tensor]],
+        decisions: dict[int, Decision],
+        layout: Cached,
+    ) -> None:
+        items = [item for item in work.items if item.branches]
+        if not items:
+            return
+        moves: list[tuple[int, int, int]] = []
+        tokens = [token for item in items for branch in item.branches for token in branch]
+        values = token_logprobs(logits, place[-len(tokens) :].tolist(), tokens)
+        lengths = [len(branch) for item in items for branch in item.branches]
+        means = torch.stack([part.mean() for part in values.split(lengths)])
         at = 0
-        for request in requests:
-            if not request.branches:
-                answers.append(Answer(next=full[at]))
-                at += 1
+        for item in items:
+            made = scores.setdefault(item.index, [])
+            made.append(means[at : at + len(item.branches)])
+            at += len(item.branches)
+            if not item.last:
                 continue
-            answer = Answer()
-            for branch in request.branches:
-                answer.branches.append(values[at : at + len(branch)])
-                at += len(branch)
-            answers.append(answer)
-        return answers
+            request = item.request
+            decision = choose(torch.cat(made), self._temperature, request.draw)
+            decisions[item.index] = decision
+            item.chosen = list(request.branches[decision.choice])
+            if len(made) == 1:  # else its keys may be of an earlier forward
+                assert item.growth is not None
+                kept = item.growth.branches[decision.choice]
+                item.kept = len(kept)
+                for position, source in enumerate(kept, start=len(request.context.tokens)):
+                    moves.append((source, request.context.row, position))
+        if moves:
+            self._cache.reserve(1 + max(position for _, _, position in moves))
+            layout.commit(moves)
 
 
-def _pick(
-    logits: torch.Tensor, rows: torch.Tensor, wanted: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
-    """On the CPU: the log-probability of token `wanted[i]` after row `rows[i]`; where it is
-    negative, those of the whole vocabulary at the temperature."""
-    values = torch.empty(len(rows), dtype=torch.float32)
-    full: dict[int, torch.Tensor] = {}
-    slice_rows = max(1, LOGITS_AT_ONCE // logits.shape[1])
-    by_row = rows.argsort(stable=True)
-    sorted_rows = rows[by_row]
-    for begin in range(0, logits.shape[0], slice_rows):
-        bounds = torch.tensor([begin, begin + slice_rows])
-        low, high = torch.searchsorted(sorted_rows, bounds).tolist()
-        part = logits[begin : begin + slice_rows].float()
-        logprobs = part.log_softmax(-1)
-        chosen = by_row[low:high]
-        local = sorted_rows[low:high] - begin
-        picked = logprobs[local.to(logits.device), wanted[chosen].clamp(min=0).to(logits.device)]
-        values[chosen] = picked.cpu()
-        for index, row in zip(chosen.tolist(), local.tolist(), strict=True):
-            if wanted[index] < 0:
-                full[index] = (part[row] / temperature).log_softmax(-1).cpu()
-    return values, full
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens agree from the beginning on."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))

@@ -1,24 +1,40 @@
-"""Plays tasks: environments, adapter and engine together."""
+"""Plays tasks: environments, adapter and engine together.
+
+An episode whose environment is at work in another process is left out of the forwards meanwhile.
+Which episodes share a forward decides the last bits of its results, so that must not depend on how
+fast anything is. Time is therefore counted in forwards: what is asked of a worker process is taken
+up after PATIENCE of them, in the order of asking, and waited for if it is not there yet. Where no
+episode has anything for the model to do, the older half of what is under way is taken up: the two
+halves then take turns, one with the model, one with their environments.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
-import torch
 
 from contrail.adapter import Adapter
 from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import InvalidAction, PluginError
+from contrail.errors import InvalidAction, PluginError, describe
 from contrail.model import Policy
-from contrail.rollout.engine import Answer, Context, Engine, Request
+from contrail.rollout.decide import Decision
+from contrail.rollout.engine import Engine
 from contrail.rollout.episode import Episode, Turn
-from contrail.rollout.scoring import choice_logprobs
+from contrail.rollout.pool import EnvironmentPool, Remote
+from contrail.rollout.states import States
+from contrail.rollout.work import Context, Request
 
 Progress = Callable[[Episode], None]
+
+# Forwards for which a worker process is not waited for. With fewer the other episodes wait for it
+# more often, with more its own episode waits longer than it need.
+PATIENCE = 8
 
 
 @dataclass(frozen=True)
@@ -33,48 +49,26 @@ class Job:
     sample: int = 0
 
 
-class EnvironmentPool:
-    """Instances of the environments, made when needed and used again.
-
-    Args:
-        makers: for each column of R, what makes an instance of its environment.
-    """
-
-    def __init__(self, makers: dict[str, Callable[[], Environment]]) -> None:
-        self._makers = makers
-        self._idle: dict[str, list[Environment]] = {name: [] for name in makers}
-        self._all: list[Environment] = []
-
-    def take(self, name: str) -> Environment:
-        """An instance that nobody else plays on."""
-        if self._idle[name]:
-            return self._idle[name].pop()
-        made = self._makers[name]()
-        self._all.append(made)
-        return made
-
-    def give(self, name: str, environment: Environment) -> None:
-        """Hand an instance back."""
-        self._idle[name].append(environment)
-
-    def close(self) -> None:
-        """Close every instance."""
-        for environment in self._all:
-            environment.close()
-
-
 @dataclass
 class _Play:
     job: Job
     environment: Environment
-    episode: Episode
+    episode: Episode = field(init=False)
+    asked: tuple[str, Any] | None = None  # of the environment, and not answered yet
+    due: int = 0  # the number of the forward before which the answer is taken up
     context: Context = field(default_factory=Context)
     observation: Observation = field(default_factory=lambda: Observation(""))
     shown: str = ""
     prompt: list[int] = field(default_factory=list)  # of the coming turn
-    written: list[int] = field(default_factory=list)  # by the model, and not in the tree yet
     turn: Turn | None = None  # free text under way
-    length: int = 0  # tokens of all turns
+
+    def __post_init__(self) -> None:
+        self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is to act."""
+        return self.asked is None and not self.episode.ended
 
 
 def play(
@@ -85,6 +79,7 @@ def play(
     temperature: float = 1.0,
     greedy: bool = False,
     concurrency: int = 64,
+    states: States | None = None,
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; a finished episode's place is taken by the next job.
@@ -95,51 +90,101 @@ def play(
         jobs: what to play.
         temperature: of the distribution that is sampled.
         greedy: take the likeliest choice or token instead of sampling.
-        concurrency: episodes under way at the same time.
+        concurrency: episodes under way at the same time, at most; of an environment in worker
+            processes no more than it has of these.
+        states: where to keep what the policy's frozen layers compute, for the update.
         progress: called with each finished episode.
 
     Returns:
         The episodes, in the order of the jobs.
     """
-    with policy.merged() as model:
-        player = _Player(policy, Engine(model, temperature), temperature, greedy)
-        waiting = list(enumerate(jobs))[::-1]
-        done: dict[int, Episode] = {}
-        under_way: dict[int, _Play] = {}
-        while waiting or under_way:
-            while waiting and len(under_way) < concurrency:
-                index, job = waiting.pop()
-                under_way[index] = player.begin(job, pool)
-            player.turn([item for item in under_way.values() if not item.episode.ended])
-            for index, item in list(under_way.items()):
-                if item.episode.ended:
-                    del under_way[index]
-                    done[index] = item.episode
-                    pool.give(item.job.environment, item.environment)
-                    if progress is not None:
-                        progress(item.episode)
+    waiting = list(enumerate(jobs))
+    done: dict[int, Episode] = {}
+    under_way: dict[int, _Play] = {}
+    try:
+        with policy.merged() as model:
+            engine = Engine(model, temperature, frozen=policy.frozen, states=states)
+            player = _Player(policy, engine, greedy)
+            while waiting or under_way:
+                while len(under_way) < concurrency:
+                    place = _next(waiting, pool)
+                    if place is None:
+                        break
+                    index, job = waiting.pop(place)
+                    under_way[index] = item = _Play(job, pool.take(job.environment))
+                    player.ask(item, "reset", job.task)
+                player.hear(any(item.ready for item in under_way.values()))
+                player.turn([item for item in under_way.values() if item.ready])
+                for index, item in list(under_way.items()):
+                    if item.episode.ended:
+                        del under_way[index]
+                        done[index] = item.episode
+                        pool.give(item.job.environment, item.environment)
+                        if progress is not None:
+                            progress(item.episode)
+    finally:
+        for item in under_way.values():
+            pool.give(item.job.environment, item.environment)
     return [done[index] for index in range(len(jobs))]
 
 
+def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | None:
+    """The place of the first job for whose environment there is an instance."""
+    places = enumerate(waiting)
+    return next((place for place, (_, job) in places if pool.free(job.environment)), None)
+
+
 class _Player:
-    def __init__(self, policy: Policy, engine: Engine, temperature: float, greedy: bool) -> None:
+    def __init__(self, policy: Policy, engine: Engine, greedy: bool) -> None:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._engine = engine
-        self._temperature = temperature
         self._greedy = greedy
+        self._forwards = 0
+        self._asked: deque[_Play] = deque()  # of worker processes
 
-    def begin(self, job: Job, pool: EnvironmentPool) -> _Play:
-        environment = pool.take(job.environment)
-        item = _Play(job, environment, Episode(job.environment, job.task, job.sample))
+    def ask(self, item: _Play, member: str, argument: Any) -> None:
+        """Have the episode's environment do something: at once, or in its worker process."""
+        item.asked = member, argument
+        if isinstance(item.environment, Remote):
+            item.environment.send(member, argument)
+            item.due = self._forwards + PATIENCE
+            self._asked.append(item)
+        else:
+            self._answered(item, functools.partial(getattr(item.environment, member), argument))
+
+    def hear(self, busy: bool) -> None:
+        """Take up what worker processes were asked for long enough ago.
+
+        Args:
+            busy: whether the model has something else to do.
+        """
+        count = 0 if busy else (len(self._asked) + 1) // 2
+        while self._asked and (count > 0 or self._asked[0].due <= self._forwards):
+            item = self._asked.popleft()
+            assert isinstance(item.environment, Remote)
+            self._answered(item, item.environment.receive)
+            count -= 1
+
+    def _answered(self, item: _Play, answer: Callable[[], Any]) -> None:
+        assert item.asked is not None
+        (member, argument), item.asked = item.asked, None
         try:
-            item.observation = environment.reset(job.task)
+            value = answer()
         except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
-            self._fault(item, "reset", error)
-            return item
-        item.shown = job.adapter.render(item.observation)
-        item.prompt = self._chat.start(job.adapter.system(environment), item.shown)
-        return item
+            where = "reset" if member == "reset" else f"{member}({argument!r})"
+            self._fault(item, where, error)
+            return
+        if member == "reset":
+            self._begin(item, value)
+        else:
+            self._go_on(item, value)
+
+    def _begin(self, item: _Play, observation: Observation) -> None:
+        adapter = item.job.adapter
+        item.observation = observation
+        item.shown = adapter.render(observation)
+        item.prompt = self._chat.start(adapter.system(item.environment), item.shown)
 
     def turn(self, items: Sequence[_Play]) -> None:
         """One forward for all: choices are made; free text grows by one token."""
@@ -152,21 +197,21 @@ class _Player:
                 self._end(item, "max_context")
             else:
                 asked.append((item, request, candidates))
-        answers = self._engine.run([request for _, request, _ in asked])
-        texts: list[tuple[_Play, str]] = []
-        for (item, request, candidates), answer in zip(asked, answers, strict=True):
+        if not asked:
+            return
+        self._forwards += 1
+        decisions = self._engine.run([request for _, request, _ in asked])
+        for (item, request, candidates), decision in zip(asked, decisions, strict=True):
             if candidates is not None:
-                texts.append((item, self._choose(item, request, candidates, answer)))
-            elif (text := self._write(item, answer)) is not None:
-                texts.append((item, text))
-        self._engine.settle()
-        for item, text in texts:
-            self._act(item, text)
+                self._choose(item, request, decision)
+                self._act(item, candidates[decision.choice])
+            elif (text := self._write(item, decision)) is not None:
+                self._act(item, text)
 
     def _request(self, item: _Play) -> tuple[Request | None, Sequence[str] | None]:
         """What to ask the engine next, or None where the context has no room for it."""
         if item.turn is not None:
-            return Request(item.context, item.written), None
+            return Request(item.context, (), (), self._draw(item)), None
         candidates = item.job.adapter.candidates(item.observation)
         if candidates is None:
             room = item.job.adapter.max_new_tokens
@@ -178,48 +223,35 @@ class _Player:
                 return None, None
             branches = [self._chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
-        if item.length + len(item.prompt) + room > self._max_context:
+        if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
             return None, None
-        tokens = [*item.written, *item.prompt]
-        return Request(item.context, tokens, branches), candidates
+        return Request(item.context, item.prompt, branches, self._draw(item)), candidates
 
-    def _choose(
-        self, item: _Play, request: Request, candidates: Sequence[str], answer: Answer
-    ) -> str:
-        scores = torch.stack([values.mean() for values in answer.branches])
-        logprobs = choice_logprobs(scores, self._temperature).double().numpy()
-        chosen = self._pick(logprobs, item.job.rng)
-        self._engine.choose(item.context, chosen)
-        written = request.branches[chosen]
+    def _draw(self, item: _Play) -> float | None:
+        return None if self._greedy else item.job.rng.random()
+
+    def _choose(self, item: _Play, request: Request, decision: Decision) -> None:
+        choices = [list(branch) for branch in request.branches]
         item.episode.turns.append(
             Turn(
                 prompt=item.prompt,
-                written=written,
-                logprobs=[float(logprobs[chosen])],
-                entropies=[_entropy(logprobs)],
-                choices=request.branches,
-                choice=chosen,
+                written=choices[decision.choice],
+                logprobs=[decision.logprob],
+                entropies=[decision.entropy],
+                choices=choices,
+                choice=decision.choice,
                 observation=item.shown,
             )
         )
-        item.length += len(item.prompt) + len(written)
-        item.written = written[-1:]
-        return candidates[chosen]
 
-    def _write(self, item: _Play, answer: Answer) -> str | None:
-        """Sample a token of free text; the text when it is complete."""
-        assert answer.next is not None
+    def _write(self, item: _Play, decision: Decision) -> str | None:
+        """Add a token of free text; the text when it is complete."""
         if item.turn is None:
             item.turn = Turn(item.prompt, [], [], [], observation=item.shown)
-            item.length += len(item.prompt)
-        turn = item.turn
-        logprobs = answer.next.double().numpy()
-        token = self._pick(logprobs, item.job.rng)
-        item.written = [token]
+        turn, token = item.turn, decision.choice
         turn.written.append(token)
-        turn.logprobs.append(float(logprobs[token]))
-        turn.entropies.append(_entropy(logprobs))
-        item.length += 1
+        turn.logprobs.append(decision.logprob)
+        turn.entropies.append(decision.entropy)
         adapter = item.job.adapter
         text = self._chat.text(turn.written)
         over = (
@@ -242,11 +274,10 @@ class _Player:
             turn.valid = False
             self._next(item, str(error))
             return
-        try:
-            step = item.environment.step(turn.action)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
-            self._fault(item, f"step({turn.action!r})", error)
-            return
+        self.ask(item, "step", turn.action)
+
+    def _go_on(self, item: _Play, step: Step) -> None:
+        turn = item.episode.turns[-1]
         if not (isinstance(step, Step) and isinstance(step.observation, Observation)):
             raise PluginError(
                 f"environment {item.job.environment!r}: step({turn.action!r}) must return a "
@@ -274,27 +305,13 @@ class _Player:
             return
         item.shown = message
         # A turn that was cut off before its end is closed for the model.
-        closing = [] if item.written[-1] == self._chat.end else [self._chat.end]
+        closing = [] if item.context.tokens[-1] == self._chat.end else [self._chat.end]
         item.prompt = [*closing, *self._chat.follow(message)]
 
-    def _pick(self, logprobs: numpy.ndarray, rng: numpy.random.Generator) -> int:
-        if self._greedy:
-            return int(logprobs.argmax())
-        cumulative = numpy.exp(logprobs).cumsum()
-        place = int(numpy.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        return min(place, len(logprobs) - 1)
-
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"; {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
-        item.episode.fault = f"{where}: {type(error).__name__}: {error}{place}"
+        item.episode.fault = f"{where}: {describe(error)}"
         self._end(item, "fault")
 
     def _end(self, item: _Play, how: str) -> None:
         item.episode.ended = how
         self._engine.finish(item.context)
-
-
-def _entropy(logprobs: numpy.ndarray) -> float:
-    probabilities = numpy.exp(logprobs)
-    return max(0.0, -float((probabilities * numpy.where(probabilities > 0, logprobs, 0)).sum()))

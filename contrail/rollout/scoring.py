@@ -8,20 +8,11 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from contrail.attention import forward
+from contrail.attention import Packed, forward
+from contrail.head import Head
+from contrail.rollout.decide import choice_logprobs
 from contrail.rollout.episode import Episode, Turn
-from contrail.tree import Growth, Segment, TokenTree, batch
-
-
-def choice_logprobs(scores: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Log-probabilities (candidates,) of the candidates, in fp32.
-
-    Args:
-        scores: (candidates,) mean token log-probability of each: normalised by length, as in
-            TWOSOME (arXiv:2401.14151), or long actions would hardly ever be tried.
-        temperature: of the softmax over the candidates.
-    """
-    return (scores.float() / temperature).log_softmax(-1)
+from contrail.tree import ROOT, Plan, TokenTree
 
 
 @dataclass
@@ -32,11 +23,20 @@ class Scores:
     entropies: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Part:
+    """Turns `begin` to `end` (exclusive) of an episode are scored; those before are context."""
+
+    episode: Episode
+    begin: int
+    end: int
+
+
 @dataclass
 class _Place:
-    """Where in the forest a turn's branches are: `branches[b]` of `growth` is its candidate b, or
-    its free text."""
+    """Where a turn's branches are: `branches[b]` of the growth is its candidate b, or its text."""
 
+    turn: Turn
     growth: int
     branches: list[int]
 
@@ -44,106 +44,117 @@ class _Place:
 class Forest:
     """Episodes as token trees: what they share is there once.
 
+    Args:
+        tree: names their nodes.
+
     Attributes:
-        segments: for `contrail.tree.batch`.
-        tokens: how many there are to compute.
+        plan: what is to be computed.
     """
 
-    def __init__(self) -> None:
-        self._tree = TokenTree()
-        self._growths: list[Growth] = []
-        self._branch_ids: list[list[list[int]]] = []
-        self._places: list[list[_Place]] = []
-        self._turns: list[list[Turn]] = []
-        self.segments: list[Segment] = []
-        self.tokens = 0
+    def __init__(self, tree: TokenTree) -> None:
+        self.plan = Plan(tree)
+        self._edges: list[list[list[int]]] = []  # by growth and branch: the rows that predict it
+        self._ids: list[list[list[int]]] = []  # likewise: the tokens predicted
+        self._places: list[list[_Place]] = []  # by part
 
-    def add(self, episodes: Sequence[Episode]) -> None:
-        """Add episodes; those that begin alike should be added together."""
-        paths: list[list[int]] = [[] for _ in episodes]
-        places: list[list[_Place]] = [[] for _ in episodes]
-        for depth in range(max(len(episode.turns) for episode in episodes)):
+    def add(self, parts: Sequence[Part]) -> None:
+        """Add parts of episodes; those that begin alike should be added together."""
+        paths: list[list[int]] = [[] for _ in parts]
+        nodes = [ROOT for _ in parts]
+        places: list[list[_Place]] = [[] for _ in parts]
+        for depth in range(max(part.end for part in parts)):
             # Equal contexts grow once, with the branches of all.
             alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-            for index, episode in enumerate(episodes):
-                if depth < len(episode.turns):
-                    tokens = [*episode.turns[depth].prompt]
-                    if depth:
-                        tokens = [episode.turns[depth - 1].written[-1], *tokens]
-                    slot = paths[index][-1] if paths[index] else -1
-                    alike.setdefault((slot, tuple(tokens)), []).append(index)
-            for (_, new), indices in alike.items():
+            for index, part in enumerate(parts):
+                if depth < part.end:
+                    turns = part.episode.turns
+                    before = [turns[depth - 1].written[-1]] if depth else []
+                    new = (*before, *turns[depth].prompt)
+                    alike.setdefault((nodes[index], new), []).append(index)
+            for (node, new), indices in alike.items():
                 place_of: dict[tuple[int, ...], int] = {}
+                chosen = []
                 for index in indices:
-                    turn = episodes[index].turns[depth]
-                    written = [
+                    turn = parts[index].episode.turns[depth]
+                    scored = depth >= parts[index].begin
+                    branches = [
                         place_of.setdefault(tuple(branch), len(place_of))
-                        for branch in turn.choices or [turn.written]
+                        for branch in (scored and turn.choices) or [turn.written]
                     ]
-                    places[index].append(_Place(len(self._growths), written))
-                branches = [list(branch) for branch in place_of]
-                growth = self._tree.grow(paths[indices[0]], new, branches)
-                self._growths.append(growth)
-                self._branch_ids.append(branches)
-                self.segments.append(growth.segment)
-                self.tokens += len(growth.segment.slots)
-                for index in indices:
-                    chosen = places[index][-1].branches[episodes[index].turns[depth].choice or 0]
-                    paths[index] = growth.path + growth.branches[chosen]
+                    chosen.append(branches[turn.choice or 0 if scored else 0])
+                    if scored:
+                        places[index].append(_Place(turn, len(self._ids), branches))
+                ids = [list(branch) for branch in place_of]
+                path = paths[indices[0]]
+                growth = self.plan.add(node, path, new, ids)
+                self._ids.append(ids)
+                self._edges.append(growth.edges)
+                for index, branch in zip(indices, chosen, strict=True):
+                    paths[index] = path + growth.rows + growth.branches[branch]
+                    nodes[index] = growth.ends[branch]
         self._places.extend(places)
-        self._turns.extend(episode.turns for episode in episodes)
 
     def score(
-        self, model: PreTrainedModel, temperature: float, token_entropies: bool = False
+        self,
+        model: PreTrainedModel,
+        temperature: float,
+        token_entropies: bool = False,
+        head: Head | None = None,
     ) -> list[Scores]:
-        """Score all episodes, in the order in which they were added.
+        """Score all parts, in the order in which they were added.
 
         Args:
             model: with its adapter on, off or merged; gradients flow if they are enabled.
             temperature: of the distribution that sampled.
             token_entropies: whether entropies of free text are wanted; they cost a pass over the
                 vocabulary, and are 0 otherwise.
+            head: the model's, if it is one that can be run apart.
         """
-        laid = batch(self.segments, stored=False, device=model.device)
+        device = model.device
         rows: list[int] = []
         wanted: list[int] = []
-        first_edge: list[list[int]] = []
-        for first, growth, branches in zip(laid.rows, self._growths, self._branch_ids, strict=True):
-            first_edge.append([])
-            for edges, branch in zip(growth.edges, branches, strict=True):
-                first_edge[-1].append(len(rows))
-                rows.extend(first + place for place in edges)
-                wanted.extend(branch)
-        device = laid.tokens.device
+        spans: list[list[slice]] = []  # by growth and branch, of `rows`
+        scored = {place.growth for places in self._places for place in places}
+        for number, (branches, ids) in enumerate(zip(self._edges, self._ids, strict=True)):
+            spans.append([])
+            for edges, tokens in zip(branches, ids, strict=True):
+                spans[-1].append(slice(len(rows), len(rows) + len(tokens)))
+                if number in scored:
+                    rows.extend(edges)
+                    wanted.extend(tokens)
         kept, row_of = torch.tensor(rows, device=device).unique(return_inverse=True)
-        logits = forward(model, laid, kept).float()
-        ids = torch.tensor(wanted, device=device)
-        free = temperature != 1.0 or token_entropies
-        plain = logits[row_of, ids] - logits.logsumexp(-1)[row_of]
-        tempered, entropies = plain, torch.zeros_like(plain)
-        if free and any(turn.choices is None for turns in self._turns for turn in turns):
+        tokens_of = torch.tensor(self.plan.tokens(), device=device)
+        positions = torch.from_numpy(self.plan.positions()).to(device)
+        layout = Packed(self.plan, device)
+        texts = any(place.turn.choices is None for places in self._places for place in places)
+        ids_wanted = torch.tensor(wanted, device=device)
+        if head is not None and not (texts and token_entropies):
+            with head.left_out():
+                hidden = forward(model, tokens_of, positions, kept, layout)
+            plain = head.logprobs(hidden, row_of, ids_wanted, 1.0)
+            tempered, entropies = plain, torch.zeros_like(plain)
+            if texts and temperature != 1.0:
+                tempered = head.logprobs(hidden, row_of, ids_wanted, temperature)
+        else:
+            logits = forward(model, tokens_of, positions, kept, layout).float()
+            plain = logits[row_of, ids_wanted] - logits.logsumexp(-1)[row_of]
             soft = (logits / temperature).log_softmax(-1)
-            tempered = soft[row_of, ids]
-            if token_entropies:
-                entropies = -(soft.exp() * soft).sum(-1)[row_of]
+            tempered = soft[row_of, ids_wanted]
+            entropies = -(soft.exp() * soft).sum(-1)[row_of]
         made = []
-        for turns, places in zip(self._turns, self._places, strict=True):
+        for places in self._places:
             parts, uncertain = [], []
-            for turn, place in zip(turns, places, strict=True):
-                ids_of = self._branch_ids[place.growth]
-                begins = first_edge[place.growth]
-                spans = [
-                    slice(begins[branch], begins[branch] + len(ids_of[branch]))
-                    for branch in place.branches
-                ]
-                if turn.choices is None:
-                    parts.append(tempered[spans[0]])
-                    uncertain.append(entropies[spans[0]])
+            for place in places:
+                of_growth = spans[place.growth]
+                if place.turn.choices is None:
+                    span = of_growth[place.branches[0]]
+                    parts.append(tempered[span])
+                    uncertain.append(entropies[span])
                 else:
-                    assert turn.choice is not None
-                    means = torch.stack([plain[span].mean() for span in spans])
+                    assert place.turn.choice is not None
+                    means = torch.stack([plain[of_growth[b]].mean() for b in place.branches])
                     choice = choice_logprobs(means, temperature)
-                    parts.append(choice[turn.choice : turn.choice + 1])
+                    parts.append(choice[place.turn.choice : place.turn.choice + 1])
                     uncertain.append(-(choice.exp() * choice).sum().unsqueeze(0))
             made.append(Scores(torch.cat(parts), torch.cat(uncertain)))
         return made
