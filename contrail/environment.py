@@ -72,6 +72,9 @@ class Environment(ABC):
     max_turns: int = 20
     """An episode is truncated after this many actions."""
 
+    about_data: str = ""
+    """What the tasks are made of, and where more can be had: for `contrail environments`."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 

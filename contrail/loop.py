@@ -9,6 +9,7 @@ from contrail.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.evaluation import Evaluation, evaluate
+from contrail.making import blamed
 from contrail.model import Policy
 from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
@@ -17,7 +18,7 @@ from contrail.run import Run
 from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
 from contrail.strategy import Strategy
-from contrail.stream import Experience, Scenario, blamed
+from contrail.stream import Experience, Scenario
 from contrail.trainer import Trainer
 
 

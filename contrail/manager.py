@@ -32,6 +32,7 @@ from contrail.strategy import Strategy
 
 T = TypeVar("T")
 GROUP = "contrail"
+_FILE = "contrail_plugin_"  # begins the names of modules that are plugin files
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,26 @@ class Plugins:
                 beside = [item.name for item in path.parent.glob("*.py")]
                 hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
                 raise PluginError(f"plugin file {path} does not exist. {hint}")
-            module = _importing(short, str(path), functools.partial(_load_file, path))
+            module = _importing(short, str(path), functools.partial(load_file, path))
         else:
             module = _importing(name, name, functools.partial(importlib.import_module, name))
         self.add(module, short, "-", str(path))
+
+    def environments_of(self, name: str) -> list[str]:
+        """The environments that a command line names: one, or those of a plugin file.
+
+        Raises:
+            ContrailError: there is no such environment or file, or the file registers none.
+        """
+        if not name.endswith(".py"):
+            self.environments[name]
+            return [name]
+        before = set(self.environments)
+        self.add_named(name, Path.cwd())
+        added = [item for item in self.environments if item not in before]
+        if not added:
+            raise PluginError(f"plugin {name!r} registers no environment")
+        return added
 
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
@@ -232,9 +249,9 @@ def _register(table: Table[Any], base: type | None, plugin: str, name: str, valu
     table.register(name, value, plugin)
 
 
-def _load_file(path: Path) -> ModuleType:
-    # A name of its own, so that guess.py never shadows, or is, an installed module.
-    unique = f"contrail_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+def load_file(path: Path) -> ModuleType:
+    """Import a plugin file, under a name of its own that never is an installed module's."""
+    unique = f"{_FILE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(unique, path)
     assert spec is not None
     assert spec.loader is not None
@@ -246,6 +263,11 @@ def _load_file(path: Path) -> ModuleType:
         del sys.modules[unique]
         raise
     return module
+
+
+def is_plugin_file(module: ModuleType) -> bool:
+    """Whether a module was imported by `load_file`."""
+    return module.__name__.startswith(_FILE)
 
 
 def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:

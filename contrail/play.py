@@ -34,15 +34,7 @@ def play_in_terminal(
     """
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: {nearest(split, SPLITS)}")
-    if name.endswith(".py"):
-        from pathlib import Path
-
-        before = set(plugins.environments)
-        plugins.add_named(name, Path.cwd())
-        added = [item for item in plugins.environments if item not in before]
-        if not added:
-            raise PluginError(f"plugin {name!r} registers no environment")
-        name = added[0]
+    name = plugins.environments_of(name)[0]
     registered = plugins.environments[name]
     try:
         environment = registered.value()

@@ -24,6 +24,7 @@ from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.evaluation import Evaluation, evaluate
 from contrail.loop import Loop
+from contrail.making import blamed, maker
 from contrail.manager import Plugins
 from contrail.model import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
@@ -31,7 +32,7 @@ from contrail.rollout.play import EnvironmentPool
 from contrail.run import Run
 from contrail.rundir import RunDirectory
 from contrail.strategy import Strategy
-from contrail.stream import blamed, build, list_tasks, make_adapter, maker, test_tasks
+from contrail.stream import build, list_tasks, make_adapter, test_tasks
 from contrail.trainer import Trainer
 
 from peft import LoraConfig  # isort: skip (after contrail.model has repaired torchvision)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy
 
 from contrail.adapter import Adapter
 from contrail.avalanche import CLExperience, EagerCLStream
 from contrail.config import Component, EnvironmentConfig, RunConfig
-from contrail.environment import Environment, Observation, Task
-from contrail.errors import ConfigError, ContrailError, PluginError, nearest
-from contrail.manager import Plugins, Registered
+from contrail.environment import Observation, Task
+from contrail.errors import ConfigError, PluginError, nearest
+from contrail.making import blamed, maker
+from contrail.manager import Plugins
 from contrail.rollout.play import EnvironmentPool
 from contrail.seeding import generator
 
@@ -148,28 +148,6 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
-def maker(config: EnvironmentConfig, plugins: Plugins) -> Callable[[], Environment]:
-    """What makes instances of a registered environment with its settings."""
-    registered = plugins.environments[config.name]
-
-    def make() -> Environment:
-        try:
-            environment = registered.value(config.settings)
-        except ImportError as error:
-            raise PluginError(
-                f"environment {config.name!r} (plugin {registered.plugin!r}) needs a package that "
-                f"is not installed: {error}. Try: pip install 'contrail[{config.name}]'"
-            ) from error
-        except (Exception, SystemExit) as error:
-            what = blamed("environment", config.name, registered, "cannot be made", error)
-            raise what from error
-        if config.max_turns is not None:
-            environment.max_turns = config.max_turns
-        return environment
-
-    return make
-
-
 def list_tasks(
     pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins
 ) -> dict[str, list[Task]]:
@@ -246,14 +224,3 @@ def _try(
     except (Exception, SystemExit) as error:
         who = plugins.adapters[component.name]
         raise blamed("adapter", component.name, who, what, error) from error
-
-
-def blamed(
-    kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
-) -> ContrailError:
-    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
-    if isinstance(error, ContrailError):
-        return error
-    return PluginError(
-        f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {type(error).__name__}: {error}"
-    )
