@@ -170,7 +170,7 @@ class Remote(Environment):
         """
         # Either an episode was abandoned amid a step, or the process has died between two episodes
         # (it says nothing unasked, so what can be read is the end). Nothing is lost with it.
-        if self._unanswered or (self._connection is not None and self._connection.poll()):
+        if self._unanswered or self._ended():
             self.kill()
         if self._connection is None:
             self._start()
@@ -227,6 +227,11 @@ class Remote(Environment):
         self._process = self._connection = None
         self._unanswered = []
         return code
+
+    def _ended(self) -> bool:
+        if self._connection is None or self._process is None:
+            return False
+        return self._connection.poll() or self._process.poll() is not None
 
     def _call(self, member: str, argument: Any) -> Any:
         self.send(member, argument)
