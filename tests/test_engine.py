@@ -10,7 +10,8 @@ import pytest
 from contrail.model import Policy
 
 import torch  # isort: skip
-from contrail.rollout.cache import Cache  # isort: skip
+from contrail.attention import blocks  # isort: skip
+from contrail.rollout.cache import Cache, Cached  # isort: skip
 from contrail.rollout.decide import Decision, choice_logprobs  # isort: skip
 from contrail.rollout.engine import Engine  # isort: skip
 from contrail.rollout.work import Context, Request, Work  # isort: skip
@@ -45,9 +46,19 @@ def assert_empty(engine: Engine) -> None:
     assert sorted(engine._cache._free) == list(range(engine._cache._rows))
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(("seed", "max_tokens"), [(0, 2048), (1, 10), (2, 40), (3, 3)])
-def test_random_requests(make_tiny: Callable[..., Policy], seed: int, max_tokens: int) -> None:
+def test_random_requests(
+    make_tiny: Callable[..., Policy],
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    max_tokens: int,
+    padded: bool,
+) -> None:
     """Branches and free text side by side, over many rounds, with equal contexts and requests."""
+    if padded:  # as on a GPU
+        together = lambda self, segments: list(blocks(segments)) if segments else []  # noqa: E731
+        monkeypatch.setattr(Cached, "_together", together)
     policy = make_tiny()
     rng = numpy.random.default_rng(seed)
 
@@ -113,6 +124,22 @@ def test_equal_requests_are_computed_once(make_tiny: Callable[..., Policy]) -> N
         engine.run([Request(context, [9], [[8], [7]], 0.5) for context in contexts])
         assert engine.computed_tokens == 5 + 2 * 2
     assert [context.stored for context in contexts] == [6, 7] * 4
+
+
+def test_as_many_keys_to_store_as_tokens_computed(make_tiny: Callable[..., Policy]) -> None:
+    """Two contexts store a prompt of three tokens each, beside which three of branches stand."""
+    policy = make_tiny()
+    contexts = [Context(), Context()]
+    with policy.merged() as model:
+        engine = Engine(model, TEMPERATURE)
+        branches = [[1, 2, 3, 4]]
+        engine.run([Request(context, [5, 6, 7], branches, 0.5) for context in contexts])
+        assert engine.computed_tokens == 2 * 3
+        requests = [Request(item, [8 + place], (), 0.5) for place, item in enumerate(contexts)]
+        decisions = engine.run(requests)
+    for request, decision in zip(requests, decisions, strict=True):
+        tokens = request.context.tokens[:-1]
+        assert difference(policy, tokens, request, decision) < EXACT
 
 
 def test_a_start_that_others_share_is_computed_once(make_tiny: Callable[..., Policy]) -> None:

@@ -127,6 +127,7 @@ class Cached:
             sources.append(self._singles + source)
             targets.append(cache.index(row, position))
         self._sources = torch.tensor(sources, device=device)
+        self._all_kept = sources == list(range(self._singles + plan.size))
         self._targets = torch.tensor(targets, device=device)
         self._step = _StepBlock(step, device) if step.rows else None
         self._blocks = [
@@ -139,6 +140,7 @@ class Cached:
             for indices in self._together(plan.segments)
         ]
         order = torch.cat([torch.arange(self._singles), *(block.rows for block in self._blocks)])
+        self._in_order = bool((order == torch.arange(len(order))).all())
         self._back = order.argsort().to(device)
         self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -161,7 +163,7 @@ class Cached:
         """See `contrail.attention.Layout`."""
         keys, values = self._cache.layer(layer, key)
         for held, new in ((keys, key), (values, value)):
-            written = new if len(self._sources) == len(new) else new.index_select(0, self._sources)
+            written = new if self._all_kept else new.index_select(0, self._sources)
             held.view(-1, *held.shape[2:]).index_copy_(0, self._targets, written)
         if self._blocks:
             self.kept[layer] = (key, value)
@@ -170,9 +172,8 @@ class Cached:
             outputs.append(self._step.attend(query[: self._singles], keys, values, scaling))
         for block in self._blocks:
             outputs.append(block.attend(query, key, value, keys, values, scaling))
-        if len(outputs) == 1:
-            return outputs[0]
-        return torch.cat(outputs).index_select(0, self._back)
+        out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return out if self._in_order else out.index_select(0, self._back)
 
     def commit(self, moves: Sequence[tuple[int, int, int]]) -> None:
         """Keep more of what this forward computed: (row of the plan, cache row, position)."""
