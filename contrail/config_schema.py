@@ -89,6 +89,7 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
     max_context: int | None = field(default=None, metadata={"min": 1})
+    cache_gb: float | None = field(default=None, metadata={"min": 0.01})
 
     @property
     def environments(self) -> tuple[EnvironmentConfig, ...]:

@@ -22,6 +22,7 @@ from contrail.frozen import FrozenLayers  # noqa: E402
 from contrail.head import Head  # noqa: E402
 from contrail.lora import merged  # noqa: E402
 from contrail.rollout.chat import Chat  # noqa: E402
+from contrail.rollout.room import cache_tokens  # noqa: E402
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,12 +37,17 @@ class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
-    tokens of an episode at most. `frozen`: the layers below the first trained one, if any. `head`:
-    of the vocabulary, if it can be run apart.
+    tokens of an episode at most. `cache_tokens`: tokens of all episodes under way whose keys are
+    held. `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if
+    it can be run apart.
     """
 
     def __init__(
-        self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, max_context: int | None = None
+        self,
+        model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_context: int | None = None,
+        cache_gb: float | None = None,
     ) -> None:
         self.model = model
         self.chat = Chat(tokenizer)
@@ -49,6 +55,7 @@ class Policy:
         self.head = Head.of(self.base)
         limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.max_context = limit if max_context is None else min(limit, max_context)
+        self.cache_tokens = cache_tokens(self.base, cache_gb)
 
     @property
     def base(self) -> PreTrainedModel:
@@ -141,6 +148,7 @@ def with_adapter(
     lora: LoraConfig,
     seed: int,
     max_context: int | None = None,
+    cache_gb: float | None = None,
 ) -> Policy:
     """The policy made of a model and a fresh adapter.
 
@@ -150,11 +158,12 @@ def with_adapter(
         lora: the adapter; its target modules are named one by one (see `linear_modules`).
         seed: of the adapter's initial weights.
         max_context: tokens of an episode at most; None for the model's own limit.
+        cache_gb: memory for the keys of episodes under way (see `rollout.room.cache_tokens`).
     """
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Policy(get_peft_model(model, lora), tokenizer, max_context)
+        return Policy(get_peft_model(model, lora), tokenizer, max_context, cache_gb)
 
 
 def fast_dtype(device: str) -> str:

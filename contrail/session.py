@@ -113,7 +113,7 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
     try:
-        return with_adapter(base, tokenizer, lora, config.seed, config.max_context)
+        return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         config.source.fail(

@@ -43,7 +43,7 @@ def difference(policy: Policy, tokens: list[int], request: Request, decision: De
 
 def assert_empty(engine: Engine) -> None:
     assert not engine._live
-    assert sorted(engine._cache._free) == list(range(engine._cache._rows))
+    assert sorted(engine._cache._free) == list(range(len(engine._cache._ends)))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -206,11 +206,13 @@ def test_rows_are_used_again(make_tiny: Callable[..., Policy]) -> None:
 
 
 def test_rows_grow_and_keep_what_they_hold() -> None:
-    cache = Cache()
+    cache = Cache(torch.device("cpu"))
     rows = [cache.take() for _ in range(3)]
     cache.reserve(5)
     keys, values = cache.layer(0, torch.ones(1, 2, 4))
-    keys[1, :5], values[1, :5] = 1.0, 2.0
+    for held, value in ((keys, 1.0), (values, 2.0)):
+        places = torch.tensor([cache.claim(1, position) for position in range(5)])
+        held.view(-1, 2, 4)[places] = value
     cache.copy(1, 2, 5)
     rows.append(cache.take())
     cache.reserve(3000)

@@ -111,7 +111,7 @@ def assert_freed(engines: Sequence[Engine]) -> None:
     assert engines
     for engine in engines:
         assert not engine._live
-        assert sorted(engine._cache._free) == list(range(engine._cache._rows))
+        assert sorted(engine._cache._free) == list(range(len(engine._cache._ends)))
 
 
 def plain(policy: Policy, tokens: Sequence[int]) -> torch.Tensor:

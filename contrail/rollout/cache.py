@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy
 import torch
 
 from contrail.attention import additive, attend_padded, blocks
+from contrail.rollout.memory import Memory, lazy
 from contrail.tree import Plan, Segment
 
 # Rows have room for at least so many positions.
@@ -19,73 +18,60 @@ POSITIONS = 256
 class Cache:
     """By layer: keys and values (rows, positions, heads, width). A row is a context's."""
 
-    def __init__(self) -> None:
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._rows = 0
+    def __init__(self, device: torch.device) -> None:
+        # Where room costs nothing there is plenty, so that what is written is copied rarely.
+        self._growth = 2.0 if lazy(device) else 1.25
+        self._layers: dict[int, tuple[Memory, Memory]] = {}
+        self._ends: list[int] = []  # of each row: positions written
         self._positions = 0
         self._free: list[int] = []
 
     def take(self) -> int:
         """A row that nobody uses: the lowest, so that the rows in use lie together."""
         if not self._free:
-            self._free.append(self._rows)
-            self._rows += 1
+            self._free.append(len(self._ends))
+            self._ends.append(0)
         row = min(self._free)
         self._free.remove(row)
         return row
 
     def give(self, row: int) -> None:
-        """Hand a row back."""
+        """Hand a row back, and its memory where that is possible."""
         self._free.append(row)
+        self._ends[row] = 0
+        for layer in self._layers.values():
+            for memory in layer:
+                memory.clear(row)
 
     def reserve(self, positions: int) -> None:
         """Make room for so many positions in every row."""
         if positions > self._positions:
-            # By a quarter: what is written is copied rarely, and little is kept free.
-            self._positions = max(positions, self._positions * 5 // 4, POSITIONS)
-        for layer, held in self.layers.items():
-            self.layers[layer] = (self._fit(held[0]), self._fit(held[1]))
+            self._positions = max(positions, int(self._positions * self._growth), POSITIONS)
+        for layer in self._layers.values():
+            for memory in layer:
+                memory.fit(self._positions, self._ends)
 
     def copy(self, source: int, target: int, positions: int) -> None:
         """Copy the beginning of a row to another."""
         self.reserve(positions)
-        for layer in self.layers.values():
-            for held in layer:
-                held[target, :positions] = held[source, :positions]
+        self._ends[target] = max(self._ends[target], positions)
+        for layer in self._layers.values():
+            for memory in layer:
+                memory.data[target, :positions] = memory.data[source, :positions]
 
     def layer(self, layer: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer; `like`: (n, heads, width) new ones."""
-        if layer not in self.layers:
-            empty = like.new_empty((0, 0, *like.shape[1:]))
-            self.layers[layer] = (self._fit(empty), self._fit(empty))
-        return self.layers[layer]
+        if layer not in self._layers:
+            self._layers[layer] = (Memory(like), Memory(like))
+            for memory in self._layers[layer]:
+                memory.fit(self._positions, self._ends)
+        keys, values = self._layers[layer]
+        return keys.data, values.data
 
-    def index(self, row: int, position: int) -> int:
-        """The place of a position in the flattened rows."""
+    def claim(self, row: int, position: int) -> int:
+        """The place, in the flattened rows, of a position that is about to be written."""
+        self._ends[row] = max(self._ends[row], position + 1)
         return row * self._positions + position
-
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return sum(held.nbytes for layer in self.layers.values() for held in layer)
-
-    def _fit(self, held: torch.Tensor) -> torch.Tensor:
-        rows, positions = held.shape[:2]
-        if rows >= self._rows and positions >= self._positions:
-            return held
-        shape = (max(rows, self._rows), max(positions, self._positions), *held.shape[2:])
-        grown = _zeros(shape, held)
-        grown[:rows, :positions] = held
-        return grown
-
-
-def _zeros(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """What is not written yet is read and masked: it must be finite, because nan * 0 is nan."""
-    if like.device.type != "cpu":
-        return like.new_zeros(shape)
-    # Zeros of numpy take memory when they are written, not before.
-    size = math.prod(shape) * like.element_size()
-    return torch.from_numpy(numpy.zeros(size, numpy.uint8)).view(like.dtype).view(*shape)
 
 
 @dataclass
@@ -122,10 +108,10 @@ class Cached:
         self.longest = max([*step.positions, *plan.positions().tolist()])
         self._device = device
         sources = list(range(self._singles))
-        targets = [cache.index(row, at) for row, at in zip(step.rows, step.positions, strict=True)]
+        targets = [cache.claim(row, at) for row, at in zip(step.rows, step.positions, strict=True)]
         for source, row, position in writes:
             sources.append(self._singles + source)
-            targets.append(cache.index(row, position))
+            targets.append(cache.claim(row, position))
         self._sources = torch.tensor(sources, device=device)
         self._all_kept = sources == list(range(self._singles + plan.size))
         self._targets = torch.tensor(targets, device=device)
@@ -181,10 +167,10 @@ class Cached:
             return
         sources = torch.tensor([self._singles + move[0] for move in moves], device=self._device)
         targets = torch.tensor(
-            [self._cache.index(row, at) for _, row, at in moves], device=self._device
+            [self._cache.claim(row, at) for _, row, at in moves], device=self._device
         )
         for layer, new in self.kept.items():
-            for held, computed in zip(self._cache.layers[layer], new, strict=True):
+            for held, computed in zip(self._cache.layer(layer, new[0]), new, strict=True):
                 flat = held.view(-1, *held.shape[2:])
                 flat.index_copy_(0, targets, computed.index_select(0, sources))
 

@@ -51,7 +51,7 @@ class Engine:
         self._frozen = frozen if states is not None else None
         self._states = states
         self._tree = TokenTree() if states is None else states.tree
-        self._cache = Cache()
+        self._cache = Cache(model.device)
         self._live: list[Context] = []
         self.computed_tokens = 0
 
@@ -77,7 +77,7 @@ class Engine:
         return [decisions[index] for index in range(len(requests))]
 
     def finish(self, context: Context) -> None:
-        """Free the context's row."""
+        """Free the context's row. If it goes on nevertheless, its tokens are computed again."""
         if context.row >= 0:
             self._cache.give(context.row)
             self._live = [other for other in self._live if other is not context]

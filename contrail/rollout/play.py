@@ -27,6 +27,7 @@ from contrail.rollout.decide import Decision
 from contrail.rollout.engine import Engine
 from contrail.rollout.episode import Episode, Turn
 from contrail.rollout.pool import EnvironmentPool, Remote
+from contrail.rollout.room import Room
 from contrail.rollout.states import States
 from contrail.rollout.work import Context, Request
 
@@ -69,6 +70,12 @@ class _Play:
     def ready(self) -> bool:
         """Whether the model is to act."""
         return self.asked is None and not self.episode.ended
+
+    @property
+    def length(self) -> int:
+        """Tokens of the context, with what the next forward adds of the prompt."""
+        coming = self.prompt if self.ready and self.turn is None else ()
+        return len(self.context.tokens) + len(coming)
 
 
 def play(
@@ -113,8 +120,9 @@ def play(
                     index, job = waiting.pop(place)
                     under_way[index] = item = _Play(job, pool.take(job.environment))
                     player.ask(item, "reset", job.task)
-                player.hear(any(item.ready for item in under_way.values()))
-                player.turn([item for item in under_way.values() if item.ready])
+                items = list(under_way.values())
+                player.hear(busy=bool(player.acting(items)))
+                player.turn(player.acting(items))
                 for index, item in list(under_way.items()):
                     if item.episode.ended:
                         del under_way[index]
@@ -139,9 +147,29 @@ class _Player:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._engine = engine
+        self._room = Room(policy.cache_tokens)
         self._greedy = greedy
         self._forwards = 0
         self._asked: deque[_Play] = deque()  # of worker processes
+
+    def acting(self, items: Sequence[_Play]) -> list[_Play]:
+        """Those for whom the model is to act, as far as there is room for their keys.
+
+        Args:
+            items: all episodes under way, the oldest first.
+        """
+        admitted = self._room.admit(
+            [item.job.environment for item in items],
+            [item.length for item in items],
+            [item.context.row >= 0 for item in items],
+        )
+        chosen = []
+        for item, may in zip(items, admitted, strict=True):
+            if not may:
+                self._engine.finish(item.context)
+            elif item.ready:
+                chosen.append(item)
+        return chosen
 
     def ask(self, item: _Play, member: str, argument: Any) -> None:
         """Have the episode's environment do something: at once, or in its worker process."""
