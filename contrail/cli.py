@@ -85,12 +85,93 @@ def run(
 
 
 @cli.command()
+def compare(
+    context: typer.Context,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="A stream file or a comparison's file, then keys to set; or finished runs.",
+            metavar="FILE.YAML [KEY=VALUE]... | RUN RUN...",
+        ),
+    ],
+    strategies: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For example sequential,replay,[replay,kl]."),
+    ] = None,
+    orders: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of the stages: given, all, or how many. Default: given."),
+    ] = None,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For example 0,1,2. Default: the stream's."),
+    ] = None,
+    baseline: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What differences are taken to. Default: sequential, or the first."),
+    ] = None,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Processes at a time. Default: 1."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The comparison's directory. Default: runs/NAME_compare."),
+    ] = None,
+    share: Annotated[bool, typer.Option(help="Compute once what runs begin with alike.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Compare strategies over orders and seeds, or runs that there are.
+
+    The same command goes on with a comparison that was interrupted.
+    """
+    from contrail.compare.launch import compare_runs, compare_stream
+    from contrail.compare.plan import request
+
+    plugins = _plugins(context)
+    asked = request(strategies, orders, seeds, baseline, jobs)
+    if Path(what[0]).is_dir():
+        outcome = compare_runs([Path(name) for name in what], asked, out=out)
+    else:
+        try:
+            outcome = compare_stream(
+                Path(what[0]),
+                what[1:],
+                asked,
+                plugins,
+                out=out,
+                sharing=share,
+                say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+            )
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same command goes on", file=sys.stderr)
+            raise typer.Exit(130) from None
+    plugins.hook.contrail_comparison(
+        comparison=outcome.comparison, directory=str(outcome.directory)
+    )
+    for name, error in outcome.failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    if outcome.failed:
+        print("The same command tries them again.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@cli.command()
 def report(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+    directory: Annotated[
+        Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
+    ],
 ) -> None:
-    """Show the report of a finished run again."""
-    _report(_plugins(context), directory)
+    """Show the report of a finished run, or of a comparison, again."""
+    from contrail.compare.launch import RESULT, read_comparison
+
+    plugins = _plugins(context)
+    if (directory / RESULT).is_file():
+        comparison, place = read_comparison(directory), str(directory.resolve())
+        plugins.hook.contrail_comparison(comparison=comparison, directory=place)
+    else:
+        _report(plugins, directory)
 
 
 def _report(plugins: Plugins, directory: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from contrail.config_convert import build, check_keys
 from contrail.config_schema import (
     Component,
+    Composite,
     EnvironmentConfig,
     EvaluateConfig,
     ExperienceConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "GRPO_DEFAULTS",
     "LORA_DEFAULTS",
     "Component",
+    "Composite",
     "EnvironmentConfig",
     "EvaluateConfig",
     "ExperienceConfig",
@@ -65,7 +67,10 @@ DEFAULT_ADAPTER = "choose"
 
 
 def load(
-    path: Path, overrides: Sequence[str] = (), plugins: Plugins | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    plugins: Plugins | None = None,
+    without: Sequence[str] = (),
 ) -> tuple[RunConfig, Plugins]:
     """Read a stream file, with the plugins it names.
 
@@ -73,12 +78,15 @@ def load(
         path: the YAML file; paths in it are relative to its directory.
         overrides: `key=value` each; the value replaces the key's.
         plugins: to load the file's plugins into; by default the installed ones.
+        without: keys of the file that are somebody else's.
 
     Raises:
         ConfigError: the file or an override asks for something impossible.
         PluginError: an installed plugin, or the settings class of one, is broken.
     """
     source = Source(path)
+    for name in without:
+        source.values.pop(name, None)
     for name, default in (("strategy", DEFAULT_STRATEGY), ("adapter", DEFAULT_ADAPTER)):
         source.values.setdefault(name, default)
     source.override(overrides)
@@ -112,7 +120,7 @@ class _Parser:
             first,
             plugins=named,
             model=self.model(first.model),
-            strategy=self.component(("strategy",), values["strategy"], self.plugins.strategies),
+            strategy=self.strategy(values["strategy"]),
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
@@ -179,6 +187,24 @@ class _Parser:
             if (directory / "adapter_config.json").is_file():
                 hint = "It is a LoRA adapter alone: name the model it belongs to."
             self.fail(("model",), f"{directory} has no {', no '.join(missing)}. {hint}")
+
+    def strategy(self, value: Any) -> Component:
+        """One strategy, or several in a list."""
+        key: Key = ("strategy",)
+        if not isinstance(value, list):
+            return self.component(key, value, self.plugins.strategies)
+        if not value:
+            self.fail(key, "the list is empty. Write for example `strategy: [replay, kl]`.")
+        made = tuple(
+            self.component((*key, index), item, self.plugins.strategies)
+            for index, item in enumerate(value)
+        )
+        for index, component in enumerate(made):
+            if component.name in [other.name for other in made[:index]]:
+                self.fail((*key, index), f"{component.name!r} is there twice. Remove one.")
+        if len(made) == 1:
+            return made[0]
+        return Composite("+".join(component.name for component in made), made)
 
     def stream(self, values: Any, adapter: Component) -> tuple[ExperienceConfig, ...]:
         example = "Write for example `stream: [babyai, textcraft]`."

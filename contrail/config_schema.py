@@ -27,6 +27,13 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Composite(Component):
+    """Several strategies: their names joined by +, and their components as the settings."""
+
+    settings: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
 class EnvironmentConfig(Component):
     """An environment; `label` is the name of its column in R, the rest is its own if None."""
 
@@ -92,6 +99,12 @@ class RunConfig:
     cache_gb: float | None = field(default=None, metadata={"min": 0.01})
 
     @property
+    def strategies(self) -> tuple[Component, ...]:
+        """The strategies, each for itself."""
+        strategy = self.strategy
+        return strategy.settings if isinstance(strategy, Composite) else (strategy,)
+
+    @property
     def environments(self) -> tuple[EnvironmentConfig, ...]:
         """What is evaluated, each label once: in the order of the stream, then the unseen ones."""
         trained = [stage.environment for stage in self.stream]
@@ -136,6 +149,8 @@ def names(cls: type) -> list[str]:
 
 def plain(value: Any) -> Any:
     """Dataclasses, enums and tuples as mappings, names and lists."""
+    if isinstance(value, Composite):
+        return plain(value.settings)
     if isinstance(value, Component):
         common = [item.name for item in dataclasses.fields(value) if item.name != "settings"]
         return {**{name: getattr(value, name) for name in common}, **plain(value.settings)}

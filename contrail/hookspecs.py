@@ -86,3 +86,8 @@ def contrail_run_end(run: Run) -> None:
 @hookspec
 def contrail_report(result: dict[str, Any], directory: str) -> None:
     """Show or write a report of `result` (the content of result.json) into the run directory."""
+
+
+@hookspec
+def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
+    """Show or write a report of `comparison` (the content of compare.json) into its directory."""

@@ -40,7 +40,7 @@ def run_stream(
     config, plugins = load(path, overrides, plugins)
     files = RunDirectory(out or default_directory(path, overrides))
     files.check_writable()
-    _check_same(files, config, plugins)
+    check_same(files, config, plugins)
     if not files.result.is_file():
         from contrail import session
 
@@ -48,7 +48,12 @@ def run_stream(
     return files
 
 
-def _check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None:
+def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None:
+    """Refuse to go on with a run under another configuration.
+
+    Raises:
+        ConfigError: the directory holds a run, and its configuration is another.
+    """
     if not files.config.is_file():
         return
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy
+
 from contrail.avalanche import BaseTemplate
+from contrail.composition import Composition
 from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.evaluation import Evaluation, evaluate
-from contrail.manager import blamed
 from contrail.model import Policy
 from contrail.progress import Reporter
 from contrail.rollout.episode import Episode
@@ -18,7 +22,7 @@ from contrail.rollout.states import States
 from contrail.run import Run
 from contrail.rundir import EpisodeLog
 from contrail.seeding import generator
-from contrail.strategy import Strategy
+from contrail.state import join, load_tensors, save_tensors, split
 from contrail.stream import Experience, Scenario
 from contrail.trainer import Trainer
 
@@ -41,7 +45,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         stages: Sequence[Experience],
         policy: Policy,
         trainer: Trainer,
-        strategy: Strategy,
+        strategy: Composition,
         reporter: Reporter,
     ) -> None:
         super().__init__(model=policy.model, device=policy.model.device, plugins=[strategy])
@@ -54,6 +58,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.reporter = reporter
         self.adapters = scenario.adapters
         self.stage = 0
+        trainer.penalty = functools.partial(strategy.penalty, trainer)
         self._told: set[tuple[str, str]] = set()
         self.evaluations: dict[str, Evaluation] = {}
 
@@ -81,18 +86,19 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         run = self.run
         hook = run.plugins.hook
         self.trainer.begin(experience.updates)
+        size = self.trainer.group_size
         log = run.files.episodes(self.stage, "train")
         for update in range(experience.updates):
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self._draw(experience, update)
             states = States() if self.policy.frozen else None
-            groups = self._play(tasks, experience, update, states)
+            groups = self.rollout(tasks, size, update, states=states)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
             hook.contrail_episodes(run=run, episodes=episodes)
-            rng = generator(run.config.seed, "update", self.stage, update)
-            scalars = self.trainer.update(groups, rng, states)
+            self.strategy.observe(experience, episodes, self._generator("observe", update))
+            scalars = self.trainer.update(groups, self._generator("update", update), states)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
             run.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
@@ -101,38 +107,36 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def _draw(self, experience: Experience, update: int) -> Sequence[Task]:
         """The strategy's choice of tasks."""
-        config = self.run.config
         count = self.trainer.batch_size // self.trainer.group_size
-        registered = self.run.plugins.strategies[config.strategy.name]
-        rng = generator(config.seed, "draw", self.stage, update)
-        try:
-            tasks = self.strategy.draw(experience, update, count, rng)
-            unknown = [task for task in tasks if task.environment not in self.adapters]
-            if unknown or not tasks:
-                raise ValueError(
-                    f"it returned the task {unknown[0]}, of no environment of this run"
-                    if unknown
-                    else "it returned no tasks"
-                )
-        except (Exception, SystemExit) as error:
-            raise blamed("strategy", config.strategy.name, registered, "draw", error) from error
-        return tasks
+        rng = self._generator("draw", update)
+        return self.strategy.draw(experience, update, count, rng, list(self.adapters))
 
-    def _play(
-        self, tasks: Sequence[Task], experience: Experience, update: int, states: States | None
+    def rollout(
+        self,
+        tasks: Sequence[Task],
+        samples: int,
+        *draw: str | int,
+        states: States | None = None,
     ) -> list[list[Episode]]:
-        """Each task as often as a group needs it."""
-        seed, size = self.run.config.seed, self.trainer.group_size
+        """Play each task so often in the present stage; a group of episodes for each.
+
+        Args:
+            tasks: of any environment of the run.
+            samples: episodes of each.
+            draw: the name of the randomness: other names, other episodes.
+            states: where to keep what the policy's frozen layers compute, for an update.
+        """
+        adapters = {**self.adapters, **self.experience.adapters}
         jobs = [
             Job(
                 task.environment,
                 task,
-                experience.adapters.get(task.environment, self.adapters[task.environment]),
-                generator(seed, "rollout", self.stage, update, place, sample),
+                adapters[task.environment],
+                self._generator("rollout", *draw, place, sample),
                 sample,
             )
             for place, task in enumerate(tasks)
-            for sample in range(size)
+            for sample in range(samples)
         ]
         episodes = play(
             self.policy,
@@ -143,18 +147,34 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             progress=self.reporter.advance,
         )
         self._tell(episodes)
-        return [episodes[begin : begin + size] for begin in range(0, len(episodes), size)]
+        return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
+
+    def _generator(self, what: str, *draw: str | int) -> numpy.random.Generator:
+        """Of a draw in the present stage."""
+        return generator(self.run.config.seed, what, self.stage, *draw)
 
     def _evaluate_and_save(self, stage: int) -> None:
-        self.evaluations = {}
-        self.log = self.run.files.episodes(stage, "evaluate")
-        self.eval(self.scenario.test)
-        self.run.evaluations.append(self.evaluations)
+        given = self.run.files.base_evaluation() if stage == 0 else None
+        if given is not None:  # by a comparison: another run has had the same
+            self.run.restore(given)
+            self.evaluations = self.run.evaluations[0]
+        else:
+            self.evaluations = {}
+            self.log = self.run.files.episodes(stage, "evaluate")
+            self.eval(self.scenario.test)
+            self.run.evaluations.append(self.evaluations)
         self.run.plugins.hook.contrail_evaluated(
             run=self.run, stage=stage, evaluations=self.evaluations
         )
-        state = {**self.run.state(), "strategy": self.strategy.state_dict()}
-        self.run.files.save_checkpoint(stage, state, self.policy.save)
+        self.run.budget.extra_tokens += self.trainer.extra_tokens
+        self.trainer.extra_tokens = 0
+        kept, tensors = split(self.strategy.state_dict())
+
+        def save(directory: Path) -> None:
+            self.policy.save(directory)
+            save_tensors(tensors, directory)
+
+        self.run.files.save_checkpoint(stage, {**self.run.state(), "strategy": kept}, save)
 
     def _eval_exp(self, **kwargs: Any) -> None:
         experience: Experience = self.experience
@@ -216,7 +236,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             return -1
         path, state = found
         self.run.restore(state)
-        self.strategy.load_state_dict(state["strategy"])
+        self.strategy.load_state_dict(join(state["strategy"], load_tensors(path)))
         self.policy.restore(path)
         self.reporter.say(f"going on from {path}")
         return int(state["stage"])

@@ -30,17 +30,24 @@ Interval: TypeAlias = list[float]
 class Metric:
     """One number out of R.
 
-    `formula` and `source` are shown wherever the number is. Called with an R that holds None, it
-    returns a float or None; `over` is the same formula over arrays [..., T+1, N] with nan.
+    `formula` and `source` are shown wherever the number is, and `needs` where it is undefined.
+    Called with an R that holds None, it returns a float or None; `over` is the same formula over
+    arrays [..., T+1, N] with nan.
     """
 
     def __init__(
-        self, over: Callable[[Array, Trained], Array], name: str, formula: str, source: str
+        self,
+        over: Callable[[Array, Trained], Array],
+        name: str,
+        formula: str,
+        source: str,
+        needs: str,
     ) -> None:
         self.over = over
         self.name = name
         self.formula = formula
         self.source = source
+        self.needs = needs
         functools.update_wrapper(self, over)
 
     def __call__(self, R: Matrix, trained: Trained = ()) -> Score:
@@ -48,12 +55,15 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+LEFT_BEHIND = "two environments, one of them trained on and then left behind by a later stage"
 
 
-def _metric(formula: str, source: str) -> Callable[[Callable[[Array, Trained], Array]], Metric]:
+def _metric(
+    formula: str, source: str, needs: str = "a score in every cell that it takes"
+) -> Callable[[Callable[[Array, Trained], Array]], Metric]:
     def register(over: Callable[[Array, Trained], Array]) -> Metric:
         name = over.__name__
-        METRICS[name] = Metric(over, name, formula, source)
+        METRICS[name] = Metric(over, name, formula, source, needs)
         return METRICS[name]
 
     return register
@@ -65,7 +75,11 @@ def average_score(R: Array, trained: Trained) -> Array:
     return _mean(R[..., -1, :])
 
 
-@_metric("mean_j R[T][j] - R[s][j], s < T the last stage that trains on j", "arXiv:1706.08840")
+@_metric(
+    "mean_j R[T][j] - R[s][j], s < T the last stage that trains on j",
+    "arXiv:1706.08840",
+    needs=LEFT_BEHIND,
+)
 def backward_transfer(R: Array, trained: Trained) -> Array:
     """What later stages did to an environment (GEM); below 0 it was forgotten.
 
@@ -76,7 +90,11 @@ def backward_transfer(R: Array, trained: Trained) -> Array:
     return _mean(R[..., -1, environments] - R[..., stages, environments])
 
 
-@_metric("mean_j max_{l<T} R[l][j] - R[T][j], j last trained on before T", "arXiv:1801.10112")
+@_metric(
+    "mean_j max_{l<T} R[l][j] - R[T][j], j last trained on before T",
+    "arXiv:1801.10112",
+    needs=LEFT_BEHIND,
+)
 def forgetting(R: Array, trained: Trained) -> Array:
     """How far an environment has fallen from its best (Chaudhry et al.).
 
@@ -89,7 +107,11 @@ def forgetting(R: Array, trained: Trained) -> Array:
     return _mean(R[..., :-1, environments].max(axis=-2) - R[..., -1, environments])
 
 
-@_metric("mean_j R[s-1][j] - R[0][j], s >= 2 the first stage that trains on j", "arXiv:1706.08840")
+@_metric(
+    "mean_j R[s-1][j] - R[0][j], s >= 2 the first stage that trains on j",
+    "arXiv:1706.08840",
+    needs="two environments, one of them first trained on after another",
+)
 def forward_transfer(R: Array, trained: Trained) -> Array:
     """What earlier stages did to an environment before its own began (GEM).
 
@@ -110,7 +132,11 @@ def delta_held_in(R: Array, trained: Trained) -> Array:
     return _change(R, trained, lambda seen: seen)
 
 
-@_metric("mean of R[T][j] - R[0][j] over the environments never trained on", "arXiv:2603.12011")
+@_metric(
+    "mean of R[T][j] - R[0][j] over the environments never trained on",
+    "arXiv:2603.12011",
+    needs="an environment that is evaluated and never trained on (evaluate.environments)",
+)
 def delta_held_out(R: Array, trained: Trained) -> Array:
     """The change on the environments never trained on (the study). R: [..., T+1, N] -> [...]."""
     return _change(R, trained, lambda seen: set(range(R.shape[-1])) - seen)
@@ -234,6 +260,24 @@ def mean_interval(
     array = array[~np.isnan(array)]
     draws = _resampled(array[np.newaxis], rng, resamples)
     return _score(_mean(array)), _interval(draws[:, 0], level)
+
+
+def t_interval(values: Sequence[Score], level: float = 0.95) -> tuple[Score, Interval | None]:
+    """The mean of a few runs' values [n] and Student's t interval: mean -+ t * s / sqrt(n).
+
+    For runs, of which there are seldom enough to resample: with three, the bootstrap's interval is
+    from the least to the greatest and holds the true mean three times in four. It supposes that
+    runs scatter normally. Undefined where a value is; no interval with fewer than two.
+    """
+    array = _array(values)
+    mean = _score(_mean(array))
+    if mean is None or array.size < 2:
+        return mean, None
+    from scipy.special import stdtrit  # inside: only comparisons of runs need it
+
+    quantile = float(stdtrit(array.size - 1, (1 + level) / 2))
+    half = quantile * float(array.std(ddof=1)) / float(np.sqrt(array.size))
+    return mean, [mean - half, mean + half]
 
 
 def paired_difference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,9 +85,43 @@ class Policy:
         finally:
             self.model.train(training)
 
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name: all that is trained."""
+        named = self.model.named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """A copy of the adapter, by the names of `parameters`."""
+        return {name: item.detach().clone() for name, item in self.parameters.items()}
+
+    @torch.no_grad()
+    def load(self, snapshot: Mapping[str, torch.Tensor]) -> None:
+        """Make the adapter that of a snapshot."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(snapshot[name])
+
     @contextmanager
-    def reference(self) -> Iterator[PreTrainedModel]:
-        """The model before any training."""
+    def holding(self, snapshot: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """The policy with another adapter for the time being; its own is put back as it was."""
+        own = [(parameter, parameter.data) for parameter in self.parameters.values()]
+        try:
+            for name, parameter in self.parameters.items():
+                parameter.data = snapshot[name].to(parameter.device)
+            yield
+        finally:
+            for parameter, data in own:
+                parameter.data = data
+
+    @contextmanager
+    def reference(
+        self, snapshot: Mapping[str, torch.Tensor] | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """The model with the adapter of a snapshot; without one, before any training."""
+        if snapshot is not None:
+            with self.holding(snapshot), self.merged() as model:
+                yield model
+            return
         training = self.model.training
         self.model.eval()
         try:

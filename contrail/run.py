@@ -18,12 +18,18 @@ from contrail.stream import TEST_SEED
 
 @dataclass
 class Budget:
-    """What a run has cost: training updates and episodes, tokens the model wrote in them, and the
-    time of everything."""
+    """What a run has cost.
+
+    Training updates and episodes, and tokens the model wrote in them: the same for every strategy.
+    `extra_episodes`: played to choose tasks by, not learnt from. `extra_tokens`: computed for a
+    strategy's penalties and references. Seconds of everything.
+    """
 
     updates: int = 0
     episodes: int = 0
     generated_tokens: int = 0
+    extra_episodes: int = 0
+    extra_tokens: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
 

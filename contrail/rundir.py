@@ -71,6 +71,11 @@ class RunDirectory:
         """The result; there once the run has ended."""
         return self.path / "result.json"
 
+    @property
+    def base(self) -> Path:
+        """What `contrail compare` has given the run of the base model's evaluation, if anything."""
+        return self.path / "checkpoints" / "base.json"
+
     def read_result(self) -> dict[str, Any]:
         """The content of result.json.
 
@@ -174,6 +179,13 @@ class RunDirectory:
         _sync(final.parent)
         return final
 
+    def base_evaluation(self) -> dict[str, Any] | None:
+        """The base model's evaluations, and what they cost, where another run has computed them."""
+        if not self.base.is_file():
+            return None
+        given: dict[str, Any] = json.loads(self.base.read_text())
+        return given
+
     def last_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
         """The checkpoint to go on from, with its state, or None.
 
@@ -222,7 +234,8 @@ class EpisodeLog:
 def _holds_other_files(directory: Path) -> bool:
     """Whether there is more than a process leaves that is killed right after it began."""
     names = (item.name for item in directory.iterdir())
-    return any(name != ".lock" and not name.startswith(".config.yaml.") for name in names)
+    begun = (".config.yaml.", ".plan.json.")
+    return any(name != ".lock" and not name.startswith(begun) for name in names)
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from contrail.composition import compose
 from contrail.config import (
     Component,
     EnvironmentConfig,
@@ -24,13 +25,12 @@ from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.evaluation import Evaluation, evaluate
 from contrail.loop import Loop
-from contrail.manager import Plugins, blamed
+from contrail.manager import Plugins
 from contrail.model import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
 from contrail.rollout.pool import EnvironmentPool
 from contrail.run import Run
 from contrail.rundir import RunDirectory
-from contrail.strategy import Strategy
 from contrail.stream import build, list_tasks, make_adapter, maker, test_tasks
 from contrail.trainer import Trainer
 
@@ -53,14 +53,21 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
         lora_config(config)  # refuses bad keys before a model is fetched
         scenario = build(config, plugins)
         stack.callback(scenario.pool.close)
-        strategy = make_strategy(config.strategy, plugins)
-        stages = strategy.stages(scenario.train)
+        strategy = compose(config, plugins)
+        try:
+            stages = strategy.stages(scenario.train)
+        except ConfigError as error:
+            config.source.fail(("strategy",), str(error), of_children=True)
         policy = make_policy(config, plugins)
         try:
             trainer = Trainer(policy, grpo)
         except (ValueError, ImportError, NotImplementedError) as error:
             text = " ".join(str(error).split())
             config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
+        try:
+            strategy.begin(trainer, stages)
+        except ConfigError as error:
+            config.source.fail(("strategy",), str(error), of_children=True)
         stack.enter_context(files.locked())
         updates = sum(stage.updates for stage in stages)
         evaluations = (len(stages) + 1) * len(scenario.test)
@@ -83,19 +90,6 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
             strategy=strategy,
             reporter=reporter,
         ).go()
-
-
-def make_strategy(component: Component, plugins: Plugins) -> Strategy:
-    """An instance of a registered strategy, whose errors carry its name.
-
-    Raises:
-        PluginError: it raised.
-    """
-    registered = plugins.strategies[component.name]
-    try:
-        return registered.value(component.settings)
-    except (Exception, SystemExit) as error:
-        raise blamed("strategy", component.name, registered, "cannot be made", error) from error
 
 
 def make_policy(config: RunConfig, plugins: Plugins) -> Policy:

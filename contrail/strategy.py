@@ -1,27 +1,34 @@
-"""What is trained on at each update. Strategy authors subclass `Strategy`."""
+"""What is trained on, and what protects the old. Strategy authors subclass `Strategy`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from contrail.environment import NoConfig, Task
 
 if TYPE_CHECKING:
     import numpy
+    import torch
 
+    from contrail.rollout.episode import Episode
     from contrail.stream import Experience
+    from contrail.trainer import Trainer
 
 
 class Strategy:
     """A continual strategy; as it stands, each stage trains on its own tasks in the stream's order.
 
-    A strategy is also a plugin of the core loop: any callback of Avalanche's templates that it
-    defines (`before_training_exp(self, loop)`, `after_training_exp(self, loop)`, …) is called.
+    The members stand in the order in which they are called. A strategy is also a plugin of the core
+    loop: any callback of Avalanche's templates that it defines (`before_training_exp(self, loop)`,
+    `after_training_exp(self, loop)`, …) is called; what it changes in `loop.policy` there stays.
     """
 
     Config: ClassVar[type] = NoConfig
     """A dataclass; its fields are the strategy's keys in stream.yaml."""
+
+    alone: str = ""
+    """Why no other strategy makes sense beside this one; empty where others do."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -29,6 +36,22 @@ class Strategy:
     def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
         """The stages to train, made of the stream's experiences."""
         return experiences
+
+    def prefix(self, stage: int) -> str | None:
+        """A text that stands for what the first `stage` stages make of policy and state.
+
+        Strategies that give the same text do the same up to there, if the stream is the same up to
+        there: a comparison computes it once. "sequential" stands for a strategy that has done and
+        kept nothing of its own yet. None where nothing can be said, or the stages to come matter.
+        """
+        return None
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        """Once in every process, before anything is written, with the policy as it was at first.
+
+        Raises:
+            ConfigError: the strategy does not fit this run.
+        """
 
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
@@ -43,9 +66,24 @@ class Strategy:
         """
         return experience.sample(count, rng)
 
+    def observe(
+        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> None:
+        """What was played for an update, before it is learnt from."""
+
+    def penalty(
+        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> Iterable[torch.Tensor]:
+        """Scalars to add to the loss of an optimizer step on `episodes`.
+
+        Each is differentiated before the next is asked for, so that a generator which yields one
+        for each part of `trainer.score(...)` needs the memory of one part.
+        """
+        return ()
+
     def state_dict(self) -> dict[str, Any]:
-        """All that must survive an interruption, as JSON values."""
+        """All that must survive an interruption between stages: JSON values and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state saved by `state_dict`."""
+        """Take up the state saved by `state_dict`; not called where that was empty."""

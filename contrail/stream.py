@@ -46,11 +46,50 @@ class Experience(CLExperience):  # type: ignore[misc]
         """The environments the stage's tasks are of."""
         return list(self.tasks)
 
-    def sample(self, count: int, rng: numpy.random.Generator) -> list[Task]:
-        """Draw tasks, each at most once if there are enough."""
-        tasks = [task for group in self.tasks.values() for task in group]
-        chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
-        return [tasks[index] for index in chosen]
+    @classmethod
+    def union(cls, name: str, experiences: Sequence[Experience], updates: int) -> Experience:
+        """One stage with the tasks of several.
+
+        Raises:
+            ConfigError: two of them see one environment through different adapters.
+        """
+        tasks: dict[str, dict[Task, None]] = {}
+        adapters: dict[str, Adapter] = {}
+        for experience in experiences:
+            for environment, listed in experience.tasks.items():
+                tasks.setdefault(environment, {}).update(dict.fromkeys(listed))
+                adapter = experience.adapters[environment]
+                other = adapters.setdefault(environment, adapter)
+                if type(other) is not type(adapter) or other.config != adapter.config:
+                    raise ConfigError(
+                        f"stages that train on {environment!r} through different adapters cannot "
+                        "be put together. Give them one adapter, or the environment two labels."
+                    )
+        return cls(name, {key: list(listed) for key, listed in tasks.items()}, adapters, updates)
+
+    def sample(
+        self, count: int, rng: numpy.random.Generator, shares: Mapping[str, float] | None = None
+    ) -> list[Task]:
+        """Draw tasks, each at most once if there are enough.
+
+        Args:
+            count: how many.
+            rng: the source of randomness.
+            shares: of each environment, how probable it is, up to a factor; without them all tasks
+                are equally so.
+        """
+        if shares is not None:
+            weights = numpy.array([shares[name] for name in self.tasks])
+            counts = rng.multinomial(count, weights / weights.sum())
+            parts = zip(self.tasks.values(), counts, strict=True)
+            return [task for tasks, part in parts for task in choose(tasks, int(part), rng)]
+        return choose([task for group in self.tasks.values() for task in group], count, rng)
+
+
+def choose(tasks: Sequence[Task], count: int, rng: numpy.random.Generator) -> list[Task]:
+    """Draw so many of the tasks, each at most once if there are enough."""
+    chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
+    return [tasks[index] for index in chosen]
 
 
 @dataclass

@@ -9,7 +9,7 @@ candidates, one choice under the distribution normalised over them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -134,10 +134,20 @@ class _Loss(GRPOTrainer):
 
 
 class Trainer:
-    """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum."""
+    """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
+
+    `penalty`: what is added to the loss of an optimizer step on the given episodes, as
+    `contrail.Strategy.penalty` says. `extra_tokens`: computed for penalties and references.
+    """
+
+    penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
+    extra_tokens: int
 
     def __init__(self, policy: Policy, config: GRPOConfig) -> None:
         self._policy = policy
+        self._anchor: Mapping[str, torch.Tensor] | None = None
+        self.penalty = None
+        self.extra_tokens = 0
         self.config = config
         assert config.num_generations is not None
         assert config.generation_batch_size is not None
@@ -157,9 +167,19 @@ class Trainer:
                 processing_class=policy.chat.tokenizer,
             )
             config.beta = beta
-        self._trl.beta = beta
+        self._trl.beta = self._beta = beta
         self._trl.current_gradient_accumulation_steps = 1
         self.begin(1)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that is updated."""
+        return self._policy
+
+    def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
+        """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
+        self._anchor = adapter
+        self._trl.beta = self._beta = beta
 
     def begin(self, updates: int) -> None:
         """Start a stage of so many updates with a fresh optimizer and schedule."""
@@ -212,6 +232,7 @@ class Trainer:
                         advantages[indices],
                         off_policy,
                         sum(len(episode.logprobs) for episode in episodes),
+                        rng,
                         states,
                     )
                     losses.append(loss)
@@ -237,18 +258,17 @@ class Trainer:
         the last pack the others are as scored, so that loss is the batch's.
         """
         device = self._policy.model.device
-        config = self.config
         recorded = _Decisions.of(episodes, device)
         total = decisions_in_batch or int(recorded.mask.sum())
         with_entropy = self._trl._entropy_bonus_enabled
-        everywhere = config.beta != 0.0 or with_entropy
+        everywhere = self._beta != 0.0 or with_entropy
         needed = [
             index
             for index in range(len(episodes))
             if everywhere or float(advantages[index].abs()) > 0
         ]
         reference = None
-        if config.beta != 0.0:
+        if self._beta != 0.0:
             reference = self._reference(episodes, recorded)
         loss = 0.0
         current = recorded
@@ -282,6 +302,7 @@ class Trainer:
         advantages: torch.Tensor,
         off_policy: bool,
         decisions_in_batch: int,
+        rng: numpy.random.Generator,
         states: States | None,
     ) -> tuple[float, float]:
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
@@ -289,12 +310,26 @@ class Trainer:
         assert scheduler is not None
         optimizer.zero_grad()
         loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
+        for term in self.penalty(episodes, rng) if self.penalty else ():
+            term.backward()
+            loss += float(term.detach())
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
         limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         optimizer.step()  # it leaves parameters without a gradient alone
         scheduler.step()
         return loss, float(norm)
+
+    def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
+        """Log-probabilities of what the episodes' models decided, under the present policy.
+
+        With gradients, where they are enabled; in parts whose activations fit into memory, and
+        whose weights are in place only until the next is asked for: be done with one before.
+        An episode may be divided among several parts.
+        """
+        for pack in _packs(episodes, range(len(episodes))):
+            with self._policy.learning() as model:
+                yield self._extra(model, pack)
 
     def _score(
         self, model: PreTrainedModel, pack: _Pack, entropies: bool, states: States | None
@@ -306,15 +341,18 @@ class Trainer:
         with nullcontext() if frozen is None or known is None else frozen.replaced(known):
             return forest.score(model, self.config.temperature, entropies, self._policy.head)
 
+    def _extra(self, model: PreTrainedModel, pack: _Pack) -> list[Scores]:
+        """The pack's decisions, computed beside the update: `extra_tokens` counts them."""
+        forest = pack.forest(None)
+        self.extra_tokens += len(forest.plan.tokens())
+        return forest.score(model, self.config.temperature, head=self._policy.head)
+
     @torch.no_grad()
     def _reference(self, episodes: Sequence[Episode], recorded: _Decisions) -> torch.Tensor:
         reference = recorded
-        with self._policy.reference() as model:
+        with self._policy.reference(self._anchor) as model:
             for pack in _packs(episodes, range(len(episodes))):
-                scores = pack.forest(None).score(
-                    model, self.config.temperature, head=self._policy.head
-                )
-                reference = reference.replaced(pack, scores, False)
+                reference = reference.replaced(pack, self._extra(model, pack), False)
         return reference.logprobs
 
 

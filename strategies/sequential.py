@@ -10,6 +10,9 @@ import contrail
 class Sequential(contrail.Strategy):
     """Each stage trains on its own tasks, in the order of the stream."""
 
+    def prefix(self, stage: int) -> str:
+        return "sequential"
+
 
 @contrail.hookimpl
 def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:

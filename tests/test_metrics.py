@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import numpy as np
@@ -210,6 +211,118 @@ def test_agrees_with_avalanche_where_the_definitions_do():
         assert metrics.forward_transfer(R, trained) == pytest.approx(mean["forward"])
 
 
+def avalanche(R):
+    """BWT, forgetting and forward transfer of each environment by Avalanche's own metrics.
+
+    Environment j is the task of stage j + 1; keys are updated when Avalanche's plugins update them.
+    """
+    from contrail.torchvision_compat import repair
+
+    repair()
+    from avalanche.evaluation.metrics.forgetting_bwt import BWT, Forgetting
+    from avalanche.evaluation.metrics.forward_transfer import ForwardTransfer
+
+    found = {"bwt": BWT(), "forgetting": Forgetting(), "forward": ForwardTransfer()}
+    count = len(R) - 1
+    for j in range(count):
+        found["forward"].update(j, R[0][j], initial=True)
+        for stage in range(1, count + 1):
+            for name in ("bwt", "forgetting"):
+                if stage > j:
+                    found[name].update(j, R[stage][j], initial=stage == j + 1)
+            if stage == j:  # after the stage before its own
+                found["forward"].update(j, R[stage][j])
+    return {name: metric.result() for name, metric in found.items()}
+
+
+SQUARE = [row[:3] for row in THREE]
+RISING = [[0.1, 0.1, 0.1], [0.5, 0.4, 0.2], [0.7, 0.6, 0.3], [0.6, 0.6, 0.8]]
+"""The first environment is best after the second stage, not after its own."""
+
+
+@pytest.mark.parametrize("R", [TWO, SQUARE, RISING])
+def test_avalanches_own_numbers(R):
+    trained = [{j} for j in range(len(R) - 1)]
+    theirs = {name: list(values.values()) for name, values in avalanche(R).items()}
+    assert metrics.backward_transfer(R, trained) == pytest.approx(np.mean(theirs["bwt"]))
+    assert metrics.forward_transfer(R, trained) == pytest.approx(np.mean(theirs["forward"]))
+    # Avalanche's forgetting counts from the environment's own stage, ours from its best (Chaudhry).
+    gained = np.mean([max(row[j] for row in R[:-1]) - R[j + 1][j] for j in range(len(R) - 2)])
+    assert metrics.forgetting(R, trained) == pytest.approx(np.mean(theirs["forgetting"]) + gained)
+    assert (gained > 0) == (R is RISING)
+
+
+def sums_of_gem(R):
+    """Backward and forward transfer written out as in GEM (arXiv:1706.08840), tasks 1 to T.
+
+    Theirs has no row for the untrained model but a vector b, and Mammoth computes the same.
+    """
+    b, T = R[0], len(R) - 1
+    score = {(i, j): R[i][j - 1] for i in range(1, T + 1) for j in range(1, T + 1)}
+    backward = sum(score[T, i] - score[i, i] for i in range(1, T)) / (T - 1)
+    forward = sum(score[i - 1, i] - b[i - 1] for i in range(2, T + 1)) / (T - 1)
+    average = sum(score[T, i] for i in range(1, T + 1)) / T
+    return average, backward, forward
+
+
+def sum_of_chaudhry(R):
+    """F_T of arXiv:1801.10112: mean over j < T of the best a_{l,j}, l = 1 … T-1, less a_{T,j}.
+
+    Mammoth takes the best over l = 1 … T, which differs where the last row is the best.
+    """
+    T = len(R) - 1
+    return sum(max(R[stage][j] for stage in range(1, T)) - R[T][j] for j in range(T - 1)) / (T - 1)
+
+
+def test_agrees_with_gem_chaudhry_and_mammoth():
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 6):
+        for _ in range(20):
+            R = rng.uniform(size=(count + 1, count)).tolist()
+            trained = [{j} for j in range(count)]
+            average, backward, forward = sums_of_gem(R)
+            assert metrics.average_score(R, trained) == pytest.approx(average)
+            assert metrics.backward_transfer(R, trained) == pytest.approx(backward)
+            assert metrics.forward_transfer(R, trained) == pytest.approx(forward)
+            # Ours counts what the base model could do, too: alike where it could do nothing.
+            R[0] = [0.0] * count
+            assert metrics.forgetting(R, trained) == pytest.approx(sum_of_chaudhry(R))
+
+
+def test_agrees_with_continual_world():
+    """arXiv:2105.10919: N tasks, each trained for D steps, p_i(t) measured n times in each stage.
+
+    AUC_i is the integral of p_i over its own stage, divided by D; F_i = p_i(i D) - p_i(N D).
+    """
+    rng = np.random.default_rng(0)
+    N, n = 4, 10
+    p = rng.uniform(size=(N, N * n))  # p[i][t]
+    alone = rng.uniform(0, 0.9, size=(N, n))
+    auc = [sum(p[i][i * n : (i + 1) * n]) / n for i in range(N)]
+    reference = [sum(alone[i]) / n for i in range(N)]
+    expected = [(a - b) / (1 - b) for a, b in zip(auc, reference, strict=True)]
+    each, mean = metrics.continual_world_forward_transfer(
+        [metrics.area_under_curve(p[i][i * n : (i + 1) * n]) for i in range(N)],
+        [metrics.area_under_curve(alone[i]) for i in range(N)],
+    )
+    assert each == pytest.approx(expected)
+    assert mean == pytest.approx(sum(expected) / N)
+    # Its forgetting is the backward transfer of the rows at the ends of the stages; it divides by
+    # N, and the last task, of which nothing can have been forgotten, counts as 0.
+    R = [[0.0] * N, *([float(p[i][stage * n - 1]) for i in range(N)] for stage in range(1, N + 1))]
+    F = [p[i][(i + 1) * n - 1] - p[i][-1] for i in range(N)]
+    assert F[-1] == 0
+    ours = metrics.backward_transfer(R, [{j} for j in range(N)])
+    assert ours is not None
+    assert sum(F) / N == pytest.approx(-ours * (N - 1) / N)
+
+
+def test_every_undefined_metric_says_what_it_needs():
+    alone = metrics.summary([[0.1], [0.8]], [{0}])
+    for name in [name for name, value in alone.items() if value is None]:
+        assert re.search("two environments|never trained on", metrics.METRICS[name].needs)
+
+
 @pytest.fixture
 def random_run():
     rng = np.random.default_rng(1)
@@ -359,3 +472,32 @@ def test_paired_difference():
     assert metrics.paired_difference([NAN], [1.0], rng) == (None, None)
     with pytest.raises(ValueError, match="equal lengths"):
         metrics.paired_difference([1.0], [1.0, 0.0], rng)
+
+
+def test_t_interval():
+    # With n = 3 the 97.5% point of Student's t is 4.302653, with n = 2 it is 12.706205.
+    mean, interval = metrics.t_interval([0.1, 0.2, 0.3])
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert (mean, *interval) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+    mean, interval = metrics.t_interval([0.4, 0.6])
+    assert (mean, *interval) == pytest.approx((0.5, 0.5 - 1.2706205, 0.5 + 1.2706205))
+    assert metrics.t_interval([0.5]) == (0.5, None)
+    assert metrics.t_interval([]) == (None, None)
+    assert metrics.t_interval([0.5, None, 0.7]) == (None, None)
+    assert metrics.t_interval([0.25] * 3) == (0.25, [0.25, 0.25])
+
+
+def test_few_runs_need_students_interval():
+    """Of three runs, it holds the true mean as often as it says; the bootstrap does not."""
+    rng = np.random.default_rng(0)
+    held = {"t": 0, "bootstrap": 0}
+    for _ in range(400):
+        runs = rng.normal(0.5, 0.1, 3)
+        found = {
+            "t": metrics.t_interval(list(runs))[1],
+            "bootstrap": metrics.mean_interval(runs, rng, resamples=500)[1],
+        }
+        for name, (low, high) in found.items():
+            held[name] += low <= 0.5 <= high
+    assert 0.93 <= held["t"] / 400 <= 0.97
+    assert held["bootstrap"] / 400 < 0.8

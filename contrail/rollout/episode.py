@@ -47,6 +47,12 @@ class Episode:
     success: bool = False
     fault: str | None = None
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Episode:
+        """The opposite of `dataclasses.asdict`."""
+        turns = [Turn(**turn) for turn in values["turns"]]
+        return cls(**{**values, "task": Task(**values["task"]), "turns": turns})
+
     @property
     def reward(self) -> float:
         """The sum of the steps' rewards."""

@@ -1,0 +1,5 @@
+"""`python -m contrail`."""
+
+from contrail.cli import main
+
+main()

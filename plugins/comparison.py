@@ -1,0 +1,209 @@
+"""A comparison on the terminal: metrics, differences, success, mean R, and what it all cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+import contrail
+from contrail.plugins.console import LABEL, matrix_tables
+from contrail.plugins.table import folded, number
+
+HEADINGS = {
+    "average_score": "average score",
+    "backward_transfer": "backward transfer",
+    "forgetting": "forgetting",
+    "forward_transfer": "forward transfer",
+    "continual_world_forward_transfer": "forward transfer (Continual World)",
+    "delta_held_in": "change held in",
+    "delta_held_out": "change held out",
+    "delta_overall": "change overall",
+}
+"""The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
+
+MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
+"""Metrics that are missed where they are undefined for all strategies."""
+
+CELL = 12  # the width of "+0.62 ±0.11"
+
+BUDGET = {
+    "updates": "updates",
+    "episodes": "episodes",
+    "extra_episodes": "extra episodes",
+    "generated_tokens": "generated tokens",
+    "cpu_seconds": "CPU seconds",
+}
+
+
+@contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
+def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
+    """Print the comparison as tables."""
+    console = Console(highlight=False)
+    console.print(Text(heading(comparison), style="bold"))
+    console.print()
+    for title, table in _sections(comparison, console.width):
+        if title:
+            console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
+    for line in notes(comparison):
+        console.print(Text(line, style="dim"))
+    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    files = sorted(path.name for path in Path(directory).glob("compare.*"))
+    console.print(Text("  " + ", ".join(files)))
+
+
+def heading(comparison: dict[str, Any]) -> str:
+    """What is compared, in a line."""
+    counts = [
+        (len(comparison["strategies"]), "strategy", "strategies"),
+        (len(comparison["orders"]), "order", "orders"),
+        (len(comparison["seeds"]), "seed", "seeds"),
+    ]
+    text = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
+    return f"{comparison['name']}: {text} ({comparison['model']})"
+
+
+def shown_metrics(comparison: dict[str, Any]) -> list[str]:
+    """The metrics that are defined for a strategy at least."""
+    summary = comparison["summary"].values()
+    return [
+        name
+        for name in HEADINGS
+        if any(item["metrics"][name]["mean"] is not None for item in summary)
+    ]
+
+
+def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
+    """A mean and half of its interval: "0.62 ±0.11"; the mean alone where there is no interval."""
+    if value is None or value["mean"] is None:
+        return number(None)
+    mean = format(value["mean"], form)
+    if value["interval"] is None:
+        return mean
+    low, high = value["interval"]
+    return f"{mean} ±{(high - low) / 2:.2f}"
+
+
+def notes(comparison: dict[str, Any]) -> list[str]:
+    """What must be known to read the tables."""
+    seeds = len(comparison["seeds"])
+    said = [
+        f"±: half of the 95% interval (Student's t) over {seeds} seeds."
+        if seeds > 1
+        else "One seed: an interval over seeds needs two."
+    ]
+    reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, labels in comparison["undefined"].items():
+        if name not in shown_metrics(comparison) and name not in MAIN:
+            continue
+        for reason in dict.fromkeys(labels.values()):
+            having = tuple(label for label in labels if labels[label] == reason)
+            reasons.setdefault((reason, having), []).append(HEADINGS[name])
+    for (reason, having), metrics in reasons.items():
+        of = "" if len(having) == len(comparison["strategies"]) else f" of {', '.join(having)}"
+        said.append(f"{number(None)} {', '.join(metrics)}{of}: {reason}.")
+    if any(
+        item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
+    ):
+        said.append("Runs are missing: a seed counts where it has all orders.")
+    shared = comparison["shared"]
+    if shared and shared["runs"]:
+        said.append(
+            f"Computed once and shared: {shared['evaluations']} evaluations, {shared['updates']} "
+            f"updates; saved {shared['cpu_seconds']:.0f} CPU seconds."
+        )
+    return said
+
+
+def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
+    metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
+    environments = {name: folded(name, CELL) for name in comparison["environments"]}
+    base = comparison["baseline"]
+    sections: list[tuple[str, RenderableType]] = [
+        ("Metrics", _estimates(comparison, "metrics", metrics, width)),
+        ("Success at the end", _estimates(comparison, "success", environments, width)),
+    ]
+    if len(comparison["strategies"]) > 1:
+        difference = _estimates(comparison, "metrics", metrics, width, difference=True)
+        sections.insert(1, (f"Difference to {base}, paired by seed", difference))
+    if len(comparison["orders"]) > 1:
+        sections.append(("Average score by order", _orders(comparison)))
+    sections.append(("Budget of a run (means)", _budget(comparison)))
+    for label, item in comparison["summary"].items():
+        for matrix in item["R"][:1]:
+            tables = matrix_tables(matrix, width)
+            order = " > ".join(comparison["orders"][matrix["order"]])
+            sections.append((f"Mean R of {label} ({order})", tables[0]))
+            sections.extend(("", table) for table in tables[1:])
+    return sections
+
+
+def _estimates(
+    comparison: dict[str, Any],
+    part: str,
+    headings: dict[str, str],
+    width: int,
+    difference: bool = False,
+) -> RenderableType:
+    """A row for each strategy, a column for each key of `headings`; in as many tables as it takes
+    to stay within `width`."""
+    summary = comparison["summary"]
+    names = [folded(label, LABEL) for label in summary]
+    label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))
+    fit = max(1, (width - label_width) // (CELL + 2))
+    share = math.ceil(len(headings) / math.ceil(len(headings) / fit)) if headings else 1
+    keys = list(headings)
+    tables: list[RenderableType] = []
+    for start in range(0, len(keys), share):
+        chosen = keys[start : start + share]
+        table = _table("strategy", [headings[key] for key in chosen], label_width)
+        for name, (label, item) in zip(names, summary.items(), strict=True):
+            values = [item[part][key] for key in chosen]
+            if not difference:
+                table.add_row(Text(name), *map(estimate, values))
+            elif label != comparison["baseline"]:
+                cells = [estimate(value["difference"], "+.2f") for value in values]
+                table.add_row(Text(name), *cells)
+        tables.append(Group("", table) if tables else table)
+    return Group(*tables)
+
+
+def _orders(comparison: dict[str, Any]) -> Table:
+    """A row for each order: the mean over seeds; and how far the orders lie apart."""
+    labels = comparison["strategies"]
+    table = _table("order", [folded(label, CELL) for label in labels])
+    table.columns[0].no_wrap = True
+    columns = [
+        comparison["summary"][label]["metrics"]["average_score"]["orders"] for label in labels
+    ]
+    for place, order in enumerate(comparison["orders"]):
+        cells = [number(column[place]) for column in columns]
+        table.add_row(Text(folded(" > ".join(order), LABEL)), *cells)
+    known = [[value for value in column if value is not None] for column in columns]
+    apart = [max(values) - min(values) if values else None for values in known]
+    table.add_row(Text("greatest - least", style="dim"), *(number(value) for value in apart))
+    return table
+
+
+def _budget(comparison: dict[str, Any]) -> Table:
+    summary = comparison["summary"]
+    keys = [key for key in BUDGET if any(item["budget"].get(key) for item in summary.values())]
+    table = _table("strategy", ["runs", *(BUDGET[key] for key in keys)])
+    for label, item in summary.items():
+        cells = [f"{item['budget'].get(key, 0):,.0f}" for key in keys]
+        table.add_row(Text(folded(label, LABEL)), str(item["runs"]), *cells)
+    return table
+
+
+def _table(first: str, headings: list[str], width: int | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    table.add_column(first, width=width)
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", width=CELL if width else None)
+    return table

@@ -1,0 +1,100 @@
+"""The strategy `curriculum`: within each stage, easy tasks first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import contrail
+from contrail.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy
+
+    from contrail.stream import Experience
+    from contrail.trainer import Trainer
+
+KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
+
+
+@dataclass
+class CurriculumConfig:
+    """`by`: what is easy: `label`, the environment's own difficulties (numbers rising, or the words
+    in `order`); or `pass_rate`, how often the base model solves the task in `samples` plays, which
+    are beyond the budget of updates. `initial_competence`: the share of tasks, the easiest, that a
+    stage begins with. `duration`: after which part of the stage all are in use."""
+
+    by: Literal["label", "pass_rate"] = "label"
+    order: list[str] = field(default_factory=lambda: list(KNOWN))
+    samples: int = field(default=4, metadata={"min": 1})
+    initial_competence: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    duration: float = field(default=0.75, metadata={"min": 0, "max": 1})
+
+
+class Curriculum(contrail.Strategy):
+    """Tasks are drawn from the easiest share c of the stage's, and c grows linearly to 1: it is the
+    competence of Platanios et al. (arXiv:1903.09848). Equally easy tasks come into use together.
+    """
+
+    Config = CurriculumConfig
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        self._fresh = trainer.policy.snapshot()
+        if self.config.by == "label":
+            for stage in stages:
+                for tasks in stage.tasks.values():
+                    for task in tasks:
+                        self._rank(task)
+
+    def prefix(self, stage: int) -> str:
+        return f"curriculum {self.config}"
+
+    def _rank(self, task: contrail.Task) -> float:
+        """Where the task's label stands."""
+        if isinstance(task.difficulty, int):
+            return task.difficulty
+        if task.difficulty not in self.config.order:
+            raise ConfigError(
+                f"the task {task.id!r} of {task.environment!r} has the difficulty "
+                f"{task.difficulty!r}, which is not in order: {', '.join(self.config.order)}. "
+                "Set curriculum's `order`, easiest first, or `by: pass_rate`."
+            )
+        return float(self.config.order.index(task.difficulty))
+
+    def before_training_exp(self, loop: Any) -> None:
+        tasks = [task for listed in loop.experience.tasks.values() for task in listed]
+        if self.config.by == "label":
+            ranks = [self._rank(task) for task in tasks]
+        else:
+            with loop.policy.holding(self._fresh):
+                groups = loop.rollout(tasks, self.config.samples, "pass rate")
+            loop.run.budget.extra_episodes += sum(map(len, groups))
+            ranks = [-sum(item.success for item in group) for group in groups]
+        order = sorted(range(len(tasks)), key=lambda index: ranks[index])
+        self._tasks = [tasks[index] for index in order]
+        self._ranks = [ranks[index] for index in order]
+
+    def draw(
+        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+    ) -> list[contrail.Task]:
+        from contrail.stream import choose  # heavy: not before it is needed
+
+        first = self.config.initial_competence
+        span = self.config.duration * experience.updates
+        competence = min(1.0, first + (1 - first) * update / span) if span else 1.0
+        last = max(1, math.ceil(competence * len(self._tasks)))
+        open_tasks = [
+            task
+            for task, rank in zip(self._tasks, self._ranks, strict=True)
+            if rank <= self._ranks[last - 1]
+        ]
+        return choose(open_tasks, count, rng)
+
+
+@contrail.hookimpl
+def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:
+    register("curriculum", Curriculum)

@@ -1,0 +1,33 @@
+"""The strategy `isolated`: each stage alone, from the model before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import contrail
+
+if TYPE_CHECKING:
+    from contrail.stream import Experience
+    from contrail.trainer import Trainer
+
+
+class Isolated(contrail.Strategy):
+    """Rows 1 to T of R are the rows of the transfer matrix (arXiv:2603.12011): after training on
+    one environment alone, the score on each."""
+
+    alone = "every stage begins with the base model, so nothing is there to protect"
+
+    def prefix(self, stage: int) -> str:
+        return "sequential" if stage == 1 else "isolated"
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        self._fresh = trainer.policy.snapshot()
+
+    def before_training_exp(self, loop: Any) -> None:
+        loop.policy.load(self._fresh)
+
+
+@contrail.hookimpl
+def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:
+    register("isolated", Isolated)

@@ -1,0 +1,93 @@
+"""The strategy `orthogonal`: each stage learns in a subspace of its own (O-LoRA)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import contrail
+from contrail.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+    from contrail.rollout.episode import Episode
+    from contrail.stream import Experience
+    from contrail.trainer import Trainer
+
+
+@dataclass
+class OrthogonalConfig:
+    """`strength`: the weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
+
+    strength: float = field(default=0.5, metadata={"min": 0})
+
+
+class Orthogonal(contrail.Strategy):
+    """O-LoRA (arXiv:2310.14152) within one adapter of rank `lora.r`.
+
+    The ranks are shared out among the T stages: stage t trains rows t of every A and columns t of
+    every B, r/T of them; those of earlier stages stay and still act. Added to the loss is
+    strength * sum |A_s A_t^T| over earlier stages s, the absolute values of all entries.
+    """
+
+    Config = OrthogonalConfig
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._stage = 0
+        self._held: list[Any] = []
+
+    def prefix(self, stage: int) -> str | None:
+        return None  # how many ranks a stage has depends on how many stages there are
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        ranks = {min(item.shape) for item in trainer.policy.parameters.values()}
+        if not all("lora_A" in name or "lora_B" in name for name in trainer.policy.parameters):
+            raise ConfigError("orthogonal needs an adapter of lora_A and lora_B alone.")
+        if min(ranks) < len(stages):
+            raise ConfigError(
+                f"lora.r is {min(ranks)} and there are {len(stages)} stages; orthogonal gives each "
+                f"at least one rank. Set lora.r to {len(stages)} or more, best a multiple."
+            )
+        if trainer.config.weight_decay:
+            raise ConfigError(
+                "grpo.weight_decay would shrink what earlier stages have learnt; orthogonal keeps "
+                "it as it is. Remove the key."
+            )
+        self._stages = len(stages)
+
+    def _rows(self, rank: int, stage: int) -> slice:
+        """The ranks of a stage, counted from 1."""
+        return slice(rank * (stage - 1) // self._stages, rank * stage // self._stages)
+
+    def before_training_exp(self, loop: Any) -> None:
+        self._stage = loop.stage
+        for name, parameter in loop.policy.parameters.items():
+            axis = 0 if "lora_A" in name else 1
+            own = parameter.new_zeros(parameter.shape[axis])
+            own[self._rows(len(own), loop.stage)] = 1
+            mask = own[:, None] if axis == 0 else own
+            self._held.append(parameter.register_hook(lambda grad, mask=mask: grad * mask))
+
+    def after_training_exp(self, loop: Any) -> None:
+        while self._held:
+            self._held.pop().remove()
+
+    def penalty(
+        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> Iterator[torch.Tensor]:
+        if self._stage < 2:
+            return
+        for name, parameter in trainer.policy.parameters.items():
+            if "lora_A" in name:
+                own = self._rows(len(parameter), self._stage)
+                before = parameter[: own.start].detach()
+                yield self.config.strength * (before @ parameter[own].T).abs().sum()
+
+
+@contrail.hookimpl
+def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:
+    register("orthogonal", Orthogonal)

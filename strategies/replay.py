@@ -1,0 +1,202 @@
+"""The strategy `replay`: some of what is trained on comes from earlier stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy
+
+import contrail
+from contrail.rollout.episode import Episode
+
+if TYPE_CHECKING:
+    import torch
+
+    from contrail.stream import Experience
+    from contrail.trainer import Trainer
+
+FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
+
+
+@dataclass
+class ReplayConfig:
+    """`mode`: `tasks` plays tasks of earlier stages again; `mastery` prefers those of them whose
+    success has dropped; `episodes` learns from stored successes beside the RL loss.
+
+    `fraction`: of an update's tasks that are old ones; with `episodes`, stored episodes learnt from
+    in an update, as a fraction of those played. `buffer`: tasks, or episodes, kept at most.
+    `weight`: of the likelihood of stored episodes.
+    """
+
+    mode: Literal["tasks", "episodes", "mastery"] = "tasks"
+    fraction: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    buffer: int = field(default=256, metadata={"min": 1})
+    weight: float = field(default=1.0, metadata={"min": 0})
+
+
+class Replay(contrail.Strategy):
+    """Experience replay, with the earlier environments in equal shares.
+
+    Old tasks take the place of new ones within the update, so that as many episodes are played as
+    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682).
+    """
+
+    Config = ReplayConfig
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._reservoir = Reservoir(self.config.buffer)
+        self._success: dict[str, dict[str, list[float]]] = {}  # environment -> task -> best, latest
+        self._old: list[str] = []  # environments of earlier stages, not of this one
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        self._stages = list(stages)
+
+    def prefix(self, stage: int) -> str:
+        if stage == 1 and self.config.mode == "tasks":
+            return "sequential"
+        return f"replay {self.config}"
+
+    def before_training_exp(self, loop: Any) -> None:
+        from contrail.stream import Experience  # heavy: not before it is needed
+
+        past = self._stages[: loop.stage - 1]
+        new = loop.experience.environments
+        old = [name for stage in past for name in stage.environments if name not in new]
+        self._old = list(dict.fromkeys(old))
+        self._tasks = {}
+        rng = numpy.random.default_rng(loop.run.config.seed)
+        for name in self._old:
+            stage = Experience.union(name, [item for item in past if name in item.tasks], 0)
+            # The first of one permutation: with less room a task is dropped, never exchanged.
+            room = max(1, self.config.buffer // len(self._old))
+            tasks = stage.tasks[name]
+            self._tasks[name] = [tasks[i] for i in rng.permutation(len(tasks))[:room]]
+
+    def draw(
+        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+    ) -> list[contrail.Task]:
+        from contrail.stream import choose  # heavy: not before it is needed
+
+        old = round(self.config.fraction * count) if self._old else 0
+        if self.config.mode == "episodes":
+            old = 0
+        tasks = experience.sample(count - old, rng)
+        for name, part in _shares(self._old, old, rng):
+            if self.config.mode == "tasks":
+                tasks += choose(self._tasks[name], part, rng)
+            else:
+                tasks += self._dropped(name, part, rng)
+        return tasks
+
+    def _dropped(self, name: str, count: int, rng: numpy.random.Generator) -> list[contrail.Task]:
+        """Tasks, with probabilities that grow with the loss of success since the best play."""
+        tasks, seen = self._tasks[name], self._success.get(name, {})
+        plays = [seen.get(task.id, [0.0, 0.0]) for task in tasks]
+        weights = numpy.array([max(0.0, best - latest) + FLOOR for best, latest in plays])
+        chosen = rng.choice(
+            len(tasks), size=count, replace=len(tasks) < count, p=weights / weights.sum()
+        )
+        return [tasks[index] for index in chosen]
+
+    def observe(
+        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> None:
+        if self.config.mode == "episodes":
+            self._reservoir.add([item for item in episodes if item.success], rng)
+        if self.config.mode != "mastery":
+            return
+        played: dict[tuple[str, str], list[bool]] = {}
+        for episode in episodes:
+            if episode.fault is None:
+                key = (episode.environment, episode.task.id)
+                played.setdefault(key, []).append(episode.success)
+        for (environment, task), wins in played.items():
+            known = self._success.setdefault(environment, {})
+            latest = sum(wins) / len(wins)
+            known[task] = [max(latest, known.get(task, [0.0])[0]), latest]
+
+    def penalty(
+        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> Iterator[torch.Tensor]:
+        if self.config.mode != "episodes":
+            return
+        stored = self._reservoir.sample(self._old, round(self.config.fraction * len(episodes)), rng)
+        decisions = sum(len(episode.logprobs) for episode in stored)
+        for part in trainer.score(stored) if stored else ():
+            likelihood = sum(scores.logprobs.sum() for scores in part)
+            yield -self.config.weight / decisions * likelihood
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.config.mode == "tasks":
+            return {}
+        return {"reservoir": self._reservoir.state_dict(), "success": self._success}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._reservoir.load_state_dict(state["reservoir"])
+        self._success = state["success"]
+
+
+class Reservoir:
+    """Episodes of each environment, a uniform sample of all that were added; equal shares of room.
+
+    Reservoir sampling by random keys: kept are the episodes with the smallest ones. What a new
+    environment needs is taken from the others without bias.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: dict[str, list[tuple[float, Episode]]] = {}
+
+    def add(self, episodes: Sequence[Episode], rng: numpy.random.Generator) -> None:
+        """Offer episodes; `rng` decides which ones stay."""
+        for episode in episodes:
+            self._kept.setdefault(episode.environment, []).append((rng.random(), episode))
+        room = max(1, self._size // max(1, len(self._kept)))
+        for name, kept in self._kept.items():
+            self._kept[name] = sorted(kept, key=lambda item: item[0])[:room]
+
+    def sample(
+        self, environments: Sequence[str], count: int, rng: numpy.random.Generator
+    ) -> list[Episode]:
+        """So many episodes, at most, of these environments in equal shares."""
+        having = [name for name in environments if self._kept.get(name)]
+        drawn = []
+        for name, part in _shares(having, count, rng):
+            kept = self._kept[name]
+            chosen = rng.choice(len(kept), size=min(part, len(kept)), replace=False)
+            drawn += [kept[index][1] for index in chosen]
+        return drawn
+
+    def state_dict(self) -> dict[str, Any]:
+        """All episodes with their keys, as JSON values."""
+        return {
+            name: [[key, asdict(episode)] for key, episode in kept]
+            for name, kept in self._kept.items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self._kept = {
+            name: [(key, Episode.from_dict(values)) for key, values in kept]
+            for name, kept in state.items()
+        }
+
+
+def _shares(
+    names: Sequence[str], count: int, rng: numpy.random.Generator
+) -> Iterator[tuple[str, int]]:
+    """`count` divided as evenly as it goes; `rng` decides who gets one more."""
+    if not names or not count:
+        return
+    whole, rest = divmod(count, len(names))
+    more = set(rng.permutation(len(names))[:rest].tolist())
+    for index, name in enumerate(names):
+        yield name, whole + (index in more)
+
+
+@contrail.hookimpl
+def contrail_strategies(register: Callable[[str, type[contrail.Strategy]], None]) -> None:
+    register("replay", Replay)

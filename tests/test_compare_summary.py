@@ -1,0 +1,290 @@
+"""What the runs of a comparison say together, against numbers worked by hand; and its reports."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compared import row
+
+from contrail.compare.gather import Row, check_comparable, read_rows
+from contrail.compare.summary import CONTINUAL_WORLD, summarise
+from contrail.errors import ConfigError
+from contrail.plugins import comparison, comparison_figures, comparison_tables
+
+AB, BA = ("babyai", "textcraft"), ("textcraft", "babyai")
+T_2 = 4.302652729911275  # the 97.5% point of Student's t with 2 degrees of freedom
+
+
+def R(kept: float, learnt: float = 0.5) -> list[list[float | None]]:
+    """babyai rises to 0.9 and falls to `kept`; textcraft ends at `learnt`; webshop stays."""
+    return [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2], [kept, learnt, 0.2]]
+
+
+def summed(rows: list[Row], *, orders: Any = (AB,), baseline: str = "sequential") -> dict[str, Any]:
+    labels = list(dict.fromkeys(item.strategy for item in rows))
+    seeds = sorted({item.seed for item in rows})
+    found = summarise("name", rows, labels, orders, seeds, baseline)
+    return found | {"failed": {}, "shared": None}
+
+
+def of(found: dict[str, Any], label: str, metric: str = "forgetting") -> dict[str, Any]:
+    value: dict[str, Any] = found["summary"][label]["metrics"][metric]
+    return value
+
+
+def test_means_intervals_and_differences_over_seeds() -> None:
+    kept = {"sequential": [0.3, 0.4, 0.5], "replay": [0.7, 0.9, 0.8]}
+    found = summed(
+        [row(name, R(kept[name][seed]), seed=seed) for name in kept for seed in range(3)]
+    )
+    forgotten = of(found, "sequential")
+    assert forgotten["values"] == pytest.approx([0.6, 0.5, 0.4])
+    assert forgotten["mean"] == pytest.approx(0.5)
+    half = T_2 * 0.1 / math.sqrt(3)
+    assert forgotten["interval"] == pytest.approx([0.5 - half, 0.5 + half])
+    assert forgotten["difference"] is None  # the baseline's own
+    difference = of(found, "replay")["difference"]  # -0.4, -0.5, -0.3, paired
+    assert difference["mean"] == pytest.approx(-0.4)
+    assert difference["interval"] == pytest.approx([-0.4 - half, -0.4 + half])
+    babyai = found["summary"]["replay"]["success"]["babyai"]
+    assert babyai["mean"] == pytest.approx(0.8)
+    assert babyai["difference"]["mean"] == pytest.approx(0.4)
+    matrix = found["summary"]["sequential"]["R"][0]
+    assert matrix["R"][2] == pytest.approx([0.4, 0.5, 0.2])
+    assert matrix["interval"][2][0] == pytest.approx([0.4 - half, 0.4 + half])
+    assert found["summary"]["replay"]["budget"]["cpu_seconds"] == 61
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_seed_is_the_mean_over_orders() -> None:
+    other = [[0.4, 0.3, 0.2], [0.4, 0.7, 0.2], [0.8, 0.6, 0.2]]  # textcraft first: it loses 0.1
+    rows = [
+        row("sequential", R(0.3), seed=0, order=AB),
+        row("sequential", other, seed=0, order=BA),
+        row("sequential", R(0.5), seed=1, order=AB),
+        row("sequential", other, seed=1, order=BA),
+        row("sequential", R(0.9), seed=2, order=AB),  # an order is missing: it does not count
+    ]
+    found = summed(rows, orders=(AB, BA))
+    forgotten = of(found, "sequential")
+    assert forgotten["values"] == pytest.approx([(0.6 + 0.1) / 2, (0.4 + 0.1) / 2])
+    assert forgotten["seeds"] == 2
+    assert forgotten["orders"] == pytest.approx([(0.6 + 0.4 + 0.0) / 3, 0.1])
+    assert any("Runs are missing" in line for line in comparison.notes(found))
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = summed([row("sequential", R(0.3)), row("replay", R(0.8))])
+    assert of(found, "replay")["interval"] is None
+    assert of(found, "replay")["difference"]["interval"] is None
+    assert of(found, "replay")["difference"]["mean"] == pytest.approx(-0.5)
+    assert comparison.notes(found)[0] == "One seed: an interval over seeds needs two."
+
+
+def test_what_is_undefined_says_why() -> None:
+    mixed = [[0.4, 0.3, 0.2], [0.8, 0.6, 0.2]]
+    found = summed(
+        [
+            row("sequential", R(0.3)),
+            row("mixture", mixed, [["babyai", "textcraft"]]),
+            row("isolated", R(0.1, 0.6)),
+        ]
+    )
+    assert of(found, "mixture")["mean"] is None
+    assert of(found, "mixture")["difference"]["mean"] is None
+    assert "two environments" in found["undefined"]["forgetting"]["mixture"]
+    assert "sequential" not in found["undefined"]["forgetting"]
+    assert "transfer matrix" in found["undefined"]["average_score"]["isolated"]
+    # Of `isolated`, the success of an environment is that after its own stage.
+    success = found["summary"]["isolated"]["success"]
+    assert [success[name]["mean"] for name in ("babyai", "textcraft")] == [0.9, 0.6]
+    assert success["webshop"]["mean"] is None
+
+
+def test_one_environment_loses_nothing_but_what_needs_two() -> None:
+    one = ("babyai",)
+    rows = [row(name, [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2]], order=one) for name in ("a", "b")]
+    found = summed(rows, orders=(one,), baseline="a")
+    assert of(found, "b", "average_score")["mean"] == pytest.approx(1.4 / 3)
+    for metric in ("forgetting", "backward_transfer", "forward_transfer"):
+        assert of(found, "b", metric)["mean"] is None
+        assert found["undefined"][metric]["b"].startswith("needs two environments")
+    assert any("forgetting: needs two environments" in line for line in comparison.notes(found))
+
+
+def test_a_faulty_cell_is_undefined() -> None:
+    broken = R(0.3)
+    broken[2][0] = None
+    found = summed([row("sequential", R(0.3), seed=0), row("sequential", broken, seed=1)])
+    assert of(found, "sequential")["mean"] is None
+    assert of(found, "sequential", "forward_transfer")["mean"] == pytest.approx(0.0)
+
+
+def log(run: Row, stage: int, environment: str, successes: list[list[int]]) -> None:
+    """A training log: for each update, the successes of its episodes."""
+    episodes = [
+        {"environment": environment, "update": update, "success": bool(value), "fault": None}
+        for update, values in enumerate(successes)
+        for value in values
+    ]
+    episodes += [{**episodes[0], "environment": "another", "success": True}]
+    episodes += [{**episodes[0], "fault": "it raised", "success": False}]
+    path = run.files.path / "episodes" / f"{stage:03d}-train.jsonl.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, episodes)).encode()))
+
+
+def test_continual_worlds_forward_transfer(tmp_path: Path) -> None:
+    """(AUC - AUC_ref) / (1 - AUC_ref): babyai is learnt alike, textcraft in half the time."""
+    own = row("sequential", R(0.3), files=tmp_path)
+    alone = row("isolated", R(0.1), files=tmp_path)
+    mixture = row("mixture", R(0.5)[:2], [["babyai", "textcraft"]], files=tmp_path)
+    for run in (own, alone):
+        log(run, 1, "babyai", [[0, 0], [1, 0], [1, 1]])
+    log(own, 2, "textcraft", [[0, 1], [1, 1], [1, 1]])  # 5/6
+    log(alone, 2, "textcraft", [[0, 0], [0, 1], [1, 1]])  # 1/2
+    found = summed([own, alone, mixture])
+    assert of(found, "sequential", CONTINUAL_WORLD)["mean"] == pytest.approx((0 + 2 / 3) / 2)
+    assert of(found, "mixture", CONTINUAL_WORLD)["mean"] is None
+    assert of(found, "isolated", CONTINUAL_WORLD)["mean"] is None
+    later = summed([dataclasses.replace(own, seed=1), alone])  # no reference of this seed
+    assert of(later, "sequential", CONTINUAL_WORLD)["mean"] is None
+
+
+# Which runs may stand beside each other
+
+
+def changed(run: Row, **changes: Any) -> Row:
+    """The run with other values in its configuration; `result` holds those of its result."""
+    result = {**run.result, **changes.pop("result", {})}
+    return dataclasses.replace(run, config={**run.config, **changes}, result=result)
+
+
+def test_runs_may_differ_in_strategy_order_and_seed() -> None:
+    other = changed(row("replay", R(0.3), seed=3, order=BA), threads=4, plugins=["mine.py"])
+    check_comparable([row("sequential", R(0.3)), other])
+    untrained = {**other.result["budget"], "updates": 0, "episodes": 0}
+    check_comparable([row("sequential", R(0.3)), changed(other, result={"budget": untrained})])
+
+
+STAGE = row("sequential", R(0.3)).config["stream"][0]
+EVALUATIONS = [{name: {"scores": {"other/1": 1.0}} for name in ("babyai", "textcraft", "webshop")}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "smollm2-135m"}, "model is 'tiny-random' and 'smollm2-135m'"),
+        ({"evaluate": {"tasks": 8}}, "evaluate.tasks is 4 and 8"),
+        ({"evaluate": {"tasks": 4, "decoding": "greedy"}}, "decoding is null and 'greedy'"),
+        ({"grpo": {"learning_rate": 0.1}}, "grpo.learning_rate is 0.001 and 0.1"),
+        ({"stream": [STAGE]}, "the streams have other stages, babyai > textcraft and babyai"),
+        ({"stream": [STAGE, {**STAGE, "name": "textcraft"}]}, "other stages, of other settings"),
+        ({"result": {"environments": ["babyai"]}}, "environments evaluated are babyai, textcr"),
+        ({"result": {"evaluations": EVALUATIONS}}, r"'babyai' is tested on other tasks \(4 and 1"),
+        ({"result": {"budget": {"updates": 9, "episodes": 256}}}, "budget is 8 and 9 updates"),
+        ({"result": {"budget": {"updates": 8, "episodes": 99}}}, "budget is 256 and 99 episodes"),
+    ],
+)
+def test_runs_that_are_not_comparable(changes: dict[str, Any], message: str) -> None:
+    first = row("sequential", R(0.3))
+    with pytest.raises(ConfigError, match=f"are not comparable: .*{message}"):
+        check_comparable([first, row("kl", R(0.3)), changed(row("replay", R(0.3)), **changes)])
+
+
+def test_settings_tell_strategies_of_one_name_apart(tmp_path: Path) -> None:
+    directories = []
+    for number, strategy in enumerate(
+        [
+            {"name": "kl", "beta": 0.1, "kind": "x"},
+            {"name": "kl", "beta": 0.5, "kind": "x"},
+            {"name": "sequential"},
+            [{"name": "replay", "fraction": 0.5}, {"name": "kl", "beta": 0.1, "kind": "x"}],
+        ]
+    ):
+        run = changed(row("kl", R(0.3)), strategy=strategy)
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "config.yaml").write_text(json.dumps(run.config))
+        (directory / "result.json").write_text(json.dumps(run.result))
+        directories.append(directory)
+    labels = [run.strategy for run in read_rows(directories)]
+    assert labels == ["kl beta=0.1", "kl beta=0.5", "sequential", "replay + kl"]
+
+
+# The reports
+
+
+def many(strategies: int, seeds: int, orders: Any, environments: int = 3) -> dict[str, Any]:
+    """A comparison of any size, with names that are hard to show."""
+    names = ["sequential", "replay fraction=0.25", "ewc_with_a_very_long_name + kl", "100% & {x}"]
+    rows = [
+        row(names[k], R(0.2 + 0.1 * k + 0.03 * seed), seed=seed, order=order)
+        for k in range(strategies)
+        for seed in range(seeds)
+        for order in orders
+    ]
+    return summed(rows, orders=orders)
+
+
+SIZES = [(1, 1, (AB,)), (2, 2, (AB, BA)), (4, 3, (AB, BA))]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_reports_take_any_size(size: Any, tmp_path: Path, capsys: Any) -> None:
+    found = many(*size)
+    for plugin in (comparison_tables, comparison_figures, comparison):
+        plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines() if str(tmp_path) not in line)
+    assert ("Difference to sequential" in shown) == (size[0] > 1)
+    assert ("Average score by order" in shown) == (len(size[2]) > 1)
+    images = {path.name for path in tmp_path.glob("*.png")}
+    expected = {"compare.png", "compare.curves.png"}
+    assert images == expected | ({"compare.orders.png"} if len(size[2]) > 1 else set())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+
+
+def test_the_terminal_shows_what_the_summary_says(tmp_path: Path, capsys: Any) -> None:
+    found = many(2, 3, (AB,))
+    found["shared"] = {"cpu_seconds": 83.4, "evaluations": 12, "updates": 4, "runs": [1]}
+    comparison.contrail_comparison(comparison=found, directory=str(tmp_path))
+    shown = capsys.readouterr().out
+    half = T_2 * 0.03 / math.sqrt(3)
+    assert f"0.67 ±{half:.2f}" in shown  # forgetting of `sequential`: 0.9 - 0.2 - 0.03
+    assert "-0.10 ±0.00" in shown  # the difference of `replay`
+    assert "12 evaluations, 4 updates; saved 83 CPU seconds" in " ".join(shown.split())
+    assert "Student's t) over 3 seeds" in shown
+
+
+def test_tables_for_other_programs(tmp_path: Path) -> None:
+    found = many(4, 2, (AB,))
+    comparison_tables.contrail_comparison(comparison=found, directory=str(tmp_path))
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        rows = {(line["strategy"], line["quantity"]): line for line in csv.DictReader(file)}
+    line = rows["replay fraction=0.25", "forgetting"]
+    value = of(found, "replay fraction=0.25")
+    assert float(line["mean"]) == value["mean"]
+    assert float(line["difference_low"]) == value["difference"]["interval"][0]
+    assert rows["sequential", "forgetting"]["difference"] == ""
+    assert rows["sequential", CONTINUAL_WORLD]["mean"] == ""
+    with (tmp_path / "compare.runs.csv").open(newline="") as file:
+        runs = list(csv.DictReader(file))
+    assert len(runs) == 8
+    assert float(runs[0]["success babyai"]) == found["rows"][0]["R"][-1][0]
+    assert runs[0]["updates"] == "8"
+    tex = (tmp_path / "compare.tex").read_text()
+    assert r"100\% \& \{x\} & $" in tex
+    widths = {text.count(" & ") for text in tex.splitlines() if text.endswith(r"\\")}
+    assert len(widths) == 1
+
+
+def test_seven_strategies_have_colours_of_their_own() -> None:
+    assert len(set(comparison_figures.COLOURS)) == 7

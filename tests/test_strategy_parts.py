@@ -1,0 +1,438 @@
+"""What strategies are made of, against what it should be by other means."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+import pytest
+from conftest import train
+
+from contrail.environment import Task
+from contrail.errors import ConfigError
+from contrail.model import Policy
+from contrail.plugins.choose import Choose
+from contrail.plugins.react import React
+from contrail.strategies.curriculum import Curriculum, CurriculumConfig
+from contrail.strategies.ewc import EWC, EWCConfig, diagonal_fisher
+from contrail.strategies.kl import KL, KLConfig
+from contrail.strategies.l2 import L2, L2Config
+from contrail.strategies.merge import MergeConfig, merged
+from contrail.strategies.mixture import Mixture, MixtureConfig
+from contrail.strategies.orthogonal import Orthogonal
+from contrail.strategies.replay import Replay, ReplayConfig, Reservoir
+from contrail.stream import Experience
+
+import torch  # isort: skip
+from contrail.rollout.episode import Episode  # isort: skip
+from contrail.state import join, load_tensors, save_tensors, split  # isort: skip
+from contrail.trainer import Trainer  # isort: skip
+from test_trainer import Words, config, flat, groups, taken  # isort: skip
+
+Make = Callable[..., Policy]
+
+
+def tasks(environment: str, count: int, difficulty: Any = None) -> list[Task]:
+    return [Task(environment, f"{environment}/{n}", n, "train", difficulty) for n in range(count)]
+
+
+def stage(name: str, listed: list[Task], updates: int = 10) -> Experience:
+    return Experience(name, {name: listed}, {name: Choose()}, updates)
+
+
+@pytest.fixture
+def trainer(make_tiny: Make, tmp_path: Path) -> Trainer:
+    return Trainer(make_tiny(), config(tmp_path))
+
+
+def loop(trainer: Trainer, number: int, experience: Any = None) -> Any:
+    """What of the core loop callbacks look at."""
+    return SimpleNamespace(
+        trainer=trainer, policy=trainer.policy, stage=number, experience=experience
+    )
+
+
+# The policy.
+
+
+def test_a_snapshot_is_held_and_put_back(make_tiny: Make) -> None:
+    policy = make_tiny()
+    own = policy.snapshot()
+    other = {name: torch.ones_like(value) for name, value in own.items()}
+    identities = {name: id(item) for name, item in policy.parameters.items()}
+    with policy.holding(other):
+        assert all((item == 1).all() for item in policy.parameters.values())
+    assert all(torch.equal(item, own[name]) for name, item in policy.parameters.items())
+    policy.load(other)
+    assert all((item == 1).all() for item in policy.parameters.values())
+    assert identities == {name: id(item) for name, item in policy.parameters.items()}
+
+
+# Regularisation.
+
+
+def test_the_fisher_matrix_is_that_of_a_plain_forward(trainer: Trainer) -> None:
+    policy = trainer.policy
+    episodes = flat(groups(policy, Words(React.Config(max_new_tokens=4)), size=2))[:3]
+    found = diagonal_fisher(trainer, episodes)
+    assert all(parameter.grad is None for parameter in policy.parameters.values())
+    expected = {name: torch.zeros_like(value) for name, value in found.items()}
+    for episode in episodes:
+        ids = torch.tensor([episode.token_ids])
+        logprobs = policy.base(ids).logits[0, :-1].log_softmax(-1)
+        wrote = torch.tensor(episode.mask[1:], dtype=torch.bool)
+        logprobs[torch.arange(len(wrote)), ids[0, 1:]][wrote].sum().backward()
+        for name, gradient in taken(policy).items():
+            expected[name] += gradient.square() / len(episodes)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-7)
+    assert max(float(value.max()) for value in found.values()) > 1e-6
+
+
+@pytest.mark.parametrize("mode", ["online", "separate"])
+def test_ewc_is_the_sum_of_its_quadratics(trainer: Trainer, mode: Any) -> None:
+    strategy = EWC(EWCConfig(strength=3.0, mode=mode, decay=0.5, episodes=4, normalize=False))
+    rng = numpy.random.default_rng(0)
+    kept = []
+    for number in (1, 2):
+        strategy.before_training_exp(loop(trainer, number))
+        episodes = flat(groups(trainer.policy, Choose()))
+        strategy.observe(stage("rooms", []), episodes, rng)
+        strategy.after_training_exp(loop(trainer, number))
+        kept.append((diagonal_fisher(trainer, episodes[-4:]), trainer.policy.snapshot()))
+        train(trainer.policy, 0.1 + number / 10)
+    (first, anchor), (second, latest) = kept
+    expected = 0.0
+    for name, item in trainer.policy.parameters.items():
+        old, new = first[name], second[name]
+        if mode == "online":
+            expected += 1.5 * ((0.5 * old + new) * (item - latest[name]) ** 2).sum().item()
+        else:
+            expected += 1.5 * (old * (item - anchor[name]) ** 2).sum().item()
+            expected += 1.5 * (new * (item - latest[name]) ** 2).sum().item()
+    again = EWC(strategy.config)
+    again.load_state_dict(strategy.state_dict())
+    for made in (strategy, again):
+        total = sum(float(term.detach()) for term in made.penalty(trainer, [], rng))
+        assert total == pytest.approx(expected, rel=1e-4)
+    assert expected > 0
+
+
+def test_a_normalized_fisher_matrix_has_the_mean_one(trainer: Trainer) -> None:
+    strategy = EWC(EWCConfig(episodes=4))
+    episodes = flat(groups(trainer.policy, Choose()))
+    strategy.observe(stage("rooms", []), episodes, numpy.random.default_rng(0))
+    strategy.after_training_exp(loop(trainer, 1))
+    values = torch.cat([v.flatten() for v in strategy.state_dict()["kept"][0]["fisher"].values()])
+    assert float(values.mean()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_l2_is_half_the_squared_distance(trainer: Trainer) -> None:
+    strategy = L2(L2Config(strength=3.0))
+    rng = numpy.random.default_rng(0)
+    strategy.before_training_exp(loop(trainer, 1))
+    assert not list(strategy.penalty(trainer, [], rng))
+    strategy.before_training_exp(loop(trainer, 2))
+    with torch.no_grad():
+        for parameter in trainer.policy.parameters.values():
+            parameter += 0.5
+    count = sum(parameter.numel() for parameter in trainer.policy.parameters.values())
+    total = sum(float(term.detach()) for term in strategy.penalty(trainer, [], rng))
+    assert total == pytest.approx(1.5 * count * 0.25, rel=1e-4)
+
+
+def test_kl_is_taken_against_the_previous_stage(make_tiny: Make, tmp_path: Path) -> None:
+    def kl(move: bool, number: int = 2) -> float | None:
+        policy = make_tiny()
+        made = Trainer(policy, config(tmp_path, learning_rate=1e-9))
+        KL(KLConfig(beta=0.5)).before_training_exp(loop(made, number))
+        if move:
+            train(policy, 0.3)
+        played = groups(policy, Choose())
+        return made.update(played, numpy.random.default_rng(0)).get("kl")
+
+    at_anchor, away = kl(move=False), kl(move=True)
+    assert at_anchor == pytest.approx(0, abs=1e-5)
+    assert away is not None
+    assert away > 1e-3
+    assert not kl(move=True, number=1)  # the first stage has no anchor
+
+
+def test_a_penalty_moves_what_is_learnt(trainer: Trainer) -> None:
+    played = groups(trainer.policy, Choose())
+    seen = []
+
+    def penalty(episodes: Any, rng: Any) -> Any:
+        seen.append(len(episodes))
+        for parameter in trainer.policy.parameters.values():
+            yield 1e6 * parameter.sum()
+
+    trainer.penalty = penalty
+    before = trainer.policy.snapshot()
+    trainer.update(played, numpy.random.default_rng(0))
+    assert seen == [8]
+    steps = torch.cat(
+        [(item - before[n]).flatten() for n, item in trainer.policy.parameters.items()]
+    )
+    assert (steps < 0).all()  # down the penalty's slope, everywhere
+
+
+# Architecture.
+
+
+def test_a_merge_is_the_weighted_sum(make_tiny: Make) -> None:
+    policy = make_tiny()
+    one = policy.snapshot()
+    train(policy, 0.3)
+    two = policy.snapshot()
+    for snapshot in (one, two):  # of rank 2 each, so that their sum has the rank of the adapter
+        for name, value in snapshot.items():
+            if "lora_B" in name:
+                value[:, 2:] = 0
+    before, random_state = policy.snapshot(), torch.get_rng_state()
+    made = merged(policy, [one, two], [0.25, 0.5], MergeConfig(combination_type="svd"), seed=0)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(value, before[name]) for name, value in policy.parameters.items())
+    assert list(policy.model.peft_config) == ["default"]
+    for name in [name for name in made if "lora_B" in name]:
+        other = name.replace("lora_B", "lora_A")
+
+        def delta(adapter: dict[str, torch.Tensor], b: str = name, a: str = other) -> torch.Tensor:
+            return adapter[b] @ adapter[a]
+
+        expected = 0.25 * delta(one) + 0.5 * delta(two)
+        torch.testing.assert_close(delta(made), expected, rtol=1e-3, atol=1e-4)
+    policy.load(made)  # it fits, and the policy acts on
+    assert flat(groups(policy, Choose()))
+
+
+def test_dare_drops_by_its_seed_alone(make_tiny: Make) -> None:
+    policy = make_tiny()
+    setting = MergeConfig(combination_type="dare_linear")
+    one = policy.snapshot()
+    first, again, other = (merged(policy, [one, one], [1, 1], setting, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Trainer) -> None:
+    strategy = Orthogonal()
+    strategy.begin(trainer, [stage("a", []), stage("b", [])])
+    rng = numpy.random.default_rng(0)
+    trainer.penalty = lambda episodes, rng: strategy.penalty(trainer, episodes, rng)
+    for number, own in ((1, slice(0, 2)), (2, slice(2, 4))):
+        before = trainer.policy.snapshot()
+        strategy.before_training_exp(loop(trainer, number))
+        trainer.begin(1)
+        trainer.update(groups(trainer.policy, Choose()), rng)
+        strategy.after_training_exp(loop(trainer, number))
+        for name, parameter in trainer.policy.parameters.items():
+            step = (parameter - before[name]).detach()
+            step = step if "lora_A" in name else step.T
+            assert step[own].abs().sum() > 0
+            step[own] = 0
+            assert not step.any(), name
+
+
+def test_the_overlap_is_that_of_o_lora(trainer: Trainer) -> None:
+    strategy = Orthogonal()
+    strategy.begin(trainer, [stage("a", []), stage("b", [])])
+    strategy.before_training_exp(loop(trainer, 2))
+    total = sum(
+        float(term.detach()) for term in strategy.penalty(trainer, [], numpy.random.default_rng(0))
+    )
+    strategy.after_training_exp(loop(trainer, 2))
+    expected = sum(
+        float((item[:2] @ item[2:].T).abs().sum().detach())
+        for name, item in trainer.policy.parameters.items()
+        if "lora_A" in name
+    )
+    assert total == pytest.approx(0.5 * expected, rel=1e-4)
+
+
+# Tasks.
+
+
+def test_a_mixture_has_the_streams_proportions() -> None:
+    strategy = Mixture()
+    [mixed] = strategy.stages([stage("a", tasks("a", 3), 30), stage("b", tasks("b", 99), 10)])
+    assert (mixed.updates, mixed.environments) == (40, ["a", "b"])
+    drawn = strategy.draw(mixed, 0, 4000, numpy.random.default_rng(0))
+    assert Counter(task.environment for task in drawn)["a"] == pytest.approx(3000, abs=120)
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.8), (2.0, 2 / 3), (1e6, 0.5)])
+def test_the_temperature_of_a_mixture(temperature: float, share: float) -> None:
+    strategy = Mixture(MixtureConfig(weights={"a": 4, "b": 1}, temperature=temperature))
+    [mixed] = strategy.stages([stage("a", tasks("a", 9)), stage("b", tasks("b", 9))])
+    drawn = strategy.draw(mixed, 0, 4000, numpy.random.default_rng(0))
+    assert Counter(task.environment for task in drawn)["a"] / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_a_curriculum_opens_the_easiest_first() -> None:
+    listed = [Task("a", str(n), n, "train", ("hard", "easy", "medium")[n % 3]) for n in range(12)]
+    one = stage("a", listed, updates=8)
+    strategy = Curriculum(CurriculumConfig(initial_competence=0.25, duration=0.5))
+    strategy.before_training_exp(SimpleNamespace(experience=one))
+    opened = [
+        {task.difficulty for task in strategy.draw(one, n, 200, numpy.random.default_rng(n))}
+        for n in range(8)
+    ]
+    assert opened[0] == {"easy"}
+    assert opened[2] == {"easy", "medium"}
+    assert opened[4:] == [{"easy", "medium", "hard"}] * 4
+
+
+def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Trainer) -> None:
+    listed = tasks("a", 4)
+    one = stage("a", listed, updates=4)
+    strategy = Curriculum(CurriculumConfig(by="pass_rate", samples=2, initial_competence=0.25))
+    fresh = trainer.policy.snapshot()
+    strategy.begin(trainer, [one])
+    train(trainer.policy, 0.5)
+    wins = {"a/0": 1, "a/1": 0, "a/2": 2, "a/3": 1}
+
+    def rollout(asked: list[Task], samples: int, *draw: str) -> list[list[Episode]]:
+        now = trainer.policy.snapshot()
+        assert all(torch.equal(now[name], fresh[name]) for name in fresh)
+        return [
+            [Episode("a", task, n, success=n < wins[task.id]) for n in range(samples)]
+            for task in asked
+        ]
+
+    budget = SimpleNamespace(extra_episodes=0)
+    strategy.before_training_exp(
+        SimpleNamespace(
+            experience=one,
+            policy=trainer.policy,
+            rollout=rollout,
+            run=SimpleNamespace(budget=budget),
+        )
+    )
+    assert {task.id for task in strategy.draw(one, 0, 9, numpy.random.default_rng(0))} == {"a/2"}
+    assert budget.extra_episodes == 8
+
+
+def replaying(mode: Any, **values: Any) -> tuple[Replay, Experience]:
+    """A replay in its third stage, after two others."""
+    strategy = Replay(ReplayConfig(mode=mode, **values))
+    stages = [stage(name, tasks(name, 40)) for name in "abc"]
+    strategy.begin(SimpleNamespace(), stages)  # type: ignore[arg-type]
+    run = SimpleNamespace(config=SimpleNamespace(seed=0))
+    strategy.before_training_exp(SimpleNamespace(stage=3, experience=stages[2], run=run))
+    return strategy, stages[2]
+
+
+def test_replay_shares_its_fraction_among_the_old() -> None:
+    strategy, now = replaying("tasks", fraction=0.5, buffer=20)
+    seen: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
+    for update in range(60):
+        drawn = strategy.draw(now, update, 8, numpy.random.default_rng(update))
+        assert Counter(task.environment for task in drawn) == {"c": 4, "a": 2, "b": 2}
+        for task in drawn:
+            seen[task.environment].add(task.id)
+    assert [len(seen[name]) for name in "abc"] == [10, 10, 40]  # the buffer is 20 in all
+
+
+def test_mastery_prefers_what_has_been_lost() -> None:
+    strategy, now = replaying("mastery", fraction=0.5)
+
+    def play(task: str, success: bool) -> None:
+        environment = task[0]
+        played = Episode(environment, Task(environment, task, 0, "train"), 0, success=success)
+        strategy.observe(now, [played], numpy.random.default_rng(0))
+
+    for task in ("a/1", "a/2"):
+        play(task, True)
+    play("a/1", False)
+    again = Replay(strategy.config)
+    again.load_state_dict(json.loads(json.dumps(strategy.state_dict())))
+    assert again.state_dict() == strategy.state_dict()
+    drawn = Counter(
+        task.id
+        for update in range(400)
+        for task in strategy.draw(now, update, 4, numpy.random.default_rng(update))
+        if task.environment == "a"
+    )
+    assert drawn["a/1"] > 5 * drawn["a/2"] > 0
+
+
+def test_the_reservoir_is_bounded_balanced_and_uniform() -> None:
+    kept: Counter[int] = Counter()
+    for seed in range(300):
+        rng = numpy.random.default_rng(seed)
+        reservoir = Reservoir(8)
+        for n in range(40):
+            reservoir.add([Episode("a", Task("a", str(n), n, "train"), 0)], rng)
+        assert len(reservoir.state_dict()["a"]) == 8
+        reservoir.add([Episode("b", Task("b", str(n), n, "train"), 0) for n in range(9)], rng)
+        state = reservoir.state_dict()
+        assert [len(state[name]) for name in "ab"] == [4, 4]
+        kept.update(values["task"]["seed"] for _, values in state["a"])
+    first, last = (sum(kept[n] for n in part) for part in (range(20), range(20, 40)))
+    assert first == pytest.approx(last, rel=0.15)  # neither the old nor the new are preferred
+
+
+def test_the_reservoir_comes_back_from_json(make_tiny: Make) -> None:
+    episodes = flat(groups(make_tiny(), Choose()))
+    reservoir, again = Reservoir(8), Reservoir(8)
+    reservoir.add(episodes, numpy.random.default_rng(0))
+    again.load_state_dict(json.loads(json.dumps(reservoir.state_dict())))
+    drawn = [item.sample(["rooms"], 3, numpy.random.default_rng(1)) for item in (reservoir, again)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 3
+
+
+def test_stored_successes_become_likelier(trainer: Trainer) -> None:
+    strategy, _ = replaying("episodes", fraction=1.0)
+    rng = numpy.random.default_rng(0)
+    episodes = flat(groups(trainer.policy, Choose()))
+    for episode in episodes:
+        episode.environment, episode.success = "a", True
+    strategy.observe(stage("a", []), episodes, rng)
+
+    def likelihood() -> float:
+        with torch.no_grad():
+            parts = [scores for part in trainer.score(episodes) for scores in part]
+        return sum(float(scores.logprobs.sum()) for scores in parts)
+
+    before = likelihood()
+    terms = list(strategy.penalty(trainer, episodes, rng))
+    decisions = sum(len(item.logprobs) for item in episodes)
+    total = sum(float(term.detach()) for term in terms)
+    assert total == pytest.approx(-before / decisions, rel=1e-4)
+    sum(terms).backward()  # type: ignore[union-attr]
+    with torch.no_grad():
+        for parameter in trainer.policy.parameters.values():
+            assert parameter.grad is not None
+            parameter -= 1e-3 * parameter.grad
+    assert likelihood() > before
+
+
+# State.
+
+
+def test_a_state_comes_back(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    state = {"a": [1, 2.5, None, True, {"b": shared}], "c": shared[:3], "d": {}}
+    plain, tensors = split(state)
+    save_tensors(tensors, tmp_path)
+    found = join(json.loads(json.dumps(plain)), load_tensors(tmp_path))
+    assert torch.equal(found["a"][4].pop("b"), shared)
+    assert torch.equal(found.pop("c"), shared[:3])
+    assert found == {"a": [1, 2.5, None, True, {}], "d": {}}
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".safetensors"]
+
+
+def test_a_curriculum_names_the_unknown_label() -> None:
+    strategy = Curriculum()
+    with pytest.raises(ConfigError, match="'a/0' of 'a' has the difficulty 'odd'"):
+        strategy.begin(
+            SimpleNamespace(policy=SimpleNamespace(snapshot=dict)),  # type: ignore[arg-type]
+            [stage("a", tasks("a", 2, "odd"))],
+        )
