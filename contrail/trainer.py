@@ -11,88 +11,34 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
+from contrail.groups import describe, group_advantages
 from contrail.model import Policy  # first: it repairs torchvision
-from contrail.rollout.episode import Episode, Turn
-from contrail.rollout.scoring import Forest, Part, Scores
+from contrail.packs import Decisions, Pack, split
+from contrail.rollout.episode import Episode
+from contrail.rollout.scoring import Scores
 from contrail.rollout.states import States
-from contrail.tree import TokenTree
 
 from datasets import Dataset  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
 
-# Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
-# computed again: 1,024 took 10% longer than 2,048, and 1,280 as long, with less memory.
-MAX_TOKENS = 1280
-
-
-@dataclass
-class _Decisions:
-    """Decisions of a batch, padded: (episodes, longest)."""
-
-    logprobs: torch.Tensor
-    entropies: torch.Tensor
-    mask: torch.Tensor
-
-    @classmethod
-    def of(cls, episodes: Sequence[Episode], device: torch.device) -> _Decisions:
-        """As recorded in the rollout."""
-
-        def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor:
-            tensors = [torch.tensor(row, dtype=dtype) for row in rows]
-            return pad_sequence(tensors, batch_first=True).to(device)
-
-        logprobs = [episode.logprobs for episode in episodes]
-        return cls(
-            padded(logprobs, torch.float32),
-            padded([episode.entropies for episode in episodes], torch.float32),
-            padded([[1.0] * len(row) for row in logprobs], torch.long),
-        )
-
-    def detached(self) -> _Decisions:
-        """The same as constants."""
-        return _Decisions(self.logprobs.detach(), self.entropies.detach(), self.mask)
-
-    def replaced(self, pack: _Pack, scores: Sequence[Scores], entropies: bool) -> _Decisions:
-        """The same, but for the pack's decisions, which are as scored."""
-        rows: list[int] = []
-        columns: list[int] = []
-        for row, part, score in zip(pack.rows, pack.parts, scores, strict=True):
-            first = sum(len(turn.logprobs) for turn in part.episode.turns[: part.begin])
-            rows.extend([row] * len(score.logprobs))
-            columns.extend(range(first, first + len(score.logprobs)))
-        place = (torch.tensor(rows), torch.tensor(columns))
-
-        def put(old: torch.Tensor, new: list[torch.Tensor]) -> torch.Tensor:
-            return old.index_put([index.to(old.device) for index in place], torch.cat(new))
-
-        return _Decisions(
-            put(self.logprobs, [score.logprobs for score in scores]),
-            put(self.entropies, [score.entropies for score in scores])
-            if entropies
-            else self.entropies,
-            self.mask,
-        )
-
 
 class _Loss(GRPOTrainer):
     """TRL's trainer, for its loss alone: the log-probabilities are handed in, not computed."""
 
-    decisions: _Decisions
+    decisions: Decisions
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         return self.decisions.logprobs, self.decisions.entropies, None
 
     def loss(
         self,
-        decisions: _Decisions,
+        decisions: Decisions,
         advantages: torch.Tensor,
         old_logprobs: torch.Tensor | None,
         reference_logprobs: torch.Tensor | None,
@@ -258,7 +204,7 @@ class Trainer:
         the last pack the others are as scored, so that loss is the batch's.
         """
         device = self._policy.model.device
-        recorded = _Decisions.of(episodes, device)
+        recorded = Decisions.of(episodes, device)
         total = decisions_in_batch or int(recorded.mask.sum())
         with_entropy = self._trl._entropy_bonus_enabled
         everywhere = self._beta != 0.0 or with_entropy
@@ -272,7 +218,7 @@ class Trainer:
             reference = self._reference(episodes, recorded)
         loss = 0.0
         current = recorded
-        packs = list(_packs(episodes, needed))
+        packs = list(split(episodes, needed))
         with self._policy.learning() as model:
             # An episode's own decisions may be too many for one pack, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
@@ -327,12 +273,12 @@ class Trainer:
         whose weights are in place only until the next is asked for: be done with one before.
         An episode may be divided among several parts.
         """
-        for pack in _packs(episodes, range(len(episodes))):
+        for pack in split(episodes, range(len(episodes))):
             with self._policy.learning() as model:
                 yield self._extra(model, pack)
 
     def _score(
-        self, model: PreTrainedModel, pack: _Pack, entropies: bool, states: States | None
+        self, model: PreTrainedModel, pack: Pack, entropies: bool, states: States | None
     ) -> list[Scores]:
         """The pack's decisions, from the first trained layer on if what it is given is known."""
         forest = pack.forest(states)
@@ -341,131 +287,19 @@ class Trainer:
         with nullcontext() if frozen is None or known is None else frozen.replaced(known):
             return forest.score(model, self.config.temperature, entropies, self._policy.head)
 
-    def _extra(self, model: PreTrainedModel, pack: _Pack) -> list[Scores]:
+    def _extra(self, model: PreTrainedModel, pack: Pack) -> list[Scores]:
         """The pack's decisions, computed beside the update: `extra_tokens` counts them."""
         forest = pack.forest(None)
         self.extra_tokens += len(forest.plan.tokens())
         return forest.score(model, self.config.temperature, head=self._policy.head)
 
     @torch.no_grad()
-    def _reference(self, episodes: Sequence[Episode], recorded: _Decisions) -> torch.Tensor:
+    def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
         reference = recorded
         with self._policy.reference(self._anchor) as model:
-            for pack in _packs(episodes, range(len(episodes))):
+            for pack in split(episodes, range(len(episodes))):
                 reference = reference.replaced(pack, self._extra(model, pack), False)
         return reference.logprobs
-
-
-def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
-    """The advantage of each episode, group after group.
-
-    Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
-    1e-4, as TRL does) of its group or of the whole batch, or not at all.
-
-    Args:
-        groups: episodes that played the same task.
-        scale: TRL's `scale_rewards`: "group", "batch" or "none".
-    """
-    rewards = [numpy.array([episode.reward for episode in group]) for group in groups]
-    everywhere = numpy.concatenate(rewards)
-    advantages: list[float] = []
-    for values in rewards:
-        # The mean of equal numbers need not be that number, and Adam makes much of little.
-        centred = values - values.mean() if numpy.ptp(values) else numpy.zeros_like(values)
-        if scale == "group":
-            centred = centred / (values.std(ddof=1) + 1e-4)
-        elif scale == "batch":
-            centred = centred / (everywhere.std(ddof=1) + 1e-4)
-        advantages.extend(centred.tolist())
-    return advantages
-
-
-def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
-    """What to log of the episodes of one update."""
-    episodes = [episode for group in groups for episode in group]
-    if not episodes:
-        return {"episodes": 0.0}
-    turns = [turn for episode in episodes for turn in episode.turns]
-    entropies = [value for turn in turns for value in turn.entropies]
-    equal = [len({episode.reward for episode in group}) == 1 for group in groups]
-    return {
-        "episodes": float(len(episodes)),
-        "success": float(numpy.mean([episode.success for episode in episodes])),
-        "reward": float(numpy.mean([episode.reward for episode in episodes])),
-        "turns": len(turns) / len(episodes),
-        "generated_tokens": float(numpy.mean([item.generated_tokens for item in episodes])),
-        "invalid_action_rate": 1.0 - float(numpy.mean([turn.valid for turn in turns])),
-        "policy_entropy": float(numpy.mean(entropies)),
-        "zero_variance_groups": float(numpy.mean(equal)),
-    }
-
-
-@dataclass
-class _Pack:
-    """What is scored in one forward and backward pass: parts of episodes.
-
-    `rows[i]`: the place of part i's episode in the batch.
-    """
-
-    rows: list[int]
-    parts: list[Part]
-
-    @property
-    def splits(self) -> bool:
-        """Whether some of an episode's decisions are missing."""
-        return any(part.begin > 0 or part.end < len(part.episode.turns) for part in self.parts)
-
-    def forest(self, states: States | None) -> Forest:
-        """The parts as a forest; its nodes are those of the states, if there are any."""
-        forest = Forest(TokenTree() if states is None else states.tree)
-        forest.add(self.parts)
-        return forest
-
-
-def _packs(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[_Pack]:
-    """Split episodes into packs of at most about MAX_TOKENS; equal beginnings stay together."""
-    alike: dict[tuple[str, str], list[int]] = {}
-    for index in indices:
-        key = (episodes[index].environment, episodes[index].task.id)
-        alike.setdefault(key, []).append(index)
-    pack = _Pack([], [])
-    length = 0
-    for group in alike.values():
-        for place, index in enumerate(group):
-            episode = episodes[index]
-            for part, size in _parts(episode):
-                if pack.parts and length + size > MAX_TOKENS:
-                    yield pack
-                    pack, length = _Pack([], []), 0
-                elif place and part.begin == 0:
-                    size -= len(episode.turns[0].prompt)  # shared with the group
-                pack.rows.append(index)
-                pack.parts.append(part)
-                length += size
-    if pack.parts:
-        yield pack
-
-
-def _parts(episode: Episode) -> Iterator[tuple[Part, int]]:
-    """An episode in as few parts as MAX_TOKENS allows, each with the tokens that it needs."""
-    begin = context = length = 0
-    for number, turn in enumerate(episode.turns):
-        size = _nodes(turn)
-        if number > begin and context + length + size > MAX_TOKENS:
-            yield Part(episode, begin, number), context + length
-            context += sum(
-                len(turn.prompt) + len(turn.written) for turn in episode.turns[begin:number]
-            )
-            begin, length = number, 0
-        length += size
-    yield Part(episode, begin, len(episode.turns)), context + length
-
-
-def _nodes(turn: Turn) -> int:
-    """Tokens of a turn: its prompt, and its branches, whose common stems count once."""
-    branches = turn.choices or [turn.written]
-    stems = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
-    return len(turn.prompt) + len(stems)
 
 
 def _no_reward(*args: Any, **kwargs: Any) -> list[float | None]:

@@ -22,13 +22,14 @@ from contrail.plugins.react import React, ReactConfig
 from contrail.seeding import generator
 
 import torch  # isort: skip
-from contrail import trainer as trainer_module  # isort: skip
+from contrail import packs as packs_module  # isort: skip
 from contrail.rollout.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
 from contrail.rollout.scoring import Forest, Part  # isort: skip
 from contrail.rollout.states import States  # isort: skip
 from contrail.tree import TokenTree  # isort: skip
-from contrail.trainer import Trainer, describe, group_advantages  # isort: skip
+from contrail.groups import describe, group_advantages  # isort: skip
+from contrail.trainer import Trainer  # isort: skip
 from datasets import Dataset  # isort: skip
 from peft import LoraConfig  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
@@ -271,10 +272,10 @@ def test_gradients_are_those_of_trl(
     expected_loss, expected, metrics = trl_gradients(
         policy, settings, episodes, advantages, off_policy
     )
-    for limit in (trainer_module.MAX_TOKENS, 1):  # in one pack, and in packs of one turn
+    for limit in (packs_module.MAX_TOKENS, 1):  # in one pack, and in packs of one turn
         trainer = Trainer(policy, settings)
         policy.model.train()
-        monkeypatch.setattr(trainer_module, "MAX_TOKENS", limit)
+        monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
         found_loss = trainer.gradients(episodes, advantages, off_policy)
         assert distance(taken(policy), expected) < EXACT
         assert found_loss == pytest.approx(expected_loss, abs=5e-5)
@@ -395,12 +396,12 @@ def test_gradients_of_choices(
     assert distance(taken(policy), expected) < EXACT
     assert found == pytest.approx(float(loss.detach()), abs=1e-5)
     for size in (1, 150, 400):
-        monkeypatch.setattr(trainer_module, "MAX_TOKENS", size)
+        monkeypatch.setattr(packs_module, "MAX_TOKENS", size)
         trainer.gradients(episodes, advantages, off_policy)
         assert distance(taken(policy), expected) < EXACT
 
 
-def decisions(packs: Sequence[trainer_module._Pack]) -> list[tuple[int, int]]:
+def decisions(packs: Sequence[packs_module.Pack]) -> list[tuple[int, int]]:
     """(episode, turn) of all that the packs score."""
     return sorted(
         (row, turn)
@@ -412,14 +413,14 @@ def decisions(packs: Sequence[trainer_module._Pack]) -> list[tuple[int, int]]:
 
 def test_packs_hold_every_decision_once(make_tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = flat(groups(make_tiny(), Choose(), count=4))
-    monkeypatch.setattr(trainer_module, "MAX_TOKENS", 4096)
-    (whole,) = trainer_module._packs(episodes, range(len(episodes)))
+    monkeypatch.setattr(packs_module, "MAX_TOKENS", 4096)
+    (whole,) = packs_module.split(episodes, range(len(episodes)))
     assert whole.rows == list(range(16))
     needed = [0, 2, 3, *range(5, 16)]
     expected = [(row, turn) for row in needed for turn in range(len(episodes[row].turns))]
     for limit in (1, 60, 150, 400):
-        monkeypatch.setattr(trainer_module, "MAX_TOKENS", limit)
-        packs = list(trainer_module._packs(episodes, needed))
+        monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
+        packs = list(packs_module.split(episodes, needed))
         assert decisions(packs) == expected
         assert len(packs) > 1
         for pack in packs:
@@ -479,7 +480,7 @@ def test_a_group_is_computed_once(make_tiny: Make) -> None:
     one.add(wholes(episodes[:1]))
     four.add(wholes(episodes))
     assert one.plan.size == four.plan.size
-    assert one.plan.size == trainer_module._nodes(episodes[0].turns[0])
+    assert one.plan.size == packs_module._nodes(episodes[0].turns[0])
 
 
 # updates
@@ -578,7 +579,7 @@ def test_an_update_makes_the_rewarded_likelier(make_tiny: Make, tmp_path: Path) 
 def test_frozen_layers_are_not_computed_again(
     make_tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(trainer_module, "MAX_TOKENS", limit)
+    monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
     policy = make_tiny(layers_to_transform=[1])
     trainer = Trainer(policy, config(tmp_path))
     states = States()
