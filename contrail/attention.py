@@ -22,6 +22,9 @@ from contrail.tree import Plan, Segment
 
 NAME = "contrail"
 
+Keys = dict[int, tuple[torch.Tensor, torch.Tensor]]
+"""By layer: keys and values, (n, key heads, width)."""
+
 # Segments are padded to the longest of their block. A block holds at most so many query-key pairs,
 # of which at most this share is padding; small blocks may be all padding.
 BLOCK_PAIRS = 1 << 21
@@ -175,17 +178,23 @@ def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tenso
 
 
 class Packed:
-    """All keys are of the same forward.
+    """All keys are of the same forward, but for those of the plan's stem.
 
     Args:
         plan: whose segments' paths are rows of the plan.
         device: of the model.
+        stem: keys and values of the tokens that the plan does not compute.
+
+    Attributes:
+        keys: those of the last forward.
     """
 
-    def __init__(self, plan: Plan, device: torch.device) -> None:
+    def __init__(self, plan: Plan, device: torch.device, stem: Keys | None = None) -> None:
         self.longest = int(plan.positions().max())
+        self.keys: Keys = {}
+        self._stem = stem
         self._blocks = [
-            _Block([plan.segments[index] for index in indices], device)
+            _Block([plan.segments[index] for index in indices], len(plan.stem), device)
             for indices in blocks(plan.segments)
         ]
         rows = torch.cat([block.rows for block in self._blocks])
@@ -201,6 +210,10 @@ class Packed:
         scaling: float | None,
     ) -> torch.Tensor:
         """See `Layout`."""
+        self.keys[layer] = (key, value)
+        if self._stem is not None:
+            above = self._stem[layer]
+            key, value = torch.cat([above[0], key]), torch.cat([above[1], value])
         if not self._masks:  # the same for all layers
             groups = query.shape[1] // key.shape[1]
             self._masks = [additive(block.seen, groups, query.dtype) for block in self._blocks]
@@ -222,10 +235,11 @@ class _Block:
     """Segments of similar length, padded to the longest.
 
     `queries`: (S * Q,) rows, padded with row 0. `valid`: places of the real ones among them.
-    `rows`: the real ones. `keys`: (S * K,) rows. `seen`: bool (S, Q, K).
+    `rows`: the real ones. `keys`: (S * K,) places among the keys, of which the first `stem` are
+    not of this forward. `seen`: bool (S, Q, K).
     """
 
-    def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
+    def __init__(self, segments: Sequence[Segment], stem: int, device: torch.device) -> None:
         count = len(segments)
         longest = max(len(segment.nodes) for segment in segments)
         widest = max(len(segment.path) + len(segment.nodes) for segment in segments)
@@ -249,7 +263,7 @@ class _Block:
         def tensor(values: numpy.ndarray) -> torch.Tensor:
             return torch.from_numpy(values).to(device)
 
-        self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1))
+        self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1) + stem)
         self.seen = tensor(seen)
         self.valid, self.rows = tensor(numpy.concatenate(valid)), tensor(numpy.concatenate(rows))
 

@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from contrail.rollout.episode import Episode, Turn
 from contrail.rollout.scoring import Forest, Part, Scores
-from contrail.rollout.states import States
-from contrail.tree import TokenTree
+from contrail.stem import Stem
+from contrail.tree import TokenTree, common
 
 # Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
 # computed again: 1,024 took 10% longer than 2,048, and 1,280 as long, with less memory.
@@ -71,26 +71,32 @@ class Decisions:
 class Pack:
     """What is scored in one forward and backward pass: parts of episodes.
 
-    `rows[i]`: the place of part i's episode in the batch.
+    `rows[i]`: the place of part i's episode in the batch. `stem`: tokens with which they and other
+    packs begin, if that is worth computing once.
     """
 
     rows: list[int]
     parts: list[Part]
+    stem: tuple[int, ...] = ()
 
     @property
     def splits(self) -> bool:
         """Whether some of an episode's decisions are missing."""
         return any(part.begin > 0 or part.end < len(part.episode.turns) for part in self.parts)
 
-    def forest(self, states: States | None) -> Forest:
-        """The parts as a forest; its nodes are those of the states, if there are any."""
-        forest = Forest(TokenTree() if states is None else states.tree)
+    def forest(self, tree: TokenTree, stem: Stem | None = None) -> Forest:
+        """The parts as a forest whose nodes are those of the tree."""
+        forest = Forest(tree, stem)
         forest.add(self.parts)
         return forest
 
 
 def split(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[Pack]:
-    """Split episodes into packs of at most about MAX_TOKENS; equal beginnings stay together."""
+    """Split episodes into packs of at most about MAX_TOKENS.
+
+    Episodes of a task begin alike: they are in one pack, or, if that is too small for them, in
+    several of their own, which follow each other and have a stem.
+    """
     alike: dict[tuple[str, str], list[int]] = {}
     for index in indices:
         key = (episodes[index].environment, episodes[index].task.id)
@@ -98,19 +104,42 @@ def split(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[Pack]
     pack = Pack([], [])
     length = 0
     for group in alike.values():
-        for place, index in enumerate(group):
-            episode = episodes[index]
-            for part, size in _parts(episode):
-                if pack.parts and length + size > MAX_TOKENS:
-                    yield pack
-                    pack, length = Pack([], []), 0
-                elif place and part.begin == 0:
-                    size -= len(episode.turns[0].prompt)  # shared with the group
-                pack.rows.append(index)
-                pack.parts.append(part)
-                length += size
+        own = list(_divide(episodes, group))
+        sizes = [size for _, size in own]
+        if pack.parts and (length + sizes[0] > MAX_TOKENS or len(own) > 1):
+            yield pack
+            pack, length = Pack([], []), 0
+        if len(own) > 1:
+            yield from (each for each, _ in own)
+        else:
+            pack.rows.extend(own[0][0].rows)
+            pack.parts.extend(own[0][0].parts)
+            length += sizes[0]
     if pack.parts:
         yield pack
+
+
+def _divide(episodes: Sequence[Episode], group: Sequence[int]) -> Iterator[tuple[Pack, int]]:
+    """Packs of a group alone, each with its number of tokens."""
+    stem = _common([episodes[index].turns[0].prompt for index in group])
+    pack = Pack([], [], stem)
+    length = 0
+    for index in group:
+        for part, size in _parts(episodes[index]):
+            if pack.parts and length + size - len(stem) > MAX_TOKENS:
+                yield pack, length
+                pack, length = Pack([], [], stem), 0
+            length += size - (len(stem) if pack.parts else 0)
+            pack.rows.append(index)
+            pack.parts.append(part)
+    yield pack, length
+
+
+def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """What all begin with, without the last token, whose output is asked for."""
+    first = prompts[0]
+    length = min(min(common(first, prompt), len(prompt) - 1) for prompt in prompts)
+    return tuple(first[:length])
 
 
 def _parts(episode: Episode) -> Iterator[tuple[Part, int]]:

@@ -8,9 +8,10 @@ candidates, one choice under the distribution normalised over them.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -22,6 +23,8 @@ from contrail.packs import Decisions, Pack, split
 from contrail.rollout.episode import Episode
 from contrail.rollout.scoring import Scores
 from contrail.rollout.states import States
+from contrail.stem import Stem
+from contrail.tree import TokenTree
 
 from datasets import Dataset  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
@@ -222,13 +225,12 @@ class Trainer:
         with self._policy.learning() as model:
             # An episode's own decisions may be too many for one pack, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
-            for pack in packs if off_policy else ():
-                if pack.splits:
-                    with torch.no_grad():
-                        scores = self._score(model, pack, with_entropy, states)
-                    current = current.replaced(pack, scores, with_entropy)
-            for number, pack in enumerate(packs, start=1):
-                scores = self._score(model, pack, with_entropy, states)
+            if off_policy and any(pack.splits for pack in packs):
+                with torch.no_grad():
+                    for pack, scores in self._scores(model, packs, with_entropy, states):
+                        current = current.replaced(pack, scores, with_entropy)
+            scored = self._scores(model, packs, with_entropy, states)
+            for number, (pack, scores) in enumerate(scored, start=1):
                 current = current.detached().replaced(pack, scores, with_entropy)
                 value = self._trl.loss(
                     current,
@@ -269,36 +271,64 @@ class Trainer:
     def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
         """Log-probabilities of what the episodes' models decided, under the present policy.
 
-        With gradients, where they are enabled; in parts whose activations fit into memory, and
-        whose weights are in place only until the next is asked for: be done with one before.
-        An episode may be divided among several parts.
+        With gradients, where they are enabled; in parts whose activations fit into memory. Be done
+        with the gradients of one before the next is asked for: they are complete when all were.
+        An episode may be divided among several parts. What is computed counts as `extra_tokens`.
         """
-        for pack in split(episodes, range(len(episodes))):
-            with self._policy.learning() as model:
-                yield self._extra(model, pack)
+        with self._policy.learning() as model:
+            for _, scores in self._scores(model, split(episodes, range(len(episodes))), extra=True):
+                yield scores
 
-    def _score(
-        self, model: PreTrainedModel, pack: Pack, entropies: bool, states: States | None
-    ) -> list[Scores]:
-        """The pack's decisions, from the first trained layer on if what it is given is known."""
-        forest = pack.forest(states)
+    def _scores(
+        self,
+        model: PreTrainedModel,
+        packs: Iterable[Pack],
+        entropies: bool = False,
+        states: States | None = None,
+        extra: bool = False,
+    ) -> Iterator[tuple[Pack, list[Scores]]]:
+        """The packs' decisions; a stem's gradients are complete after the last of its packs."""
+        tree = TokenTree() if states is None else states.tree
+        head = self._policy.head
+        computed = 0
+        for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.stem):
+            stem, partial = None, False
+            if tokens:
+                stem = Stem(tree, tokens)
+                computed += stem.plan.size
+                with self._known(stem.nodes, states) as partial:
+                    stem.compute(model, head)
+            for pack in alike:
+                forest = pack.forest(tree, stem)
+                with self._known(forest.plan.nodes(), states) as known:
+                    if partial and not known:  # it needs keys of the frozen layers, too
+                        forest = pack.forest(tree)
+                    scores = forest.score(model, self.config.temperature, entropies, head)
+                computed += forest.plan.size
+                yield pack, scores
+            if stem is not None:
+                stem.backward()
+        if extra:
+            self.extra_tokens += computed
+
+    @contextmanager
+    def _known(self, nodes: Sequence[int], states: States | None) -> Iterator[bool]:
+        """Within, forwards begin with the first trained layer, if what it is given is known."""
         frozen = self._policy.frozen
-        known = None if states is None else states.get(forest.plan.nodes())
-        with nullcontext() if frozen is None or known is None else frozen.replaced(known):
-            return forest.score(model, self.config.temperature, entropies, self._policy.head)
-
-    def _extra(self, model: PreTrainedModel, pack: Pack) -> list[Scores]:
-        """The pack's decisions, computed beside the update: `extra_tokens` counts them."""
-        forest = pack.forest(None)
-        self.extra_tokens += len(forest.plan.tokens())
-        return forest.score(model, self.config.temperature, head=self._policy.head)
+        known = None if states is None or frozen is None else states.get(nodes)
+        if frozen is None or known is None:
+            yield False
+        else:
+            with frozen.replaced(known):
+                yield True
 
     @torch.no_grad()
     def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
         reference = recorded
         with self._policy.reference(self._anchor) as model:
-            for pack in split(episodes, range(len(episodes))):
-                reference = reference.replaced(pack, self._extra(model, pack), False)
+            packs = split(episodes, range(len(episodes)))
+            for pack, scores in self._scores(model, packs, extra=True):
+                reference = reference.replaced(pack, scores, False)
         return reference.logprobs
 
 

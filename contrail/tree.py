@@ -16,6 +16,14 @@ import numpy
 ROOT = -1
 
 
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens agree from the beginning on."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
 class TokenTree:
     """Names token positions: sequences that agree up to there are at the same node."""
 
@@ -93,17 +101,22 @@ class Growth:
 class Plan:
     """The nodes that one forward computes.
 
+    Args:
+        tree: names the nodes.
+        stem: nodes whose keys are known, from the root on. Their rows count from below, to -1.
+
     Attributes:
         segments: in the order of their rows.
         size: rows so far.
         row_of: node -> row, of the nodes that later calls of `add` may find and need not compute.
     """
 
-    def __init__(self, tree: TokenTree) -> None:
+    def __init__(self, tree: TokenTree, stem: Sequence[int] = ()) -> None:
         self._tree = tree
+        self.stem = stem
         self.segments: list[Segment] = []
         self.size = 0
-        self.row_of: dict[int, int] = {}
+        self.row_of = {node: place - len(stem) for place, node in enumerate(stem)}
 
     def add(
         self,

@@ -27,7 +27,7 @@ from contrail.rollout.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
 from contrail.rollout.scoring import Forest, Part  # isort: skip
 from contrail.rollout.states import States  # isort: skip
-from contrail.tree import TokenTree  # isort: skip
+from contrail.tree import ROOT, TokenTree  # isort: skip
 from contrail.groups import describe, group_advantages  # isort: skip
 from contrail.trainer import Trainer  # isort: skip
 from datasets import Dataset  # isort: skip
@@ -425,8 +425,29 @@ def test_packs_hold_every_decision_once(make_tiny: Make, monkeypatch: pytest.Mon
         assert len(packs) > 1
         for pack in packs:
             turns = sum(part.end - part.begin for part in pack.parts)
-            assert turns == 1 or pack.forest(None).plan.size <= limit
+            assert turns == 1 or pack.forest(TokenTree()).plan.size <= limit
         assert any(pack.splits for pack in packs) == (limit < 400)
+
+
+def test_what_a_group_begins_with_is_computed_once(
+    make_tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_tiny()
+    episodes = flat(groups(policy, Words(ReactConfig(max_new_tokens=6)), count=2))
+    trainer = Trainer(policy, config(tmp_path))
+    sizes = []
+    longest = max(len(episode.token_ids) for episode in episodes)
+    for limit in (longest, 1 << 20):
+        monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
+        trainer.extra_tokens = 0
+        parts = list(trainer.score(episodes))
+        sizes.append((len(parts), trainer.extra_tokens))
+    (several, split), (one, whole) = sizes
+    assert several > 2
+    assert one == 1
+    # Packs of a group share a little more than its first prompt: what is written by chance.
+    again = (several - 2) * len(episodes[0].turns[0].prompt)
+    assert whole <= split < whole + again / 2
 
 
 # scores
@@ -597,6 +618,32 @@ def test_frozen_layers_are_not_computed_again(
     hook.remove()
     assert not below
     assert distance(taken(policy), expected) < EXACT
+
+
+def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
+    make_tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs_module, "MAX_TOKENS", 150)
+    policy = make_tiny(layers_to_transform=[1])
+    trainer = Trainer(policy, config(tmp_path))
+    states = States()
+    episodes = flat(groups(policy, Choose(), count=2, states=states))
+    advantages = some_advantages(len(episodes))
+    trainer.gradients(episodes, advantages)
+    expected = taken(policy)
+    packs = list(packs_module.split(episodes, range(len(episodes))))
+    assert any(pack.stem for pack in packs)
+    whole = [states.tree.walk(ROOT, episodes[0].turns[0].prompt)]
+    stems = [
+        states.tree.walk(ROOT, pack.stem[: place + 1])
+        for pack in packs
+        for place in range(len(pack.stem))
+    ]
+    for missing in (whole, stems):
+        states._known = torch.ones(len(states._known), dtype=torch.bool)
+        states._known[missing] = False
+        trainer.gradients(episodes, advantages, states=states)
+        assert distance(taken(policy), expected) < EXACT
 
 
 def test_faulted_episodes_are_left_out(make_tiny: Make, tmp_path: Path) -> None:

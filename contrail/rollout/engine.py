@@ -20,7 +20,7 @@ from contrail.rollout.cache import Cache, Cached
 from contrail.rollout.decide import Decision, choose, sample, token_logprobs
 from contrail.rollout.states import States
 from contrail.rollout.work import Context, Request, Work
-from contrail.tree import ROOT, TokenTree
+from contrail.tree import ROOT, TokenTree, common
 
 # A new episode copies the keys of another one if they share at least so many tokens.
 WORTH_COPYING = 16
@@ -87,7 +87,7 @@ class Engine:
         """Give the context a row, with what another one has stored of the same beginning."""
         best, shared = None, 0
         for other in self._live:
-            length = _common(other.tokens[: other.stored], context.tokens)
+            length = common(other.tokens[: other.stored], context.tokens)
             if length > shared:
                 best, shared = other, length
         context.row = self._cache.take()
@@ -191,11 +191,3 @@ class Engine:
         if moves:
             self._cache.reserve(1 + max(position for _, _, position in moves))
             layout.commit(moves)
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens agree from the beginning on."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))

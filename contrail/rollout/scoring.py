@@ -12,6 +12,7 @@ from contrail.attention import Packed, forward
 from contrail.head import Head
 from contrail.rollout.decide import choice_logprobs
 from contrail.rollout.episode import Episode, Turn
+from contrail.stem import Stem
 from contrail.tree import ROOT, Plan, TokenTree
 
 
@@ -46,13 +47,15 @@ class Forest:
 
     Args:
         tree: names their nodes.
+        stem: what they begin with, if that is computed already.
 
     Attributes:
         plan: what is to be computed.
     """
 
-    def __init__(self, tree: TokenTree) -> None:
-        self.plan = Plan(tree)
+    def __init__(self, tree: TokenTree, stem: Stem | None = None) -> None:
+        self.plan = Plan(tree, stem.nodes if stem else ())
+        self._stem = stem
         self._edges: list[list[list[int]]] = []  # by growth and branch: the rows that predict it
         self._ids: list[list[list[int]]] = []  # likewise: the tokens predicted
         self._places: list[list[_Place]] = []  # by part
@@ -125,7 +128,7 @@ class Forest:
         kept, row_of = torch.tensor(rows, device=device).unique(return_inverse=True)
         tokens_of = torch.tensor(self.plan.tokens(), device=device)
         positions = torch.from_numpy(self.plan.positions()).to(device)
-        layout = Packed(self.plan, device)
+        layout = Packed(self.plan, device, self._stem.keys if self._stem else None)
         texts = any(place.turn.choices is None for places in self._places for place in places)
         ids_wanted = torch.tensor(wanted, device=device)
         if head is not None and not (texts and token_entropies):
