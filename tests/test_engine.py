@@ -57,7 +57,9 @@ def test_random_requests(
 ) -> None:
     """Branches and free text side by side, over many rounds, with equal contexts and requests."""
     if padded:  # as on a GPU
-        together = lambda self, segments: list(blocks(segments)) if segments else []  # noqa: E731
+        together = lambda self, segments: (
+            list(blocks(segments, torch.device("cuda"))) if segments else []
+        )  # noqa: E731
         monkeypatch.setattr(Cached, "_together", together)
     policy = make_tiny()
     rng = numpy.random.default_rng(seed)

@@ -136,7 +136,7 @@ class Cached:
         if self._device.type == "cpu":
             # A call costs little beside a segment's work, and one alone needs no padding.
             return [[index] for index in range(len(segments))]
-        return list(blocks(segments))
+        return list(blocks(segments, self._device))
 
     def attend(
         self,
