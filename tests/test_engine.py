@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy
 import pytest
@@ -15,6 +15,7 @@ from contrail.rollout.cache import Cache, Cached  # isort: skip
 from contrail.rollout.decide import Decision, choice_logprobs  # isort: skip
 from contrail.rollout.engine import Engine  # isort: skip
 from contrail.rollout.work import Context, Request, Work  # isort: skip
+from contrail.tree import Segment  # isort: skip
 
 EXACT = 1e-4
 TEMPERATURE = 0.7
@@ -57,9 +58,11 @@ def test_random_requests(
 ) -> None:
     """Branches and free text side by side, over many rounds, with equal contexts and requests."""
     if padded:  # as on a GPU
-        together = lambda self, segments: (
-            list(blocks(segments, torch.device("cuda"))) if segments else []
-        )  # noqa: E731
+        gpu = torch.device("cuda")
+
+        def together(_: Cached, segments: Sequence[Segment]) -> list[list[int]]:
+            return list(blocks(segments, gpu)) if segments else []
+
         monkeypatch.setattr(Cached, "_together", together)
     policy = make_tiny()
     rng = numpy.random.default_rng(seed)
