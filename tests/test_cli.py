@@ -296,7 +296,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     heavy = "torch transformers peft trl avalanche matplotlib scipy minigrid gymnasium tensorboard"
-    for module in [*heavy.split(), "datasets", "pandas"]:
+    for module in [*heavy.split(), "numpy", "datasets", "pandas"]:
         assert f"'{module}'" not in done.stdout
 
 
