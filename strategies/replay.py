@@ -30,7 +30,7 @@ class ReplayConfig:
     """
 
     mode: Literal["tasks", "episodes", "mastery"] = "tasks"
-    fraction: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
     buffer: int = field(default=256, metadata={"min": 1})
     weight: float = field(default=1.0, metadata={"min": 0})
 
@@ -39,7 +39,8 @@ class Replay(contrail.Strategy):
     """Experience replay, with the earlier environments in equal shares.
 
     Old tasks take the place of new ones within the update, so that as many episodes are played as
-    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682).
+    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682);
+    half and half is CLEAR's mixture, too.
     """
 
     Config = ReplayConfig

@@ -216,8 +216,10 @@ def main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--strategies", "sequential", "--seeds", "0,1"], "run anchored_short-long_seed0, and 1"),
-        (["--strategies", "sequential,anchored", "--seeds", "0"], "_seed1, and 1 more is not part"),
+        (["--strategies", "sequential", "--seeds", "0,1"],
+         ": anchored_short-long_seed0, and 1 more."),
+        (["--strategies", "sequential,anchored", "--seeds", "0"],
+         ": sequential_short-long_seed1, and 1 more."),
         (["--strategies", "sequential,anchored", "--seeds", "0,1", "grpo.learning_rate=1e-3"],
          "grpo.learning_rate is 0.01 there and 0.001 now"),
         (["--strategies", "sequential,anchored", "--seeds", "0,1", "evaluate.tasks=2"],
