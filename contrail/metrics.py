@@ -107,6 +107,18 @@ def forgetting(R: Array, trained: Trained) -> Array:
     return _mean(R[..., :-1, environments].max(axis=-2) - R[..., -1, environments])
 
 
+@_metric("mean_j max_{l<=T} R[l][j] - R[T][j], j trained on", "arXiv:1801.10112")
+def drop_from_best(R: Array, trained: Trained) -> Array:
+    """How far below their best the environments that were trained on ended.
+
+    Forgetting for every strategy: it asks for no stage in which an environment was left behind, so
+    it has a value for a mixture too. It is never below 0. R: [..., T+1, N] -> [...].
+    """
+    seen = sorted({j for _, environments in _numbered(R, trained) for j in environments})
+    known = R[..., _integers(seen)]
+    return _mean(known.max(axis=-2) - known[..., -1, :])
+
+
 @_metric(
     "mean_j R[s-1][j] - R[0][j], s >= 2 the first stage that trains on j",
     "arXiv:1706.08840",

@@ -18,6 +18,7 @@ HEADINGS = {
     "average_score": "average score",
     "backward_transfer": "backward transfer",
     "forgetting": "forgetting",
+    "drop_from_best": "drop from best",
     "forward_transfer": "forward transfer",
     "continual_world_forward_transfer": "forward transfer (Continual World)",
     "delta_held_in": "change held in",

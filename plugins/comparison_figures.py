@@ -22,7 +22,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E
 MARKERS = "osD^vP*X<>"
 LINES = ("-", "--", "-.", ":")
 MOST_ORDERS = 6  # rows of curves
-PANELS = ("average_score", "forgetting", "backward_transfer", "forward_transfer", "delta_held_out")
+PANELS = (
+    "average_score",
+    "forgetting",
+    "drop_from_best",
+    "backward_transfer",
+    "forward_transfer",
+    "delta_held_out",
+)
 
 
 @contrail.hookimpl

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
 from contrail.errors import ConfigError
-from contrail.seeding import generator
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +72,8 @@ class Merge(contrail.Strategy):
         count = len(self._learnt)
         weight = 1 / count if self.config.weight is None else self.config.weight
         if count > 1 or weight != 1:
+            from contrail.seeding import generator  # heavy: not before it is needed
+
             seed = generator(loop.run.config.seed, "merge", loop.stage).integers(2**31)
             weights = [weight] * count
             loop.policy.load(merged(loop.policy, self._learnt, weights, self.config, int(seed)))

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy
-
 import contrail
 from contrail.rollout.episode import Episode
 
 if TYPE_CHECKING:
+    import numpy
     import torch
 
     from contrail.stream import Experience
@@ -31,7 +30,7 @@ class ReplayConfig:
     """
 
     mode: Literal["tasks", "episodes", "mastery"] = "tasks"
-    fraction: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
     buffer: int = field(default=256, metadata={"min": 1})
     weight: float = field(default=1.0, metadata={"min": 0})
 
@@ -40,7 +39,8 @@ class Replay(contrail.Strategy):
     """Experience replay, with the earlier environments in equal shares.
 
     Old tasks take the place of new ones within the update, so that as many episodes are played as
-    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682).
+    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682);
+    half and half is CLEAR's mixture, too.
     """
 
     Config = ReplayConfig
@@ -60,17 +60,18 @@ class Replay(contrail.Strategy):
         return f"replay {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:
-        from contrail.stream import Experience  # heavy: not before it is needed
+        from contrail.seeding import generator  # heavy: not before they are needed
+        from contrail.stream import Experience
 
         past = self._stages[: loop.stage - 1]
         new = loop.experience.environments
         old = [name for stage in past for name in stage.environments if name not in new]
         self._old = list(dict.fromkeys(old))
         self._tasks = {}
-        rng = numpy.random.default_rng(loop.run.config.seed)
         for name in self._old:
+            rng = generator(loop.run.config.seed, "replay", name)
             stage = Experience.union(name, [item for item in past if name in item.tasks], 0)
-            # The first of one permutation: with less room a task is dropped, never exchanged.
+            # The first of the same permutation: with less room a task is dropped, not exchanged.
             room = max(1, self.config.buffer // len(self._old))
             tasks = stage.tasks[name]
             self._tasks[name] = [tasks[i] for i in rng.permutation(len(tasks))[:room]]
@@ -95,10 +96,9 @@ class Replay(contrail.Strategy):
         """Tasks, with probabilities that grow with the loss of success since the best play."""
         tasks, seen = self._tasks[name], self._success.get(name, {})
         plays = [seen.get(task.id, [0.0, 0.0]) for task in tasks]
-        weights = numpy.array([max(0.0, best - latest) + FLOOR for best, latest in plays])
-        chosen = rng.choice(
-            len(tasks), size=count, replace=len(tasks) < count, p=weights / weights.sum()
-        )
+        weights = [max(0.0, best - latest) + FLOOR for best, latest in plays]
+        shares = [weight / sum(weights) for weight in weights]
+        chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count, p=shares)
         return [tasks[index] for index in chosen]
 
     def observe(

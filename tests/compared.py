@@ -1,15 +1,67 @@
-"""Finished runs made by hand, for the tests of comparisons."""
+"""For the tests of comparisons: a short stream, and finished runs made by hand."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from contrail import metrics
 from contrail.compare.gather import Row
+from contrail.compare.plan import Request
 from contrail.rundir import RunDirectory
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+STREAM = """
+model: tiny-random
+plugins: [guess.py, anchored.py]
+stream:
+  - environment: {name: guess-number, label: short, max_turns: 2}
+    updates: 1
+  - environment: {name: guess-number, label: long, max_turns: 3}
+    updates: 1
+evaluate: {tasks: 3}
+grpo: {num_generations: 2, generation_batch_size: 4, learning_rate: 1e-2}
+"""
+# Different from `sequential` in the second stage alone, and with a state from then on.
+ANCHORED = """
+import contrail
+
+class Anchored(contrail.Strategy):
+    seen = 0
+
+    def prefix(self, stage):
+        return "sequential" if stage == 1 else "anchored"
+
+    def draw(self, experience, update, count, rng):
+        tasks = experience.sample(count, rng)
+        return tasks[::-1] if experience.name == "long" else tasks
+
+    def after_training_exp(self, loop):
+        self.seen = loop.stage if loop.stage > 1 else 0
+
+    def state_dict(self):
+        return {"seen": self.seen} if self.seen else {}
+
+@contrail.hookimpl
+def contrail_strategies(register):
+    register("anchored", Anchored)
+"""
+ASKED = Request(strategies=["sequential", "anchored"], seeds=[0, 1], jobs=2)
+RUNS = [
+    f"{strategy}_short-long_seed{seed}"
+    for seed in (0, 1)
+    for strategy in ("sequential", "anchored")
+]
 STAGE = {"updates": 4, "train": {"difficulty": None, "tasks": None}, "adapter": None}
+
+
+def write_stream(directory: Path) -> Path:
+    """Write the stream file and its plugins."""
+    shutil.copy(EXAMPLES / "guess.py", directory)
+    (directory / "anchored.py").write_text(ANCHORED)
+    (directory / "stream.yaml").write_text(STREAM)
+    return directory / "stream.yaml"
 
 
 def result(

@@ -296,14 +296,14 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     heavy = "torch transformers peft trl avalanche matplotlib scipy minigrid gymnasium tensorboard"
-    for module in [*heavy.split(), "datasets", "pandas"]:
+    for module in [*heavy.split(), "numpy", "datasets", "pandas"]:
         assert f"'{module}'" not in done.stdout
 
 
 def test_help_names_every_command(command: Command) -> None:
     done = command("--help")
     assert done.code == 0
-    for name in ("run", "report", "eval", "plugins", "play"):
+    for name in ("run", "compare", "report", "eval", "plugins", "play"):
         assert name in done.out
         assert command(name, "--help").code == 0
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from compared import ASKED, RUNS, write_stream
 
 from contrail import cli
 from contrail.compare import launch, schedule, share
@@ -29,58 +28,10 @@ from contrail.launch import run_stream
 from contrail.manager import Plugins, load_plugins
 from contrail.rundir import RunDirectory
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-STREAM = """
-model: tiny-random
-plugins: [guess.py, anchored.py]
-stream:
-  - environment: {name: guess-number, label: short, max_turns: 2}
-    updates: 1
-  - environment: {name: guess-number, label: long, max_turns: 3}
-    updates: 1
-evaluate: {tasks: 3}
-grpo: {num_generations: 2, generation_batch_size: 4, learning_rate: 1e-2}
-"""
-# Different from `sequential` in the second stage alone, and with a state from then on.
-ANCHORED = """
-import contrail
-
-class Anchored(contrail.Strategy):
-    seen = 0
-
-    def prefix(self, stage):
-        return "sequential" if stage == 1 else "anchored"
-
-    def draw(self, experience, update, count, rng):
-        tasks = experience.sample(count, rng)
-        return tasks[::-1] if experience.name == "long" else tasks
-
-    def after_training_exp(self, loop):
-        self.seen = loop.stage if loop.stage > 1 else 0
-
-    def state_dict(self):
-        return {"seen": self.seen} if self.seen else {}
-
-@contrail.hookimpl
-def contrail_strategies(register):
-    register("anchored", Anchored)
-"""
-ASKED = Request(strategies=["sequential", "anchored"], seeds=[0, 1], jobs=2)
-RUNS = [
-    f"{strategy}_short-long_seed{seed}"
-    for seed in (0, 1)
-    for strategy in ("sequential", "anchored")
-]
-
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stream file, beside its plugins."""
-    directory = tmp_path_factory.mktemp("stream")
-    shutil.copy(EXAMPLES / "guess.py", directory)
-    (directory / "anchored.py").write_text(ANCHORED)
-    (directory / "stream.yaml").write_text(STREAM)
-    return directory / "stream.yaml"
+    return write_stream(tmp_path_factory.mktemp("stream"))
 
 
 class Here:
@@ -265,8 +216,10 @@ def main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--strategies", "sequential", "--seeds", "0,1"], "run anchored_short-long_seed0, and 1"),
-        (["--strategies", "sequential,anchored", "--seeds", "0"], "_seed1, and 1 more is not part"),
+        (["--strategies", "sequential", "--seeds", "0,1"],
+         ": anchored_short-long_seed0, and 1 more."),
+        (["--strategies", "sequential,anchored", "--seeds", "0"],
+         ": sequential_short-long_seed1, and 1 more."),
         (["--strategies", "sequential,anchored", "--seeds", "0,1", "grpo.learning_rate=1e-3"],
          "grpo.learning_rate is 0.01 there and 0.001 now"),
         (["--strategies", "sequential,anchored", "--seeds", "0,1", "evaluate.tasks=2"],
@@ -341,101 +294,13 @@ def test_a_state_that_a_prefix_forgot(
     assert not list(tmp_path.glob("checkpoints/0*"))
 
 
-# A worker that pretends: it makes checkpoints as a run does, and fails where it is told to.
-PRETEND = """
-import json, os, pathlib, sys, time
-config, out = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[4])
-if any(name in out.name for name in os.environ["FAIL"].split(",") if name):
-    print("an import warning\\nerror: the server is away", file=sys.stderr)
-    sys.exit(2)
-(out / "episodes").mkdir(exist_ok=True)
-(out / "checkpoints").mkdir(exist_ok=True)
-order = out.name.split("_")[1].split("-")
-rows = [{name: {} for name in order}] * 3
-with open(os.environ["TRACE"], "a") as trace:
-    for row in range(3):
-        final = out / "checkpoints" / f"{row:03d}"
-        if not final.is_dir():
-            if row or not (out / "checkpoints/base.json").is_file():
-                print(out.name, row, file=trace, flush=True)
-            time.sleep(0.3)
-            partial = out / "checkpoints" / f".{row:03d}"
-            partial.mkdir()
-            budget = {"updates": row, "cpu_seconds": 10.0 * (row + 1)}
-            state = {"stage": row, "sha256": {}, "strategy": {}, "budget": budget}
-            (partial / "state.json").write_text(json.dumps(state | {"evaluations": rows[:row + 1]}))
-            partial.rename(final)
-(out / "result.json").write_text("{}")
-"""
-
-
-@pytest.fixture
-def pretend(stream: Path, tmp_path: Path, plugins: Plugins, monkeypatch: Any) -> Any:
-    """Schedules pretended runs; returns the schedule, the (run, row) computed, and how many."""
-    worker = tmp_path / "worker.py"
-    worker.write_text(PRETEND)
-    monkeypatch.setattr(schedule, "WORKER", (sys.executable, str(worker)))
-    monkeypatch.setattr(schedule, "POLL", 0.02)
-
-    def go(asked: Request, fail: str = "", **options: Any) -> Any:
-        trace = tmp_path / "trace"
-        trace.touch()
-        monkeypatch.setenv("TRACE", str(trace))
-        monkeypatch.setenv("FAIL", fail)
-        out = tmp_path / "out"
-        out.mkdir(exist_ok=True)
-        plan = read_plan(stream, (), asked, plugins)
-        settings = {"jobs": 3, "sharing": True, "say": lambda text: None, **options}
-        made = schedule.Schedule(plan.runs, out, plugins, **settings)
-        made.go()
-        lines = [line.split() for line in trace.read_text().splitlines()]
-        trace.unlink()
-        return made, {(name, int(row)) for name, row in lines}, len(lines)
-
-    return go
-
-
-def test_nothing_that_is_shared_is_computed_twice(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], orders="all", seeds=[0, 1])
-    made, computed, count = pretend(asked)
-    assert all(job.finished for job in made.jobs)
-    assert count == len(computed)  # no run did a row twice
-    rows = [sum(row == wanted for _, row in computed) for wanted in range(3)]
-    # One base; a first stage for each order and seed; all second stages differ.
-    assert rows == [1, 4, 8]
-    assert sum(item.cpu_seconds for item in made.saved) == 10 * (7 + 4)
-    assert sum(item.updates for item in made.saved) == 4
-    assert sum(item.evaluations for item in made.saved) == 2 * (7 + 4)
-    _, computed, _ = pretend(asked)
-    assert not computed
-
-
-def test_without_sharing_everything_is_computed(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], seeds=[0, 1])
-    made, computed, _ = pretend(asked, sharing=False)
-    assert len(computed) == 4 * 3
-    assert not made.saved
-
-
-def test_a_run_that_fails_does_not_lose_the_others(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], seeds=[0, 1])
-    said: list[str] = []
-    made, computed, _ = pretend(asked, fail="sequential_short-long_seed0", say=said.append)
-    assert [job.finished for job in made.jobs] == [False, True, True, True]
-    assert made.jobs[0].error.startswith("the server is away [")
-    assert any("seed 0: failed: the server is away" in text for text in said)
-    made, computed, _ = pretend(asked)  # it is tried again, with what the others have
-    assert all(job.finished for job in made.jobs)
-    assert {name for name, _ in computed} == {RUNS[0]}
-    assert {row for _, row in computed} == {2}
-
-
 def test_failures_are_told_at_the_end(
-    pretend: Any, stream: Path, compared: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+    stream: Path, compared: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     out = shutil.copytree(compared, tmp_path / "copy")
     shutil.rmtree(out / RUNS[3])
-    monkeypatch.setenv("FAIL", RUNS[3])
+    away = "import sys; print('error: the server is away', file=sys.stderr); sys.exit(2)"
+    monkeypatch.setattr(schedule, "WORKER", (sys.executable, "-c", away))
     monkeypatch.setattr(launch, "attempt", lambda configs: None)
     asked = ["--strategies", "sequential,anchored", "--seeds", "0,1"]
     assert main(monkeypatch, "compare", stream, *asked, "--out", out) == 1
@@ -445,46 +310,9 @@ def test_failures_are_told_at_the_end(
     found = json.loads((out / "compare.json").read_text())
     assert len(found["rows"]) == 3
     assert found["summary"]["anchored"]["metrics"]["average_score"]["seeds"] == 1
-    monkeypatch.setenv("FAIL", "seed")
     fresh = tmp_path / "fresh"
     assert main(monkeypatch, "compare", stream, *asked, "--out", fresh) == 2
     assert "all 4 runs failed. The first, sequential" in capsys.readouterr().err
-
-
-def test_a_worker_ends_with_its_parent() -> None:
-    """Killed like this, a parent cannot tell its children; its end of their pipe closes."""
-    child = (
-        "import threading, time\n"
-        "from contrail.compare import worker\n"
-        "threading.Thread(target=worker._end_with_parent, daemon=True).start()\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    parent = (
-        "import subprocess, sys, time\n"
-        f"c = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE,\n"
-        "    stdout=subprocess.PIPE, start_new_session=True)\n"
-        "c.stdout.readline()\n"
-        "print(c.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        pid = int(process.stdout.readline())
-        os.kill(pid, 0)  # it is there
-        process.kill()
-        deadline = time.monotonic() + 60
-        while _lives(pid):
-            assert time.monotonic() < deadline, "it outlived its parent"
-            time.sleep(0.05)
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process is there, and not only its entry that nobody has read."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_directory_of_something_else_is_left_alone(stream: Path, tmp_path: Path) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from contrail.compare import share
+from contrail import cli
+from contrail.compare import launch, share
 from contrail.compare.plan import Plan, Request, read_plan, request
 from contrail.config import load, to_yaml
 from contrail.errors import ConfigError
 from contrail.manager import Plugins, load_plugins
 
+ROOT = Path(__file__).parent.parent
 STREAM = {
     "model": "tiny-random",
     "stream": [
@@ -241,8 +246,30 @@ def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
 
 
 def test_the_example_is_planned(plugins: Plugins) -> None:
-    path = Path(__file__).parent.parent / "examples/compare.yaml"
-    found = read_plan(path, (), Request(), plugins)
+    found = read_plan(ROOT / "examples/compare.yaml", (), Request(), plugins)
     assert len(found.runs) == 4 * 2
     assert found.baseline == "sequential"
-    assert {sum(s.updates for s in run.config.stream) for run in found.runs} == {30}
+    assert {sum(s.updates for s in run.config.stream) for run in found.runs} == {24}
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^contrail compare .*\.yaml.*", re.MULTILINE)
+COMMANDS = sorted({line for page in PAGES for line in COMMAND.findall(page.read_text())})
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_pages_are_planned(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take too long to be run."""
+    planned = []
+
+    def compare_stream(*arguments: Any, **options: Any) -> Any:
+        planned.extend(read_plan(*arguments).runs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "compare_stream", compare_stream)
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert len(planned) > 1

@@ -127,7 +127,7 @@ def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for _, line in COMMANDS}
-    assert used >= {"run", "report", "eval", "play", "plugins"}
+    assert used >= {"run", "compare", "report", "eval", "play", "plugins"}
 
 
 @pytest.mark.parametrize("name", FILES)

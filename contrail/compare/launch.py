@@ -150,9 +150,9 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
     if left_out:
         more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         raise ConfigError(
-            f"{directory} holds another comparison: the run {left_out[0]}{more} is not part of "
-            "this one. More strategies, orders and seeds may be added, none taken away. Choose "
-            "another --out."
+            f"{directory} holds another comparison, with runs that are not part of this one: "
+            f"{left_out[0]}{more}. More strategies, orders and seeds may be added, none taken "
+            "away. Choose another --out."
         )
     for run in plan.runs:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)

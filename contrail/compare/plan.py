@@ -214,7 +214,11 @@ class _Planner:
                 distinct.setdefault(tuple(kinds[index] for index in order), order)
             return list(distinct.values())
         if isinstance(value, str):
-            self.fail("orders", f"{value!r} is not a choice. Write given, all, or how many.")
+            self.fail(
+                "orders",
+                f"{value!r} is not a choice. Write given, all, or how many; lists "
+                "of stages' names stand in a YAML file.",
+            )
         count = min(self.whole("orders", 1, value), possible)
         rng = generator(0, "orders")
         drawn = {tuple(kinds): given}
