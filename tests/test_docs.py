@@ -31,6 +31,7 @@ import yaml
 
 import contrail
 from contrail import cli, hookspecs
+from contrail.check import NEEDED, OTHERS
 from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
 from contrail.config_schema import (
     EnvironmentConfig,
@@ -127,7 +128,7 @@ def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for _, line in COMMANDS}
-    assert used >= {"run", "report", "eval", "play", "plugins"}
+    assert used >= {"run", "report", "eval", "play", "plugins", "check", "environments"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -250,7 +251,7 @@ def test_the_settings_of_what_ships_are_documented() -> None:
     rows = table("docs/stream.md", "Settings of what ships:")
     assert {(row[0], row[1]) for row in rows} == set(settings)
     for name, key, value, _ in rows:
-        if key != "levels":
+        if key not in ("levels", "task_types", "tasks"):  # too long to write out
             assert value == written(settings[name, key])
 
 
@@ -272,6 +273,19 @@ def test_the_readme_lists_what_ships() -> None:
 def test_every_metric_is_documented() -> None:
     rows = {row[0]: row[1:] for row in table("docs/metrics.md", "## Of one run")}
     assert rows == {name: [metric.formula, metric.source] for name, metric in METRICS.items()}
+
+
+def test_every_check_is_documented() -> None:
+    rows = {row[0]: row[1] for row in table("docs/environments.md", "## Check yours")}
+    assert rows == {
+        check.__name__: " ".join((inspect.getdoc(check) or "").split())
+        for check in (*NEEDED, *OTHERS)
+    }
+
+
+def test_every_environment_has_its_line() -> None:
+    rows = table("docs/environments.md", "# Environments")
+    assert {row[0] for row in rows} == set(load_plugins().environments)
 
 
 def test_every_hook_is_documented() -> None:
