@@ -83,6 +83,8 @@ class Java:
 
 def _end(gateway: Any, process: subprocess.Popen[bytes]) -> None:
     gateway.close()
+    # Or every object of the machine that is collected from now on tries to tell it, and logs that.
+    gateway._gateway_client.is_connected = False
     assert process.stdin is not None
     process.stdin.close()
     try:

@@ -60,6 +60,7 @@ class SciWorld(Environment):
     )
     max_turns = 30
     workers = 2  # each with a Java machine of some 700 MB
+    about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
 
     def __init__(self, config: SciWorldConfig | None = None) -> None:
         super().__init__(config)
@@ -69,7 +70,6 @@ class SciWorld(Environment):
 
         require("sciworld")
         _check(self.config)
-        self.about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
         self._start = partial(Java, "sciworld", JAR_PATH, heap=768)
         self._java: Java | None = None
         self._world: Any = None

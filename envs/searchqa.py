@@ -58,7 +58,13 @@ class SearchQA(Environment):
         from contrail.envs import searchqa_answers, searchqa_data
 
         self._answers = searchqa_answers
-        self._library = searchqa_data.load_library(self.config.data)
+        data = self.config.data
+        self._library = searchqa_data.load_library(data)
+        self.about_data = (
+            f"questions in {data}"
+            if data
+            else "generated questions; HotpotQA's (hotpotqa.github.io) or MuSiQue's with data"
+        )
         self._question: Question | None = None
         self._ended = False
         self._searched: set[str] = set()

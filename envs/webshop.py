@@ -72,6 +72,11 @@ class WebShop(Environment):
         self._shop = webshop_data.load_shop(
             settings.data, settings.instructions, settings.goals_per_product
         )
+        self.about_data = (
+            f"products in {settings.data}"
+            if settings.data
+            else "a generated catalogue; WebShop's own (princeton-nlp/WebShop) with data"
+        )
         self._goal: Goal | None = None
         self._bought = False
         self._hits: list[Product] = []
