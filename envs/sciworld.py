@@ -109,20 +109,11 @@ class SciWorld(Environment):
         # What no command can be is not sent: it might not get through.
         if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
             return Step(self._observe(UNKNOWN), valid=False)
-        self._done.append(wish)
-        text = str(self._world.step(wish)).strip()
-        score = round(100 * self._world.getScore())
-        self._over = bool(self._world.getCompleted()) or score < 0
-        score = max(0, score)
-        reward, self._score = (score - self._score) / 100, score
-        self._readings = READING.findall(text)
-        return Step(
-            self._observe(text),
-            reward,
-            terminated=self._over,
-            success=score == 100,
-            valid=not text.startswith(REFUSALS),
-        )
+        try:
+            return self._played(wish)
+        except Exception:
+            self.close()  # whatever has become of the machine: the next reset starts another
+            raise
 
     def expert(self, task: Task) -> list[str] | None:
         """ScienceWorld's gold path in listed actions, up to the end of the task.
@@ -140,6 +131,22 @@ class SciWorld(Environment):
             for action in self._done:
                 self._world.step(action)
         return path if solved else None
+
+    def _played(self, wish: str) -> Step:
+        self._done.append(wish)
+        text = str(self._world.step(wish)).strip()
+        score = round(100 * self._world.getScore())
+        self._over = bool(self._world.getCompleted()) or score < 0
+        score = max(0, score)
+        reward, self._score = (score - self._score) / 100, score
+        self._readings = READING.findall(text)
+        return Step(
+            self._observe(text),
+            reward,
+            terminated=self._over,
+            success=score == 100,
+            valid=not text.startswith(REFUSALS),
+        )
 
     def _listed(self, gold: list[str]) -> list[str]:
         """Play a gold path in the words of the listed actions, until the task is completed."""
