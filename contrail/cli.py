@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -10,9 +11,11 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import contrail
+from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.manager import Plugins, load_plugins
 
@@ -267,6 +270,66 @@ def play(
     from contrail.play import play_in_terminal
 
     play_in_terminal(environment, _plugins(context), task_id=task, split=split, expert=expert)
+
+
+@cli.command()
+def environments(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the environments: their tasks, and what each has and needs."""
+    from contrail.catalogue import catalogue
+
+    entries = catalogue(_plugins(context))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+        return
+    columns = ("environment", "train", "test", "difficulty", "actions", "expert", "extra", "data")
+    table = Table(*columns)
+    said = {None: "–", True: "yes", False: "no"}
+    for entry in entries:
+        table.add_row(
+            entry.environment,
+            *(str(entry.tasks.get(split, "–")) for split in SPLITS),
+            ", ".join(map(str, entry.difficulties)) or "–",
+            said[entry.actions],
+            said[entry.expert],
+            entry.extra or "–",
+            escape(entry.missing or entry.about_data or "–"),
+        )
+    Console().print(table)
+
+
+@cli.command()
+def check(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(help="An environment, or a plugin file.")],
+    more: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            help="Its settings, for example levels=[GoToLocal]; plugin files to load before.",
+            metavar="[KEY=VALUE | PLUGIN.PY]...",
+        ),
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="So many of each split are played.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that an environment keeps the contract. Exit code 1: it does not."""
+    from contrail.check.command import check_named
+
+    reports = check_named(environment, more or (), _plugins(context), tasks)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
+    else:
+        for report in reports:
+            table = Table("check", "", "", title=report.environment, title_justify="left")
+            for finding in report.findings:
+                passed = finding.state == "passed"
+                note = f"{finding.what} {finding.note}" if passed else finding.note
+                table.add_row(finding.check, finding.state, escape(note))
+            Console().print(table)
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)
 
 
 def main() -> None:

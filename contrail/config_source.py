@@ -73,6 +73,17 @@ class Source:
         self._root = self._compose(text)
         self.values: dict[str, Any] = self._load(text)
 
+    @classmethod
+    def of_overrides(cls, texts: Sequence[str]) -> Source:
+        """A source of overrides alone: settings that are given on a command line."""
+        source = cls.__new__(cls)
+        source.path, source.directory = Path("command line"), Path.cwd()
+        source.values, source._overrides = {}, []
+        source._root = source._compose("{}")
+        source.override(texts)
+        source.resolve()
+        return source
+
     def fail(self, key: Key, what: str, *, of_children: bool = False) -> NoReturn:
         """Raise a ConfigError that says where `key` was written.
 

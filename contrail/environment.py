@@ -80,6 +80,9 @@ class Environment(ABC):
     step_timeout: float = 300.0
     """In a worker process, a reset or step that takes longer (seconds) is a fault."""
 
+    about_data: str = ""
+    """What the tasks are made of, and where more can be had: for `contrail environments`."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 

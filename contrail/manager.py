@@ -187,6 +187,22 @@ class Plugins:
             module = _importing(name, name, functools.partial(importlib.import_module, name))
         self.add(module, short, "-", str(path))
 
+    def environments_of(self, name: str) -> list[str]:
+        """The environments that a command line names: one, or those of a plugin file.
+
+        Raises:
+            ContrailError: there is no such environment or file, or the file registers none.
+        """
+        if not name.endswith(".py"):
+            self.environments[name]
+            return [name]
+        before = set(self.environments)
+        self.add_named(name, Path.cwd())
+        added = [item for item in self.environments if item not in before]
+        if not added:
+            raise PluginError(f"plugin {name!r} registers no environment")
+        return added
+
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
         return [

@@ -10,6 +10,7 @@ from rich.console import Console
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, PluginError, nearest
 from contrail.manager import Plugins
+from contrail.rollout.pool import Maker
 
 
 def play_in_terminal(
@@ -34,18 +35,10 @@ def play_in_terminal(
     """
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: {nearest(split, SPLITS)}")
-    if name.endswith(".py"):
-        from pathlib import Path
-
-        before = set(plugins.environments)
-        plugins.add_named(name, Path.cwd())
-        added = [item for item in plugins.environments if item not in before]
-        if not added:
-            raise PluginError(f"plugin {name!r} registers no environment")
-        name = added[0]
+    name = plugins.environments_of(name)[0]
     registered = plugins.environments[name]
+    environment = Maker(name, registered).here()
     try:
-        environment = registered.value()
         _play(environment, environment.tasks(split), task_id, expert)
     except ContrailError:
         raise
@@ -53,6 +46,8 @@ def play_in_terminal(
         raise PluginError(
             f"environment {name!r} (plugin {registered.plugin!r}): {type(error).__name__}: {error}"
         ) from error
+    finally:
+        environment.close()
 
 
 def _play(environment: Environment, tasks: list[Task], task_id: str | None, expert: bool) -> None:

@@ -79,6 +79,7 @@ class BabyAI(contrail.Environment):
         "red ball 1."
     )
     max_turns = 20
+    about_data = "made from seeds: any number"
 
     def __init__(self, config: BabyAIConfig | None = None) -> None:
         super().__init__(config)

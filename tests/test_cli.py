@@ -303,7 +303,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 def test_help_names_every_command(command: Command) -> None:
     done = command("--help")
     assert done.code == 0
-    for name in ("run", "compare", "report", "eval", "plugins", "play"):
+    names = ("run", "compare", "report", "eval", "plugins", "play", "check", "environments")
+    for name in names:
         assert name in done.out
         assert command(name, "--help").code == 0
 

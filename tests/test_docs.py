@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from gzip import decompress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import yaml
 
 import contrail
 from contrail import cli, hookspecs
+from contrail.check import NEEDED, OTHERS
 from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
 from contrail.config_schema import (
     EnvironmentConfig,
@@ -127,7 +129,8 @@ def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for _, line in COMMANDS}
-    assert used >= {"run", "compare", "report", "eval", "play", "plugins"}
+    commands = {"run", "compare", "report", "eval", "play", "plugins", "check", "environments"}
+    assert used >= commands
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -250,7 +253,7 @@ def test_the_settings_of_what_ships_are_documented() -> None:
     rows = table("docs/stream.md", "Settings of what ships:")
     assert {(row[0], row[1]) for row in rows} == set(settings)
     for name, key, value, _ in rows:
-        if key != "levels":
+        if key not in ("levels", "task_types", "tasks"):  # too long to write out
             assert value == written(settings[name, key])
 
 
@@ -265,13 +268,43 @@ def test_the_defaults_of_training_are_documented(heading: str, values: dict[str,
 
 def test_the_readme_lists_what_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    rows = table("README.md", "## What ships")
-    assert {row[0] for row in rows} == set(project["entry-points"]["contrail"])
+    text = (ROOT / "README.md").read_text().split("## What ships\n")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `(.+?)` ", text, re.MULTILINE)
+    assert sorted(listed) == sorted(project["entry-points"]["contrail"])
 
 
 def test_every_metric_is_documented() -> None:
     rows = {row[0]: row[1:] for row in table("docs/metrics.md", "## Of one run")}
     assert rows == {name: [metric.formula, metric.source] for name, metric in METRICS.items()}
+
+
+def test_every_check_is_documented() -> None:
+    rows = {row[0]: row[1] for row in table("docs/environments.md", "## Check yours")}
+    assert rows == {
+        check.__name__: " ".join((inspect.getdoc(check) or "").split())
+        for check in (*NEEDED, *OTHERS)
+    }
+
+
+def test_every_environment_has_its_line() -> None:
+    rows = table("README.md", "## What ships")
+    assert {row[0] for row in rows} == set(load_plugins().environments)
+
+
+def test_six_environments_in_one_stream(tmp_path: Path) -> None:
+    for extra in ("alfworld", "bm25s", "mendeleev", "rapidfuzz", "scienceworld"):
+        if find_spec(extra) is None:
+            pytest.skip("needs pip install 'contrail[all]'")
+    if shutil.which("java") is None:
+        pytest.skip("needs Java")
+    assert "contrail run examples/six.yaml" in (ROOT / "docs/environments.md").read_text()
+    quick = ["model=tiny-random", "lora.layers_to_transform=null", "evaluate.tasks=1"]
+    run = run_stream(Path("examples/six.yaml"), quick, out=tmp_path / "run", quiet=True).path
+    result = json.loads((run / "result.json").read_text())
+    six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
+    assert result["environments"] == six
+    assert [len(row) for row in result["R"]] == [6] * 7
+    assert all(0 <= score <= 1 for row in result["R"] for score in row)
 
 
 def test_every_hook_is_documented() -> None:
@@ -300,6 +333,10 @@ def test_the_public_names_are_documented() -> None:
 def test_the_files_of_a_run_are_documented(directory: Path) -> None:
     run = run_stream(directory / "examples/smoke.yaml", out=directory / "files", quiet=True).path
     result = json.loads((run / "result.json").read_text())
+    six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
+    assert result["environments"] == six
+    assert [len(row) for row in result["R"]] == [6] * 7
+    assert all(0 <= score <= 1 for row in result["R"] for score in row)
     load_plugins().hook.contrail_report(result=result, directory=str(run))
     listed = {row[0].split("/")[0] for row in table("docs/run-directory.md", "# The run directory")}
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == listed

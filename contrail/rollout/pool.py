@@ -21,7 +21,7 @@ from typing import Any
 
 from contrail.environment import OVERRIDES, Environment, Observation, Step, Task
 from contrail.errors import EnvironmentFault, PluginError
-from contrail.manager import FILE_PREFIX, Registered, blamed
+from contrail.manager import FILE_PREFIX, Plugins, Registered, blamed, load_plugins
 
 # A worker process has this long (seconds) to close its environment.
 GRACE = 5.0
@@ -31,16 +31,36 @@ GRACE = 5.0
 class Maker:
     """Makes instances of a registered environment: itself, or in a worker process.
 
-    `max_turns` is the environment's own if None; `workers` and `step_timeout` are as in
-    `Environment`.
+    `settings` are the default ones if None, and `max_turns` is the environment's own; `workers` and
+    `step_timeout` are as in `Environment`.
     """
 
     name: str
     registered: Registered[type[Environment]]
-    settings: Any
+    settings: Any = None
     max_turns: int | None = None
     workers: int = 0
     step_timeout: float = Environment.step_timeout
+
+    @classmethod
+    def of(
+        cls,
+        environment: str | type[Environment],
+        settings: Any = None,
+        plugins: Plugins | None = None,
+    ) -> Maker:
+        """What makes, in this process, the environment of a name or class.
+
+        Names are looked up in `plugins`, by default the installed ones.
+
+        Raises:
+            ConfigError: no environment has the name.
+        """
+        if not isinstance(environment, str):
+            registered = Registered(environment, environment.__module__)
+            return cls(environment.__name__, registered, settings)
+        plugins = load_plugins() if plugins is None else plugins
+        return cls(environment, plugins.environments[environment], settings)
 
     def __str__(self) -> str:
         return f"environment {self.name!r} (plugin {self.registered.plugin!r})"

@@ -1,0 +1,124 @@
+"""Does an environment keep the contract? What `contrail check` and a plugin's own tests run.
+
+import contrail.check
+
+def test_guess_number():
+    assert not contrail.check.check(GuessNumber).failed
+
+subject         what the checks look at
+checks          the checks, one function each
+command         `contrail check`
+other_process   a walk in a process of its own
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from contrail.check import actions, episodes, surroundings
+from contrail.check.subject import Failed, Skipped, Subject
+from contrail.environment import Environment
+from contrail.manager import Plugins
+from contrail.rollout.pool import Maker
+
+__all__ = ["Finding", "Report", "check"]
+
+Check = Callable[[Subject], str | None]
+NEEDED: tuple[Check, ...] = (episodes.tasks, episodes.types, episodes.rewards)
+"""While one of these fails, the others cannot be judged."""
+OTHERS: tuple[Check, ...] = (
+    episodes.splits,
+    episodes.group,
+    episodes.abandoned,
+    episodes.process,
+    actions.actions,
+    actions.nonsense,
+    actions.success,
+    actions.expert,
+    surroundings.randomness,
+    surroundings.closing,
+    surroundings.speed,
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one check.
+
+    `what` says what was checked, `note` what was measured or is wrong, or why it was skipped.
+    """
+
+    check: str
+    state: Literal["passed", "failed", "skipped"]
+    what: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of all checks of an environment."""
+
+    environment: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> list[Finding]:
+        """The findings that need putting right; an environment that keeps the contract has none."""
+        return [finding for finding in self.findings if finding.state == "failed"]
+
+
+def check(
+    environment: str | type[Environment],
+    settings: Any = None,
+    *,
+    tasks: int = 3,
+    plugins: Plugins | None = None,
+) -> Report:
+    """Check that an environment keeps the contract.
+
+    Args:
+        environment: a registered name, or a class.
+        settings: an instance of its `Config`; by default the default settings.
+        tasks: so many tasks of each split are played.
+        plugins: where a name is looked up; by default the installed ones.
+
+    Raises:
+        ContrailError: the environment cannot be made at all.
+    """
+    subject = Subject(Maker.of(environment, settings, plugins), tasks)
+    _ = subject.used  # what is missing, or wrong in the settings, is told before any check
+    findings: list[Finding] = []
+    try:
+        for one in (*NEEDED, *OTHERS):
+            needed = [item.check for item in findings[: len(NEEDED)] if item.state == "failed"]
+            if needed:
+                findings.append(_finding(one, "skipped", f"first put right: {needed[0]}"))
+            else:
+                findings.append(_run(one, subject))
+    finally:
+        subject.close()
+    return Report(subject.make.name, tuple(findings))
+
+
+def _run(one: Check, subject: Subject) -> Finding:
+    try:
+        return _finding(one, "passed", one(subject) or "")
+    except Failed as failure:
+        return _finding(one, "failed", str(failure))
+    except Skipped as reason:
+        return _finding(one, "skipped", str(reason))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is the finding)
+        return _finding(one, "failed", _raised(error))
+
+
+def _finding(one: Check, state: Literal["passed", "failed", "skipped"], note: str) -> Finding:
+    return Finding(one.__name__, state, " ".join((one.__doc__ or "").split()), note)
+
+
+def _raised(error: BaseException) -> str:
+    """What the environment raised, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error}; {place.filename} line {place.lineno}"

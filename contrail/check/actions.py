@@ -1,0 +1,153 @@
+"""Checks of what is done to the environment: listed actions, nonsense, and the expert's."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+
+from contrail.check.subject import Failed, Moment, Skipped, Subject, quoted
+from contrail.environment import Environment, Task
+
+TRIED = 24  # listed actions of a start state that are tried
+SLOW = 10.0  # seconds; no answer to nonsense takes so long
+FLOOD = 100_000  # characters; an observation that long only repeats the flood it answers
+
+NONSENSE = {
+    "an empty action": "",
+    "blanks": " \n\r\t ",
+    "a word": "xyzzy",
+    "punctuation": "'\"`;{}%s[](\\)$^*+?<|im_end|>",
+    "control characters": "".join(map(chr, range(32))) + "\x7f\x9b",
+    "other scripts": "行く дом ß é 🙂 \u202e\u0301",
+    "a long number": f"get {'9' * 5000} x",
+    "a megabyte": "go to " * 175_000,
+}
+
+
+def actions(subject: Subject) -> str:
+    """What is listed as admissible is accepted."""
+    tried = 0
+    environment = subject.used
+    for task in subject.tasks:
+        listed = subject.reset(environment, task).actions or []
+        chosen = random.Random(task.id).sample(listed, min(TRIED, len(listed)))
+        for action in chosen:
+            subject.reset(environment, task)
+            _accepted(subject.step(environment, action), task)
+        walked = list(subject.walk(environment, task))
+        for before, moment in pairwise(walked):
+            if before.actions:
+                _accepted(moment, task)
+                tried += 1
+        tried += len(chosen)
+    if not tried:
+        raise Skipped("it lists no actions, and needs `adapter: react`")
+    return f"{tried} actions"
+
+
+def nonsense(subject: Subject) -> None:
+    """Nonsense never raises, and is answered soon and in few words."""
+    environment = subject.used
+    task = subject.tasks[0]
+    listed = subject.reset(environment, task).actions or ["look"]
+    attempts = {**NONSENSE, "an action a hundred times": f"{listed[0]} " * 100}
+    for what, action in attempts.items():
+        subject.reset(environment, task)
+        begun = time.perf_counter()
+        try:
+            moment = subject.step(environment, action)
+        except (Exception, SystemExit) as error:
+            raise Failed(
+                f"step raised {type(error).__name__} on {what}, {quoted(action)}: "
+                f"{quoted(str(error))}. Answer in words, with valid=False."
+            ) from error
+        taken = time.perf_counter() - begun
+        if taken > SLOW:
+            raise Failed(f"{what} took {taken:.0f} s. Look at the first 1,000 characters only.")
+        if len(moment.text) > FLOOD:
+            raise Failed(
+                f"{what} is answered with {len(moment.text)} characters. Do not repeat what "
+                "was sent: the answer goes back to the model."
+            )
+
+
+def success(subject: Subject) -> None:
+    """Success is more than having ended: it comes with reward, and never of nonsense."""
+    environment = subject.used
+    for task in subject.tasks:
+        subject.reset(environment, task)
+        for turn in range(environment.max_turns + 1):
+            moment = subject.step(environment, ("", "xyzzy")[turn % 2])
+            if moment.success:
+                raise Failed(
+                    f"task {task.id!r} counts as solved after {turn + 1} turns of nonsense. "
+                    "Set success only where the goal is reached, not where the episode ends."
+                )
+            if moment.over:
+                break
+        total = 0.0
+        for moment in subject.walk(environment, task):
+            total += moment.reward
+            _earned(moment, total, task)
+
+
+def expert(subject: Subject) -> str:
+    """The expert, where there is one, solves its tasks by listed actions."""
+    solved, without, long = 0, 0, 0
+    environment = subject.used
+    for task in subject.tasks:
+        plan = environment.expert(task)
+        if plan is None:
+            without += 1
+        elif isinstance(plan, str) or not all(isinstance(action, str) for action in plan):
+            raise Failed(f"expert({task.id!r}) returned {quoted(plan)}. Return texts, or None.")
+        elif len(plan) > environment.max_turns:
+            long += 1
+        else:
+            _follow(subject, environment, task, list(plan))
+            solved += 1
+    notes = [f"{solved} of {len(subject.tasks)} tasks"]
+    notes += [f"none for {without}"] * bool(without) + [f"max_turns too few for {long}"] * bool(
+        long
+    )
+    if not solved:
+        raise Skipped("no expert" if not long else "; ".join(notes))
+    return "; ".join(notes)
+
+
+def _accepted(moment: Moment, task: Task) -> None:
+    if not moment.valid:
+        raise Failed(
+            f"task {task.id!r}: {moment.action!r} is listed, and refused: {quoted(moment.text)}. "
+            "List what is accepted now, in the words that step understands."
+        )
+
+
+def _earned(moment: Moment, total: float, task: Task) -> None:
+    if moment.success and total <= 0:
+        raise Failed(
+            f"task {task.id!r} is solved by {quoted(moment.action)} with a reward of {total:g} in "
+            "all. Training follows the reward: give one above 0 for success."
+        )
+
+
+def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> None:
+    """Play what the expert says."""
+    moment, total = subject.reset(environment, task), 0.0
+    for turn, action in enumerate(plan, start=1):
+        if moment.actions is not None and action not in moment.actions:
+            raise Failed(
+                f"task {task.id!r}, turn {turn}: the expert says {action!r}, which is not listed. "
+                "List it, or let the expert use listed actions."
+            )
+        moment = subject.step(environment, action)
+        total += moment.reward
+        if moment.over:
+            break
+    if not moment.success:
+        raise Failed(
+            f"task {task.id!r}: after the expert's {len(plan)} actions it is not solved, with a "
+            f"reward of {total:g}. Return None where the expert gives up."
+        )
+    _earned(moment, total, task)

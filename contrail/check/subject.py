@@ -1,0 +1,173 @@
+"""What the checks look at: the environment, some of its tasks, and walks through them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from contrail.environment import SPLITS, Environment, Observation, Step, Task
+from contrail.rollout.pool import Maker
+
+WALK = 8
+"""So many actions are played in a walk."""
+SHOWN = 120
+"""So many characters of a text are quoted in a message."""
+
+
+class Failed(Exception):
+    """A check's finding: what is wrong, and what to do."""
+
+
+class Skipped(Exception):
+    """Why a check does not apply."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one reset (`action` is None) or step gave, as JSON values."""
+
+    action: str | None
+    text: str
+    actions: list[str] | None
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    valid: bool = True
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode ended here."""
+        return self.terminated or self.truncated
+
+
+@dataclass
+class Subject:
+    """An environment under check.
+
+    Attributes:
+        make: makes instances of it.
+        count: so many tasks of each split are played.
+        listed: all tasks, by split, once `tasks` has been checked.
+        walks: a walk through each of `tasks`, by their places, once `types` has been checked.
+        resets: the seconds of every reset so far.
+        steps: the seconds of every step so far.
+    """
+
+    make: Maker
+    count: int = 3
+    listed: dict[str, list[Task]] = field(default_factory=dict)
+    walks: list[list[Moment]] = field(default_factory=list)
+    resets: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def instance(self) -> Iterator[Environment]:
+        """A fresh instance, closed afterwards."""
+        environment = self.make.here()
+        try:
+            yield environment
+        finally:
+            environment.close()
+
+    @cached_property
+    def used(self) -> Environment:
+        """The instance that checks share which need no fresh one: some take seconds to make."""
+        return self.make.here()
+
+    def close(self) -> None:
+        """Close the shared instance, if there is one."""
+        if "used" in vars(self):
+            vars(self).pop("used").close()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks to play: some of each split, evenly spread over it."""
+        return [
+            tasks[index * len(tasks) // min(self.count, len(tasks))]
+            for tasks in (self.listed[split] for split in SPLITS)
+            for index in range(min(self.count, len(tasks)))
+        ]
+
+    def reset(self, environment: Environment, task: Task) -> Moment:
+        """Begin a task, with the time taken."""
+        begun = time.perf_counter()
+        observation = environment.reset(task)
+        self.resets.append(time.perf_counter() - begun)
+        return Moment(None, *_observed(f"reset({task.id!r})", observation))
+
+    def step(self, environment: Environment, action: str) -> Moment:
+        """Carry out an action, with the time taken."""
+        begun = time.perf_counter()
+        step = environment.step(action)
+        self.steps.append(time.perf_counter() - begun)
+        what = f"step({quoted(action)})"
+        if not isinstance(step, Step):
+            raise Failed(f"{what} returned {quoted(step)}. Return a contrail.Step.")
+        for flag in ("terminated", "truncated", "success", "valid"):
+            if type(getattr(step, flag)) is not bool:
+                raise Failed(
+                    f"{what} has {flag}={getattr(step, flag)!r}, a "
+                    f"{type(getattr(step, flag)).__name__}. Make it True or False: bool(…)."
+                )
+        flags = (step.terminated, step.truncated, step.success, step.valid)
+        return Moment(action, *_observed(what, step.observation), step.reward, *flags)
+
+    def walk(self, environment: Environment, task: Task) -> Iterator[Moment]:
+        """The reset and some actions, chosen by nothing but the task's id and what is seen."""
+        rng = random.Random(task.id)
+        moment = self.reset(environment, task)
+        yield moment
+        for _ in range(WALK):
+            # Without a list, words that the environment itself uses come nearest to sense.
+            moment = self.step(
+                environment, rng.choice(moment.actions or moment.text.split() or [""])
+            )
+            yield moment
+            if moment.over:
+                return
+
+
+def same(first: list[Moment], second: list[Moment], task: Task, advice: str) -> None:
+    """Refuse two walks through a task that differ.
+
+    Raises:
+        Failed: says where, and gives the advice.
+    """
+    for turn, (one, other) in enumerate(zip(first, second, strict=False)):
+        for name, value in asdict(one).items():
+            if value != getattr(other, name):
+                raise Failed(
+                    f"task {task.id!r}, turn {turn}: {name} is {quoted(value)} and then "
+                    f"{quoted(getattr(other, name))}. {advice}"
+                )
+    if len(first) != len(second):
+        raise Failed(f"task {task.id!r}: {len(first)} turns and then {len(second)}. {advice}")
+
+
+def quoted(value: object) -> str:
+    """A value for a message, on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+
+
+def _observed(what: str, observation: object) -> tuple[str, list[str] | None]:
+    """Text and actions of an observation.
+
+    Raises:
+        Failed: it is none.
+    """
+    if not isinstance(observation, Observation):
+        raise Failed(f"{what} gave {quoted(observation)}. Give a contrail.Observation.")
+    if not isinstance(observation.text, str):
+        raise Failed(f"{what} gave an observation whose text is {quoted(observation.text)}.")
+    actions = observation.actions
+    if actions is None:
+        return observation.text, None
+    if isinstance(actions, str) or not all(isinstance(action, str) for action in actions):
+        raise Failed(f"{what} gave the actions {quoted(actions)}. Make them a list of texts.")
+    return observation.text, list(actions)

@@ -1,0 +1,230 @@
+"""Questions and documents from files in the layout of HotpotQA, MuSiQue and their relatives."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from contrail.envs.bm25 import Index
+from contrail.envs.data_files import data_files, read_json
+from contrail.envs.searchqa_answers import Question, normalise, plain_title
+from contrail.errors import ConfigError
+
+TEST_SHARE = 0.2
+TEST_FILE = re.compile(r"(?:^|[^a-z])(?:dev|valid|validation|test)(?:[^a-z]|$)")
+TRAIN_FILE = re.compile(r"(?:^|[^a-z])train(?:[^a-z]|$)")
+TEXT_KEYS = ("text", "paragraph_text", "contents", "passage", "sentences", "paragraph")
+WHERE = (
+    "It must be a JSON or JSON-lines file, plain or gzipped, or a directory of them: questions "
+    "with `question` and `answer` that bring their paragraphs along (HotpotQA: hotpotqa.github.io; "
+    "MuSiQue: github.com/StonyBrookNLP/musique), or a corpus of `title` and `text` beside them. "
+    "Leave `data` out for generated questions."
+)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The documents (title, text), the search over them, and the questions of each split by id."""
+
+    documents: tuple[tuple[str, str], ...]
+    index: Index
+    titles: frozenset[str]
+    """Of all documents, in `plain_title`'s form."""
+    questions: dict[str, dict[str, Question]]
+
+
+@lru_cache(maxsize=4)
+def load_library(data: str) -> Library:
+    """The library of a file or directory, or the generated one; the same for all instances.
+
+    Raises:
+        ConfigError: nothing of use is found, or a file cannot be read.
+    """
+    if data:
+        documents, questions = _read(Path(data).expanduser())
+    else:
+        from contrail.envs.searchqa_facts import generate
+
+        documents, generated = generate()
+        questions = {"": generated}
+    # The title counts twice: what is searched for is mostly what a document is about.
+    index = Index([f"{title} {title} {text}" for title, text in documents])
+    titles = frozenset(plain_title(title) for title, _ in documents)
+    return Library(tuple(documents), index, titles, _split(questions))
+
+
+class _Corpus:
+    """Documents by their place, each once."""
+
+    def __init__(self) -> None:
+        self.documents: list[tuple[str, str]] = []
+        self._places: dict[tuple[str, str], int] = {}
+        self._titled: dict[str, int] = {}
+
+    def add(self, title: Any, text: Any) -> int | None:
+        """The place of a document, which is new or known; None for an empty one."""
+        document = (_text(title), _text(text))
+        if not any(document):
+            return None
+        if document not in self._places:
+            self._places[document] = len(self.documents)
+            self._titled.setdefault(document[0], len(self.documents))
+            self.documents.append(document)
+        return self._places[document]
+
+    def titled(self, title: Any) -> int | None:
+        """The first document of a title."""
+        return self._titled.get(_text(title))
+
+
+def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
+    """The documents, and the questions by the name of their file."""
+    if path.is_dir():
+        files = data_files(path)
+    elif path.is_file():
+        files = [path]
+    else:
+        raise ConfigError(f"searchqa: data: there is no {path}. {WHERE}")
+    corpus = _Corpus()
+    asked: dict[str, list[Mapping[str, Any]]] = {}
+    for file in files:
+        content = read_json(file)
+        if isinstance(content, dict) and isinstance(content.get("data"), list):
+            content = content["data"]
+        if isinstance(content, dict) and not content.keys() & {"question", "title", "contents"}:
+            for title, text in content.items():
+                if isinstance(text, (str, list)):
+                    corpus.add(title, text)
+            continue
+        records = content if isinstance(content, list) else [content]
+        for record in records:
+            if isinstance(record, dict) and isinstance(record.get("question"), str):
+                asked.setdefault(file.name, []).append(record)
+            elif isinstance(record, dict):
+                corpus.add(*_document(record))
+    questions: dict[str, list[Question]] = {}
+    for name, records in asked.items():
+        for record in records:
+            if question := _question(record, corpus):
+                questions.setdefault(name, []).append(question)
+    if not questions:
+        raise ConfigError(f"searchqa: data: {path} has no questions with answers. {WHERE}")
+    if not corpus.documents:
+        raise ConfigError(f"searchqa: data: {path} has questions but no documents. {WHERE}")
+    return corpus.documents, questions
+
+
+def _document(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Title and text of a record; in Search-R1's corpora the title is the first line."""
+    text = next((record[key] for key in TEXT_KEYS if record.get(key)), "")
+    title = record.get("title")
+    if not title and isinstance(text, str) and "\n" in text:
+        title, _, text = text.partition("\n")
+        title = title.strip('" ')
+    return title, text
+
+
+def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
+    """The question of a record, whose paragraphs are added; None if it has no answer."""
+    text = _text(record["question"])
+    answers = [
+        answer
+        for key in ("answer", "answers", "golden_answers", "answer_aliases", "aliases")
+        for answer in _answers(record.get(key))
+    ]
+    gold = [place for place in _paragraphs(record, corpus) if place is not None]
+    if not text or not answers or record.get("answerable") is False:
+        return None
+    gold = list(dict.fromkeys(gold))
+    steps = record.get("question_decomposition")
+    hops = len(steps) if isinstance(steps, list) and steps else len(gold)
+    level = record.get("level")
+    difficulty = level if isinstance(level, str) and level else hops or None
+    name = next((record[key] for key in ("_id", "id", "qid", "question_id") if record.get(key)), "")
+    name = _text(name) or hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Question(name, text, tuple(dict.fromkeys(answers)), tuple(gold), difficulty)
+
+
+def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[int | None]:
+    """Adds a question's paragraphs to the corpus; the places of those that answer it, in order."""
+    for paragraph in _list(record.get("paragraphs")):
+        if isinstance(paragraph, dict):
+            place = corpus.add(*_document(paragraph))
+            if paragraph.get("is_supporting"):
+                yield place
+    context = record.get("context")
+    if isinstance(context, dict):  # as Hugging Face's copy has it: columns
+        pairs = zip(_list(context.get("title")), _list(context.get("sentences")), strict=False)
+    else:
+        pairs = zip(*_columns(context), strict=True)
+    own = {_text(title): corpus.add(title, text) for title, text in pairs}
+    facts = record.get("supporting_facts")
+    titles = _list(facts.get("title")) if isinstance(facts, dict) else _columns(facts)[0]
+    for title in titles:
+        known = own.get(_text(title))
+        yield corpus.titled(title) if known is None else known
+
+
+def _columns(pairs: Any) -> tuple[list[Any], list[Any]]:
+    """The first and second parts of a list of pairs."""
+    kept = [pair for pair in _list(pairs) if isinstance(pair, list) and len(pair) == 2]
+    return [pair[0] for pair in kept], [pair[1] for pair in kept]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        value = " ".join(map(_text, value))
+    # HotpotQA writes some titles as HTML does: Harper &amp; Row.
+    return "" if value is None else " ".join(html.unescape(str(value)).split())
+
+
+def _answers(value: Any) -> list[str]:
+    """The texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text: …}."""
+    if isinstance(value, dict):
+        value = value.get("text")
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    items = value if isinstance(value, list) else [value]
+    return [_text(item) for item in items if isinstance(item, (str, int, float)) and _text(item)]
+
+
+def _split(by_file: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Question]]:
+    """By the files' names where they tell both splits, else a fifth of the questions for testing.
+
+    A question, by its words, stands once and in one split.
+    """
+    tests = [
+        question for name, its in by_file.items() if TEST_FILE.search(name) for question in its
+    ]
+    rest = [q for name, its in by_file.items() if not TEST_FILE.search(name) for q in its]
+    if not tests or not any(map(TRAIN_FILE.search, by_file)):
+        everything = {normalise(question.text): question for question in (*tests, *rest)}
+        order = sorted(everything, key=lambda words: hashlib.sha256(words.encode()).digest())
+        drawn = set(order[: max(1, round(len(order) * TEST_SHARE))])
+        tests = [question for words, question in everything.items() if words in drawn]
+        rest = [question for words, question in everything.items() if words not in drawn]
+    split: dict[str, dict[str, Question]] = {"train": {}, "test": {}}
+    asked: set[str] = set()
+    taken: set[str] = set()
+    for part, questions in (("test", tests), ("train", rest)):
+        for question in questions:
+            words, name = normalise(question.text), question.id
+            if words in asked:
+                continue
+            # Ids that repeat (sub-questions, two files) are told apart by the words.
+            if name in taken:
+                name += f"-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+            asked.add(words)
+            taken.add(name)
+            split[part][name] = question
+    return split

@@ -1,0 +1,127 @@
+"""openenv: a client to a running OpenEnv server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from contrail import Environment, Observation, Step, Task, hookimpl
+from contrail.environment import SPLITS
+from contrail.errors import ConfigError, ContrailError, nearest
+
+TEXTS = ("text", "prompt", "message", "content", "observation", "result", "output", "stdout")
+"""Fields of an observation that are taken for its text, the first that is there."""
+
+
+@dataclass
+class OpenEnvConfig:
+    """Settings of the client.
+
+    Attributes:
+        url: of the server, "http://localhost:8000".
+        action: the field of the server's action that takes the text.
+        constants: other fields of every action.
+        observation: the field of the observation that is the text; by default the first of text,
+            prompt, message, content, observation, result, output, stdout, or else all as JSON.
+        actions: the field of the observation that lists the admissible actions, if there is one.
+        train_tasks: how many seeds are training tasks.
+        test_tasks: how many other seeds are test tasks.
+        success_above: an episode that is done with a last reward above this has succeeded.
+        timeout: seconds to wait for an answer.
+    """
+
+    url: str = ""
+    action: str = "message"
+    constants: dict[str, Any] = field(default_factory=dict)
+    observation: str = ""
+    actions: str = ""
+    train_tasks: int = 500
+    test_tasks: int = 100
+    success_above: float = 0.0
+    timeout: float = 60.0
+
+
+class OpenEnv(Environment):
+    """A session on an OpenEnv server, one for each instance; a task is the seed of a reset.
+
+    Whether the same seed gives the same episode is up to the server: `contrail check` tells. So is
+    how many sessions it takes (its max_concurrent_envs): 64 episodes are played side by side.
+    A server that stops answering is a fault of the environment, and the episode is left out.
+    """
+
+    Config = OpenEnvConfig
+
+    def __init__(self, config: OpenEnvConfig | None = None) -> None:
+        super().__init__(config)
+        url = self.config.url
+        if not url.startswith(("http://", "https://", "ws://", "wss://")):
+            raise ConfigError(
+                f"openenv: url is {url!r}. Name a running server, for example "
+                "{name: openenv, url: http://localhost:8000}."
+            )
+        if min(self.config.train_tasks, self.config.test_tasks) < 1:
+            raise ConfigError("openenv: train_tasks and test_tasks must be 1 or more.")
+        from openenv.core.generic_client import GenericEnvClient
+
+        client = GenericEnvClient(base_url=url, message_timeout_s=self.config.timeout)
+        self._client: Any = client.sync()
+        try:
+            self._client.connect()
+        except (OSError, TimeoutError) as error:
+            self.close()
+            raise ContrailError(
+                f"openenv: no server answers at {url}: {_line(error)}. Start it first, or correct "
+                "`url`; a server may also be full (max_concurrent_envs)."
+            ) from error
+        self._over = True
+        self.about_data = f"seeds of {url}"
+
+    def tasks(self, split: str) -> list[Task]:
+        if split not in SPLITS:
+            raise ConfigError(f"openenv has no split {split!r}. {nearest(split, SPLITS)}")
+        train, test = self.config.train_tasks, self.config.test_tasks
+        seeds = range(train) if split == "train" else range(train, train + test)
+        return [Task("openenv", f"seed-{seed}", seed, split) for seed in seeds]
+
+    def reset(self, task: Task) -> Observation:
+        result = self._client.reset(seed=task.seed)
+        self._over = bool(result.done)
+        return self._observe(result.observation)
+
+    def step(self, action: str) -> Step:
+        if self._over:
+            return Step(Observation("The episode is over."), terminated=True, valid=False)
+        result = self._client.step({**self.config.constants, self.config.action: action})
+        self._over = bool(result.done)
+        reward = float(result.reward or 0.0)
+        solved = self._over and reward > self.config.success_above
+        return Step(self._observe(result.observation), reward, self._over, success=solved)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _observe(self, seen: dict[str, Any]) -> Observation:
+        """Text and actions of the server's observation.
+
+        Raises:
+            ConfigError: it has no such fields as the settings name.
+        """
+        for key in (self.config.observation, self.config.actions):
+            if key and key not in seen:
+                raise ConfigError(f"openenv: an observation has no {key!r}. {nearest(key, seen)}")
+        named = [self.config.observation] if self.config.observation else TEXTS
+        found = next((seen[key] for key in named if key in seen), None)
+        text = found if isinstance(found, str) else json.dumps(seen if found is None else found)
+        listed = seen[self.config.actions] if self.config.actions else None
+        return Observation(text, None if listed is None or self._over else [*map(str, listed)])
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+@hookimpl
+def contrail_environments(register: Callable[[str, type[Environment]], None]) -> None:
+    register("openenv", OpenEnv)

@@ -1,0 +1,46 @@
+"""A small OpenEnv server, `python openenv_server.py PORT`: guess a number; "die" ends it."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import Any
+
+import uvicorn
+from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
+
+
+class Guess(Action):
+    message: str
+
+
+class Answer(Observation):
+    prompt: str
+    choices: list[str]
+
+
+class Guessing(Environment[Guess, Answer, State]):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **more: Any) -> Answer:
+        self.number = random.Random(seed).randint(1, 5)
+        return self.answer(f"Which number? (seed {seed})")
+
+    def step(self, action: Guess, timeout_s: float | None = None, **more: Any) -> Answer:
+        if action.message == "die":
+            os._exit(1)
+        right = action.message == str(self.number)
+        return self.answer("Right." if right else "Wrong.", done=right, reward=float(right))
+
+    def answer(self, prompt: str, **more: Any) -> Answer:
+        return Answer(prompt=prompt, choices=list("12345"), **more)
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+if __name__ == "__main__":
+    app = create_fastapi_app(Guessing, Guess, Answer, max_concurrent_envs=8)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
