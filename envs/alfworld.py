@@ -14,8 +14,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import numpy
-
 from contrail import Environment, Observation, Step, Task, hookimpl
 from contrail.environment import SPLITS
 from contrail.envs import alfworld_data
@@ -174,6 +172,8 @@ class AlfWorld(Environment):
 @cache
 def _load() -> tuple[ModuleType, ModuleType]:
     """The engine and the generator. Importing textworld draws from numpy's global generator."""
+    import numpy
+
     state = numpy.random.get_state()  # noqa: NPY002
     try:
         from contrail.envs import alfworld_engine, alfworld_generate
