@@ -30,7 +30,7 @@ import torch  # isort: skip
 from contrail.rollout.episode import Episode  # isort: skip
 from contrail.rollout.states import States  # isort: skip
 from contrail.trainer import Trainer  # isort: skip
-from test_trainer import config, flat, groups  # isort: skip
+from learning import config, flat, groups  # isort: skip
 
 Make = Callable[..., Policy]
 ABOVE = {"layers_to_transform": [1]}  # of two layers

@@ -26,7 +26,7 @@ from contrail.stream import Experience
 import torch  # isort: skip
 from contrail.state import join, load_tensors, save_tensors, split  # isort: skip
 from contrail.trainer import Trainer  # isort: skip
-from test_trainer import Words, config, flat, groups, taken  # isort: skip
+from learning import Words, config, flat, groups, taken  # isort: skip
 
 Make = Callable[..., Policy]
 

@@ -24,7 +24,7 @@ import torch  # isort: skip
 from contrail.rollout.episode import Episode  # isort: skip
 from contrail.trainer import Trainer  # isort: skip
 from test_strategy_parts import Make, stage, tasks  # isort: skip
-from test_trainer import config, flat, groups  # isort: skip
+from learning import config, flat, groups  # isort: skip
 
 
 @pytest.fixture
