@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import weakref
 from typing import Any
 
@@ -40,7 +41,7 @@ class Java:
         environment: whose it is, for messages.
         jar: the simulator.
         heap: the most memory for its objects, in MB. The process takes some 200 MB besides.
-        directory: where it runs; by default where this process does.
+        directory: where it runs, and may write; by default in a temporary one of its own.
 
     Raises:
         ContrailError: Java is missing, or does not start.
@@ -50,10 +51,11 @@ class Java:
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 
         java = require(environment)
+        own = tempfile.TemporaryDirectory(prefix="contrail-java-") if directory is None else None
         try:
             port, token, process = launch_gateway(
                 classpath=jar,
-                cwd=directory,
+                cwd=own.name if own else directory,
                 die_on_exit=True,
                 enable_auth=True,  # others on this machine could have it run anything
                 java_path=java,
@@ -68,7 +70,7 @@ class Java:
         parameters = GatewayParameters(auto_field=True, port=port, auth_token=token)
         gateway = JavaGateway(gateway_parameters=parameters)
         self._process: subprocess.Popen[bytes] = process
-        self._end = weakref.finalize(self, _end, gateway, process)
+        self._end = weakref.finalize(self, _end, gateway, process, own)
         self.jvm: Any = gateway.jvm
 
     @property
@@ -81,7 +83,11 @@ class Java:
         self._end()
 
 
-def _end(gateway: Any, process: subprocess.Popen[bytes]) -> None:
+def _end(
+    gateway: Any,
+    process: subprocess.Popen[bytes],
+    directory: tempfile.TemporaryDirectory[str] | None,
+) -> None:
     gateway.close()
     # Or every object of the machine that is collected from now on tries to tell it, and logs that.
     gateway._gateway_client.is_connected = False
@@ -92,3 +98,5 @@ def _end(gateway: Any, process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if directory is not None:
+        directory.cleanup()

@@ -73,6 +73,7 @@ class SciWorld(Environment):
         self._start = partial(Java, "sciworld", JAR_PATH, heap=768)
         self._java: Java | None = None
         self._world: Any = None
+        self._collect: Any = None
         self._task: Task | None = None
         self._done: list[str] = []
         self._score = 0
@@ -160,18 +161,18 @@ class SciWorld(Environment):
 
     def _same(self, action: str) -> str:
         """The listed action that does what `action` does; waiting, if it does nothing."""
-        listed = set(self._world.getValidActionObjectCombinations())
+        listed = self._admissible()
         if action in listed:
             return action
         # All that can be said, with what it does to what. The list has one wording of each.
-        said = json.loads(self._world.getValidActionObjectCombinationsJSON())["validActions"]
+        said = self._said()
         does = {each["action"]: (each["template_id"], *each["obj_ids"]) for each in said}
         wanted = does.get(action)
-        alike = sorted(other for other in listed if does.get(other) == wanted)
+        alike = [other for other in listed if does.get(other) == wanted]
         return alike[0] if wanted is not None and alike else WAIT
 
     def close(self) -> None:
-        self._task = self._world = None
+        self._task = self._world = self._collect = None
         java, self._java = self._java, None
         if java is not None:
             java.close()
@@ -183,7 +184,9 @@ class SciWorld(Environment):
             raise ValueError(f"sciworld has no task {task.id!r}; tasks() lists them.")
         if self._java is None or not self._java.alive:
             self._java = self._start()
-            self._world = self._java.jvm.scienceworld.runtime.pythonapi.PythonInterface()
+            simulator = self._java.jvm.scienceworld
+            self._world = simulator.runtime.pythonapi.PythonInterface()
+            self._collect = simulator.input.InputParser.collectAccessibleObjects
         self._world.load(name, int(number), ",".join(self.config.simplifications), gold)
         self._world.reset()
         return str(self._world.step("look around")).strip()
@@ -195,7 +198,38 @@ class SciWorld(Environment):
             return Observation(text, [])
         if self._readings:
             return Observation(text, list(self._readings))
-        return Observation(text, sorted(set(self._world.getValidActionObjectCombinations())))
+        return Observation(text, self._admissible())
+
+    def _admissible(self) -> list[str]:
+        """What is listed and accepted.
+
+        ScienceWorld's list names what is out of sight too, bees in a closed hive or the sewer,
+        which its parser then does not find.
+        """
+        near = self._near()
+        return sorted(
+            {
+                each["action"]
+                for each in self._said()
+                if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
+            }
+        )
+
+    def _said(self) -> list[dict[str, Any]]:
+        """All that ScienceWorld lists: `action`, and what it does (`template_id`) to what."""
+        listed = json.loads(self._world.getValidActionObjectCombinationsJSON())
+        said: list[dict[str, Any]] = listed["validActions"]
+        return said
+
+    def _near(self) -> set[int]:
+        """The ids of the things among which the parser looks: in the room, and carried."""
+        agent = self._world.agent().get()
+        ids: set[int] = set()
+        for holder in (agent.getContainer().get(), agent):
+            things = self._collect(holder, True).iterator()
+            while things.hasNext():
+                ids.add(things.next().uuid())
+        return ids
 
 
 def _check(config: SciWorldConfig) -> None:

@@ -20,6 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "train_tasks": 9,
         "test_tasks": 9,
     },
+    "sciworld": {"tasks": ["find-living-thing", "lifespan-longest-lived"], "variations": 2},
     "gymnasium": {"id": "FrozenLake-v1", "actions": ["left", "down", "right", "up"]},
 }
 
@@ -36,4 +37,5 @@ def test_it_keeps_the_contract(name: str) -> None:
         if isinstance(error.__cause__, ImportError) or "needs Java" in str(error):
             pytest.skip(str(error))
         raise
-    assert not contrail.check.check(name, settings, tasks=2, plugins=PLUGINS).failed
+    tasks = 1 if name == "sciworld" else 2  # every reset of sciworld takes a third of a second
+    assert not contrail.check.check(name, settings, tasks=tasks, plugins=PLUGINS).failed
