@@ -284,20 +284,26 @@ def environments(
     if as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
         return
-    columns = ("environment", "train", "test", "difficulty", "actions", "expert", "extra", "data")
-    table = Table(*columns)
+    table = Table("environment", "train", "test", "actions", "expert", "extra", "difficulty")
+    data = Table("environment", "data")
+    for each in (table, data):
+        each.box, each.pad_edge = None, False
+        each.columns[0].no_wrap = True
     said = {None: "–", True: "yes", False: "no"}
     for entry in entries:
         table.add_row(
             entry.environment,
             *(str(entry.tasks.get(split, "–")) for split in SPLITS),
-            ", ".join(map(str, entry.difficulties)) or "–",
             said[entry.actions],
             said[entry.expert],
-            entry.extra or "–",
-            escape(entry.missing or entry.about_data or "–"),
+            (entry.extra and "yes") or "–",
+            ", ".join(map(str, entry.difficulties)) or "–",
         )
-    Console().print(table)
+        data.add_row(entry.environment, escape(entry.missing or entry.about_data or "–"))
+    console = Console()
+    console.print(table)
+    console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
+    console.print(data)
 
 
 @cli.command()
