@@ -51,6 +51,7 @@ class TextWorldExpress(Environment):
 
     Config = TextWorldExpressConfig
     max_turns = 50
+    workers = 4  # so many Java machines at the same time
 
     def __init__(self, config: TextWorldExpressConfig | None = None) -> None:
         super().__init__(config)
