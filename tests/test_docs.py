@@ -333,10 +333,6 @@ def test_the_public_names_are_documented() -> None:
 def test_the_files_of_a_run_are_documented(directory: Path) -> None:
     run = run_stream(directory / "examples/smoke.yaml", out=directory / "files", quiet=True).path
     result = json.loads((run / "result.json").read_text())
-    six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
-    assert result["environments"] == six
-    assert [len(row) for row in result["R"]] == [6] * 7
-    assert all(0 <= score <= 1 for row in result["R"] for score in row)
     load_plugins().hook.contrail_report(result=result, directory=str(run))
     listed = {row[0].split("/")[0] for row in table("docs/run-directory.md", "# The run directory")}
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == listed
