@@ -241,8 +241,10 @@ def test_close_lets_the_instances_close(
 
 
 PARENT = """
+import signal
 import sys
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 sys.path.insert(0, {tests!r})
 from slow import maker
 
