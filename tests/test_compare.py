@@ -104,10 +104,29 @@ def test_what_was_shared(compared: Path) -> None:
     assert shared["cpu_seconds"] > 0
 
 
+# Beside `stream`'s plugins. Without it the run may have ended before anyone looks how far it is.
+HOLD = """
+import time
+from pathlib import Path
+
+import contrail
+
+@contrail.hookimpl
+def contrail_experience_start(run, experience):
+    while experience.name == "long" and Path(__file__).with_name("hold").exists():
+        time.sleep(0.01)
+"""
+
+
 def test_interrupted_and_gone_on_with(
-    stream: Path, compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In processes of their own, which are ended and make only what is missing."""
+    stream = write_stream(tmp_path)
+    stream.write_text(stream.read_text().replace("anchored.py]", "anchored.py, hold.py]"))
+    stream.with_name("hold.py").write_text(HOLD)
+    hold = stream.with_name("hold")
+    hold.touch()
     processes: list[subprocess.Popen[bytes]] = []
 
     class Recorded(subprocess.Popen):  # type: ignore[type-arg]
@@ -128,6 +147,7 @@ def test_interrupted_and_gone_on_with(
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         compare_stream(stream, (), asked, load_plugins(), out=out, say=interrupt)
+    hold.unlink()
     # The second run waits for what the first has to give.
     assert said[0] == "sequential, short > long, seed 0: starts"
     assert [process.poll() for process in processes] == [130]
