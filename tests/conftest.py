@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from configs import complain, read  # noqa: F401  (fixtures)
 
 from contrail import Environment, Observation, Step, Task
 
