@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator
@@ -277,17 +276,7 @@ def test_version(command: Command) -> None:
     assert command("--version") == Done(0, f"contrail {contrail.__version__}\n", "")
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    def seconds() -> float:
-        begun = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-c", "from contrail.cli import main; main()", "--help"],
-            check=True,
-            capture_output=True,
-        )
-        return time.monotonic() - begun
-
-    assert min(seconds() for _ in range(5)) < 1.5
+def test_nothing_heavy_is_imported_for_help() -> None:
     script = (
         "import sys, contrail.cli; from contrail.manager import load_plugins; load_plugins();"
         "print({name.split('.')[0] for name in sys.modules})"

