@@ -53,6 +53,11 @@ class Composition:
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = list(members)
 
+    @property
+    def restarts(self) -> bool:
+        """See `Strategy.restarts`."""
+        return any(member.strategy.restarts for member in self._members)
+
     def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
         return self._decider("stages").call("stages", experiences)  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,8 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
             node = OmegaConf.merge(node, {name: escape(values[name])})
         except OmegaConfBaseException as error:
             _explain(source, (*key, name), error, hints[name], values[name])
+        except TypeError:  # a list for a mapping, or the reverse
+            source.fail((*key, name), f"{show(values[name])} is not {describe(hints[name])}.")
     missing = [name for name in plain if OmegaConf.is_missing(node, name)]
     if missing:
         source.fail((*key, missing[0]), "needs a value. It has no default.")
@@ -102,9 +105,11 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
 def within(
     source: Source, key: Key, value: Any, min: float | None = None, max: float | None = None
 ) -> None:
-    """Refuse a number out of bounds (and not-a-number, which is within none)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
         return
+    if not math.isfinite(value):
+        source.fail(key, f"{value} is not a finite number.")
     if min is not None and not value >= min:
         source.fail(key, f"{value} is too small. The least is {min}.")
     if max is not None and not value <= max:

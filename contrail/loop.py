@@ -96,11 +96,13 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             groups = self.rollout(tasks, size, update, states=states)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
+            self._refuse_faults(experience.name, episodes)
             hook.contrail_episodes(run=run, episodes=episodes)
             self.strategy.observe(experience, episodes, self._generator("observe", update))
             scalars = self.trainer.update(groups, self._generator("update", update), states)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
+            run.budget.faults += sum(item.fault is not None for item in episodes)
             run.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
             hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(_line(scalars))
@@ -196,11 +198,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         )
         self.log.add(episodes)
         self._tell(episodes)
-        if all(episode.fault is not None for episode in episodes):
-            raise PluginError(
-                f"environment {experience.name!r}: every episode was a fault of the environment. "
-                f"The first: {episodes[0].fault}"
-            )
+        self._refuse_faults(experience.name, episodes)
         if all(_unfit(episode) for episode in episodes):
             self.run.config.source.fail(
                 ("max_context",),
@@ -211,6 +209,15 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
         faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
         self.reporter.done(f"success {shown}{faults}")
+
+    def _refuse_faults(self, name: str, episodes: Sequence[Episode]) -> None:
+        """Stop where every episode of a piece of work was lost: the next would be, too."""
+        if all(episode.fault is not None for episode in episodes):
+            raise PluginError(
+                f"{name!r}: every episode was a fault of its environment. The first, of "
+                f"{episodes[0].environment!r}: {episodes[0].fault}. Mend that and start the run "
+                "again: it goes on from its last checkpoint."
+            )
 
     def _tell(self, episodes: Sequence[Episode]) -> None:
         """Say each environment's first fault, and its first task that the context has no room for.
@@ -254,4 +261,9 @@ def _line(scalars: dict[str, float]) -> str:
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "equal groups {:.0%}",
     }
-    return ", ".join(text.format(scalars[name]) for name, text in shown.items() if name in scalars)
+    said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
+    if "loss" not in scalars:
+        said.insert(0, "nothing to learn from")
+    if scalars["fault_rate"]:
+        said.append(f"faults {scalars['fault_rate']:.0%}")
+    return ", ".join(said)

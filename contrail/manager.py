@@ -295,6 +295,8 @@ def _blame(
     error = outcome.exception
     if not isinstance(error, (Exception, SystemExit)) or isinstance(error, ContrailError):
         return
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return  # rich's end where nobody reads on, as in `contrail report RUN | head`
     names = {getattr(item.function, "__code__", None): item.plugin_name for item in implementations}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code in names:

@@ -21,12 +21,14 @@ class Budget:
     """What a run has cost.
 
     Training updates and episodes, and tokens the model wrote in them: the same for every strategy.
+    `faults`: of these episodes, those that were lost to a fault of their environment.
     `extra_episodes`: played to choose tasks by, not learnt from. `extra_tokens`: computed for a
     strategy's penalties and references. Seconds of everything.
     """
 
     updates: int = 0
     episodes: int = 0
+    faults: int = 0
     generated_tokens: int = 0
     extra_episodes: int = 0
     extra_tokens: int = 0
@@ -38,8 +40,8 @@ class Budget:
 class Run:
     """What plugins are told about.
 
-    `trained[i]` and `stages[i]`: environments and name of stage i + 1. `evaluations[i]`: after
-    stage i, by environment.
+    `trained[i]` and `stages[i]`: environments and name of stage i + 1. `restarts`: see
+    `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Run:
     environments: list[str]
     stages: list[str]
     trained: list[list[str]]
+    restarts: bool = False
     evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
@@ -107,6 +110,7 @@ class Run:
             ]
             for name in self.environments
         }
+        metrics = summary(R, trained)
         intervals = bootstrap(scores, trained, generator(TEST_SEED, "bootstrap"))
         return {
             "name": self.name,
@@ -120,8 +124,10 @@ class Run:
             "R": R,
             "interval": intervals.R,
             "change": {"value": change(R), "interval": intervals.change},
-            "metrics": summary(R, trained),
-            "metric_intervals": intervals.metrics,
+            "restarts": self.restarts,
+            # Of an agent that goes from stage to stage, which there is none where it restarts.
+            "metrics": dict.fromkeys(metrics) if self.restarts else metrics,
+            "metric_intervals": dict.fromkeys(metrics) if self.restarts else intervals.metrics,
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
             "evaluations": [
                 {name: item.summary() for name, item in row.items()} for row in self.evaluations

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from contrail.composition import compose
+from contrail.composition import Composition, compose
 from contrail.config import (
     Component,
     EnvironmentConfig,
@@ -31,22 +32,39 @@ from contrail.progress import Reporter
 from contrail.rollout.pool import EnvironmentPool
 from contrail.run import Run
 from contrail.rundir import RunDirectory
-from contrail.stream import build, list_tasks, make_adapter, maker, test_tasks
+from contrail.stream import (
+    Experience,
+    Scenario,
+    build,
+    list_tasks,
+    make_adapter,
+    maker,
+    test_tasks,
+)
 from contrail.trainer import Trainer
 
 from peft import LoraConfig  # isort: skip (after contrail.model has repaired torchvision)
 
 
-def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -> None:
-    """Run a stream from its beginning or its last checkpoint to its end.
+@dataclass
+class Prepared:
+    """All that a run needs, made and found to fit together."""
 
-    Nothing is written before everything that can be checked has been.
+    scenario: Scenario
+    stages: Sequence[Experience]
+    policy: Policy
+    trainer: Trainer
+    strategy: Composition
+
+
+@contextmanager
+def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
+    """Make all that a run needs, and check everything that can be; nothing is written.
 
     Raises:
         ContrailError: something the user can put right.
     """
-    torch.set_num_threads(config.threads)
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         # TRL makes the directory it is given, though it has nothing to write.
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
         grpo = grpo_config(config, Path(scratch))
@@ -68,9 +86,23 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
             strategy.begin(trainer, stages)
         except ConfigError as error:
             config.source.fail(("strategy",), str(error), of_children=True)
+        yield Prepared(scenario, stages, policy, trainer, strategy)
+
+
+def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -> None:
+    """Run a stream from its beginning or its last checkpoint to its end.
+
+    Nothing is written before everything that can be checked has been.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    torch.set_num_threads(config.threads)
+    with ExitStack() as stack:
+        made = stack.enter_context(prepared(config, plugins))
         stack.enter_context(files.locked())
-        updates = sum(stage.updates for stage in stages)
-        evaluations = (len(stages) + 1) * len(scenario.test)
+        updates = sum(stage.updates for stage in made.stages)
+        evaluations = (len(made.stages) + 1) * len(made.scenario.test)
         reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
         files.write_config(to_yaml(config))
         Loop(
@@ -79,15 +111,16 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
                 config=config,
                 files=files,
                 plugins=plugins,
-                environments=scenario.environments,
-                stages=[stage.name for stage in stages],
-                trained=[stage.environments for stage in stages],
+                environments=made.scenario.environments,
+                stages=[stage.name for stage in made.stages],
+                trained=[stage.environments for stage in made.stages],
+                restarts=made.strategy.restarts,
             ),
-            scenario=scenario,
-            stages=stages,
-            policy=policy,
-            trainer=trainer,
-            strategy=strategy,
+            scenario=made.scenario,
+            stages=made.stages,
+            policy=made.policy,
+            trainer=made.trainer,
+            strategy=made.strategy,
             reporter=reporter,
         ).go()
 

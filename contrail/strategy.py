@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from contrail.trainer import Trainer
 
 
+NOTHING_YET = "sequential"
+"""The `prefix` of a strategy that has done and kept nothing of its own yet."""
+
+
 class Strategy:
     """A continual strategy; as it stands, each stage trains on its own tasks in the stream's order.
 
@@ -29,6 +33,9 @@ class Strategy:
 
     alone: str = ""
     """Why no other strategy makes sense beside this one; empty where others do."""
+
+    restarts: bool = False
+    """Whether every stage begins with the model before any training: R is a transfer matrix."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 import torch
 
+from contrail.errors import ContrailError
 from contrail.groups import describe, group_advantages
 from contrail.model import Policy  # first: it repairs torchvision
 from contrail.packs import Decisions, Pack, split
@@ -163,6 +164,8 @@ class Trainer:
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
         scalars = describe(kept)
+        played = [item for group in groups for item in group]
+        scalars["fault_rate"] = sum(item.fault is not None for item in played) / max(1, len(played))
         if not episodes:
             return scalars
         advantages = torch.tensor(group_advantages(kept, self.config.scale_rewards))
@@ -264,6 +267,11 @@ class Trainer:
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
         limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not bool(norm.isfinite()):
+            raise ContrailError(
+                f"the gradient is not finite (loss {loss:g}), so the policy cannot be updated. "
+                "Lower grpo.learning_rate, or what the strategy adds to the loss."
+            )
         optimizer.step()  # it leaves parameters without a gradient alone
         scheduler.step()
         return loss, float(norm)

@@ -35,6 +35,7 @@ CELL = 12  # the width of "+0.62 ±0.11"
 BUDGET = {
     "updates": "updates",
     "episodes": "episodes",
+    "faults": "lost to faults",
     "extra_episodes": "extra episodes",
     "generated_tokens": "generated tokens",
     "cpu_seconds": "CPU seconds",
@@ -78,6 +79,12 @@ def shown_metrics(comparison: dict[str, Any]) -> list[str]:
         for name in HEADINGS
         if any(item["metrics"][name]["mean"] is not None for item in summary)
     ]
+
+
+def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
+    """Headings of what a strategy at least has spent, by key."""
+    spent = [item["budget"] for item in comparison["summary"].values()]
+    return {key: name for key, name in BUDGET.items() if any(item.get(key) for item in spent)}
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
@@ -193,11 +200,10 @@ def _orders(comparison: dict[str, Any]) -> Table:
 
 
 def _budget(comparison: dict[str, Any]) -> Table:
-    summary = comparison["summary"]
-    keys = [key for key in BUDGET if any(item["budget"].get(key) for item in summary.values())]
-    table = _table("strategy", ["runs", *(BUDGET[key] for key in keys)])
-    for label, item in summary.items():
-        cells = [f"{item['budget'].get(key, 0):,.0f}" for key in keys]
+    headings = shown_budget(comparison)
+    table = _table("strategy", ["runs", *headings.values()])
+    for label, item in comparison["summary"].items():
+        cells = [f"{item['budget'].get(key, 0):,.0f}" for key in headings]
         table.add_row(Text(folded(label, LABEL)), str(item["runs"]), *cells)
     return table
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import contrail
-from contrail.plugins.comparison import HEADINGS, shown_metrics
+from contrail.plugins.comparison import HEADINGS, shown_budget, shown_metrics
 from contrail.plugins.table import write
 
 COLUMNS = (
@@ -43,7 +43,7 @@ _LATEX = {
 @contrail.hookimpl
 def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Write compare.csv (a row for each strategy and quantity), compare.runs.csv (a row for each
-    run) and compare.tex."""
+    run) and compare.tex (metrics, differences, success and budget)."""
     place = Path(directory)
     write(place / "compare.csv", _csv(COLUMNS, quantities(comparison)))
     runs = run_rows(comparison)
@@ -77,10 +77,7 @@ def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
             "order": " > ".join(comparison["orders"][row["order"]]),
             "seed": row["seed"],
             **row["metrics"],
-            **{
-                f"success {name}": score
-                for name, score in zip(row["environments"], row["R"][-1], strict=True)
-            },
+            **{f"success {name}": score for name, score in row["success"].items()},
             **row["budget"],
         }
         for row in comparison["rows"]
@@ -88,20 +85,61 @@ def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def latex(comparison: dict[str, Any]) -> str:
-    """A tabular of the metrics, for a document with the package booktabs."""
-    metrics = shown_metrics(comparison)
-    lines = [
+    """Tabulars of what the terminal shows, for a document with the package booktabs."""
+    summary = comparison["summary"]
+    metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
+    success = {name: name for name in comparison["environments"]}
+    others = [label for label in summary if label != comparison["baseline"]]
+    budget = shown_budget(comparison)
+    parts = {
+        "Metrics": _tabular(
+            metrics.values(),
+            {
+                label: [_cell(item["metrics"][key]) for key in metrics]
+                for label, item in summary.items()
+            },
+        ),
+        f"Differences to {comparison['baseline']}, paired by seed": _tabular(
+            metrics.values(),
+            {
+                label: [_cell(summary[label]["metrics"][key]["difference"], "+") for key in metrics]
+                for label in others
+            },
+        ),
+        "Success at the end": _tabular(
+            success.values(),
+            {
+                label: [_cell(item["success"][key]) for key in success]
+                for label, item in summary.items()
+            },
+        ),
+        "Budget of a run (means)": _tabular(
+            budget.values(),
+            {
+                label: [f"${item['budget'].get(key, 0):.0f}$" for key in budget]
+                for label, item in summary.items()
+            },
+        ),
+    }
+    head = (
         f"% {comparison['name']}: mean and half of the 95% interval over "
-        f"{len(comparison['seeds'])} seeds. Needs \\usepackage{{booktabs}}.",
-        rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+        f"{len(comparison['seeds'])} seeds. Needs \\usepackage{{booktabs}}."
+    )
+    return "\n".join([head, *(f"\n% {title}\n{text}" for title, text in parts.items()), ""])
+
+
+def _tabular(headings: Iterable[str], rows: Mapping[str, Sequence[str]]) -> str:
+    names = ["strategy", *headings]
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
         r"\toprule",
-        _line(["strategy", *(HEADINGS[name] for name in metrics)]),
+        _line(names),
         r"\midrule",
+        *(_line([label], cells) for label, cells in rows.items()),
+        r"\bottomrule",
+        r"\end{tabular}",
     ]
-    for label, item in comparison["summary"].items():
-        cells = [_cell(item["metrics"][name]) for name in metrics]
-        lines.append(_line([label], cells))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join(lines)
 
 
 def _line(texts: Sequence[str], cells: Sequence[str] = ()) -> str:
@@ -109,13 +147,14 @@ def _line(texts: Sequence[str], cells: Sequence[str] = ()) -> str:
     return " & ".join([*escaped, *cells]) + r" \\"
 
 
-def _cell(value: dict[str, Any]) -> str:
+def _cell(value: dict[str, Any], sign: str = "") -> str:
     if value["mean"] is None:
         return "--"
+    mean = format(value["mean"], f"{sign}.2f")
     if value["interval"] is None:
-        return f"${value['mean']:.2f}$"
+        return f"${mean}$"
     low, high = value["interval"]
-    return rf"${value['mean']:.2f} \pm {(high - low) / 2:.2f}$"
+    return rf"${mean} \pm {(high - low) / 2:.2f}$"
 
 
 def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:

@@ -40,6 +40,19 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
         "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
         "How it was played (means per episode)": [_detail_table(result)],
     }
+    if result.get("restarts"):
+        change = result["change"]["value"]
+        no_room = [[None] * len(row) for row in change]  # the intervals are in result.json
+        transfer = {**result, "R": change, "interval": no_room}
+        sections = {
+            "Success: rows trained on alone, columns evaluated on": matrix_tables(
+                result, console.width
+            ),
+            "Transfer: change against the base model": matrix_tables(
+                transfer, console.width, form="+.2f"
+            ),
+            "How it was played (means per episode)": [_detail_table(result)],
+        }
     for title, tables in sections.items():
         console.print(Text(title, style="bold"))
         for table in tables:
@@ -51,7 +64,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
 
 
-def matrix_tables(result: dict[str, Any], width: int) -> list[RenderableType]:
+def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list[RenderableType]:
     """R; in as many tables as it takes to stay within `width` columns of text."""
     names = [folded(name, LABEL) for name in row_names(result)]
     label = max(len(line) for name in names for line in name.splitlines())
@@ -67,16 +80,16 @@ def matrix_tables(result: dict[str, Any], width: int) -> list[RenderableType]:
         for j in columns:
             table.add_column(Text(folded(environments[j], CELL)), justify="right", width=CELL)
         for i, name in enumerate(names):
-            table.add_row(Text(name), *(_cell(result, i, j) for j in columns))
+            table.add_row(Text(name), *(_cell(result, i, j, form) for j in columns))
         made.append(table)
     made[-1] = Group(made[-1], Text(f"{OWN} this stage trained on it", style="dim"))
     return made
 
 
-def _cell(result: dict[str, Any], row: int, column: int) -> Text:
+def _cell(result: dict[str, Any], row: int, column: int, form: str) -> Text:
     own = is_own_stage(result, row, column)
     # The mark tells own stages where there are no colours.
-    score = OWN * own + number(result["R"][row][column])
+    score = OWN * own + number(result["R"][row][column], form)
     cell = Text(score, style="bold green" if own else "")
     if ends := interval(result["interval"][row][column]):
         cell.append(f"\n{ends}", style="not bold dim default")
@@ -150,8 +163,10 @@ def _heading(result: dict[str, Any]) -> Text:
 
 
 def _budget(budget: dict[str, Any]) -> Text:
+    lost = budget.get("faults", 0)
+    faults = f" ({lost:,} lost to faults of their environments)" if lost else ""
     return Text(
-        f"{budget['updates']:,} updates, {budget['episodes']:,} episodes, "
+        f"{budget['updates']:,} updates, {budget['episodes']:,} episodes{faults}, "
         f"{budget['generated_tokens']:,} generated tokens; "
         f"{_duration(budget['cpu_seconds'])} CPU, {_duration(budget['wall_seconds'])} wall clock"
     )

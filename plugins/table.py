@@ -67,8 +67,10 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def row_names(result: dict[str, Any]) -> list[str]:
-    """What R's rows are called: "base", "after 1: babyai", ..."""
-    return ["base", *(f"after {i}: {stage}" for i, stage in enumerate(result["stages"], start=1))]
+    """What R's rows are called: "base", "after 1: babyai", …; or, where each stage begins with the
+    base model, "1: babyai alone"."""
+    form = "{}: {} alone" if result.get("restarts") else "after {}: {}"
+    return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
 
 
 def is_own_stage(result: dict[str, Any], row: int, column: int) -> bool:

@@ -16,6 +16,7 @@ class Isolated(contrail.Strategy):
     """Rows 1 to T of R are the rows of the transfer matrix (arXiv:2603.12011): after training on
     one environment alone, the score on each."""
 
+    restarts = True
     alone = "every stage begins with the base model, so nothing is there to protect"
 
     def prefix(self, stage: int) -> str:

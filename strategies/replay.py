@@ -66,24 +66,24 @@ class Replay(contrail.Strategy):
         past = self._stages[: loop.stage - 1]
         new = loop.experience.environments
         old = [name for stage in past for name in stage.environments if name not in new]
-        self._old = list(dict.fromkeys(old))
+        rooms = _rooms(list(dict.fromkeys(old)), self.config.buffer)
+        self._old = [name for name in rooms if rooms[name]]
         self._tasks = {}
         for name in self._old:
             rng = generator(loop.run.config.seed, "replay", name)
             stage = Experience.union(name, [item for item in past if name in item.tasks], 0)
             # The first of the same permutation: with less room a task is dropped, not exchanged.
-            room = max(1, self.config.buffer // len(self._old))
-            tasks = stage.tasks[name]
-            self._tasks[name] = [tasks[i] for i in rng.permutation(len(tasks))[:room]]
+            tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
+            self._tasks[name] = tasks[: rooms[name]]
 
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
         from contrail.stream import choose  # heavy: not before it is needed
 
-        old = round(self.config.fraction * count) if self._old else 0
-        if self.config.mode == "episodes":
-            old = 0
+        old = 0
+        if self._old and self.config.mode != "episodes":
+            old = _on_average(self.config.fraction * count, rng)
         tasks = experience.sample(count - old, rng)
         for name, part in _shares(self._old, old, rng):
             if self.config.mode == "tasks":
@@ -123,7 +123,8 @@ class Replay(contrail.Strategy):
     ) -> Iterator[torch.Tensor]:
         if self.config.mode != "episodes":
             return
-        stored = self._reservoir.sample(self._old, round(self.config.fraction * len(episodes)), rng)
+        count = _on_average(self.config.fraction * len(episodes), rng)
+        stored = self._reservoir.sample(self._old, count, rng)
         decisions = sum(len(episode.logprobs) for episode in stored)
         for part in trainer.score(stored) if stored else ():
             likelihood = sum(scores.logprobs.sum() for scores in part)
@@ -154,9 +155,8 @@ class Reservoir:
         """Offer episodes; `rng` decides which ones stay."""
         for episode in episodes:
             self._kept.setdefault(episode.environment, []).append((rng.random(), episode))
-        room = max(1, self._size // max(1, len(self._kept)))
-        for name, kept in self._kept.items():
-            self._kept[name] = sorted(kept, key=lambda item: item[0])[:room]
+        for name, room in _rooms(list(self._kept), self._size).items():
+            self._kept[name] = sorted(self._kept[name], key=lambda item: item[0])[:room]
 
     def sample(
         self, environments: Sequence[str], count: int, rng: numpy.random.Generator
@@ -183,6 +183,18 @@ class Reservoir:
             name: [(key, Episode.from_dict(values)) for key, values in kept]
             for name, kept in state.items()
         }
+
+
+def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
+    """`size` divided as evenly as it goes, the first get one more; no share grows as names join."""
+    whole, rest = divmod(size, max(1, len(names)))
+    return {name: whole + (index < rest) for index, name in enumerate(names)}
+
+
+def _on_average(count: float, rng: numpy.random.Generator) -> int:
+    """A whole number that is `count` on average: half a task is one in every second update."""
+    whole = int(count)
+    return whole + (whole < count and rng.random() < count - whole)
 
 
 def _shares(

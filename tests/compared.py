@@ -73,6 +73,8 @@ def result(
 ) -> dict[str, Any]:
     """The content of a result.json, as far as comparisons read it."""
     columns = [{environments.index(name) for name in stage} for stage in trained]
+    values = metrics.summary(R, columns)
+    restarts = strategy == "isolated"
     evaluations = [
         {
             name: {"scores": {f"{name}/{k}": row[j] for k in range(4)}}
@@ -89,7 +91,8 @@ def result(
         "stages": ["+".join(stage) for stage in trained],
         "trained": trained,
         "R": R,
-        "metrics": metrics.summary(R, columns),
+        "restarts": restarts,
+        "metrics": dict.fromkeys(values) if restarts else values,
         "evaluations": evaluations,
         "budget": {
             "updates": 8,

@@ -196,7 +196,11 @@ def test_a_report_of_the_comparison(
         assert [Path(row["run"]).name for row in csv.DictReader(file)] == RUNS
     for name in ("compare.png", "compare.curves.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
-    assert (out / "compare.tex").read_text().count(r"\\") == 3
+    table = (out / "compare.tex").read_text()
+    assert table.count(r"\begin{tabular}") == table.count(r"\end{tabular}") == 4
+    assert "Differences to sequential" in table
+    assert table.count("\nanchored & ") == 4
+    assert table.count("\nsequential & ") == 3
 
 
 def test_runs_are_compared_as_they_are(compared: Path, tmp_path: Path) -> None:
@@ -219,8 +223,10 @@ def test_runs_that_are_not_finished_or_no_runs(compared: Path, tmp_path: Path) -
     copied = shutil.copytree(out / RUNS[1], tmp_path / "copied")
     with pytest.raises(ConfigError, match="are the same strategy, order and seed"):
         compare_runs([out / RUNS[1], copied], Request(), out=tmp_path / "new")
-    with pytest.raises(ConfigError, match="other runs are kept there"):
+    with pytest.raises(ConfigError, match="another comparison is kept there"):
         compare_runs([out / name for name in RUNS[:2]], Request(), out=out)
+    with pytest.raises(ConfigError, match="a run is kept there"):
+        compare_runs([out / name for name in RUNS[:2]], Request(), out=out / RUNS[0])
     with pytest.raises(ConfigError, match="--seeds: these are finished runs"):
         compare_runs([out / name for name in RUNS[:2]], Request(seeds=[1]), out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -266,16 +272,19 @@ def test_another_plan_in_the_same_directory(
 def test_a_mistake_is_told_before_anything_is_written(
     stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    """What only making the environments can tell: a process of its own tries it."""
+    """What only making environments and policy can tell: a process of its own tries it."""
     (tmp_path / "s.yaml").write_text(
         stream.read_text().replace("[guess.py, anchored.py]", f"[{stream.parent}/guess.py]")
-        + "\nstrategies: [sequential]\n"
+        + "\nstrategies: [sequential, kl]\n"
     )
     out = tmp_path / "out"
-    wrong = "stream.0.train.difficulty=hard"
-    assert main(monkeypatch, "compare", tmp_path / "s.yaml", wrong, "--out", out) == 2
-    assert "'short' has no training task of difficulty 'hard'" in capfd.readouterr().err
-    assert not out.exists()
+    for wrong, message in {
+        "stream.0.train.difficulty=hard": "'short' has no training task of difficulty 'hard'",
+        "grpo.beta=0.1": "error: kl: strategy: grpo.beta is 0.1, a KL term against the base model",
+    }.items():
+        assert main(monkeypatch, "compare", tmp_path / "s.yaml", wrong, "--out", out) == 2
+        assert message in capfd.readouterr().err
+        assert not out.exists()
 
 
 def test_runs_in_other_orders_take_the_base_evaluation_over(
@@ -340,3 +349,11 @@ def test_a_directory_of_something_else_is_left_alone(stream: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="not empty, and not a run's"):
         compare_stream(stream, (), ASKED, load_plugins(), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_is_not_mixed_with_a_comparison(stream: Path, compared: Path) -> None:
+    run = compared / RUNS[0]
+    before = sorted(run.rglob("*"))
+    with pytest.raises(ConfigError, match="a run is kept there"):
+        compare_stream(stream, (), ASKED, load_plugins(), out=run)
+    assert sorted(run.rglob("*")) == before

@@ -226,6 +226,22 @@ def test_what_runs_begin_with_alike(plan: Any, plugins: Plugins) -> None:
     assert common(own, found["sequential + same", given, 0]) == [True, True, False, False]
 
 
+def test_members_act_in_the_order_in_which_they_are_written(plan: Any, plugins: Plugins) -> None:
+    found = keys(plan, plugins, ["ewc", "l2"], ["l2", "ewc"], "ewc")
+    first, second, alone = found.values()
+    # After the first stage only ewc has done something.
+    assert common(first, second) == [True, True, False, False]
+    assert common(first, alone) == [True, True, False, False]
+
+
+def test_names_that_are_too_long_for_a_file(plan: Any) -> None:
+    long = {"name": "same", "label": "x" * 300}
+    runs = plan({}, strategies=[long, {**long, "label": "x" * 301}], seeds=[0, 1]).runs
+    names = {run.directory for run in runs}
+    assert len(names) == 4
+    assert all(len(name.encode()) < 200 for name in names)
+
+
 @pytest.mark.parametrize(
     "override",
     ["evaluate.tasks=3", "grpo.temperature=2", "model=smollm2-135m", "stream.1.adapter=react",

@@ -106,6 +106,9 @@ def test_what_is_undefined_says_why() -> None:
     success = found["summary"]["isolated"]["success"]
     assert [success[name]["mean"] for name in ("babyai", "textcraft")] == [0.9, 0.6]
     assert success["webshop"]["mean"] is None
+    [own] = [row for row in found["rows"] if row["strategy"] == "isolated"]
+    assert set(own["metrics"].values()) == {None}
+    assert own["success"] == {"babyai": 0.9, "textcraft": 0.6, "webshop": None}
 
 
 def test_one_environment_loses_nothing_but_what_needs_two() -> None:
@@ -282,8 +285,11 @@ def test_tables_for_other_programs(tmp_path: Path) -> None:
     assert runs[0]["updates"] == "8"
     tex = (tmp_path / "compare.tex").read_text()
     assert r"100\% \& \{x\} & $" in tex
-    widths = {text.count(" & ") for text in tex.splitlines() if text.endswith(r"\\")}
-    assert len(widths) == 1
+    tables = tex.split(r"\begin{tabular}")[1:]
+    assert len(tables) == 4
+    for part in tables:
+        widths = {text.count(" & ") for text in part.splitlines() if text.endswith(r"\\")}
+        assert len(widths) == 1
 
 
 def test_seven_strategies_have_colours_of_their_own() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from contrail.errors import ContrailError, PluginError
 from contrail.launch import run_stream
+from contrail.plugins import console
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -69,6 +70,37 @@ def test_an_environment_that_raises(
     log = gzip.decompress((run / "episodes" / "001-train.jsonl.gz").read_bytes())
     faults = [json.loads(line)["fault"] for line in log.splitlines()]
     assert any(f and "ConnectionError: the server is away" in f for f in faults)
+    lost = json.loads((run / "result.json").read_text())["budget"]["faults"]
+    assert 0 < lost == sum(fault is not None for fault in faults)
+
+
+def test_an_update_whose_every_episode_is_lost_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = tmp_path / "away"
+    stream = flaky(tmp_path, monkeypatch, f"__import__('os').path.exists({str(away)!r})")
+    hold = "import contrail\n@contrail.hookimpl\ndef contrail_update(run, scalars):\n    "
+    (tmp_path / "cut.py").write_text(f"{hold}open({str(away)!r}, 'w').close()\n")
+    stream.write_text(stream.read_text().replace("[flaky.py]", "[flaky.py, cut.py]"))
+    with pytest.raises(PluginError, match=r"every episode was a fault.*goes on from its last"):
+        run_stream(stream, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    away.unlink()
+    (tmp_path / "cut.py").write_text(f"{hold}pass\n")
+    run = run_stream(stream, out=tmp_path / "run").path
+    assert "going on from" in capsys.readouterr().err
+    assert json.loads((run / "result.json").read_text())["budget"]["faults"] == 0
+
+
+def test_what_is_lost_in_an_update_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = flaky(tmp_path, monkeypatch, "Flaky.count % 7 == 0")
+    run = run_stream(stream, out=tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("flaky 1/2")]
+    assert "faults " in said[0]
+    console.contrail_report(result=run.read_result(), directory="")
+    assert "lost to faults of their environments" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("tokens", "fits"), [(20, False), (90, True)])

@@ -13,6 +13,8 @@ import pytest
 
 from contrail.errors import ConfigError, ContrailError
 from contrail.launch import run_stream
+from contrail.plugins import console
+from contrail.rundir import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -193,6 +195,30 @@ def test_isolated_stages_begin_with_the_base_model(run: Callable[..., Path]) -> 
         assert not any(torch.isnan(value).any() for stage in stages for value in stage.values())
 
 
+def test_isolated_has_no_metrics_of_a_stream(
+    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = RunDirectory(run("isolated")).read_result()
+    assert content["restarts"]
+    assert set(content["metrics"].values()) == set(content["metric_intervals"].values()) == {None}
+    console.contrail_report(result=content, directory="")
+    shown = capsys.readouterr().out
+    assert "1: north alone" in shown
+    assert "Transfer: change against the base model" in shown
+    assert "forgetting" not in shown
+    assert not RunDirectory(run("sequential")).read_result()["restarts"]
+
+
+def test_a_policy_that_is_no_number_is_no_result(stream: Path, tmp_path: Path) -> None:
+    overrides = ["strategy={name: kl, beta: 1e30}"]
+    with pytest.raises(ContrailError, match="the gradient is not finite"):
+        run_stream(stream, overrides, out=tmp_path / "penalty", quiet=True)
+    overrides = ["grpo.learning_rate=1e38", "grpo.max_grad_norm=0"]
+    with pytest.raises(ContrailError, match="probabilities are not numbers"):
+        run_stream(stream, overrides, out=tmp_path / "rate", quiet=True)
+    assert not list(tmp_path.rglob("result.json"))
+
+
 # What the diagnostic stream shows.
 
 
@@ -227,7 +253,7 @@ def test_both_can_be_had(strategy: str, conflict: Callable[[str], list[list[floa
 
 @pytest.mark.parametrize(
     "strategy",
-    ["{name: kl, beta: 3}", "{name: ewc, strength: 10}", "{name: l2, strength: 1}"],
+    ["{name: kl, beta: 3}", "{name: ewc, strength: 100}", "{name: l2, strength: 30}"],
 )
 def test_what_is_held_fast_learns_nothing_new(
     strategy: str, conflict: Callable[[str], list[list[float]]]
@@ -256,6 +282,9 @@ REFUSED = {
         "mastery.",
     ),
     "too large": ("strategy={name: replay, fraction: 2}", "2.0 is too large. The most is 1."),
+    "infinite": ("strategy={name: kl, beta: .inf}", "beta: inf is not a finite number."),
+    "no number": ("strategy={name: ewc, strength: .nan}", "nan is not a finite number."),
+    "list": ("strategy={name: mixture, weights: [1, 2]}", "weights: [1, 2] is not a mapping or"),
     "type": ("strategy={name: l2, strength: much}", "strength: 'much' is not a number"),
     "empty": ("strategy=[]", "the list is empty. Write for example `strategy: [replay, kl]`."),
     "twice": ("strategy=[kl, kl]", "strategy.1: 'kl' is there twice. Remove one."),

@@ -113,6 +113,24 @@ def test_replay_shares_its_fraction_among_the_old() -> None:
     assert [len(seen[name]) for name in "abc"] == [10, 10, 40]  # the buffer is 20 in all
 
 
+@pytest.mark.parametrize(("fraction", "count"), [(0.1, 4), (0.5, 1), (0.3, 3)])
+def test_the_fraction_is_exact_on_average(fraction: float, count: int) -> None:
+    strategy, now = replaying("tasks", fraction=fraction)
+    rng = numpy.random.default_rng(0)
+    drawn = [task for update in range(2000) for task in strategy.draw(now, update, count, rng)]
+    old = sum(task.environment != "c" for task in drawn)
+    assert len(drawn) == 2000 * count
+    assert old / len(drawn) == pytest.approx(fraction, rel=0.1)
+
+
+def test_a_buffer_smaller_than_its_environments() -> None:
+    strategy, now = replaying("tasks", fraction=0.5, buffer=1)
+    drawn = [
+        task for n in range(9) for task in strategy.draw(now, n, 4, numpy.random.default_rng(n))
+    ]
+    assert len({task.id for task in drawn if task.environment != "c"}) == 1
+
+
 def test_mastery_prefers_what_has_been_lost() -> None:
     strategy, now = replaying("mastery", fraction=0.5)
 
@@ -150,6 +168,17 @@ def test_the_reservoir_is_bounded_balanced_and_uniform() -> None:
         kept.update(values["task"]["seed"] for _, values in state["a"])
     first, last = (sum(kept[n] for n in part) for part in (range(20), range(20, 40)))
     assert first == pytest.approx(last, rel=0.15)  # neither the old nor the new are preferred
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 9])
+def test_the_reservoir_is_full_and_no_more(size: int) -> None:
+    reservoir, rng = Reservoir(size), numpy.random.default_rng(0)
+    for count, name in enumerate("abcd", start=1):
+        reservoir.add([Episode(name, Task(name, str(n), n, "train"), 0) for n in range(20)], rng)
+        kept = [len(episodes) for episodes in reservoir.state_dict().values()]
+        assert sum(kept) == size
+        assert max(kept) - min(kept) <= 1
+        assert len(kept) == count
 
 
 def test_the_reservoir_comes_back_from_json(make_tiny: Make) -> None:

@@ -206,7 +206,8 @@ def test_faulted_episodes_are_left_out(make_tiny: Make, tmp_path: Path) -> None:
         ends.append(parameters(policy))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
     before = parameters(policy)
-    assert trainer.update([alone, [never_began] * 4], generator(0)) == {"episodes": 0.0}
+    scalars = trainer.update([alone, [never_began] * 4], generator(0))
+    assert scalars == {"episodes": 0.0, "fault_rate": pytest.approx(5 / 6)}
     assert not changed(policy, before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -55,7 +56,7 @@ def compare_stream(
     directory = (out or default.with_name(f"{default.name}_compare")).resolve()
     files = RunDirectory(directory)
     if not (directory / PLAN).is_file():
-        files.check_writable()
+        _check_free(directory)
     _check_plan(directory, plan, plugins)
     _attempt(plan, directory)
     with files.locked():
@@ -106,10 +107,10 @@ def compare_runs(directories: Sequence[Path], request: Request, *, out: Path | N
     default = "sequential" if "sequential" in labels else labels[0]
     directory = (out or Path("runs/comparison")).resolve()
     files = RunDirectory(directory)
-    if (directory / PLAN).is_file() or files.config.is_file():
-        raise ConfigError(f"--out {directory}: other runs are kept there. Choose another.")
+    if (directory / PLAN).is_file():
+        raise ConfigError(f"--out {directory}: another comparison is kept there. Choose another.")
     if not (directory / RESULT).is_file():
-        files.check_writable()
+        _check_free(directory)
     comparison = summarise(
         directory.name,
         rows,
@@ -135,6 +136,13 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ContrailError(f"{directory / RESULT} cannot be read: {error}") from error
     return comparison
+
+
+def _check_free(directory: Path) -> None:
+    files = RunDirectory(directory)
+    if files.config.is_file():
+        raise ConfigError(f"--out {directory}: a run is kept there. Choose another.")
+    files.check_writable()
 
 
 def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
@@ -167,11 +175,16 @@ def _attempt(plan: Plan, directory: Path) -> None:
     if not left:
         return
     with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
-        paths = []
-        for number, run in enumerate(left.values()):
-            paths.append(Path(scratch, f"{number}.yaml"))
-            paths[-1].write_text(to_yaml(run.config))
-        attempt(paths)
+        tries = {Path(scratch, f"{number}.yaml"): run for number, run in enumerate(left.values())}
+        for path, run in tries.items():
+            path.write_text(to_yaml(run.config))
+        try:
+            attempt(list(tries))
+        except ContrailError as error:
+            text = str(error)
+            for path, run in tries.items():  # the file says nothing to anyone
+                text = re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+            raise ContrailError(text) from error
 
 
 def _write(directory: Path, comparison: dict[str, Any]) -> None:

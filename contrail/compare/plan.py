@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -25,6 +26,8 @@ from contrail.seeding import generator
 KEYS = ("strategies", "orders", "seeds", "baseline", "jobs")
 """Of a comparison's YAML file, beside the stream."""
 MOST_ORDERS = 120
+LONGEST_NAME = 160
+"""Bytes of a run directory's name; file systems allow 255, and files beside it have longer ones."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ class PlannedRun:
     def directory(self) -> str:
         """The name of its run directory."""
         order = "-".join(self.order)
-        return re.sub(r"[^\w.=+-]+", "-", f"{self.strategy}_{order}_seed{self.seed}")
+        name = re.sub(r"[^\w.=+-]+", "-", f"{self.strategy}_{order}_seed{self.seed}")
+        if len(name.encode()) <= LONGEST_NAME:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return f"{name[: LONGEST_NAME // 4]}_{digest}_seed{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ class Schedule:
 
 
 def attempt(configs: Sequence[Path]) -> None:
-    """Have a process make all that the runs would make before their models are fetched.
+    """Have a process make all that the runs would make before they play.
 
     Raises:
         ContrailError: one of them would be refused.

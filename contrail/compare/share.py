@@ -24,7 +24,7 @@ from contrail.config_schema import plain
 from contrail.errors import PluginError
 from contrail.manager import Plugins
 from contrail.rundir import RunDirectory, read_checkpoint, write_atomically
-from contrail.strategy import Strategy
+from contrail.strategy import NOTHING_YET, Strategy
 
 # Fields of LoraConfig under which a fresh adapter changes nothing, whatever its random weights.
 ADDS_ZEROS = {
@@ -76,9 +76,11 @@ def keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     seeds_differ = set(config.lora) <= ADDS_ZEROS
     found: list[str | None] = [_digest({**common, "seed": None if seeds_differ else config.seed})]
     for count in range(1, len(stages) + 1):
-        prefixes = {_prefix(part, count, plugins) for part in config.strategies}
+        prefixes = [_prefix(part, count, plugins) for part in config.strategies]
         known = None not in prefixes
-        begun = {**common, "stages": stages[:count], "prefix": sorted(map(str, prefixes))}
+        # In the order in which they act; those that have done nothing yet do not matter.
+        acted = [prefix for prefix in prefixes if prefix != NOTHING_YET]
+        begun = {**common, "stages": stages[:count], "prefix": acted}
         found.append(_digest(begun) if known else None)
     return found
 

@@ -24,7 +24,7 @@ NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: f"runs of the strategy `{REFERENCE}` with room to improve, and a stage of its "
     "own for each environment"
 }
-ONE_AGENT = f"`{REFERENCE}` trains a new agent in every stage: its R is a transfer matrix"
+ONE_STAGE = "every stage begins with the base model: R is a transfer matrix"
 
 
 def summarise(
@@ -94,14 +94,12 @@ def summarise(
             for label in strategies
         },
         "undefined": _undefined(metrics, by_label),
-        "rows": [_record(row, places, transfers[id(row)]) for row in rows],
+        "rows": [_record(row, places, metrics, final) for row in rows],
     }
 
 
 def _of_metric(name: str) -> Value:
     def value(row: Row) -> Score:
-        if _is_reference(row):
-            return None
         score: Score = row.result["metrics"][name]
         return score
 
@@ -109,13 +107,13 @@ def _of_metric(name: str) -> Value:
 
 
 def _of_environment(name: str) -> Value:
-    """Success at the end; of the reference, after the environment's own last stage."""
+    """Success at the end; where every stage restarts, after the environment's own last one."""
 
     def value(row: Row) -> Score:
         result = row.result
         stages = [i for i, names in enumerate(result["trained"], start=1) if name in names]
         last = len(result["R"]) - 1
-        stage = last if not _is_reference(row) else stages[-1] if stages else None
+        stage = last if not _restarts(row) else stages[-1] if stages else None
         if stage is None:
             return None
         score: Score = result["R"][stage][result["environments"].index(name)]
@@ -124,9 +122,8 @@ def _of_environment(name: str) -> Value:
     return value
 
 
-def _is_reference(row: Row) -> bool:
-    strategy = row.config["strategy"]
-    return isinstance(strategy, dict) and strategy["name"] == REFERENCE
+def _restarts(row: Row) -> bool:
+    return bool(row.result.get("restarts"))
 
 
 def _by_seed(rows: Sequence[Row], value: Value, orders: Sequence[Any]) -> dict[int, Score]:
@@ -190,19 +187,22 @@ def _undefined(
     for name, value in metrics.items():
         for label, rows in by_label.items():
             if any(value(row) is None for row in rows):
-                reference = _is_reference(rows[0]) and name in METRICS
-                reason = ONE_AGENT if reference else f"needs {NEEDS[name]}"
+                alone = _restarts(rows[0]) and name in METRICS
+                reason = ONE_STAGE if alone else f"needs {NEEDS[name]}"
                 found.setdefault(name, {})[label] = reason
     return found
 
 
-def _record(row: Row, orders: Sequence[Any], transfer: Score) -> dict[str, Any]:
+def _record(
+    row: Row, orders: Sequence[Any], metrics: dict[str, Value], final: dict[str, Value]
+) -> dict[str, Any]:
     kept = ("environments", "stages", "trained", "R", "budget")
     return {
         "run": str(row.files.path),
         "strategy": row.strategy,
         "order": orders.index(row.order),
         "seed": row.seed,
-        "metrics": {**row.result["metrics"], CONTINUAL_WORLD: transfer},
+        "metrics": {name: value(row) for name, value in metrics.items()},
+        "success": {name: value(row) for name, value in final.items()},
         **{name: row.result[name] for name in kept},
     }

@@ -4,7 +4,7 @@ Its standard input is a pipe from the comparison. When that closes, because the 
 interrupted or killed, the run is interrupted as if from the keyboard.
 
     python -m contrail.compare.worker run CONFIG.yaml --out DIRECTORY
-    python -m contrail.compare.worker try CONFIG.yaml ...    makes all but the model, runs nothing
+    python -m contrail.compare.worker try CONFIG.yaml ...    makes what they need, runs nothing
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,27 +39,19 @@ def main() -> None:
 
 
 def attempt(configs: Sequence[Path]) -> None:
-    """Make what each run would make before it fetches its model.
+    """Make what each run would make before it plays.
 
     Raises:
         ContrailError: a run would refuse its configuration.
     """
-    from contrail.composition import compose
-    from contrail.config import grpo_config, load, lora_config
+    from contrail.config import load
     from contrail.manager import load_plugins
-    from contrail.stream import build
+    from contrail.session import prepared
 
     plugins = load_plugins()
     for path in configs:
-        config, _ = load(path, (), plugins)
-        with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
-            grpo_config(config, Path(scratch))
-        lora_config(config)
-        scenario = build(config, plugins)
-        try:
-            compose(config, plugins).stages(scenario.train)
-        finally:
-            scenario.pool.close()
+        with prepared(load(path, (), plugins)[0], plugins):
+            pass
 
 
 def _end_with_parent() -> None:

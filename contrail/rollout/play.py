@@ -21,7 +21,7 @@ import numpy
 
 from contrail.adapter import Adapter
 from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import InvalidAction, PluginError, describe
+from contrail.errors import ContrailError, InvalidAction, PluginError, describe
 from contrail.model import Policy
 from contrail.rollout.decide import Decision
 from contrail.rollout.engine import Engine
@@ -229,6 +229,11 @@ class _Player:
             return
         self._forwards += 1
         decisions = self._engine.run([request for _, request, _ in asked])
+        if not all(math.isfinite(decision.logprob) for decision in decisions):
+            raise ContrailError(
+                "the model's probabilities are not numbers. Its weights may have grown without "
+                "bound: lower grpo.learning_rate, or what the strategy adds to the loss."
+            )
         for (item, request, candidates), decision in zip(asked, decisions, strict=True):
             if candidates is not None:
                 self._choose(item, request, decision)
