@@ -161,6 +161,12 @@ def test_orders(plan: Any) -> None:
         ({}, {"strategies": ["same", {"name": "same", "strength": "x"}]},
          r"--strategies: strategy.strength: 'x' is not a number"),
         ({}, {"strategies": ["same", "same"]}, r"'same' is given twice"),
+        ({}, {"strategies": ["same", {"name": "same", "strength": 1}]},
+         r"--strategies: 'same strength=1' is the same as 'same'"),
+        ({"strategies": [{"name": "same", "label": None}]}, {},
+         r"yaml:\d+: strategies.0: null is no label"),
+        ({"orders": [["babyai", "doors", "textcraft"]] * 2}, {"strategies": ["same"]},
+         r"orders.1: this order is given twice"),
         ({"orders": [["babyai", "textcarft", "doors"]]}, {"strategies": ["same"]},
          r"orders.0: the stream has no stage 'textcarft'. Did you mean 'textcraft'"),
         ({"orders": [["babyai", "doors"]]}, {"strategies": ["same"]}, r"'textcraft' is missing"),
@@ -236,7 +242,8 @@ def test_members_act_in_the_order_in_which_they_are_written(plan: Any, plugins: 
 
 def test_names_that_are_too_long_for_a_file(plan: Any) -> None:
     long = {"name": "same", "label": "x" * 300}
-    runs = plan({}, strategies=[long, {**long, "label": "x" * 301}], seeds=[0, 1]).runs
+    other = {"name": "same", "label": "x" * 301, "strength": 2}
+    runs = plan({}, strategies=[long, other], seeds=[0, 1]).runs
     names = {run.directory for run in runs}
     assert len(names) == 4
     assert all(len(name.encode()) < 200 for name in names)

@@ -107,6 +107,12 @@ def test_a_run_that_fails_does_not_lose_the_others(pretend: Any) -> None:
     assert {row for _, row in computed} == {2}
 
 
+def test_why_a_process_ended() -> None:
+    assert schedule._reason("20 of 25\n", -9).startswith("it was ended by SIGKILL, perhaps")
+    assert schedule._reason("", -15) == "it was ended by SIGTERM. The last it said: it said nothing"
+    assert schedule._reason("one\nerror: two\nlines\n", 2) == "two\nlines"
+
+
 def test_a_worker_ends_with_its_parent() -> None:
     """Killed like this, a parent cannot tell its children; its end of their pipe closes."""
     child = (

@@ -124,6 +124,7 @@ class _Planner:
         names = _stage_names(first)
         orders = self.orders(first, names)
         labels = list(strategies)
+        self.check_different(labels)
         runs = []
         for place, label in enumerate(labels):
             for seed in seeds:
@@ -183,10 +184,20 @@ class _Planner:
         labels: dict[str, Any] = {}
         for index, value in enumerate(values):
             label = _label(value)
+            if isinstance(value, dict) and not isinstance(value.get("label", label), str):
+                self.fail("strategies", f"{show(value['label'])} is no label. Write text.", index)
             if label in labels:
                 self.fail("strategies", f"{label!r} is given twice. Remove one.", index)
             labels[label] = value
         return labels
+
+    def check_different(self, labels: Sequence[str]) -> None:
+        """Refuse two strategies that are one, such as `replay` and `replay` with a default."""
+        known: dict[str, str] = {}
+        for place, label in enumerate(labels):
+            made = json.dumps([plain(part) for part in self.load(place, []).strategies])
+            if (other := known.setdefault(made, label)) != label:
+                self.fail("strategies", f"{label!r} is the same as {other!r}. Remove one.", place)
 
     def seeds(self, default: int) -> list[int]:
         values = self.values["seeds"]
@@ -212,7 +223,12 @@ class _Planner:
         if isinstance(value, (list, tuple)):
             if not value:
                 self.fail("orders", "the list is empty. Write `given`, or at least one order.")
-            return [self.order(index, order, names) for index, order in enumerate(value)]
+            found: dict[tuple[str, ...], tuple[int, ...]] = {}
+            for place, written in enumerate(value):
+                order = self.order(place, written, names)
+                if found.setdefault(tuple(kinds[index] for index in order), order) is not order:
+                    self.fail("orders", "this order is given twice. Remove one.", place)
+            return list(found.values())
         if value == "all":
             if possible > MOST_ORDERS:
                 self.fail("orders", f"there are {possible:,}. Write how many to draw.")

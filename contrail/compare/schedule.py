@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -231,4 +232,8 @@ def _reason(said: str, code: int) -> str:
     if code == 2 and told:
         return "\n".join(lines[told[-1] :]).removeprefix("error: ")
     last = lines[-1] if lines else "it said nothing"
-    return f"{last} (ended by signal {-code})" if code < 0 else f"{last} (exit code {code})"
+    if code < 0:
+        name = signal.Signals(-code).name
+        why = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"it was ended by {name}{why}. The last it said: {last}"
+    return f"{last} (exit code {code})"
