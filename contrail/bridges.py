@@ -18,8 +18,8 @@ from typing import Any
 
 import gymnasium
 
-from contrail.environment import Environment, Observation, Task
-from contrail.errors import ConfigError, nearest
+from contrail.environment import SPLITS, Environment, Observation, Task
+from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.manager import Plugins
 from contrail.rollout.pool import Maker
 
@@ -53,6 +53,7 @@ class Played(gymnasium.Env[str, str]):
     def __init__(self, environment: Environment, split: str) -> None:
         self.environment = environment
         self.tasks = {task.id: task for task in environment.tasks(split)}
+        self._task: Task | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -65,6 +66,8 @@ class Played(gymnasium.Env[str, str]):
         return self._told(self.environment.reset(self._task), success=False, valid=True)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if self._task is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before step().")
         step = self.environment.step(action)
         self._turns += 1
         cut = not step.terminated and self._turns >= self.environment.max_turns
@@ -75,6 +78,7 @@ class Played(gymnasium.Env[str, str]):
         self.environment.close()
 
     def _told(self, seen: Observation, **flags: bool) -> tuple[str, dict[str, Any]]:
+        assert self._task is not None
         info: dict[str, Any] = {"task": self._task.id, **flags}
         if seen.actions is not None:
             info["admissible_commands"] = list(seen.actions)
@@ -128,16 +132,23 @@ def as_trl(
         def __init__(self) -> None:
             self._environment = make.here()
             weakref.finalize(self, self._environment.close)  # TRL closes nothing
+            # Ids are unique within a split only.
             self._tasks = {
-                task.id: task
-                for split in ("test", "train")
-                for task in self._environment.tasks(split)
+                split: {task.id: task for task in self._environment.tasks(split)}
+                for split in SPLITS
             }
+            self._begun = False
 
-        def reset(self, task: str, **_: Any) -> str:
-            """Begin the task of this id: a column of the dataset."""
-            self._over, self._reward, self._turns = False, 0.0, 0
-            return _shown(self._environment.reset(_task(self._tasks, task)))
+        def reset(self, task: str, split: str | None = None, **_: Any) -> str:
+            """Begin the task of this id and split: columns of the dataset."""
+            if split is not None and split not in SPLITS:
+                raise ConfigError(f"there is no split {split!r}. {nearest(split, SPLITS)}")
+            known = [tasks for name, tasks in self._tasks.items() if split in (None, name)]
+            if sum(task in tasks for tasks in known) > 1:
+                raise ConfigError(f"both splits have a task {task!r}: give its `split` too.")
+            found = _task({name: one for tasks in known for name, one in tasks.items()}, task)
+            self._begun, self._over, self._reward, self._turns = True, False, 0.0, 0
+            return _shown(self._environment.reset(found))
 
         def act(self, action: str) -> str:
             """
@@ -149,6 +160,7 @@ def as_trl(
             Returns:
                 What is seen then, and the actions that are possible.
             """
+            self._need_reset()
             if self._over:
                 return "The episode is over."
             step = self._environment.step(action)
@@ -162,7 +174,15 @@ def as_trl(
 
         def get_reward(self) -> float:
             """The sum of the rewards since the reset."""
+            self._need_reset()
             return self._reward
+
+        def _need_reset(self) -> None:
+            if not self._begun:
+                raise ContrailError(
+                    "no task has begun: call reset(**row) first, with a row of contrail.bridges."
+                    "trl_rows."
+                )
 
     Acted.__name__ = Acted.__qualname__ = make.registered.value.__name__
     return Acted
@@ -175,7 +195,7 @@ def trl_rows(
     *,
     plugins: Plugins | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a dataset for TRL, one for each task: `prompt`, and `task`, the id for `reset`.
+    """The rows of a dataset for TRL, one for each task: `prompt`, and `task` (its id) and `split`.
 
     Args:
         environment: as for `as_trl`.
@@ -190,7 +210,8 @@ def trl_rows(
     try:
         system = [{"role": "system", "content": made.system_prompt}] if made.system_prompt else []
         prompt = [*system, {"role": "user", "content": ""}]
-        return [{"prompt": prompt, "task": task.id} for task in made.tasks(split)]
+        tasks = made.tasks(split)
+        return [{"prompt": prompt, "task": task.id, "split": split} for task in tasks]
     finally:
         made.close()
 

@@ -57,7 +57,8 @@ class Gymnasium(Environment):
         if not self.config.id:
             raise ConfigError(
                 "gymnasium: id is missing. Name an environment, for example "
-                "{name: gymnasium, id: FrozenLake-v1, actions: [left, down, right, up]}."
+                "{name: gymnasium, id: Taxi-v4, actions: [south, north, east, west, pickup, "
+                "dropoff]}."
             )
         if min(self.config.train_tasks, self.config.test_tasks) < 1:
             raise ConfigError("gymnasium: train_tasks and test_tasks must be 1 or more.")
@@ -82,7 +83,7 @@ class Gymnasium(Environment):
 
     def step(self, action: str) -> Step:
         if self._over:
-            return Step(Observation("The episode is over.", self._listed), valid=False)
+            return Step(Observation("The episode is over."), terminated=True, valid=False)
         given = self._given(action)
         if given is None:
             return Step(Observation(self._refusal(), self._listed), valid=False)

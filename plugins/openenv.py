@@ -14,6 +14,18 @@ from contrail.errors import ConfigError, ContrailError, nearest
 TEXTS = ("text", "prompt", "message", "content", "observation", "result", "output", "stdout")
 """Fields of an observation that are taken for its text, the first that is there."""
 
+HINTS = {
+    "VALIDATION_ERROR": (
+        "The action has other fields: name the one for the text in the key `action`, and give the "
+        "others in `constants`."
+    ),
+    "CAPACITY_REACHED": (
+        "Let the server take more sessions (its max_concurrent_envs): one for each of the episodes "
+        "that are played side by side, of which there are up to 64."
+    ),
+}
+"""What to do about the server's error codes."""
+
 
 @dataclass
 class OpenEnvConfig:
@@ -68,13 +80,10 @@ class OpenEnv(Environment):
         client = GenericEnvClient(base_url=url, message_timeout_s=self.config.timeout)
         self._client: Any = client.sync()
         try:
-            self._client.connect()
-        except (OSError, TimeoutError) as error:
+            self._ask(self._client.connect)
+        except ContrailError:
             self.close()
-            raise ContrailError(
-                f"openenv: no server answers at {url}: {_line(error)}. Start it first, or correct "
-                "`url`; a server may also be full (max_concurrent_envs)."
-            ) from error
+            raise
         self._over = True
         self.about_data = f"seeds of {url}"
 
@@ -86,14 +95,16 @@ class OpenEnv(Environment):
         return [Task("openenv", f"seed-{seed}", seed, split) for seed in seeds]
 
     def reset(self, task: Task) -> Observation:
-        result = self._client.reset(seed=task.seed)
+        self._over = True
+        result = self._ask(self._client.reset, seed=task.seed)
         self._over = bool(result.done)
         return self._observe(result.observation)
 
     def step(self, action: str) -> Step:
         if self._over:
             return Step(Observation("The episode is over."), terminated=True, valid=False)
-        result = self._client.step({**self.config.constants, self.config.action: action})
+        fields = {**self.config.constants, self.config.action: action}
+        result = self._ask(self._client.step, fields)
         self._over = bool(result.done)
         reward = float(result.reward or 0.0)
         solved = self._over and reward > self.config.success_above
@@ -101,6 +112,32 @@ class OpenEnv(Environment):
 
     def close(self) -> None:
         self._client.close()
+
+    def _ask(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What the server answers.
+
+        Raises:
+            ContrailError: it does not, or refuses; says which setting may help.
+        """
+        from websockets.exceptions import ConnectionClosed
+
+        url = self.config.url
+        try:
+            return call(*arguments, **named)
+        except TimeoutError as error:
+            raise ContrailError(
+                f"openenv: the server at {url} has not answered within {self.config.timeout:g} s. "
+                "If it is slow, raise `timeout`."
+            ) from error
+        except (OSError, ConnectionClosed) as error:
+            raise ContrailError(
+                f"openenv: no server answers at {url}: {_line(error)}. Start it (again), or "
+                "correct `url`."
+            ) from error
+        except RuntimeError as error:  # what the server says, with a code
+            text = _line(error)
+            hint = next((hint for code, hint in HINTS.items() if code in text), "")
+            raise ContrailError(f"openenv: {url}: {text}. {hint}".rstrip()) from error
 
     def _observe(self, seen: dict[str, Any]) -> Observation:
         """Text and actions of the server's observation.

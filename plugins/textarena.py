@@ -125,7 +125,9 @@ def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
     from textarena.envs.registration import ENV_REGISTRY
 
     if f"{name}-raw" not in ENV_REGISTRY:
-        known = [other for other in ENV_REGISTRY if not other.endswith(("-raw", "-train"))]
+        if name in ENV_REGISTRY:
+            raise _unplayable(name, ValueError("it has no variant -raw, which tells only news"))
+        known = [other.removesuffix("-raw") for other in ENV_REGISTRY if other.endswith("-raw")]
         raise ConfigError(f"textarena: there is no id {name!r}. {nearest(name, known)[:300]}")
     try:
         game = textarena.make(f"{name}-raw")  # what is new each turn; not all of it again

@@ -69,6 +69,8 @@ class TextWorldExpress(Environment):
         self._java = Java("textworld-express", JAR_PATH, heap=256, directory=BASEPATH)
         self._game: Any = self._java.jvm.textworldexpress.runtime.PythonInterface()
         refused = self._game.load(game, params)
+        if not refused and self._game.gameGenerator() is None:  # which it leaves unsaid
+            refused = 'they must read like "numLocations=3, includeDoors=0"'
         if refused:
             self.close()
             raise ConfigError(f"textworld-express: {game} refuses params {params!r}: {refused}")

@@ -1,10 +1,14 @@
-"""A small OpenEnv server, `python openenv_server.py PORT`: guess a number; "die" ends it."""
+"""A small OpenEnv server, `python openenv_server.py PORT`: guess a number.
+
+The action "die" ends the server, and the seed -1 takes half a second.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import sys
+import time
 from typing import Any
 
 import uvicorn
@@ -24,6 +28,8 @@ class Guessing(Environment[Guess, Answer, State]):
     SUPPORTS_CONCURRENT_SESSIONS = True
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **more: Any) -> Answer:
+        if seed == -1:
+            time.sleep(0.5)
         self.number = random.Random(seed).randint(1, 5)
         return self.answer(f"Which number? (seed {seed})")
 

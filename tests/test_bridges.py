@@ -54,7 +54,8 @@ def test_what_is_rendered_as_text() -> None:
         assert not step.terminated
     step = lake.step(" right ")
     assert (step.reward, step.terminated, step.success) == (1.0, True, True)
-    assert not lake.step("right").valid
+    after = lake.step("right")
+    assert (after.terminated, after.valid) == (True, False)
     lake.reset(lake.tasks("test")[0])
     lake.step("right")
     step = lake.step("down")  # into the hole: an end without success
@@ -158,6 +159,14 @@ def test_as_gymnasium() -> None:
         world.reset(options={"task": "acacia_plank/0"})
 
 
+def test_a_game_that_its_seed_leaves_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episodes, "walks_elsewhere", skip)
+    cliff = GymnasiumConfig("CliffWalking-v1", actions=["up", "right", "down", "left"])
+    (failed,) = contrail.check.check(Gymnasium, cliff, tasks=1).failed
+    assert failed.check == "splits"
+    assert "are one game" in failed.note
+
+
 def test_a_turn_too_many_is_truncated() -> None:
     world = as_gymnasium("textcraft")
     world.environment.max_turns = 2
@@ -217,6 +226,39 @@ class Closing(contrail.Environment):
 
     def close(self) -> None:
         Closing.closed += 1
+
+
+class BothSplits(Closing):
+    """Task 0 of one split is another than that of the other."""
+
+    def tasks(self, split: str) -> list[Task]:
+        return [Task("both", "0", 0, split)]
+
+    def reset(self, task: Task) -> Observation:
+        return Observation(task.split)
+
+    def close(self) -> None:
+        pass
+
+
+def test_ids_that_stand_in_both_splits() -> None:
+    one = as_trl(BothSplits)()
+    for split in ("train", "test"):
+        (row,) = trl_rows(BothSplits, split)
+        assert one.reset(**row) == split
+    with pytest.raises(ConfigError, match="both splits have a task '0'"):
+        one.reset(task="0")
+    with pytest.raises(ConfigError, match="Did you mean 'test'"):
+        one.reset(task="0", split="tets")
+
+
+def test_what_comes_before_the_reset() -> None:
+    one = as_trl(BothSplits)()
+    for call in (lambda: one.act("go"), one.get_reward):
+        with pytest.raises(ContrailError, match="call reset"):
+            call()
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        as_gymnasium(BothSplits).step("go")
 
 
 def test_trl_closes_nothing_so_the_class_does() -> None:
@@ -308,7 +350,13 @@ def test_a_lost_game_is_no_success() -> None:
 @pytest.mark.usefixtures("_twx")
 def test_refused_settings_leave_no_java() -> None:
     before = len(psutil.Process().children())
-    for settings in ({"game": "con"}, {"params": "numRooms=1"}, {"train_tasks": 0}):
+    for settings in (
+        {"game": "con"},
+        {"params": "numRooms=1"},
+        {"params": "garbage"},
+        {"params": "numLocations=many"},
+        {"train_tasks": 0},
+    ):
         with pytest.raises(ConfigError):
             TextWorldExpress(TextWorldExpressConfig(**settings))
     assert len(psutil.Process().children()) == before
@@ -351,6 +399,7 @@ def test_a_game_of_textarena() -> None:
     ("name", "words"),
     [
         ("GuesTheNumber-v0", "Did you mean 'GuessTheNumber-v0'"),
+        ("BabyAiText-v0", "it has no variant -raw"),
         ("TicTacToe-v0", "The number of players has to be 2"),
         ("MarketEntryGame-v0", "several players"),
         ("TwentyQuestions-v0", "OPENROUTER_API_KEY"),
@@ -424,6 +473,40 @@ def test_a_field_that_is_not_there(server: Server) -> None:
         world.close()
 
 
+@pytest.mark.parametrize(
+    ("settings", "member", "words"),
+    [
+        ({"action": "text"}, "step", "in the key `action`, and give the others in `constants`"),
+        ({"timeout": 0.1}, "reset", "within 0.1 s. If it is slow, raise `timeout`"),
+    ],
+)
+def test_what_the_server_refuses(
+    server: Server, settings: dict[str, Any], member: str, words: str
+) -> None:
+    world = OpenEnv(OpenEnvConfig(server.url, **settings))
+    slow = Task("openenv", "slow", -1, "train")
+    try:
+        if member == "step":
+            world.reset(world.tasks("train")[0])
+        with pytest.raises(ContrailError) as error:
+            getattr(world, member)("1" if member == "step" else slow)
+        assert server.url in str(error.value)
+        assert words in str(error.value)
+    finally:
+        world.close()
+
+
+def test_a_full_server(server: Server) -> None:
+    worlds = [OpenEnv(OpenEnvConfig(server.url)) for _ in range(9)]
+    task = worlds[0].tasks("train")[0]
+    try:  # sessions of other tests may not have ended yet
+        with pytest.raises(ContrailError, match="max_concurrent_envs"):
+            _ = [world.reset(task) for world in worlds]
+    finally:
+        for world in worlds:
+            world.close()
+
+
 @pytest.mark.parametrize("url", ["", "localhost:8000"])
 def test_no_url(url: str) -> None:
     with pytest.raises(ConfigError, match="Name a running server"):
@@ -448,7 +531,7 @@ def test_a_refused_connection_ends_before_training(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     (tmp_path / "s.yaml").write_text(STREAM.replace("URL", url))
-    with pytest.raises(ContrailError, match=r"no server answers at .* Start it first"):
+    with pytest.raises(ContrailError, match=r"no server answers at .* Start it"):
         run_stream(tmp_path / "s.yaml", out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -477,12 +560,13 @@ def test_a_server_that_dies_is_a_counted_fault(make_tiny: Any, tmp_path: Path) -
         job = Job("openenv", task, Choose(), generator(0, "test"))
         (episode,) = play(make_tiny(), pool, [job])
         assert episode.ended == "fault"
-        assert "Connection" in str(episode.fault)
+        assert f"no server answers at {mortal.url}" in str(episode.fault)
         assert len(episode.turns) == 2
         # The next episode is a fault too, not an end of the run.
         (episode,) = play(make_tiny(), pool, [job])
         assert episode.fault is not None
         assert "reset" in episode.fault
+        assert f"no server answers at {mortal.url}" in episode.fault
     finally:
         pool.close()
         mortal.stop()

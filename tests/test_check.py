@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import psutil
 import pytest
 
 import contrail.check
 from contrail import Environment, Observation, Step, Task
-from contrail.check import NEEDED, OTHERS, actions, episodes, surroundings
+from contrail.check import BEFORE, NEEDED, OTHERS, actions, episodes, subject, surroundings
+from contrail.check.other_process import walks_elsewhere
 from contrail.check.subject import Moment, Subject
 from contrail.errors import ContrailError
 from contrail.manager import Plugins
+from contrail.rollout.pool import Maker
 
 WAYS = ["left", "right"]
 
@@ -88,10 +92,10 @@ class TextOnly(Corridor):
         return super().reset(task).text  # type: ignore[return-value]
 
 
-class NumpyFlag(Corridor):
+class NumberFlag(Corridor):
     def step(self, action: str) -> Step:
         step = super().step(action)
-        found: Any = numpy.bool_(step.success)
+        found: Any = int(step.success)
         return Step(step.observation, step.reward, found, success=step.success, valid=step.valid)
 
 
@@ -110,15 +114,69 @@ class NotANumber(Corridor):
         return Step(super().step(action).observation, reward=float("nan"))
 
 
-class NumpyReward(Corridor):
+class TextReward(Corridor):
     def step(self, action: str) -> Step:
-        reward: Any = numpy.float32(0)
+        reward: Any = "1"
         return Step(super().step(action).observation, reward=reward)
 
 
 class SharedTask(Corridor):
     def tasks(self, split: str) -> list[Task]:
         return [*super().tasks(split), Task("corridor", "both", 9, split)]
+
+
+class SameSeeds(Corridor):
+    """Both splits are made of the same seeds, under other names; only the expert shows it."""
+
+    def tasks(self, split: str) -> list[Task]:
+        return [Task("corridor", f"{split}-{seed}", seed, split) for seed in range(6)]
+
+    def reset(self, task: Task) -> Observation:
+        self.place = task.seed - 6
+        return self.look()
+
+    def look(self) -> Observation:
+        return Observation("A corridor.", WAYS)
+
+    def expert(self, task: Task) -> list[str]:
+        return ["left"] * (6 - task.seed)
+
+
+class SameWords(SameSeeds):
+    """The training tasks are tested again, under other seeds, and there is no expert."""
+
+    def tasks(self, split: str) -> list[Task]:
+        other = 100 * (split == "test")
+        return [Task("corridor", f"{split}-{n}", n + other, split) for n in range(6)]
+
+    def reset(self, task: Task) -> Observation:
+        self.place = task.seed % 100 - 6
+        return Observation(f"The door is at {self.place}.", WAYS)
+
+    def expert(self, task: Task) -> None:  # type: ignore[override]
+        return None
+
+
+class OneGame(Corridor):
+    def reset(self, task: Task) -> Observation:
+        self.place = 2
+        return self.look()
+
+    def expert(self, task: Task) -> list[str]:
+        return ["right"] * 2
+
+
+class FirstColour(Corridor):
+    """What the first episode was like, all others are."""
+
+    colour = ""
+
+    def reset(self, task: Task) -> Observation:
+        self.colour = self.colour or ("red" if task.split == "train" else "blue")
+        return super().reset(task)
+
+    def look(self) -> Observation:
+        return Observation(f"A {self.colour} door.", WAYS)
 
 
 class SharedState(Corridor):
@@ -253,19 +311,23 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
     (OneId, "tasks", "several have the id 'train-0'"),
     (OtherTasks, "tasks", "differs from instance to instance"),
     (TextOnly, "types", "Give a contrail.Observation"),
-    (NumpyFlag, "types", "bool(…)"),
+    (NumberFlag, "types", "bool(…)"),
     (DeadEnd, "types", "the list of actions is empty"),
     (Raises, "types", "raised KeyError: 'door'"),
     (NotANumber, "rewards", "nan"),
-    (NumpyReward, "rewards", "float(…)"),
+    (TextReward, "rewards", "float(…)"),
     (SharedTask, "splits", "'both' stands in both"),
+    (SameSeeds, "splits", "'test-0' is the same game as 'train-0'"),
+    (SameWords, "splits", "5 more such pairs"),
+    (OneGame, "splits", "all 7 tasks compared are one game"),
     (SharedState, "group", "Keep state in self"),
     (Leftover, "abandoned", "Let reset(task) set everything anew"),
+    (FirstColour, "abandoned", "text is 'A red door.' and then 'A blue door.'"),
     (HashOrder, "process", "sort what comes out of sets"),
     (Refuses, "actions", "'dig' is listed, and refused: 'That is no way.'"),
     (RaisesOnNonsense, "nonsense", "UnicodeEncodeError"),
     (Echoes, "nonsense", "Do not repeat"),
-    (Slow, "nonsense", "Look at the first"),
+    (Slow, "nonsense", "look at the first"),
     (EndIsSuccess, "success", "6 turns of nonsense"),
     (NoReward, "success", "Training follows the reward"),
     (LosesItsWay, "expert", "not solved, with a reward of 0"),
@@ -278,9 +340,9 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
 ]
 
 
-def walks_here(subject: Subject, tasks: list[Task]) -> list[list[Moment]]:
-    with subject.instance() as environment:
-        return [list(subject.walk(environment, task)) for task in tasks]
+def walks_here(played: Subject, tasks: list[Task]) -> list[list[Moment]]:
+    with played.instance() as environment:
+        return [list(played.walk(environment, task)) for task in tasks]
 
 
 @pytest.fixture(autouse=True)
@@ -306,8 +368,68 @@ def test_each_check_can_fail(
         LeavesAThread.stop.clear()
     assert [finding.check for finding in report.failed] == [name]
     assert words in report.failed[0].note
+    skipped = {finding.check for finding in report.findings if finding.state == "skipped"}
+    assert skipped >= {one.__name__ for one, other in BEFORE.items() if other.__name__ == name}
     if name in [check.__name__ for check in NEEDED]:
         assert all(finding.state != "passed" for finding in report.findings[len(NEEDED) :])
+
+
+class OfNumpy(Corridor):
+    """What numpy computes is taken, as a run takes it."""
+
+    def step(self, action: str) -> Step:
+        step = super().step(action)
+        flags: Any = [numpy.bool_(flag) for flag in (step.terminated, step.success, step.valid)]
+        reward: Any = numpy.float32(step.reward)
+        return Step(step.observation, reward, flags[0], success=flags[1], valid=flags[2])
+
+
+class StartsAnother(Corridor):
+    def reset(self, task: Task) -> Observation:
+        return Observation(str(subprocess.Popen(["sleep", "600"]).pid), WAYS)
+
+    def step(self, action: str) -> Step:
+        return Step(Observation(""))
+
+
+def test_what_an_environment_starts_elsewhere_is_ended_and_not_waited_for() -> None:
+    ((begun, *_),) = walks_elsewhere(Subject(Maker.of(StartsAnother)), [Task("x", "x", 0, "train")])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(int(begun.text)).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)  # a killed process takes a moment to end
+
+
+class ManyActions(Corridor):
+    resets = 0
+
+    def reset(self, task: Task) -> Observation:
+        ManyActions.resets += 1
+        return super().reset(task)
+
+    def look(self) -> Observation:
+        return Observation(
+            super().look().text, WAYS + [f"{way} {n}" for way in WAYS for n in "123"]
+        )
+
+    def step(self, action: str) -> Step:
+        return super().step(action.split()[0] if action in (self.look().actions or ()) else action)
+
+
+@pytest.mark.parametrize(("seconds", "note", "most"), [(60.0, "", 150), (0.0, "2 of 6 tasks", 24)])
+def test_what_is_slow_is_played_less(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, note: str, most: int
+) -> None:
+    monkeypatch.setattr(subject, "SECONDS", seconds)
+    monkeypatch.setattr(episodes, "walks_elsewhere", walks_here)
+    ManyActions.resets = 0
+    report = contrail.check.check(ManyActions)
+    assert not report.failed
+    assert report.findings[1].note.startswith(note)
+    assert most / 2 < ManyActions.resets <= most
+
+
+def test_numbers_of_numpy() -> None:
+    assert not contrail.check.check(OfNumpy).failed
 
 
 def test_every_check_has_an_environment_that_fails_it() -> None:
@@ -359,7 +481,7 @@ class Lamp(contrail.Environment):
     def tasks(self, split):
         return [contrail.Task("lamp", split, len(split), split)]
     def reset(self, task):
-        return contrail.Observation("It is dark.", ["switch"])
+        return contrail.Observation(f"Lamp {task.seed} is dark.", ["switch"])
     def step(self, action):
         lit = action == "switch"
         seen = contrail.Observation("Light." if lit else "Dark.", ["switch"])
@@ -398,6 +520,19 @@ def test_the_command(command: Command) -> None:
     assert code == 0
     assert "lamp" in out
     assert "skipped │ no expert" in out.replace("┃", "│")
+
+
+def test_an_environment_that_ends_the_process(command: Command, tmp_path: Path) -> None:
+    ends = "        print('noise')\n        if action == 'xyzzy': os._exit(3)\n        lit ="
+    (tmp_path / "lamp.py").write_text(f"import os\n{PLUGIN.replace('        lit =', ends)}")
+    code, out, _ = command("check", "lamp.py", "--json")
+    assert code == 1
+    (report,) = json.loads(out)
+    (failed,) = [finding for finding in report["findings"] if finding["state"] == "failed"]
+    assert failed["check"] == "nonsense"
+    assert "exit code 3" in failed["note"]
+    last = report["findings"][-1]
+    assert (last["state"], last["note"]) == ("skipped", "first put right: nonsense")
 
 
 def test_the_command_with_settings(command: Command) -> None:

@@ -7,7 +7,7 @@ def test_guess_number():
 
 subject         what the checks look at
 checks          the checks, one function each
-command         `contrail check`
+command         `contrail check`, in a process that the environment may end
 other_process   a walk in a process of its own
 """
 
@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from contrail.check import actions, episodes, surroundings
+from contrail.check import actions, episodes, games, surroundings
 from contrail.check.subject import Failed, Skipped, Subject
 from contrail.environment import Environment
+from contrail.errors import EnvironmentFault
 from contrail.manager import Plugins
 from contrail.rollout.pool import Maker
 
@@ -30,10 +31,10 @@ Check = Callable[[Subject], str | None]
 NEEDED: tuple[Check, ...] = (episodes.tasks, episodes.types, episodes.rewards)
 """While one of these fails, the others cannot be judged."""
 OTHERS: tuple[Check, ...] = (
-    episodes.splits,
     episodes.group,
     episodes.abandoned,
     episodes.process,
+    games.splits,
     actions.actions,
     actions.nonsense,
     actions.success,
@@ -42,6 +43,13 @@ OTHERS: tuple[Check, ...] = (
     surroundings.closing,
     surroundings.speed,
 )
+BEFORE: dict[Check, Check] = {
+    episodes.process: episodes.abandoned,
+    games.splits: episodes.abandoned,
+    actions.success: actions.nonsense,
+}
+"""Checks that would only find again what another has found."""
+ENDLESS = "Answer every action, and do not end the process."
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,12 @@ def check(
     tasks: int = 3,
     plugins: Plugins | None = None,
 ) -> Report:
-    """Check that an environment keeps the contract.
+    """Check that an environment keeps the contract, in this process.
 
     Args:
         environment: a registered name, or a class.
         settings: an instance of its `Config`; by default the default settings.
-        tasks: so many tasks of each split are played.
+        tasks: at most so many tasks of each split are played; of slow ones fewer, but one.
         plugins: where a name is looked up; by default the installed ones.
 
     Raises:
@@ -90,20 +98,38 @@ def check(
     """
     subject = Subject(Maker.of(environment, settings, plugins), tasks)
     _ = subject.used  # what is missing, or wrong in the settings, is told before any check
-    findings: list[Finding] = []
     try:
-        for one in (*NEEDED, *OTHERS):
-            needed = [item.check for item in findings[: len(NEEDED)] if item.state == "failed"]
-            if needed:
-                findings.append(_finding(one, "skipped", f"first put right: {needed[0]}"))
-            else:
-                findings.append(_run(one, subject))
+        return report(subject.make.name, lambda one: run(one, subject))
     finally:
         subject.close()
-    return Report(subject.make.name, tuple(findings))
 
 
-def _run(one: Check, subject: Subject) -> Finding:
+def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
+    """Run one check after the other, but for those that others must come before.
+
+    Args:
+        name: the environment's.
+        run_one: runs a check; raises EnvironmentFault where that has ended the process.
+    """
+    findings: list[Finding] = []
+    needed = {check.__name__ for check in NEEDED}
+    for one in (*NEEDED, *OTHERS):
+        before = needed | {BEFORE[one].__name__} if one in BEFORE else needed
+        failed = [item.check for item in findings if item.state == "failed"]
+        first = next((check for check in failed if check in before), None)
+        if first is not None:
+            findings.append(_finding(one, "skipped", f"first put right: {first}"))
+            continue
+        try:
+            findings.append(run_one(one))
+        except EnvironmentFault as fault:
+            findings.append(_finding(one, "failed", f"{fault}. {ENDLESS}"))
+            needed.add(one.__name__)
+    return Report(name, tuple(findings))
+
+
+def run(one: Check, subject: Subject) -> Finding:
+    """What comes of one check."""
     try:
         return _finding(one, "passed", one(subject) or "")
     except Failed as failure:

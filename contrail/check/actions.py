@@ -28,19 +28,20 @@ NONSENSE = {
 def actions(subject: Subject) -> str:
     """What is listed as admissible is accepted."""
     tried = 0
-    environment = subject.used
-    for task in subject.tasks:
-        listed = subject.reset(environment, task).actions or []
-        chosen = random.Random(task.id).sample(listed, min(TRIED, len(listed)))
-        for action in chosen:
-            subject.reset(environment, task)
-            _accepted(subject.step(environment, action), task)
-        walked = list(subject.walk(environment, task))
-        for before, moment in pairwise(walked):
+    starts = []
+    for task, walk in zip(subject.tasks, subject.walks, strict=True):
+        for before, moment in pairwise(walk):
             if before.actions:
                 _accepted(moment, task)
                 tried += 1
-        tried += len(chosen)
+        listed = walk[0].actions or []
+        chosen = random.Random(task.id).sample(listed, min(TRIED, len(listed)))
+        starts += [(task, action) for action in chosen]
+    random.Random(0).shuffle(starts)  # each takes a reset, and time may end before the list does
+    for task, action in subject.in_time(starts):
+        subject.reset(subject.used, task)
+        _accepted(subject.step(subject.used, action), task)
+        tried += 1
     if not tried:
         raise Skipped("it lists no actions, and needs `adapter: react`")
     return f"{tried} actions"
@@ -50,10 +51,12 @@ def nonsense(subject: Subject) -> None:
     """Nonsense never raises, and is answered soon and in few words."""
     environment = subject.used
     task = subject.tasks[0]
-    listed = subject.reset(environment, task).actions or ["look"]
+    moment = subject.reset(environment, task)
+    listed = moment.actions or ["look"]
     attempts = {**NONSENSE, "an action a hundred times": f"{listed[0]} " * 100}
     for what, action in attempts.items():
-        subject.reset(environment, task)
+        if moment.over:
+            subject.reset(environment, task)
         begun = time.perf_counter()
         try:
             moment = subject.step(environment, action)
@@ -64,7 +67,10 @@ def nonsense(subject: Subject) -> None:
             ) from error
         taken = time.perf_counter() - begun
         if taken > SLOW:
-            raise Failed(f"{what} took {taken:.0f} s. Look at the first 1,000 characters only.")
+            raise Failed(
+                f"{what} took {taken:.0f} s. Answer at once; of a flood, look at the first 1,000 "
+                "characters only."
+            )
         if len(moment.text) > FLOOD:
             raise Failed(
                 f"{what} is answered with {len(moment.text)} characters. Do not repeat what "
@@ -75,7 +81,7 @@ def nonsense(subject: Subject) -> None:
 def success(subject: Subject) -> None:
     """Success is more than having ended: it comes with reward, and never of nonsense."""
     environment = subject.used
-    for task in subject.tasks:
+    for task in subject.in_time(subject.tasks):
         subject.reset(environment, task)
         for turn in range(environment.max_turns + 1):
             moment = subject.step(environment, ("", "xyzzy")[turn % 2])
@@ -86,8 +92,9 @@ def success(subject: Subject) -> None:
                 )
             if moment.over:
                 break
+    for task, walk in zip(subject.tasks, subject.walks, strict=True):
         total = 0.0
-        for moment in subject.walk(environment, task):
+        for moment in walk:
             total += moment.reward
             _earned(moment, total, task)
 

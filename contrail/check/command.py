@@ -1,16 +1,27 @@
-"""`contrail check`: which environments, and with what settings."""
+"""`contrail check`: which environments, with what settings, and in a process of their own."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from contrail.check import Report, check
+from rich.console import Console
+
+from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
+from contrail.check.other_process import importable
+from contrail.check.subject import Subject
 from contrail.config_convert import build
 from contrail.config_source import Source
 from contrail.errors import PluginError
 from contrail.manager import Plugins
+from contrail.rollout.pool import Maker, Remote
+
+TIMEOUT = 300.0  # seconds for one check of few tasks; those of slow environments take a minute
 
 
 def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) -> list[Report]:
@@ -20,7 +31,7 @@ def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) ->
         name: a registered environment, or a plugin file.
         more: `key=value` is a setting, anything else a plugin to load before.
         plugins: those loaded already.
-        tasks: so many tasks of each split are played.
+        tasks: at most so many tasks of each split are played.
 
     Raises:
         ContrailError: a name, plugin or setting is wrong, or an environment cannot be made.
@@ -39,5 +50,65 @@ def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) ->
                 "dataclass. Decorate it."
             )
         settings = build(source, config, source.values, ())
-        reports.append(check(one, settings, tasks=tasks, plugins=plugins))
+        if importable(registered.value):
+            timeout = TIMEOUT * max(1, tasks / 3)
+            make = CheckMaker(one, registered, settings, step_timeout=timeout, tasks=tasks)
+            reports.append(_apart(make))
+        else:
+            reports.append(check(one, settings, tasks=tasks, plugins=plugins))
     return reports
+
+
+class Checks:
+    """What a worker process holds in place of an environment: `step` runs the check of a name."""
+
+    system_prompt = ""
+    max_turns = 0
+
+    def __init__(self, subject: Subject) -> None:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds the report alone
+        _ = subject.used  # what is missing, or wrong in the settings, is told before any check
+        self._subject = subject
+        self._checks: dict[str, Check] = {one.__name__: one for one in (*NEEDED, *OTHERS)}
+
+    def step(self, name: str) -> Finding:
+        return run(self._checks[name], self._subject)
+
+    def close(self) -> None:
+        self._subject.close()
+
+
+@dataclass(frozen=True)
+class CheckMaker(Maker):
+    """Makes, in a worker process, the checks of an environment of which `tasks` are played."""
+
+    tasks: int = 3
+
+    def here(self) -> Any:
+        plain = Maker(self.name, self.registered, self.settings)
+        return Checks(Subject(plain, self.tasks))
+
+
+def _apart(make: CheckMaker) -> Report:
+    """Check in a worker process, which ends with all that the environment has started.
+
+    Raises:
+        ContrailError: the environment cannot be made at all.
+    """
+    worker = Remote(make)
+    console = Console(stderr=True)
+    doing = console.status(make.name)
+
+    def ask(one: Check) -> Finding:
+        doing.update(f"{make.name}: {one.__name__}")
+        worker.send("step", one.__name__)
+        finding: Finding = worker.receive()
+        return finding
+
+    if console.is_terminal:
+        doing.start()
+    try:
+        return report(make.name, ask)
+    finally:
+        doing.stop()
+        worker.close()

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import zip_longest
+from typing import TypeVar
+
+import numpy
 
 from contrail.environment import SPLITS, Environment, Observation, Step, Task
 from contrail.rollout.pool import Maker
 
 WALK = 8
 """So many actions are played in a walk."""
+SECONDS = 1.0
+"""For each of the `count` tasks of a split, a check takes so long before it leaves tasks out."""
 SHOWN = 120
 """So many characters of a text are quoted in a message."""
+
+
+Item = TypeVar("Item")
 
 
 class Failed(Exception):
@@ -51,8 +60,9 @@ class Subject:
 
     Attributes:
         make: makes instances of it.
-        count: so many tasks of each split are played.
+        count: at most so many tasks of each split are played: of slow ones fewer, but one.
         listed: all tasks, by split, once `tasks` has been checked.
+        tasks: those that are played, once `types` has been checked.
         walks: a walk through each of `tasks`, by their places, once `types` has been checked.
         resets: the seconds of every reset so far.
         steps: the seconds of every step so far.
@@ -61,6 +71,7 @@ class Subject:
     make: Maker
     count: int = 3
     listed: dict[str, list[Task]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
     walks: list[list[Moment]] = field(default_factory=list)
     resets: list[float] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
@@ -84,14 +95,22 @@ class Subject:
         if "used" in vars(self):
             vars(self).pop("used").close()
 
-    @property
-    def tasks(self) -> list[Task]:
-        """The tasks to play: some of each split, evenly spread over it."""
-        return [
-            tasks[index * len(tasks) // min(self.count, len(tasks))]
-            for tasks in (self.listed[split] for split in SPLITS)
-            for index in range(min(self.count, len(tasks)))
-        ]
+    def sample(self, count: int) -> list[Task]:
+        """So many tasks of each split, evenly spread over it; the splits take turns."""
+        chosen = []
+        for split in SPLITS:
+            tasks = self.listed[split]
+            some = min(count, len(tasks))
+            chosen.append([tasks[index * len(tasks) // some] for index in range(some)])
+        return [task for turn in zip_longest(*chosen) for task in turn if task is not None]
+
+    def in_time(self, items: Iterable[Item], least: int = len(SPLITS)) -> Iterator[Item]:
+        """The first items, and further ones while there is time: a reset may take seconds."""
+        end = time.monotonic() + SECONDS * self.count
+        for place, item in enumerate(items):
+            if place >= least and time.monotonic() > end:
+                return
+            yield item
 
     def reset(self, environment: Environment, task: Task) -> Moment:
         """Begin a task, with the time taken."""
@@ -109,20 +128,25 @@ class Subject:
         if not isinstance(step, Step):
             raise Failed(f"{what} returned {quoted(step)}. Return a contrail.Step.")
         for flag in ("terminated", "truncated", "success", "valid"):
-            if type(getattr(step, flag)) is not bool:
+            if not isinstance(getattr(step, flag), (bool, numpy.bool_)):  # a run takes either
                 raise Failed(
                     f"{what} has {flag}={getattr(step, flag)!r}, a "
                     f"{type(getattr(step, flag)).__name__}. Make it True or False: bool(…)."
                 )
-        flags = (step.terminated, step.truncated, step.success, step.valid)
+        flags = map(bool, (step.terminated, step.truncated, step.success, step.valid))
         return Moment(action, *_observed(what, step.observation), step.reward, *flags)
 
-    def walk(self, environment: Environment, task: Task) -> Iterator[Moment]:
-        """The reset and some actions, chosen by nothing but the task's id and what is seen."""
-        rng = random.Random(task.id)
+    def walk(
+        self, environment: Environment, task: Task, key: str | None = None, turns: int = WALK
+    ) -> Iterator[Moment]:
+        """The reset and some actions, chosen by nothing but the key and what is seen.
+
+        The key is the task's id by default. With one key, tasks that look alike are played alike.
+        """
+        rng = random.Random(task.id if key is None else key)
         moment = self.reset(environment, task)
         yield moment
-        for _ in range(WALK):
+        for _ in range(turns):
             # Without a list, words that the environment itself uses come nearest to sense.
             moment = self.step(
                 environment, rng.choice(moment.actions or moment.text.split() or [""])
