@@ -317,7 +317,9 @@ def check(
             metavar="[KEY=VALUE | PLUGIN.PY]...",
         ),
     ] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="So many of each split are played.")] = 3,
+    tasks: Annotated[
+        int, typer.Option(min=1, help="At most so many of each split are played.")
+    ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check that an environment keeps the contract. Exit code 1: it does not."""
