@@ -44,7 +44,7 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
         Task types by name; a name is the game's directory below `root`.
 
     Raises:
-        ConfigError: none of the splits is there, or a file is damaged.
+        ConfigError: none of the splits is there, no game is left, or a file is damaged.
     """
     for split in splits:
         if split not in SPLITS:
@@ -56,15 +56,26 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
             f"It has: {', '.join(found)}. Name them under train_splits and test_splits."
         )
     listed = {}
+    games, types = 0, set()
     for split in splits:
         for path in sorted((root / split).rglob(GAME)):
             name = path.parent.relative_to(root).as_posix()
+            games += 1
             # These cannot be solved in text.
             if "movable" in name or "Sliced" in name or not (path.parent / TRAJECTORY).exists():
                 continue
             task_type = read_task(root, name)["task_type"]
+            types.add(task_type)
             if task_type in task_types and read_game(root, name).get("solvable"):
                 listed[name] = task_type
+    if not listed:
+        raise ConfigError(
+            f"alfworld: {root} has no game to play of {' or '.join(splits)}. A game must be of a "
+            f"type in task_types ({', '.join(task_types)}), with a {TRAJECTORY} beside its {GAME}, "
+            f"and be marked there as solvable. It has {games} games, of "
+            f"{', '.join(sorted(types)) or 'no known type'}. Name other types or splits, or fetch "
+            "the games again with `alfworld-download`."
+        )
     return listed
 
 

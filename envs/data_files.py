@@ -1,8 +1,9 @@
-"""Reading data files that a user has put somewhere; shared by webshop and searchqa."""
+"""Reading data files that a user has put somewhere; shared by several environments."""
 
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import zlib
 from pathlib import Path
@@ -16,7 +17,9 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 def data_files(directory: Path) -> list[Path]:
     """The JSON files of a directory, by name."""
     return sorted(
-        path for path in directory.iterdir() if path.name.endswith(SUFFIXES) and path.is_file()
+        path
+        for path in directory.iterdir()
+        if path.name.lower().endswith(SUFFIXES) and path.is_file()
     )
 
 
@@ -60,3 +63,19 @@ def _is_object(line: str) -> bool:
 
 def _unreadable(path: Path, why: str) -> ConfigError:
     return ConfigError(f"data: {path} cannot be read: {why}. Fetch the file again.")
+
+
+def plain_text(value: Any) -> str:
+    """Plain text of whatever stands in a field; "" for none."""
+    if value is None or isinstance(value, bool) or value != value:
+        return ""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return " ".join(filter(None, map(plain_text, value)))
+    return " ".join(html.unescape(str(value)).split())
+
+
+def plain_texts(value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(filter(None, map(plain_text, items))))

@@ -101,21 +101,36 @@ class SearchQA(Environment):
             return self._grade(words, self._question)
         return Step(self._search(words))
 
-    def expert(self, task: Task) -> list[str]:
+    def expert(self, task: Task) -> list[str] | None:
         """Searches for the question, then for each document that is needed and not seen yet.
 
-        Then it gives the first of the right answers.
+        Then it gives a right answer. It says what is listed; None where that leads to no answer.
         """
         question = self._question_of(task)
-        searches = [question.text]
-        seen = set(self._library.index.search(question.text, SHOWN))
+        plan: list[str] = []
+        best = None
+        searched: set[str] = set()
+        read: list[int] = []
+        words: str | None = self._answers.query(question.text)
+        while words and len(plan) < self.max_turns - 1:
+            plan.append(f"<search>{words}</search>")
+            searched.add(words.lower())
+            read = _latest_first(self._library.search(words, SHOWN), read)
+            searches, answers = self._listed(question, searched, read)
+            right = [one for one in answers if self._answers.exact_match(one, question.answers)]
+            if right:
+                best = [*plan, f"<answer>{right[0]}</answer>"]
+            words = self._leading(question, searches, read)
+        return best
+
+    def _leading(self, question: Question, searches: list[str], read: list[int]) -> str | None:
+        """The search that brings a document which is needed and not read; its title, if it may."""
         for place in question.gold:
             title = self._library.documents[place][0]
-            if place not in seen and title and len(searches) < self.max_turns - 1:
-                searches.append(title)
-                seen.update(self._library.index.search(title, SHOWN))
-        asked = [f"<search>{words}</search>" for words in searches]
-        return [*asked, f"<answer>{question.answers[0]}</answer>"]
+            for words in sorted(searches, key=lambda words: words != title):
+                if place not in read and place in self._library.search(words, SHOWN):
+                    return words
+        return None
 
     def _question_of(self, task: Task) -> Question:
         for questions in self._library.questions.values():
@@ -124,9 +139,9 @@ class SearchQA(Environment):
         raise ValueError(f"searchqa has no task {task.id!r}; tasks() lists them.")
 
     def _search(self, words: str) -> Observation:
-        found = self._library.index.search(words, SHOWN)
         self._searched.add(words.lower())
-        self._read = [*found, *(place for place in self._read if place not in found)]
+        found = self._library.search(words, SHOWN)
+        self._read = _latest_first(found, self._read)
         documents = [self._library.documents[place] for place in found]
         lines = [
             f"Doc {number} (Title: {title}) {text}"
@@ -147,25 +162,33 @@ class SearchQA(Environment):
         return Step(Observation(text, ()), reward, terminated=True, success=right)
 
     def _observe(self, text: str) -> Observation:
-        return Observation(text, self._actions())
-
-    def _actions(self) -> tuple[str, ...]:
-        """Searches for the question and the names in it and in the documents; names as answers.
-
-        A free text has no list of all actions: this one holds what a reader would try first.
-        """
         assert self._question is not None
-        asked = self._question.text
-        texts = [". ".join(self._library.documents[place]) for place in self._read]
-        answers = self._answers.candidate_answers(asked, texts, ANSWERS) if texts else []
-        most = SEARCHES + len(self._searched)
-        titles = self._library.titles
-        searches = self._answers.candidate_searches(asked, answers, titles, most)
-        new = [words for words in searches if words.lower() not in self._searched]
-        return (
-            *(f"<search>{words}</search>" for words in new[:SEARCHES]),
+        searches, answers = self._listed(self._question, self._searched, self._read)
+        actions = (
+            *(f"<search>{words}</search>" for words in searches),
             *(f"<answer>{words}</answer>" for words in answers),
         )
+        return Observation(text, actions)
+
+    def _listed(
+        self, question: Question, searched: set[str], read: list[int]
+    ) -> tuple[list[str], list[str]]:
+        """Searches for the question and the names in it and in the documents; names as answers.
+
+        A free text has no list of all actions: this one holds what a reader would try first. It is
+        never empty: where nothing else is left, the searches that were made already stay.
+        """
+        texts = [". ".join(self._library.documents[place]) for place in read]
+        answers = self._answers.candidate_answers(question.text, texts, ANSWERS) if texts else []
+        most = SEARCHES + len(searched)
+        titles = self._library.titles
+        searches = self._answers.candidate_searches(question.text, answers, titles, most)
+        new = [words for words in searches if words.lower() not in searched]
+        return (new if new or answers else searches)[:SEARCHES], answers
+
+
+def _latest_first(found: list[int], read: list[int]) -> list[int]:
+    return [*found, *(place for place in read if place not in found)]
 
 
 def _check(config: SearchQAConfig) -> None:

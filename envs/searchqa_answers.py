@@ -5,27 +5,21 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
-LONGEST_ANSWER = 1000  # characters; the rest of a flood of text is not graded
+from contrail.envs.searchqa_phrases import LINKS, OPENERS, phrases, spaced
+
+LONGEST = 1000  # characters of a search or answer; the rest of a flood is not looked at
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 # A full stop after one of these, or after a single capital, ends no sentence.
 SHORT = "St|Jr|Sr|Dr|Mr|Ms|Mt|Lt"
 TOKEN = re.compile(rf"\b(?:{SHORT}|[A-Z])\.(?=\s)|[^\W_](?:[\w'’&.,\-–/]*[^\W_])?|\S")
-SENTENCE = re.compile(rf"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b(?:{SHORT})\.)\s+(?=[^\W_\d\s])")
-# Words that may stand within a name: "Bank of the West", "Ludwig van Beethoven".
-LINKS = frozenset("of the and & de la le du da do dos del der von van di el al".split())  # noqa: SIM905
-# Words that are capitalised only because they begin a sentence.
-OPENERS = frozenset(
-    """
-    the a an it its he she his her they their this that these those in on at of for from with by as
-    and but or if is are was were be who what which when where why how did does do has have had can
-    name there after before during while although however since also both one i you we my our
-    between among many much
-    """.split()  # noqa: SIM905 (a literal would take many lines)
+SENTENCE = re.compile(  # the last part: full stops that no space follows, of other scripts
+    rf"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b(?:{SHORT})\.)\s+(?=[^\W_\d\s])|(?<=[\u3002\uff01\uff1f\u061f\u06d4\u0964])\s*"
 )
-NAMED = 6  # candidate answers that the question itself may name: "Which is older, X or Y?"
+NAMED = 6  # candidates that the question itself may name: "Which is older, X or Y?"
+FEW = 6  # candidates; where names make no more, what is no name may be the answer
 YES_NO = re.compile(
     r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE
 )
@@ -47,7 +41,7 @@ class Question:
 
 def normalise(text: str) -> str:
     """SQuAD's (arXiv:1606.05250): lower case, without punctuation, articles and extra spaces."""
-    plain = text[:LONGEST_ANSWER].lower().translate(PUNCTUATION)
+    plain = text[:LONGEST].lower().translate(PUNCTUATION)
     return " ".join(re.sub(r"\b(?:a|an|the)\b", " ", plain).split())
 
 
@@ -121,18 +115,28 @@ def candidate_answers(question: str, documents: Sequence[str], most: int) -> lis
 
     Those come first that stand in sentences which share many words with the question, rare words
     above all; of equal ones those of the documents that come first. What the question itself names
-    comes last.
+    comes last. Where no capitals tell names, phrases take their place; where there are
+    few names, phrases follow them.
     """
-    sentences = [sentence for text in documents for sentence in SENTENCE.split(text)]
-    words = [frozenset(normalise(sentence).split()) for sentence in sentences]
+    sentences = [part for text in documents for part in SENTENCE.split(_unshouted(text))]
+    words = [frozenset(normalise(spaced(sentence)).split()) for sentence in sentences]
     times = Counter(word for each in words for word in each)
-    asked = frozenset(normalise(question).split())
+    asked = frozenset(normalise(spaced(question)).split())
     shared = [sum(1 / times[word] for word in sorted(asked & each)) for each in words]
     order = sorted(range(len(sentences)), key=lambda place: -shared[place])
-    named = spans(question)
+    named = _named(question)
     known = {normalise(span) for span in named}
-    ranked = [span for place in order for span in spans(sentences[place])]
-    new = [span for span in ranked if normalise(span) not in known]
+
+    def unknown(drawn: Callable[[str], list[str]]) -> list[str]:
+        ranked = [span for place in order for span in drawn(sentences[place])]
+        return [span for span in ranked if normalise(span) not in known]
+
+    def told(sentence: str) -> list[str]:
+        return phrases(sentence, question)
+
+    new = unknown(lambda sentence: spans(sentence) if _cased(sentence) else told(sentence))
+    if len(_unique([*named, *new])) < FEW:
+        new += unknown(told)
     yes_no = ["yes", "no"] if YES_NO.match(question.strip()) else []
     room = max(0, most - len(yes_no) - NAMED)
     return _unique([*yes_no, *_unique(new)[:room], *named, *new])[:most]
@@ -151,7 +155,29 @@ def candidate_searches(
     """
     words = [name for name in names if not name[0].isdigit() and name not in ("yes", "no")]
     words.sort(key=lambda name: plain_title(name) not in titles)
-    return _unique([question, *spans(question), *words])[:most]
+    asked = query(question)
+    # Of a question of signs alone nothing is left by `_unique`.
+    return _unique([asked, *_named(question), *words])[:most] or [asked]
+
+
+def query(question: str) -> str:
+    """The question as one searches for it: of a very long one the end, which mostly asks."""
+    return question[-LONGEST:].strip()
+
+
+def _named(question: str) -> list[str]:
+    question = _unshouted(question)
+    return spans(question) if _cased(question) else phrases(question)[:NAMED]
+
+
+def _cased(text: str) -> bool:
+    """Whether it has capital letters; where it has none, none is to be looked for."""
+    return text != text.lower()
+
+
+def _unshouted(text: str) -> str:
+    """The text, without capitals if it has nothing else: they tell nothing."""
+    return text.lower() if text.isupper() else text
 
 
 def plain_title(title: str) -> str:
@@ -160,9 +186,10 @@ def plain_title(title: str) -> str:
 
 
 def _unique(texts: Iterable[str]) -> list[str]:
-    """The texts that differ by more than spelling, without empty ones."""
+    """The texts that differ by more than spelling, without empty and endless ones."""
     found: dict[str, str] = {}
     for text in texts:
-        found.setdefault(normalise(text), text)
+        if len(text) <= LONGEST:
+            found.setdefault(normalise(text), text)
     found.pop("", None)
     return list(found.values())

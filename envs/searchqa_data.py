@@ -13,12 +13,13 @@ from typing import Any
 
 from contrail.envs.bm25 import Index
 from contrail.envs.data_files import data_files, read_json
-from contrail.envs.searchqa_answers import Question, normalise, plain_title
+from contrail.envs.searchqa_answers import LONGEST, Question, normalise, plain_title
+from contrail.envs.searchqa_phrases import spaced
 from contrail.errors import ConfigError
 
 TEST_SHARE = 0.2
-TEST_FILE = re.compile(r"(?:^|[^a-z])(?:dev|valid|validation|test)(?:[^a-z]|$)")
-TRAIN_FILE = re.compile(r"(?:^|[^a-z])train(?:[^a-z]|$)")
+TEST_FILE = re.compile(r"(?:^|[^a-z])(?:dev|valid|validation|test)(?:[^a-z]|$)", re.IGNORECASE)
+TRAIN_FILE = re.compile(r"(?:^|[^a-z])train(?:[^a-z]|$)", re.IGNORECASE)
 TEXT_KEYS = ("text", "paragraph_text", "contents", "passage", "sentences", "paragraph")
 WHERE = (
     "It must be a JSON or JSON-lines file, plain or gzipped, or a directory of them: questions "
@@ -38,6 +39,12 @@ class Library:
     """Of all documents, in `plain_title`'s form."""
     questions: dict[str, dict[str, Question]]
 
+    def search(self, words: str, count: int) -> list[int]:
+        """The places of the best documents, best first."""
+        words = words[:LONGEST]
+        letters = spaced(words)
+        return self.index.search(words if letters == words else f"{letters} {words}", count)
+
 
 @lru_cache(maxsize=4)
 def load_library(data: str) -> Library:
@@ -54,9 +61,9 @@ def load_library(data: str) -> Library:
         documents, generated = generate()
         questions = {"": generated}
     # The title counts twice: what is searched for is mostly what a document is about.
-    index = Index([f"{title} {title} {text}" for title, text in documents])
+    index = Index([spaced(f"{title} {title} {text}") for title, text in documents])
     titles = frozenset(plain_title(title) for title, _ in documents)
-    return Library(tuple(documents), index, titles, _split(questions))
+    return Library(tuple(documents), index, titles, _split(questions, data))
 
 
 class _Corpus:
@@ -160,21 +167,25 @@ def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[int | No
                 yield place
     context = record.get("context")
     if isinstance(context, dict):  # as Hugging Face's copy has it: columns
-        pairs = zip(_list(context.get("title")), _list(context.get("sentences")), strict=False)
+        columns = _list(context.get("title")), _list(context.get("sentences"))
+        pairs = list(zip(*columns, strict=False))
     else:
-        pairs = zip(*_columns(context), strict=True)
+        pairs = _pairs(context)
     own = {_text(title): corpus.add(title, text) for title, text in pairs}
     facts = record.get("supporting_facts")
-    titles = _list(facts.get("title")) if isinstance(facts, dict) else _columns(facts)[0]
+    titles = _list(facts.get("title")) if isinstance(facts, dict) else [t for t, _ in _pairs(facts)]
     for title in titles:
         known = own.get(_text(title))
         yield corpus.titled(title) if known is None else known
 
 
-def _columns(pairs: Any) -> tuple[list[Any], list[Any]]:
-    """The first and second parts of a list of pairs."""
-    kept = [pair for pair in _list(pairs) if isinstance(pair, list) and len(pair) == 2]
-    return [pair[0] for pair in kept], [pair[1] for pair in kept]
+def _pairs(items: Any) -> list[tuple[Any, Any]]:
+    """The title and the second part of each item of a list, where it has them."""
+    return [
+        _document(item) if isinstance(item, dict) else (item[0], item[1])
+        for item in _list(items)
+        if isinstance(item, dict) or (isinstance(item, list) and len(item) == 2)
+    ]
 
 
 def _list(value: Any) -> list[Any]:
@@ -198,18 +209,21 @@ def _answers(value: Any) -> list[str]:
     return [_text(item) for item in items if isinstance(item, (str, int, float)) and _text(item)]
 
 
-def _split(by_file: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Question]]:
+def _split(by_file: Mapping[str, Sequence[Question]], data: str) -> dict[str, dict[str, Question]]:
     """By the files' names where they tell both splits, else a fifth of the questions for testing.
 
     A question, by its words, stands once and in one split.
+
+    Raises:
+        ConfigError: no question is left to train on.
     """
     tests = [
         question for name, its in by_file.items() if TEST_FILE.search(name) for question in its
     ]
     rest = [q for name, its in by_file.items() if not TEST_FILE.search(name) for q in its]
     if not tests or not any(map(TRAIN_FILE.search, by_file)):
-        everything = {normalise(question.text): question for question in (*tests, *rest)}
-        order = sorted(everything, key=lambda words: hashlib.sha256(words.encode()).digest())
+        everything = {question.text.casefold(): question for question in (*tests, *rest)}
+        order = sorted(everything, key=_lot)
         drawn = set(order[: max(1, round(len(order) * TEST_SHARE))])
         tests = [question for words, question in everything.items() if words in drawn]
         rest = [question for words, question in everything.items() if words not in drawn]
@@ -218,7 +232,7 @@ def _split(by_file: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Que
     taken: set[str] = set()
     for part, questions in (("test", tests), ("train", rest)):
         for question in questions:
-            words, name = normalise(question.text), question.id
+            words, name = question.text.casefold(), question.id
             if words in asked:
                 continue
             # Ids that repeat (sub-questions, two files) are told apart by the words.
@@ -227,4 +241,19 @@ def _split(by_file: Mapping[str, Sequence[Question]]) -> dict[str, dict[str, Que
             asked.add(words)
             taken.add(name)
             split[part][name] = question
+    if not split["train"]:
+        raise ConfigError(
+            f"searchqa: data: {data} leaves no question to train on: "
+            + (
+                "all that its training files ask stands in its test files, too. Give them "
+                "questions of their own, or give one file, of which a fifth is drawn for testing."
+                if rest
+                else "it has one question, and that is for testing. Add others."
+            )
+        )
     return split
+
+
+def _lot(words: str) -> tuple[bytes, str]:
+    """Where a question stands in the draw for testing: by its words, in no order of theirs."""
+    return hashlib.sha256(normalise(words).encode()).digest(), words

@@ -21,13 +21,6 @@ HITS = 50
 PER_PAGE = 10
 INSTRUCTIONS = ("auto", "human", "synthetic")
 ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE | re.DOTALL)
-PRICE_CLAUSE = re.compile(r",? (?:and )?price (?:lower|less) than .*$")
-OPTIONS_CLAUSE = re.compile(r",? with (?:(?! with )[^,:])+: .*$")
-OPENING = re.compile(
-    r"^(?:find me|i(?:'m| am)? (?:looking for|need|want|would like)|please find)\s+(?:an? |the )?",
-    re.IGNORECASE,
-)
-JOINING = re.compile(r"\b(?:(?:a|an|and|for|in|of|that|the|to|with|is|are)(?= )|\w+:)|,")
 
 
 @dataclass
@@ -65,9 +58,10 @@ class WebShop(Environment):
     def __init__(self, config: WebShopConfig | None = None) -> None:
         super().__init__(config)
         _check(self.config)
-        from contrail.envs import webshop_data, webshop_reward
+        from contrail.envs import webshop_data, webshop_goals, webshop_reward
 
-        self._data, self._reward = webshop_data, webshop_reward.reward
+        self._data, self._goals = webshop_data, webshop_goals
+        self._reward = webshop_reward.reward
         settings = self.config
         self._shop = webshop_data.load_shop(
             settings.data, settings.instructions, settings.goals_per_product
@@ -77,11 +71,14 @@ class WebShop(Environment):
             if settings.data
             else "a generated catalogue; WebShop's own (princeton-nlp/WebShop) with data"
         )
+        if self._shop.left_out:
+            self.about_data += f"; left out, as no purchase fulfils them: {self._shop.left_out}"
         self._goal: Goal | None = None
+        self._to_search: list[str] = []
         self._bought = False
         self._hits: list[Product] = []
         self._product: Product | None = None
-        self._chosen: dict[str, str] = {}  # by group of options
+        self._chosen: dict[str, str] = {}  # by group of options, the latest last
         self._show_search()
 
     def tasks(self, split: str) -> list[Task]:
@@ -95,6 +92,7 @@ class WebShop(Environment):
 
     def reset(self, task: Task) -> Observation:
         self._goal = self._goal_of(task)
+        self._to_search = self._queries(self._goal)
         self._bought = False
         self._show_search()
         return self._observe()
@@ -121,27 +119,44 @@ class WebShop(Environment):
         return Step(Observation(text, self._actions()), valid=False)
 
     def expert(self, task: Task) -> list[str] | None:
-        """Searches for the goal's product, chooses its options and buys it.
+        """Searches for the goal's product by what is listed, chooses its options and buys it.
 
-        The searches are those that are listed; where none leads there in time, the title. None if
-        the product cannot be found even so.
+        None if the product cannot be found so.
         """
         goal = self._goal_of(task)
-        options = self._data.best_options(goal)
-        room = self.max_turns - len(options) - 3  # search, product and Buy Now
-        plays = []
-        for query in [*queries(goal.instruction), goal.product.title]:
-            hits = self._shop.search(query, HITS)
-            if goal.product in hits:
-                leaves = hits.index(goal.product) // PER_PAGE
-                plays.append((leaves, query))
-                if leaves <= room:
-                    break
+        options = self._goals.best_options(goal)
+        plays = [
+            (pages, query)
+            for query in self._queries(goal)
+            if (pages := self._pages_to(goal.product, query)) is not None
+        ]
         if not plays:
             return None
-        leaves, query = min(plays)
-        clicks = ["Next >"] * leaves + [goal.product.asin, *options, self._data.BUY]
+        # The first that leads there in time.
+        pages, query = next((play for play in plays if play[0] <= self._room(goal)), min(plays))
+        clicks = ["Next >"] * pages + [goal.product.asin, *options, self._data.BUY]
         return [f"search[{query}]", *(f"click[{text}]" for text in clicks)]
+
+    def _queries(self, goal: Goal) -> list[str]:
+        """What is listed to search for: the instruction, and ever less of it.
+
+        Its title too, where none of these leads to the product in time: there must be a way.
+        """
+        listed = self._goals.queries(goal.instruction)
+        for query in listed:
+            pages = self._pages_to(goal.product, query)
+            if pages is not None and pages <= self._room(goal):
+                return listed
+        return list(dict.fromkeys([*listed, goal.product.title]))
+
+    def _pages_to(self, product: Product, query: str) -> int | None:
+        """How many pages of hits come before the product's; None if it is not among the hits."""
+        hits = self._shop.search(query, HITS)
+        return hits.index(product) // PER_PAGE if product in hits else None
+
+    def _room(self, goal: Goal) -> int:
+        """Turns for turning pages, beside those for search, product, options and Buy Now."""
+        return max(0, self.max_turns - 3 - len(self._goals.best_options(goal)))
 
     def _goal_of(self, task: Task) -> Goal:
         for goals in self._shop.goals.values():
@@ -177,9 +192,26 @@ class WebShop(Environment):
         elif button in self._data.PAGES:
             self._part = button
         else:
-            groups = product.options.items()
-            self._chosen.update({name: button for name, values in groups if button in values})
+            self._choose(product, button)
         return Step(self._observe())
+
+    def _choose(self, product: Product, value: str) -> None:
+        """Choose an option in one group, as a button of the original belongs to one.
+
+        There it is the last group that holds the value, and the others cannot have it. Here a group
+        without a choice takes it, else the one that was set longest ago: so all can be reached.
+        """
+        groups = self._open(product, value)
+        if groups:
+            places = [*self._chosen]
+            name = min(groups, key=lambda name: places.index(name) if name in places else -1)
+            self._chosen.pop(name, None)
+            self._chosen[name] = value
+
+    def _open(self, product: Product, value: str) -> list[str]:
+        """The groups that hold an option and have not chosen it."""
+        groups = product.options.items()
+        return [name for name, its in groups if value in its and self._chosen.get(name) != value]
 
     def _buy(self, product: Product) -> Step:
         assert self._goal is not None
@@ -243,17 +275,13 @@ class WebShop(Environment):
         """The buttons, but for options that are chosen already; where one searches, queries."""
         assert self._goal is not None
         if not self._page:
-            return tuple(f"search[{query}]" for query in queries(self._goal.instruction))
-        chosen = self._chosen.values()
-        return tuple(f"click[{text}]" for text in self._buttons() if text not in chosen)
-
-
-def queries(instruction: str) -> list[str]:
-    """What one might type to search for it: the instruction, and ever less of it."""
-    things = OPENING.sub("", PRICE_CLAUSE.sub("", instruction))
-    thing = OPTIONS_CLAUSE.sub("", things)
-    words = [" ".join(JOINING.sub(" ", f"{text} ").split()) for text in (things, thing)]
-    return [text for text in dict.fromkeys((things, thing, *words)) if text]
+            return tuple(f"search[{query}]" for query in self._to_search)
+        product, chosen = self._product, self._chosen.values()
+        return tuple(
+            f"click[{text}]"
+            for text in self._buttons()
+            if text not in chosen or (product and self._open(product, text))
+        )
 
 
 def _check(config: WebShopConfig) -> None:

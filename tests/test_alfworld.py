@@ -258,6 +258,16 @@ def test_the_variable_names_the_data(data: Path, monkeypatch: pytest.MonkeyPatch
     assert AlfWorld(GENERATED).tasks("test")[0].id.startswith("generated/")
 
 
+def test_no_game_of_the_task_types(own: AlfWorld, data: Path) -> None:
+    there = {str(task.difficulty) for task in own.tasks("test")}
+    other = next(name for name in TASK_TYPES if name not in there)
+    none = AlfWorld(AlfWorldConfig(data=str(data), task_types=[other]))
+    with pytest.raises(
+        ConfigError, match=rf"task_types \({other}\).* has 3 games, of {min(there)}"
+    ):
+        none.tasks("test")
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "no grammar"])
 def test_a_damaged_file_is_named(own: AlfWorld, data: Path, tmp_path: Path, damage: str) -> None:
     shutil.copytree(data, tmp_path / "copy")

@@ -31,6 +31,7 @@ from contrail.envs.searchqa_answers import (
     spans,
 )
 from contrail.envs.searchqa_data import load_library
+from contrail.envs.searchqa_phrases import phrases
 from contrail.errors import ConfigError
 
 REAL = Path(__file__).parents[2] / "shared/data/searchqa"
@@ -46,7 +47,7 @@ def everything(environment: Environment) -> list[Task]:
 
 def play(environment: SearchQA, task: Task) -> list[Step]:
     environment.reset(task)
-    return [environment.step(action) for action in environment.expert(task)]
+    return [environment.step(action) for action in environment.expert(task) or ()]
 
 
 def search(words: str) -> str:
@@ -177,11 +178,34 @@ def test_spans(text: str, expected: list[str]) -> None:
 def test_candidates() -> None:
     documents = ["Foo. Foo was born in Bar in 1901.", "Bar. Bar lies in Baz."]
     found = candidate_answers("Where was Foo born?", documents, 40)
-    assert found == ["1901", "Bar", "Baz", "Foo"] or found == ["Bar", "1901", "Baz", "Foo"]
+    assert found == ["Bar", "1901", "Baz", "Bar lies", "lies", "Foo"]  # few names, so phrases too
+    names = candidate_answers("Where was Foo born?", [*documents, "Qux knows Quux, and lies."], 40)
+    assert names == ["Bar", "1901", "Baz", "Qux", "Quux", "Foo"]
     assert candidate_answers("Was Foo born in Bar?", documents, 40)[:2] == ["yes", "no"]
     assert len(candidate_answers("Where was Foo born?", [f"{documents[0]} X{'y' * 9}."], 3)) == 3
     searches = candidate_searches("Where was Foo born?", ["1901", "Bar", "Baz"], {"baz"}, 4)
     assert searches == ["Where was Foo born?", "Foo", "Baz", "Bar"]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        ("the capital of land3 is town3.", "what is the capital of land3", ["town3"]),
+        ("عاصمة مصر هي القاهرة.", "ما هي عاصمة مصر؟", ["القاهرة"]),
+        ("भारत की राजधानी नई दिल्ली है।", "भारत की राजधानी क्या है?", ["नई दिल्ली", "नई", "दिल्ली"]),
+        ("中国的首都是北京。", "中国的首都是哪里?", ["北京"]),
+        ("北京大学在天津市", "北京大学在哪里", ["天津市", "天津", "津市"]),
+        ("เมืองหลวงของลาวคือเวียงจันทน์", "เมืองหลวงของลาวคืออะไร", ["เวียงจันทน์"]),
+        ("by van eyck of the bank of it", "", ["eyck of the bank", "eyck", "bank"]),
+        ("3.5 million", "", ["3.5 million", "3.5", "million"]),
+        ("... of the !", "", []),
+        ("x" * 61, "", []),
+    ],
+)
+def test_phrases(text: str, asked: str, expected: list[str]) -> None:
+    found = phrases(text, asked)
+    assert found[: len(expected)] == expected
+    assert len(found) == len(expected) or len(expected) == 1
 
 
 def test_tasks(environment: SearchQA) -> None:
@@ -250,26 +274,22 @@ def test_instances_share_the_library_and_leave_the_global_random_state(data: Pat
     assert random.getstate() == before
 
 
-def test_expert_wins_mostly_by_listed_actions(environment: SearchQA) -> None:
-    """All answers are listed once the documents are read; nearly all of its searches are, too."""
+def test_expert_wins_by_listed_actions(environment: SearchQA) -> None:
+    """Nearly always there is such a play: all answers are listed once the documents are read."""
     tasks = everything(environment)[::7]
-    searches = Counter[bool]()
-    for task in tasks:
+    plans = [environment.expert(task) for task in tasks]
+    assert sum(plan is None for plan in plans) <= 0.01 * len(plans)
+    for task, plan in zip(tasks, plans, strict=True):
         observation = environment.reset(task)
-        *before, last = environment.expert(task)
-        assert len(before) < environment.max_turns
-        for action in before:
+        for turn, action in enumerate(plan or (), start=1):
+            assert turn <= environment.max_turns
             assert len(observation.actions or ()) <= 40
-            searches[action in (observation.actions or ())] += 1
+            assert action in (observation.actions or ())
             step = environment.step(action)
-            assert (step.valid, step.terminated, step.reward) == (True, False, 0)
+            last = turn == len(plan or ())
+            assert (step.valid, step.terminated, step.reward) == (True, last, last)
+            assert step.success is last
             observation = step.observation
-        question = environment._question_of(task)
-        listed = [text[8:-9] for text in observation.actions or () if text.startswith("<answer>")]
-        assert any(exact_match(text, question.answers) for text in listed), task
-        step = environment.step(last)
-        assert (step.reward, step.success, step.terminated) == (1, True, True)
-    assert searches[True] / searches.total() > 0.95
 
 
 def test_a_play(environment: SearchQA) -> None:
@@ -331,7 +351,7 @@ def test_reset_after_an_abandoned_episode(environment: SearchQA) -> None:
     one, other = environment.tasks("test")[:2]
     fresh = environment.reset(other)
     environment.reset(one)
-    environment.step(environment.expert(one)[0])
+    environment.step((environment.expert(one) or [])[0])
     assert environment.reset(other) == fresh
     assert play(environment, other)[-1].success
     with pytest.raises(ValueError, match="no task"):
@@ -371,7 +391,93 @@ def test_layouts(data: Path) -> None:
     assert len(set(ids)) == len(ids) == 3
     assert len(environment.tasks("test")) == 1
     for task in everything(environment):
-        assert play(environment, task)[-1].success
+        environment.reset(task)
+        assert environment.step(answer(environment._question_of(task).answers[-1])).success
+
+
+def ask(path: Path, *rows: tuple[str, str, str]) -> SearchQA:
+    """searchqa on questions with an answer and a document, whose title is T and a number."""
+    records = [
+        {"question": asked, "answer": right, "context": [{"title": f"T{number}", "text": text}]}
+        for number, (asked, right, text) in enumerate(rows)
+    ]
+    path.mkdir(exist_ok=True)
+    (path / "HOTPOT_TRAIN.JSON").write_text(json.dumps(records))
+    return SearchQA(SearchQAConfig(data=str(path)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            (f"what is the capital of land{n}", f"town{n}", f"the capital of land{n} is town{n}.")
+            for n in range(20)
+        ],
+        [
+            ("中国的首都是哪里?", "北京", "中国的首都是北京。它有两千万人口。"),
+            ("法国的首都是哪里?", "巴黎", "法国的首都是巴黎。"),
+            ("《红楼梦》的作者是谁?", "曹雪芹", "《红楼梦》是清代作家曹雪芹写的小说。"),
+        ],
+        [
+            ("日本の首都はどこですか?", "東京", "日本の首都は東京です。"),
+            ("富士山の高さは?", "3776メートル", "富士山の高さは3776メートルである。"),
+        ],
+        [
+            ("ما هي عاصمة مصر؟", "القاهرة", "عاصمة مصر هي القاهرة."),
+            ("أين ولد محمد علي؟", "قولة", "ولد محمد علي في مدينة قولة عام 1769."),
+        ],
+        [
+            ("WHO WROTE HAMLET?", "SHAKESPEARE", "HAMLET WAS WRITTEN BY SHAKESPEARE IN 1600."),
+            ("WHO WROTE FAUST?", "GOETHE", "FAUST WAS WRITTEN BY GOETHE."),
+        ],
+        [("What is Rex?", "cat", "Rex is a cat."), ("What is Tom?", "dog", "Tom is a dog.")],
+    ],
+)
+def test_what_no_capital_letter_marks_is_found(
+    tmp_path: Path, rows: list[tuple[str, str, str]]
+) -> None:
+    environment = ask(tmp_path, *rows)
+    tasks = everything(environment)
+    assert len(tasks) == len(rows)
+    for task in tasks:
+        observation = environment.reset(task)
+        for action in environment.expert(task) or ():
+            assert action in (observation.actions or ())
+            step = environment.step(action)
+            observation = step.observation
+        assert step.success, task
+
+
+@pytest.mark.parametrize("asked", ["Who won?", "???", "the", "x " * 9_000, "木"])
+def test_something_can_always_be_done(tmp_path: Path, asked: str) -> None:
+    """However little is found, and however often it is searched for."""
+    environment = ask(tmp_path, (asked, "x", "y."), ("and then?", "z", "!"))
+    for task in everything(environment):
+        observation = environment.reset(task)
+        for _ in range(8):
+            assert observation.actions
+            searches = [one for one in observation.actions if one.startswith("<search>")]
+            step = environment.step((searches or [search("zzzz")])[-1])
+            assert step.valid
+            observation = step.observation
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["What is 3+4?", "What is 3-4?", "What is 34?", "What is 3*4?", "What is 7?"],
+        [f"{'x y z ' * 200} what is row {number}?" for number in range(20)],
+    ],
+)
+def test_questions_that_differ_are_all_kept(tmp_path: Path, asked: list[str]) -> None:
+    environment = ask(tmp_path, *((text, "v", "d") for text in (*asked, asked[0].upper())))
+    tasks = everything(environment)
+    kept = {environment._question_of(task).text.lower() for task in tasks}
+    assert kept == {" ".join(text.lower().split()) for text in asked}
+    assert len(tasks) == len(asked)
+    for task in tasks:
+        observation = environment.reset(task)
+        assert environment.step((observation.actions or ())[0]).valid
 
 
 def test_splits_by_file_name(tmp_path: Path) -> None:
@@ -409,6 +515,17 @@ def test_bad_data(tmp_path: Path, content: bytes, message: str) -> None:
         SearchQA(SearchQAConfig(data=str(file)))
 
 
+def test_nothing_to_train_on(tmp_path: Path) -> None:
+    question = {"question": "Who?", "answer": "a", "paragraphs": [{"title": "A"}]}
+    (tmp_path / "train.json").write_text(json.dumps([question]))
+    with pytest.raises(ConfigError, match=rf"{tmp_path}.* has one question"):
+        SearchQA(SearchQAConfig(data=str(tmp_path)))
+    two = [question, {**question, "question": "How?"}]
+    (tmp_path / "dev.json").write_text(json.dumps(two))
+    with pytest.raises(ConfigError, match="stands in its test files, too"):
+        SearchQA(SearchQAConfig(data=str(tmp_path) + "/"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"data": "/no/such/place"}, "there is no /no/such/place"), ({"reward": "f2"}, "mean 'f1'")],
@@ -440,11 +557,9 @@ def test_hotpotqa() -> None:
         words = [text[8:-9] for text in listed if text.startswith("<search>")]
         found = [set(library.index.search(text, SHOWN)) for text in words]
         by_list[any(needed <= first | its for its in (first, *found))] += 1
-        *_, before, last = play(environment, task)
-        assert last.success
-        listed = before.observation.actions or ()
-        choices = [text[8:-9] for text in listed if text.startswith("<answer>")]
-        answers[any(exact_match(text, question.answers) for text in choices)] += 1
+        plan = environment.expert(task)
+        answers[plan is not None] += 1
+        assert plan is None or play(environment, task)[-1].success
         right = question.answers[0]
         for given in (f" {right.upper()}. ", f"the {right}", right):
             environment.reset(task)
