@@ -6,9 +6,11 @@ import copy
 import dataclasses
 import enum
 import math
+import os
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -47,7 +49,8 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
     Args:
         source: where the values come from.
         cls: its annotations say what is allowed, a field's metadata its "min" and "max";
-            "internal" fields cannot be written.
+            "internal" fields cannot be written; a "path" may be relative to the source, if it is
+            none of the words given there.
         values: what was written; fields that are missing get their defaults.
         key: the place of the values.
         built: fields that are ready, whatever stands in `values`.
@@ -62,6 +65,10 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
     }
     check_keys(source, key, values, fields)
     plain = {name: item for name, item in fields.items() if name not in built}
+    values = {
+        name: _found(source, value, fields[name].metadata.get("path"))
+        for name, value in values.items()
+    }
     schema = dataclasses.make_dataclass(
         cls.__name__,
         [(name, hints[name], copy.copy(item)) for name, item in plain.items()],
@@ -100,6 +107,17 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
         bounds = {bound: item.metadata.get(bound) for bound in ("min", "max")}
         within(source, (*key, name), getattr(instance, name), **bounds)
     return instance
+
+
+def _found(source: Source, value: object, words: Collection[str] | None) -> object:
+    """A path beside the file it is written in, or else in the working directory, as absolute; as it
+    is where neither is there, or it is one of `words`. None: the value is no path."""
+    if words is not None and isinstance(value, str) and value and value not in words:
+        for base in (source.directory, Path.cwd()):
+            path = base / os.path.expanduser(value)
+            if path.exists():
+                return os.path.abspath(path)
+    return value
 
 
 def within(

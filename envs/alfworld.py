@@ -39,7 +39,7 @@ NAME = re.compile(r"generated/(\w+)/FloorPlan(\d{1,3})/(\d{1,9})")
 class AlfWorldConfig:
     """The keys of alfworld in stream.yaml."""
 
-    data: str | None = None
+    data: str | None = field(default=None, metadata={"path": (GENERATED,)})
     """A directory with ALFWorld's games (json_2.1.1), or "generated". By default what the variable
     ALFWORLD_DATA names; where it is not set, generated games."""
     train_splits: list[str] = field(default_factory=lambda: ["train"])

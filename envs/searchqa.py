@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contrail import Environment, Observation, Step, Task, hookimpl
@@ -32,7 +32,7 @@ class SearchQAConfig:
         retry_after_wrong: go on after a wrong answer, which tells that it was wrong.
     """
 
-    data: str = ""
+    data: str = field(default="", metadata={"path": ()})
     reward: str = "exact_match"
     retry_after_wrong: bool = False
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contrail import Environment, Observation, Step, Task, hookimpl
@@ -35,7 +35,7 @@ class WebShopConfig:
         goals_per_product: at most so many synthetic goals for a product, which differ in options.
     """
 
-    data: str = ""
+    data: str = field(default="", metadata={"path": ()})
     instructions: str = "auto"
     goals_per_product: int = 5
 

@@ -22,8 +22,8 @@ class GymnasiumConfig:
     """Settings of the bridge to gymnasium.
 
     Attributes:
-        id: what gymnasium.make takes, "FrozenLake-v1" or, with the module that registers it,
-            "minigrid:BabyAI-GoToLocal-v0".
+        id: what gymnasium.make takes, "Taxi-v4" or, with the module that registers it,
+            "module:Name-v0".
         kwargs: further arguments of gymnasium.make.
         actions: the names of a Discrete space's actions, in its order. Needed where the
             environment itself does not name them.

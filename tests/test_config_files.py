@@ -99,6 +99,48 @@ def test_plugin_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert to_yaml(again) == to_yaml(config)
 
 
+SHELF = """
+from dataclasses import dataclass, field
+import contrail
+
+@dataclass
+class Shelf:
+    data: str = field(default="", metadata={"path": ("made",)})
+
+class Lend(contrail.Strategy):
+    Config = Shelf
+
+@contrail.hookimpl
+def contrail_strategies(register):
+    register("lend", Lend)
+"""
+
+
+def test_paths_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("sub/books", "sub/made", "here/books", "here/maps"):
+        (tmp_path / place).mkdir(parents=True)
+    stream = tmp_path / "sub" / "stream.yaml"
+    stream.with_name("shelf.py").write_text(SHELF)
+    monkeypatch.chdir(tmp_path / "here")
+
+    def data(written: str, *overrides: str) -> str:
+        stream.write_text(
+            f"plugins: [shelf.py]\nstream: [maze]\nstrategy: {{name: lend, data: {written}}}\n"
+        )
+        return str(load(stream, overrides, made_plugins())[0].strategy.settings.data)
+
+    assert data("books") == str(tmp_path / "sub" / "books")  # beside the file, before all
+    assert data("maps") == str(tmp_path / "here" / "maps")
+    assert data("../here") == str(tmp_path / "here")
+    assert data("nowhere") == "nowhere"  # whoever reads it says what is missing
+    assert data("made") == "made"  # a word that is no path
+    assert data("x", "strategy.data=maps") == str(tmp_path / "here" / "maps")
+    config = load(stream, ["strategy.data=books"], made_plugins())[0]
+    again = tmp_path / "config.yaml"
+    again.write_text(to_yaml(config))
+    assert differences(config, load(again, (), made_plugins())[0]) == []
+
+
 def test_broken_plugin_file(complain: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("import no_such_module\n")
     message = complain("seed: 1\nplugins:\n- bad.py\n" + STREAM)
