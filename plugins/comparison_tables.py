@@ -125,10 +125,13 @@ def latex(comparison: dict[str, Any]) -> str:
         f"% {comparison['name']}: mean and half of the 95% interval over "
         f"{len(comparison['seeds'])} seeds. Needs \\usepackage{{booktabs}}."
     )
-    return "\n".join([head, *(f"\n% {title}\n{text}" for title, text in parts.items()), ""])
+    shown = [f"\n% {title}\n{text}" for title, text in parts.items() if text]
+    return "\n".join([head, *shown, ""])
 
 
 def _tabular(headings: Iterable[str], rows: Mapping[str, Sequence[str]]) -> str:
+    if not rows:  # one strategy alone has no differences
+        return ""
     names = ["strategy", *headings]
     lines = [
         rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",

@@ -285,6 +285,8 @@ def test_tables_for_other_programs(tmp_path: Path) -> None:
     assert runs[0]["updates"] == "8"
     tex = (tmp_path / "compare.tex").read_text()
     assert r"100\% \& \{x\} & $" in tex
+    alone = summed([row("sequential", R(0.3))])
+    assert "Differences" not in comparison_tables.latex(alone)
     tables = tex.split(r"\begin{tabular}")[1:]
     assert len(tables) == 4
     for part in tables:
