@@ -131,7 +131,7 @@ AttentionMaskInterface.register(ATTENTION, lambda *args, **kwargs: None)
 
 def run(policy: Policy, plan: Lengths, tasks: int, group: int) -> int:
     """Do the work; returns the tokens that the model was run on."""
-    with policy.merged() as model:
+    with policy.acting() as model:
         before = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
         try:

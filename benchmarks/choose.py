@@ -125,7 +125,7 @@ def _play(
 def brute_force(policy: Policy, episodes: Sequence[Episode]) -> list[Decision]:
     """Every decision of the episodes: each action scored by a full forward of its own."""
     made = []
-    with policy.merged() as model, torch.inference_mode():
+    with policy.acting() as model, torch.inference_mode():
         for episode in episodes:
             context: list[int] = []
             for turn in episode.turns:

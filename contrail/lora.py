@@ -1,7 +1,13 @@
-"""The adapter added into the model's weights: one matrix product where it would take three.
+"""LoRA layers as the policy acts and learns with them: PEFT's function, computed faster.
 
-It can also be trained so. With y = x Wᵀ, W = V + s B A (LoRA, arXiv:2106.09685) and dy the loss's
-gradient at y:  dA = s (dy B)ᵀ x,  dB = s dyᵀ (x Aᵀ),  dx = dy W.  W's own gradient is not needed.
+A LoRA layer computes y = x Wᵀ + b + s (x Aᵀ) Bᵀ (arXiv:2106.09685). In float32 W + s B A is added
+up first, and one matrix product takes the place of three. In a shorter type it must not be: a
+bfloat16 has 8 bits, so a small update of A and B changes no entry of the rounded sum, and the
+policy would act as if it had never been trained. There the two paths stay apart, and results are
+rounded in PEFT's order.
+
+Either way, with dy the loss's gradient at y:  dA = s (dy B)ᵀ x,  dB = s dyᵀ (x Aᵀ),
+dx = dy W + s (dy B) A.  The gradient of W is not needed.
 """
 
 from __future__ import annotations
@@ -14,9 +20,12 @@ from typing import Any
 import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear, LoraLayer
+from torch.nn.functional import linear
 
 
-class _MergedLinear(torch.autograd.Function):
+class _LoraLinear(torch.autograd.Function):
+    """`merged`: `weight` is W + s B A; otherwise it is W, and the LoRA is added to the result."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -26,76 +35,95 @@ class _MergedLinear(torch.autograd.Function):
         down: torch.Tensor,
         up: torch.Tensor,
         scaling: float,
+        merged: bool,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight, down, up)
         ctx.scaling = scaling
-        return torch.nn.functional.linear(x, weight, bias)
+        ctx.merged = merged
+        result = linear(x, weight, bias)
+        if merged:
+            return result
+        # As PEFT's lora.Linear does it, so that each result is rounded as PEFT rounds it.
+        added = linear(linear(x.to(down.dtype), down), up) * scaling
+        return (result + added).to(result.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, down, up = ctx.saved_tensors
-        # A layer that only embeddings go into has nothing to pass on.
-        passed = gradient @ weight if ctx.needs_input_grad[0] else None
-        flat, inputs = gradient.flatten(0, -2), x.flatten(0, -2)
-        down_gradient = (flat @ up.to(flat.dtype)).T @ inputs
-        up_gradient = ((inputs @ down.to(inputs.dtype).T).T @ flat).T
-        return (
-            passed,
-            None,
-            None,
-            down_gradient.to(down.dtype).mul_(ctx.scaling),
-            up_gradient.to(up.dtype).mul_(ctx.scaling),
-            None,
-        )
+        # In the type of A and B, which is float32 where the model's is shorter.
+        flat, inputs = (item.flatten(0, -2).to(down.dtype) for item in (gradient, x))
+        back = flat @ up
+        down_gradient = (back.T @ inputs).mul_(ctx.scaling)
+        up_gradient = ((inputs @ down.T).T @ flat).T.mul(ctx.scaling)
+        passed = None
+        if ctx.needs_input_grad[0]:  # a layer that only embeddings go into has nothing to pass on
+            passed = gradient @ weight
+            if not ctx.merged:
+                added = (back @ down).mul_(ctx.scaling).view_as(x)
+                passed = (passed + added).to(x.dtype)
+        return passed, None, None, down_gradient, up_gradient, None, None
 
 
 @contextmanager
-def merged(model: PeftModel, adapter: str, *, learn: bool = False) -> Iterator[None]:
-    """Within, the adapter is added into the model's weights.
+def fused(model: PeftModel, adapter: str, *, learn: bool = False) -> Iterator[None]:
+    """Context manager: the LoRA layers of an adapter run as one function each.
 
-    The frozen weights are put aside and put back, never recomputed: no drift.
+    In float32 the adapter is added into the weights meanwhile. The frozen weights are put aside and
+    put back, never recomputed, so nothing drifts. Layers that do more than LoRA's formula (dropout,
+    DoRA, layers that are not `torch.nn.Linear`) run as PEFT runs them.
 
     Args:
         model: with LoRA layers.
         adapter: its name.
-        learn: whether the adapter gets gradients. Where one of its layers does more than LoRA's
-            formula (dropout, DoRA, …), that means running them unmerged.
+        learn: whether the adapter gets gradients.
     """
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    if learn and not all(_is_plain(layer, adapter) for layer in layers):
-        yield
-        return
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, LoraLayer) and _is_plain(module, adapter)
+    ]
     with ExitStack() as stack:
-        with torch.no_grad():
-            for layer in layers:
-                weight = layer.get_base_layer().weight
-                assert isinstance(weight, torch.nn.Parameter)
-                stack.callback(setattr, weight, "data", weight.data)
-                delta = layer.get_delta_weight(adapter)  # type: ignore[operator]
-                weight.data = (weight.data.float() + delta.float()).to(weight.dtype)
         for layer in layers:
-            layer.forward = partial(_forward, layer, adapter if learn else None)
+            weight = layer.get_base_layer().weight
+            assert isinstance(weight, torch.nn.Parameter)
+            merged = weight.dtype.itemsize >= 4
+            if merged:
+                with torch.no_grad():
+                    stack.callback(setattr, weight, "data", weight.data)
+                    delta = layer.get_delta_weight(adapter)  # type: ignore[operator]
+                    weight.data = weight.data + delta.to(weight.dtype)
+            layer.forward = partial(_forward, layer, adapter, merged, learn)
             stack.callback(delattr, layer, "forward")
         yield
 
 
-def _forward(layer: Any, adapter: str | None, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+def _forward(
+    layer: Any,
+    adapter: str,
+    merged: bool,
+    learn: bool,
+    x: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
     base = layer.get_base_layer()
-    if adapter is None:
+    if merged and not learn:
         return base(x, *args, **kwargs)
-    return _MergedLinear.apply(  # type: ignore[no-untyped-call]
+    return _LoraLinear.apply(  # type: ignore[no-untyped-call]
         x,
         base.weight,
         base.bias,
         layer.lora_A[adapter].weight,
         layer.lora_B[adapter].weight,
         layer.scaling[adapter],
+        merged,
     )
 
 
 def _is_plain(layer: LoraLayer, adapter: str) -> bool:
     return (
         type(layer) is Linear
+        and adapter in layer.lora_A
         and type(layer.get_base_layer()) is torch.nn.Linear
         and isinstance(layer.lora_dropout[adapter], torch.nn.Identity)
         and not layer.use_dora.get(adapter, False)

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging  # noqa: E402
 from contrail.errors import ContrailError  # noqa: E402
 from contrail.frozen import FrozenLayers  # noqa: E402
 from contrail.head import Head  # noqa: E402
-from contrail.lora import merged  # noqa: E402
+from contrail.lora import fused  # noqa: E402
 from contrail.rollout.chat import Chat  # noqa: E402
 from contrail.rollout.room import cache_tokens  # noqa: E402
 
@@ -64,24 +64,26 @@ class Policy:
         return model
 
     @contextmanager
-    def merged(self) -> Iterator[PreTrainedModel]:
-        """The model with the adapter added into its weights, for fast inference."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            with merged(self.model, ADAPTER):
-                yield self.base
-        finally:
-            self.model.train(training)
+    def acting(self) -> Iterator[PreTrainedModel]:
+        """Context manager: the model as it acts, base and adapter, for inference."""
+        with self._evaluating(), fused(self.model, ADAPTER):
+            yield self.base
 
     @contextmanager
     def learning(self) -> Iterator[PreTrainedModel]:
-        """The model as it is trained: what it computes lets gradients flow to the adapter."""
+        """Context manager: the same model with gradients that flow to the adapter.
+
+        Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
+        """
+        with self._evaluating(), fused(self.model, ADAPTER, learn=True):
+            yield self.base
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
         training = self.model.training
-        self.model.train()
+        self.model.eval()
         try:
-            with merged(self.model, ADAPTER, learn=True):
-                yield self.base
+            yield
         finally:
             self.model.train(training)
 
@@ -119,16 +121,11 @@ class Policy:
     ) -> Iterator[PreTrainedModel]:
         """The model with the adapter of a snapshot; without one, before any training."""
         if snapshot is not None:
-            with self.holding(snapshot), self.merged() as model:
+            with self.holding(snapshot), self.acting() as model:
                 yield model
             return
-        training = self.model.training
-        self.model.eval()
-        try:
-            with self.model.disable_adapter():
-                yield self.base
-        finally:
-            self.model.train(training)
+        with self._evaluating(), self.model.disable_adapter():
+            yield self.base
 
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""

@@ -69,17 +69,24 @@ def make_tiny() -> Callable[..., Policy]:
 
     torch.set_num_threads(1)
     whole, tokenizer = load_base(str(tiny_random()), dtype="float32", device="cpu")
-    with torch.no_grad():
-        for parameter in whole.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(8)
 
-    def make(trained: bool = True, max_context: int | None = None, **settings: Any) -> Policy:
+    def make(
+        trained: bool = True,
+        max_context: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        enlarged: float = 8,
+        **settings: Any,
+    ) -> Policy:
         """With `trained`, the adapter is as far from the start as it may get in a run.
 
         `settings` go to LoraConfig.
         """
         base = copy.deepcopy(whole)
+        with torch.no_grad():
+            for parameter in base.parameters():
+                if parameter.dim() == 2:
+                    parameter.mul_(enlarged)
+        base.to(dtype)
         lora = LoraConfig(
             r=4,
             lora_alpha=8,

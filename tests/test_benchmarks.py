@@ -143,7 +143,7 @@ def test_token_work_by_hand() -> None:
 def test_bare_loop_computes_what_the_model_does() -> None:
     policy = make_policy(QUICK_SETTINGS)
     ids = torch.randint(100, (3, 12), generator=torch.Generator().manual_seed(0))
-    with policy.merged() as model, torch.inference_mode():
+    with policy.acting() as model, torch.inference_mode():
         expected = model(input_ids=ids).logits
         before = model.config._attn_implementation
         model.set_attn_implementation(bare.ATTENTION)

@@ -73,7 +73,7 @@ def test_random_requests(
     start = rng.integers(512, size=20).tolist()  # long enough to be copied by later ones
     shared = [some(3) for _ in range(3)]
     contexts: list[Context] = []
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model, TEMPERATURE, max_tokens)
     worst = 0.0
     for _ in range(10):
@@ -91,7 +91,7 @@ def test_random_requests(
             draw = None if rng.random() < 0.2 else float(rng.random())
             requests.append(Request(context, tokens, branches, draw))
         asked = [[*request.context.tokens, *request.tokens] for request in requests]
-        with policy.merged():
+        with policy.acting():
             decisions = engine.run(requests)
         for request, tokens, decision in zip(requests, asked, decisions, strict=True):
             worst = max(worst, difference(policy, tokens, request, decision))
@@ -114,7 +114,7 @@ def test_equal_requests_are_computed_once(make_tiny: Callable[..., Policy]) -> N
     policy = make_tiny()
     branches = [[1, 2], [1, 3, 4]]
     contexts = [Context() for _ in range(8)]
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model)
         draws = [index % 2 * 0.999 for index in range(8)]
         decisions = engine.run(
@@ -135,7 +135,7 @@ def test_as_many_keys_to_store_as_tokens_computed(make_tiny: Callable[..., Polic
     """Two contexts store a prompt of three tokens each, beside which three of branches stand."""
     policy = make_tiny()
     contexts = [Context(), Context()]
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model, TEMPERATURE)
         branches = [[1, 2, 3, 4]]
         engine.run([Request(context, [5, 6, 7], branches, 0.5) for context in contexts])
@@ -152,7 +152,7 @@ def test_a_start_that_others_share_is_computed_once(make_tiny: Callable[..., Pol
     system = list(range(50))
     contexts = [Context() for _ in range(5)]
     late = Context()
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model, TEMPERATURE)
         engine.run(
             [Request(item, [*system, 100 + index, 7]) for index, item in enumerate(contexts)]
@@ -175,7 +175,7 @@ def test_many_candidates_take_several_forwards(
     branches = [rng.integers(512, size=rng.integers(1, 9)).tolist() for _ in range(400)]
     context = Context()
     sizes = []
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model, TEMPERATURE, max_tokens=100)
         run = engine._run
 
@@ -198,7 +198,7 @@ def test_many_candidates_take_several_forwards(
 
 def test_rows_are_used_again(make_tiny: Callable[..., Policy]) -> None:
     policy = make_tiny()
-    with policy.merged() as model:
+    with policy.acting() as model:
         engine = Engine(model, TEMPERATURE)
         for first in range(20):
             context = Context()

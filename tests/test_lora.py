@@ -1,16 +1,20 @@
-"""Training through merged weights, and without the frozen layers: the same gradients, no drift."""
+"""LoRA layers act and learn as PEFT's do, in any dtype; frozen layers need not be run again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy
 import pytest
+from learning import config, flat, groups
 
-from contrail.model import ADAPTER, Policy
+from contrail.model import Policy
+from contrail.plugins.choose import Choose
 
 import torch  # isort: skip
 from contrail.frozen import FrozenLayers  # isort: skip
-from contrail.lora import merged  # isort: skip
+from contrail.trainer import Trainer  # isort: skip
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
@@ -44,18 +48,96 @@ def test_merged_weights_give_peft_s_gradients(make_tiny: Callable[..., Policy]) 
     assert_same(gradients(policy), expected)
 
 
-def test_what_is_more_than_lora_is_trained_unmerged(make_tiny: Callable[..., Policy]) -> None:
+def test_what_is_more_than_lora_runs_as_in_peft(make_tiny: Callable[..., Policy]) -> None:
     policy = make_tiny(use_dora=True)
     expected = gradients(policy)
-    with merged(policy.model, ADAPTER, learn=True):
+    with policy.learning():
         assert_same(gradients(policy), expected)
+    with torch.no_grad(), policy.acting() as model:
+        acting = model(input_ids=TOKENS).logits
+        assert torch.equal(acting, policy.model(input_ids=TOKENS).logits)
 
 
-def test_the_merged_model_computes_what_the_adapter_adds(make_tiny: Callable[..., Policy]) -> None:
+@pytest.mark.parametrize("context", ["acting", "learning"])
+def test_in_bfloat16_the_policy_is_base_plus_lora_as_peft_runs_it(
+    make_tiny: Callable[..., Policy], context: str
+) -> None:
+    policy = make_tiny(dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = policy.model.eval()(input_ids=TOKENS).logits
+        with getattr(policy, context)() as model:
+            assert torch.equal(model(input_ids=TOKENS).logits, expected)
+
+
+def test_in_bfloat16_gradients_are_peft_s(make_tiny: Callable[..., Policy]) -> None:
+    policy = make_tiny(dtype=torch.bfloat16)
+    expected = gradients(policy)
+    with policy.learning():
+        found = gradients(policy)
+    assert found.keys() == expected.keys()
+    for name, item in expected.items():
+        assert float((found[name] - item).norm()) < 0.02 * float(item.norm()), name
+
+
+def divergence(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The mean over positions of KL(one, other), from logits."""
+    p, q = (logits.double().log_softmax(-1) for logits in (one, other))
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+def test_a_small_learning_rate_is_not_rounded_away_in_bfloat16(
+    make_tiny: Callable[..., Policy], tmp_path: Path
+) -> None:
+    """Added to bfloat16 weights, updates of 1e-5 change none of them."""
+    policy = make_tiny(trained=False, dtype=torch.bfloat16)
+    trainer = Trainer(policy, config(tmp_path, learning_rate=1e-5))
+    for update in range(5):
+        played = groups(policy, Choose())
+        for number, episode in enumerate(flat(played)):  # something to learn from, whatever it did
+            episode.turns[-1].reward = float(number % 2)
+        trainer.update(played, numpy.random.default_rng(update))
+    with torch.no_grad():
+        with policy.acting() as model:
+            acting = model(input_ids=TOKENS).logits
+        with policy.reference() as model:
+            base = model(input_ids=TOKENS).logits
+        unmerged = policy.model.eval()(input_ids=TOKENS).logits
+    moved = divergence(acting, base)
+    assert moved > 0
+    assert divergence(acting, unmerged) < moved / 100
+
+
+def shares_of_the_first_action(
+    make_tiny: Callable[..., Policy], tmp_path: Path, dtype: torch.dtype
+) -> list[float]:
+    """Before each of twelve updates that reward the first of the actions."""
+    policy = make_tiny(trained=False, dtype=dtype, enlarged=1)
+    trainer = Trainer(policy, config(tmp_path, learning_rate=1e-3, temperature=0.1))
+    shares = []
+    for update in range(12):
+        played = groups(policy, Choose(), temperature=0.1, size=8)
+        turns = [turn for episode in flat(played) for turn in episode.turns]
+        shares.append(float(numpy.mean([turn.choice == 0 for turn in turns])))
+        for turn in turns:
+            turn.reward = float(turn.choice == 0)
+        trainer.update(played, numpy.random.default_rng(update))
+    return shares
+
+
+def test_a_policy_learns_in_bfloat16_what_it_learns_in_float32(
+    make_tiny: Callable[..., Policy], tmp_path: Path
+) -> None:
+    short = shares_of_the_first_action(make_tiny, tmp_path, torch.bfloat16)
+    exact = shares_of_the_first_action(make_tiny, tmp_path, torch.float32)
+    assert numpy.mean(short[-3:]) > short[0] + 0.2
+    assert numpy.abs(numpy.subtract(short, exact)).max() < 0.1
+
+
+def test_the_acting_model_computes_what_the_adapter_adds(make_tiny: Callable[..., Policy]) -> None:
     policy = make_tiny()
     with torch.no_grad():
         expected = policy.model.eval()(input_ids=TOKENS).logits
-        with policy.merged() as model:
+        with policy.acting() as model:
             found = model(input_ids=TOKENS).logits
         with policy.reference() as model:
             base = model(input_ids=TOKENS).logits

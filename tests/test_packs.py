@@ -99,8 +99,8 @@ def test_scores_are_the_recorded_ones(
             scores = forest.score(model, temperature, token_entropies=True)
             assert scores[0].logprobs.requires_grad
         else:
-            with torch.no_grad(), policy.merged() as merged:
-                scores = forest.score(merged, temperature, token_entropies=True)
+            with torch.no_grad(), policy.acting() as acting:
+                scores = forest.score(acting, temperature, token_entropies=True)
         for episode, score in zip(episodes, scores, strict=True):
             recorded = torch.tensor([episode.logprobs, episode.entropies])
             found = torch.stack([score.logprobs, score.entropies])

@@ -251,10 +251,10 @@ def test_merging_leaves_nothing_behind(make_tiny: Make) -> None:
     tokens = list(range(100, 140))
     before = {name: item.detach().clone() for name, item in policy.model.state_dict().items()}
     unmerged = plain(policy, tokens)
-    with torch.no_grad(), policy.merged() as model:
+    with torch.no_grad(), policy.acting() as model:
         merged = model(input_ids=torch.tensor([tokens])).logits[0]
     assert float((merged - unmerged).abs().max()) < EXACT
-    with pytest.raises(KeyError), policy.merged():
+    with pytest.raises(KeyError), policy.acting():
         raise KeyError
     after = policy.model.state_dict()
     assert before.keys() == after.keys()

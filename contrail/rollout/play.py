@@ -92,7 +92,7 @@ def play(
     """Play jobs to their ends; a finished episode's place is taken by the next job.
 
     Args:
-        policy: who plays, with its adapter merged for the time being.
+        policy: who plays.
         pool: the environments.
         jobs: what to play.
         temperature: of the distribution that is sampled.
@@ -109,7 +109,7 @@ def play(
     done: dict[int, Episode] = {}
     under_way: dict[int, _Play] = {}
     try:
-        with policy.merged() as model:
+        with policy.acting() as model:
             engine = Engine(model, temperature, frozen=policy.frozen, states=states)
             player = _Player(policy, engine, greedy)
             while waiting or under_way:

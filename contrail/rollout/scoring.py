@@ -107,7 +107,7 @@ class Forest:
         """Score all parts, in the order in which they were added.
 
         Args:
-            model: with its adapter on, off or merged; gradients flow if they are enabled.
+            model: as the policy acts or learns; gradients flow if they are enabled.
             temperature: of the distribution that sampled.
             token_entropies: whether entropies of free text are wanted; they cost a pass over the
                 vocabulary, and are 0 otherwise.
