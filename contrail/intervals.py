@@ -13,6 +13,7 @@ at the edges. docs/metrics.md has the simulated coverage of each.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -114,39 +115,47 @@ def seeds_interval(
     return Estimate(mean, [max(bounds[0], low), min(bounds[1], high)], known.size)
 
 
-def tasks_and_seeds_interval(parts: Sequence[ArrayLike]) -> Interval | None:
-    """The interval of a mean that covers other test tasks as well as other training seeds.
+def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interval | None:
+    """The interval of a mean over seeds that covers other test tasks and other training seeds.
 
-    Seeds and tasks are crossed random effects: the variance of the mean is that over seeds, plus
-    that over tasks, less the noise that both contain. The degrees of freedom are Satterthwaite's.
+    Seeds and tasks are crossed random effects. The means of the tasks over the seeds have an
+    interval over tasks and dice, as in one run; what seeds scatter beyond the dice is added, as an
+    independent error with Student's t.
 
     Args:
-        parts: for each environment that the mean is over, values (seeds, tasks); tasks that a seed
-            lacks are left out. None for fewer than two seeds or tasks.
+        parts: for each environment that the mean is over, values (seeds, tasks), and whether they
+            are differences. Tasks that a seed lacks are left out.
+
+    Returns:
+        None for fewer than two seeds or tasks.
     """
     tables = []
-    for part in parts:
-        table = np.asarray(part, dtype=np.float64)
+    for values, _ in parts:
+        table = np.asarray(values, dtype=np.float64)
         tables.append(table[:, ~np.isnan(table).any(axis=0)])
     if not tables or len(tables[0]) < 2 or any(table.shape[1] < 2 for table in tables):
         return None
     seeds, count = len(tables[0]), len(tables)
+    over_tasks = mean_of(
+        [
+            difference_interval(table.mean(axis=0))
+            if difference
+            else score_interval(table.mean(axis=0))
+            for table, (_, difference) in zip(tables, parts, strict=True)
+        ]
+    )
+    assert over_tasks.value is not None
+    assert over_tasks.interval is not None
     by_seed = np.mean([table.mean(axis=1) for table in tables], axis=0)
-    terms = [(float(by_seed.var(ddof=1)) / seeds, seeds - 1)]
+    noise = 0.0
     for table in tables:
-        tasks = table.shape[1]
         rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-        noise = float((rest**2).sum()) / ((seeds - 1) * (tasks - 1))
-        own = max(0.0, float(table.mean(axis=0).var(ddof=1)) - noise / seeds)
-        terms.append((own / tasks / count**2, tasks - 1))
-    variance = sum(term for term, _ in terms)
-    mean = float(by_seed.mean())
-    if variance < 1e-24:  # all alike: no more is known than from the tasks of one run
-        estimates = [difference_interval(table.mean(axis=0)) for table in tables]
-        return mean_of(estimates).interval
-    freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
-    half = _quantile(freedom) * float(np.sqrt(variance))
-    return [mean - half, mean + half]
+        tasks = table.shape[1]
+        noise += float((rest**2).sum()) / ((seeds - 1) * (tasks - 1) * tasks * count**2)
+    scatter = max(0.0, float(by_seed.var(ddof=1)) - noise)
+    half = _quantile(seeds - 1) * float(np.sqrt(scatter / seeds))
+    low, high = (float(np.hypot(end - over_tasks.value, half)) for end in over_tasks.interval)
+    return [over_tasks.value - low, over_tasks.value + high]
 
 
 def sign_flip_p(differences: Sequence[float], rng: np.random.Generator) -> float | None:
@@ -204,6 +213,7 @@ def _with_pseudo_tasks(
     return Estimate(mean, [min(mean, low), max(mean, high)], array.size)
 
 
+@functools.lru_cache(maxsize=1024)
 def _quantile(freedom: float) -> float:
     """Of Student's t, such that the two tails hold 1 - LEVEL."""
     from scipy.special import stdtrit

@@ -146,8 +146,11 @@ def _minus(one: Parts, other: Parts) -> Parts:
     return {}
 
 
-def _tables(quantity: Quantity) -> list[np.ndarray]:
-    """For each environment, (seeds, tasks), means over the orders; none where parts differ."""
+def _tables(quantity: Quantity) -> list[tuple[np.ndarray, bool]]:
+    """For each environment (seeds, tasks), means over the orders, and whether of differences.
+
+    None where runs have other environments or tasks.
+    """
     names = {
         name
         for seed in quantity.seeds
@@ -164,5 +167,5 @@ def _tables(quantity: Quantity) -> list[np.ndarray]:
             rows.append(np.mean([run[name].values for run in runs], axis=0))
         if len({len(row) for row in rows}) > 1:
             return []
-        tables.append(np.array(rows))
+        tables.append((np.array(rows), runs[0][name].difference))
     return tables
