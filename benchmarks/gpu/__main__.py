@@ -17,11 +17,11 @@ from typing import Annotated, Any
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import typer  # noqa: E402
+import typer
 
-from benchmarks.gpu.parts import PARTS, End, chosen, run_part, start_method  # noqa: E402
-from benchmarks.gpu.record import markdown, read  # noqa: E402
-from benchmarks.gpu.settings import Options  # noqa: E402
+from benchmarks.gpu.parts import PARTS, End, chosen, run_part, start_method
+from benchmarks.gpu.record import markdown, read
+from benchmarks.gpu.settings import Options
 
 app = typer.Typer()
 

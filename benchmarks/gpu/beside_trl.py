@@ -44,9 +44,7 @@ def update(options: Options, sink: Sink) -> None:
             sink.add(UPDATE, row, "contrail", ours)
             sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
             sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
-            trl = trl_trainer.make_trainer(
-                policy, trl_trainer.config(settings, Path(scratch))
-            )
+            trl = trl_trainer.make_trainer(policy, trl_trainer.config(settings, Path(scratch)))
             whole = trl_updates.batch(episodes, policy, advantages)
             policy.model.train()
 

@@ -14,7 +14,9 @@ from contrail.rollout.play import Job, play
 from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 
-ACTIONS = [f"{verb} the {thing} in the {place}" for verb in VERBS for place in PLACES for thing in THINGS]
+ACTIONS = [
+    f"{verb} the {thing} in the {place}" for verb in VERBS for place in PLACES for thing in THINGS
+]
 
 
 class House(contrail.Environment):

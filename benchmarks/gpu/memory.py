@@ -120,14 +120,14 @@ def fits(options: Options, sink: Sink) -> None:
     dtype = options.pick("bfloat16", "float32")
     name = options.models[min(1, len(options.models) - 1)]
     policy = random_policy(name, dtype, options.device)
-    last = options.pick(4096, 4)
+    first, last = options.pick((64, 1024), (2, 4))
 
     def played(batch: int) -> None:
         # Two tasks' prompts of 1,000 tokens, and every episode's own copy of its keys.
         prompt = options.pick(1000, 20)
         play_house(policy, "react", tasks=2, group=batch // 2, turns=1, prompt=prompt, tokens=2)
 
-    _double(options, sink, f"{name} rollout: episodes of 1,000 tokens", played, (2, last))
+    _double(options, sink, f"{name} rollout: episodes of 1,000 tokens", played, (first, last))
 
     def learnt(length: int) -> None:
         sizes: dict[str, Any] = {"tasks": 1, "group": 2, "turns": 1, "tokens": 4}

@@ -39,7 +39,7 @@ SHAPES = {
     "1.5b": Shape(1536, 8960, 28, 12, 2, True),
     "3b": Shape(2048, 11008, 36, 16, 2, True),
     "7b": Shape(3584, 18944, 28, 28, 4, False),
-    "tiny": Shape(64, 128, 2, 4, 2, True, 512),
+    "tiny": Shape(64, 128, 2, 4, 2, True, 2048),  # more than its tokenizer knows, as the others
 }
 
 

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from benchmarks.gpu.device import Device
 
-
 T = TypeVar("T")
 
 

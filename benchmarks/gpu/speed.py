@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.choose import brute_force
@@ -63,9 +64,10 @@ def bandwidth(options: Options) -> float:
 
 
 def decode(options: Options, sink: Sink) -> None:
-    """The two smallest models, all batches."""
-    for name in options.models[:2]:
-        _decode(options, sink, name, options.pick((64, 1, 8, 256), (1, 4)))
+    """The smallest model, all batches; the next, three of them."""
+    _decode(options, sink, options.models[0], options.pick((64, 1, 8, 256), (1, 4)))
+    for name in options.models[1:2]:
+        _decode(options, sink, name, (64, 256, 1))
 
 
 def decode_large(options: Options, sink: Sink) -> None:
@@ -78,25 +80,34 @@ def _decode(options: Options, sink: Sink, name: str, batches: tuple[int, ...]) -
     dtype = options.pick("bfloat16", "float32")
     speed = bandwidth(options)
     for batch in batches:
-        # The bare loops run on the model without an adapter, so they come before it has one.
         row = f"{name} batch {batch:3d}"
+        policy = random_policy(name, dtype, options.device)
+
+        def tell(
+            column: str,
+            work: Callable[[Policy], Any],
+            times: int,
+            warm: bool,
+            row: str = row,
+            batch: int = batch,
+            policy: Policy = policy,
+        ) -> None:
+            _tell(options, sink, row, column, batch * tokens, lambda: work(policy), times, warm)
+
+        # What groups share is computed once; the rows of `generate` compute it each.
+        ours = partial(_ours, batch=batch, prompt=prompt, tokens=tokens)
+        tell("contrail", ours, 2, True)
+        ids = torch.ones((batch, prompt), dtype=torch.long, device=options.device)
+        tell("generate (PEFT)", partial(_generate, ids=ids, tokens=tokens), 1, False)
+        with policy.acting() as model:
+            _bare(options, sink, row, ", with LoRA", model, batch, prompt, tokens)
+        del policy, model, tell
+        options.on.clean()
         raw = random_model(name, dtype, options.device)
+        _bare(options, sink, row, "", raw, batch, prompt, tokens)
         read = weight_bytes(raw) + batch * cache_bytes(raw) * (prompt + tokens / 2)
         sink.add(DECODE, row, "limit by bandwidth", batch * speed / read)
-
-        def tell(column: str, work: Callable[[], Any], times: int = 2, row: str = row) -> None:
-            _tell(options, sink, row, column, batch * tokens, work, times)
-
-        _bare(options, sink, row, "", raw, batch, prompt, tokens)
-        policy = random_policy(name, dtype, options.device, model=raw)
-        # What groups share is computed once; the rows of `generate` compute it each.
-        tell("contrail", lambda: _ours(policy, batch, prompt, tokens))
-        ids = torch.ones((batch, prompt), dtype=torch.long, device=options.device)
-        tell("generate (PEFT)", lambda: _generate(policy, ids, tokens), 1)
-        _bare(options, sink, row, ", LoRA", policy.base, batch, prompt, tokens)
-        with policy.acting() as model:
-            _bare(options, sink, row, ", acting", model, batch, prompt, tokens)
-        del raw, policy, model
+        del raw
         options.on.clean()
 
 

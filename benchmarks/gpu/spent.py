@@ -17,11 +17,17 @@ from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
 from contrail.trainer import Trainer
 
-import torch  # isort: skip
 from torch.profiler import ProfilerActivity, profile  # isort: skip
 
-SPENT = "Where the time goes"
-LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx")
+SPENT = "Where the time goes: of each decoding step, and of each update"
+CPU_TIME = "self_cpu_time_total"
+LAUNCHES = (
+    "cudaLaunchKernel",
+    "cudaLaunchKernelExC",
+    "cuLaunchKernel",
+    "cuLaunchKernelEx",
+    "cudaGraphLaunch",
+)
 WAITS = (
     "cudaStreamSynchronize",
     "cudaDeviceSynchronize",
@@ -36,13 +42,13 @@ WAITS = (
 
 def decode(options: Options, sink: Sink) -> None:
     """Of our decoding."""
-    batch, tokens, prompt = options.pick((64, 16, 300), (2, 3, 20))
-    for name in options.models[:2]:
-        policy = random_policy(
-            name, options.pick("bfloat16", "float32"), options.device
-        )
+    tokens, prompt = options.pick((16, 300), (3, 20))
+    cases = [(name, options.pick(64, 2)) for name in options.models[:2]]
+    cases.insert(1, (options.models[0], options.pick(256, 4)))
+    for name, batch in cases:
+        policy = random_policy(name, options.pick("bfloat16", "float32"), options.device)
 
-        def work(policy: Any = policy) -> None:
+        def work(policy: Any = policy, batch: int = batch) -> None:
             play_house(policy, "react", tasks=1, group=batch, turns=1, prompt=prompt, tokens=tokens)
 
         label = f"{name} decode, batch {batch}"
@@ -59,7 +65,7 @@ def update(options: Options, sink: Sink) -> None:
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 20, "tokens": 3},
     )
     dtype = options.pick("bfloat16", "float32")
-    for name in options.models[:2]:
+    for name in options.models[:1]:
         policy = random_policy(name, dtype, options.device)
         episodes = play_house(policy, "react", **sizes)
         settings = Settings(
@@ -88,7 +94,7 @@ def _profile(
 ) -> None:
     work()
     plain = options.on.seconds(work)
-    sink.add(SPENT, label, f"wall ms a {unit}", plain * 1e3 / units)
+    sink.add(SPENT, "wall ms each", label, plain * 1e3 / units)
     activities = [ProfilerActivity.CPU]
     if options.on.gpu:
         activities.append(ProfilerActivity.CUDA)
@@ -97,26 +103,24 @@ def _profile(
     events = found.key_averages()
     counts = {event.key: event.count for event in events}
     launches = sum(counts.get(name, 0) for name in LAUNCHES)
-    sink.add(SPENT, label, f"kernel launches a {unit}", launches / units)
+    sink.add(SPENT, "kernel launches each", label, launches / units)
     waits = {name: counts[name] for name in WAITS if name in counts}
     for name in WAITS[:3]:
-        sink.add(SPENT, label, f"{name} a {unit}", waits.get(name, 0) / units)
+        sink.add(SPENT, f"{name} each", label, waits.get(name, 0) / units)
     copies = sum(count for name, count in waits.items() if "DtoH" in name)
-    sink.add(SPENT, label, f"copies to the CPU a {unit}", copies / units)
+    sink.add(SPENT, "copies to the CPU each", label, copies / units)
     copies = sum(count for name, count in waits.items() if "HtoD" in name)
-    sink.add(SPENT, label, f"copies from the CPU a {unit}", copies / units)
-    sink.add(SPENT, label, f"aten::item a {unit}", waits.get("aten::item", 0) / units)
-    if options.on.gpu:
-        # Events of the CPU carry their kernels' time, too: only the kernels' own are summed.
-        own = [event for event in events if str(event.device_type).endswith("CUDA")]
-        own = [event for event in own if not event.is_user_annotation]
-        spent = [(event.self_device_time_total / 1e6, event.key, event.count) for event in own]
-    else:
-        spent = [(event.self_cpu_time_total / 1e6, event.key, event.count) for event in events]
+    sink.add(SPENT, "copies from the CPU each", label, copies / units)
+    sink.add(SPENT, "aten::item each", label, waits.get("aten::item", 0) / units)
+    # Events of the CPU carry their kernels' time, too: only the kernels' own are summed.
+    kind, time = ("CUDA", "self_device_time_total") if options.on.gpu else ("CPU", CPU_TIME)
+    own = [event for event in events if str(event.device_type).endswith(kind)]
+    own = [event for event in own if not getattr(event, "is_user_annotation", False)]
+    spent = [(getattr(event, time) / 1e6, event.key, event.count) for event in own]
     busy = sum(seconds for seconds, _, _ in spent)
-    sink.add(SPENT, label, f"kernels' ms a {unit}", busy * 1e3 / units)
-    sink.add(SPENT, label, "device idle, share of the wall time", max(0.0, 1 - busy / plain))
-    sink.add(SPENT, label, "wall time watched / not watched", watched / plain)
+    sink.add(SPENT, "kernels' ms each", label, busy * 1e3 / units)
+    sink.add(SPENT, "device idle, share of the wall time", label, max(0.0, 1 - busy / plain))
+    sink.add(SPENT, "wall time watched / not watched", label, watched / plain)
     for place, (seconds, key, count) in enumerate(sorted(spent, reverse=True)[:10], start=1):
         told = f"{seconds / max(busy, 1e-9):.0%} of kernels, {count / units:.0f} a {unit}"
         sink.add(f"Top kernels: {label}", f"{place}", "kernel", key[:90])
