@@ -30,45 +30,48 @@ def update(options: Options, sink: Sink) -> None:
     """Both learn from the same episodes; TRL without and with activation checkpointing."""
     settings = settings_of(options)
     for name in options.models[:2]:
-        policy = random_policy(name, settings.dtype, options.device)
-        row = f"{name}, {settings.episodes} episodes"
-        episodes = record(policy, settings)
-        tokens = sum(len(episode.token_ids) for episode in episodes)
-        sink.add(UPDATE, row, "tokens", float(tokens))
-        advantages = some_advantages(len(episodes))
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
-            trainer.gradients(episodes, advantages)
-            options.on.clean()
-            ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))  # noqa: B023
-            sink.add(UPDATE, row, "contrail", ours)
-            sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
-            sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
-            trl = trl_trainer.make_trainer(policy, trl_trainer.config(settings, Path(scratch)))
-            whole = trl_updates.batch(episodes, policy, advantages)
-            policy.model.train()
-
-            def by_trl() -> None:
-                trl_updates.gradients(trl, policy, whole, settings.trl_batch)  # noqa: B023
-
-            for column in ("TRL", "TRL, checkpointing"):
-                options.on.clean()
-                try:
-                    if column == "TRL":
-                        by_trl()
-                        options.on.clean()
-                        theirs = options.on.seconds(by_trl)
-                    else:
-                        with trl_trainer.checkpointing(policy):
-                            theirs = options.on.seconds(by_trl)
-                except OutOfMemory:
-                    sink.add(UPDATE, row, column, "out of memory")
-                    continue
-                sink.add(UPDATE, row, column, theirs)
-                sink.add(UPDATE, row, f"{column}, peak GB", options.on.peak() / 1e9)
-                sink.add(UPDATE, row, f"{column} / contrail", theirs / ours)
-        del policy, trainer, trl, whole
+        _update(options, sink, name, settings)
         options.on.clean()
+
+
+def _update(options: Options, sink: Sink, name: str, settings: Settings) -> None:
+    policy = random_policy(name, settings.dtype, options.device)
+    row = f"{name}, {settings.episodes} episodes"
+    episodes = record(policy, settings)
+    tokens = sum(len(episode.token_ids) for episode in episodes)
+    sink.add(UPDATE, row, "tokens", float(tokens))
+    advantages = some_advantages(len(episodes))
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer.gradients(episodes, advantages)
+        options.on.clean()
+        ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))
+        sink.add(UPDATE, row, "contrail", ours)
+        sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
+        sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
+        trl = trl_trainer.make_trainer(policy, trl_trainer.config(settings, Path(scratch)))
+        whole = trl_updates.batch(episodes, policy, advantages)
+        policy.model.train()
+
+        def by_trl() -> None:
+            trl_updates.gradients(trl, policy, whole, settings.trl_batch)
+
+        for column in ("TRL", "TRL, checkpointing"):
+            options.on.clean()
+            try:
+                if column == "TRL":
+                    by_trl()
+                    options.on.clean()
+                    theirs = options.on.seconds(by_trl)
+                else:
+                    with trl_trainer.checkpointing(policy):
+                        theirs = options.on.seconds(by_trl)
+            except OutOfMemory:
+                sink.add(UPDATE, row, column, "out of memory")
+                continue
+            sink.add(UPDATE, row, column, theirs)
+            sink.add(UPDATE, row, f"{column}, peak GB", options.on.peak() / 1e9)
+            sink.add(UPDATE, row, f"{column} / contrail", theirs / ours)
 
 
 def step(options: Options, sink: Sink) -> None:

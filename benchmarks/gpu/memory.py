@@ -72,30 +72,33 @@ def peaks(options: Options, sink: Sink) -> None:
         {"tasks": 8, "group": 8, "turns": 3, "prompt": 300, "tokens": 16},
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 20, "tokens": 3},
     )
-    dtype = options.pick("bfloat16", "float32")
     for name in options.models:
-        policy = random_policy(name, dtype, options.device)
-        row = f"{name} {dtype}"
+        _peaks(options, sink, name, sizes)
         options.on.clean()
-        sink.add(PEAKS, row, "weights", options.on.held() / 1e9)
-        episodes: list[Episode] = []
-        for adapter in ("react", "choose"):
 
-            def rollout(policy: Policy = policy, adapter: str = adapter) -> None:
-                episodes[:] = play_house(policy, adapter, **sizes)
 
-            def learn(policy: Policy = policy) -> None:
-                _update(options, policy, dtype, episodes, sizes["group"])
+def _peaks(options: Options, sink: Sink, name: str, sizes: dict[str, Any]) -> None:
+    dtype = options.pick("bfloat16", "float32")
+    policy = random_policy(name, dtype, options.device)
+    row = f"{name} {dtype}"
+    options.on.clean()
+    sink.add(PEAKS, row, "weights", options.on.held() / 1e9)
+    episodes: list[Episode] = []
+    for adapter in ("react", "choose"):
 
-            for what, work in (("rollout", rollout), ("update", learn)):
-                options.on.clean()
-                with masks() as found:
-                    work()
-                peak = options.on.peak()
-                sink.add(PEAKS, row, f"{adapter} {what}", peak / 1e9)
-                sink.add(PEAKS, row, f"{adapter} {what}, masks", found.peak / 1e9)
-        del policy
-        options.on.clean()
+        def rollout(adapter: str = adapter) -> None:
+            episodes[:] = play_house(policy, adapter, **sizes)
+
+        def learn() -> None:
+            _update(options, policy, dtype, episodes, sizes["group"])
+
+        for what, work in (("rollout", rollout), ("update", learn)):
+            options.on.clean()
+            with masks() as found:
+                work()
+            peak = options.on.peak()
+            sink.add(PEAKS, row, f"{adapter} {what}", peak / 1e9)
+            sink.add(PEAKS, row, f"{adapter} {what}, masks", found.peak / 1e9)
 
 
 def _update(

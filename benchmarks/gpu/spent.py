@@ -65,28 +65,26 @@ def update(options: Options, sink: Sink) -> None:
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 20, "tokens": 3},
     )
     dtype = options.pick("bfloat16", "float32")
-    for name in options.models[:1]:
-        policy = random_policy(name, dtype, options.device)
-        episodes = play_house(policy, "react", **sizes)
-        settings = Settings(
-            dtype=dtype,
-            device=options.device,
-            tasks=sizes["tasks"],
-            group=sizes["group"],
-            trl_batch=1,
-        )
-        advantages = some_advantages(len(episodes))
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+    name = options.models[0]
+    policy = random_policy(name, dtype, options.device)
+    episodes = play_house(policy, "react", **sizes)
+    settings = Settings(
+        dtype=dtype,
+        device=options.device,
+        tasks=sizes["tasks"],
+        group=sizes["group"],
+        trl_batch=1,
+    )
+    advantages = some_advantages(len(episodes))
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
 
-            def work(trainer: Trainer = trainer, episodes: Any = episodes) -> None:
-                trainer.gradients(episodes, advantages)
+        def work() -> None:
+            trainer.gradients(episodes, advantages)
 
-            label = f"{name} update, {len(episodes)} episodes"
-            _profile(options, sink, label, work, "update", 1)
-            _python(sink, label, work)
-        del policy, trainer
-        options.on.clean()
+        label = f"{name} update, {len(episodes)} episodes"
+        _profile(options, sink, label, work, "update", 1)
+        _python(sink, label, work)
 
 
 def _profile(
