@@ -39,7 +39,7 @@ def main(
     smollm2: Annotated[Path | None, typer.Option(help="SmolLM2-135M's directory.")] = None,
     tiny: Annotated[bool, typer.Option(help="On the CPU, a tiny model, little work.")] = False,
     fail: Annotated[
-        str | None, typer.Option(hidden=True, help="PART=error, kill or hang, for tests.")
+        str | None, typer.Option(hidden=True, help="A part that is made to fail, for tests.")
     ] = None,
     start: Annotated[str | None, typer.Option(hidden=True, help="fork or spawn.")] = None,
 ) -> None:
@@ -57,7 +57,6 @@ def main(
     file.unlink(missing_ok=True)
     _import_all()
     method = start or start_method(options)
-    failing, _, how = (fail or "").partition("=")
     about = {
         "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
         "python": platform.python_version(),
@@ -72,9 +71,7 @@ def main(
             ends[name] = End("not run: no time was left", 0.0)
         else:
             limit = min(left, PARTS[name].seconds)
-            ends[name] = run_part(
-                name, options, file, limit, method, how if name == failing else None
-            )
+            ends[name] = run_part(name, options, file, limit, method, name == fail)
         print(f"{name}: {ends[name].ended} ({ends[name].seconds:.1f} s)", flush=True)
         _write(out, about, ends)
     print((out / "gpu.md").read_text(), flush=True)

@@ -115,9 +115,10 @@ def random_policy(
 def weight_bytes(model: PreTrainedModel) -> int:
     """Bytes of weights that a forward of one token reads: an untied embedding is looked up only."""
     total = sum(parameter.nbytes for parameter in model.parameters())
-    embeddings = model.get_input_embeddings().weight
-    head = model.get_output_embeddings().weight
-    return total - (0 if head is embeddings else embeddings.nbytes)
+    if model.config.tie_word_embeddings:
+        return total
+    embeddings: Any = model.get_input_embeddings()
+    return total - int(embeddings.weight.nbytes)
 
 
 def cache_bytes(model: PreTrainedModel) -> int:

@@ -92,7 +92,7 @@ def _probe() -> None:
 
 
 def run_part(
-    name: str, options: Options, file: Path, seconds: float, method: str, fail: str | None = None
+    name: str, options: Options, file: Path, seconds: float, method: str, fail: bool = False
 ) -> End:
     """Run a part; its figures are in `file`, however it ends.
 
@@ -137,7 +137,7 @@ def _end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _child(name: str, options: Options, file: Path, told: Path, fail: str | None) -> None:
+def _child(name: str, options: Options, file: Path, told: Path, fail: bool) -> None:
     os.setsid()
     module, _, function = PARTS[name].what.partition(":")
     status = 1

@@ -44,8 +44,8 @@ def _of_tokens(
 ) -> torch.Tensor:
     device = next(model.parameters()).device
     ids = torch.tensor([[*context, *tokens]] * copies, device=device)
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(tokens) + 1).logits
-    logprobs = logits[0, :-1].double().log_softmax(-1)
+    made = model(input_ids=ids, use_cache=False, logits_to_keep=len(tokens) + 1)
+    logprobs: torch.Tensor = made.logits[0, :-1].double().log_softmax(-1)
     return logprobs.gather(1, ids[0, -len(tokens) :, None])[:, 0]
 
 

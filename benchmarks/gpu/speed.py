@@ -117,7 +117,8 @@ def _ours(policy: Policy, batch: int, prompt: int, tokens: int) -> None:
 
 def _generate(policy: Policy, ids: torch.Tensor, tokens: int) -> None:
     policy.model.eval()
-    policy.model.generate(  # type: ignore[operator]
+    model: Any = policy.model
+    model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=tokens,
@@ -186,18 +187,19 @@ def choices(options: Options, sink: Sink) -> None:
         {"tasks": 8, "group": 8, "turns": 3, "prompt": 300},
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 40},
     )
-    dtype = options.pick("bfloat16", "float32")
     for name in options.models[:2]:
-        policy = random_policy(name, dtype, options.device)
-        row = f"{name}, {sizes['tasks'] * sizes['group']} episodes of {sizes['turns']} turns"
-        episodes = play_house(policy, "choose", **sizes)
-        seconds = options.on.seconds(lambda p=policy: play_house(p, "choose", **sizes))
-        sink.add(CHOOSE, row, "contrail", seconds)
-        few = episodes[: max(1, len(episodes) // 8)]
-        brute_force(policy, few[:1])
-        brute = options.on.seconds(lambda p=policy, f=few: brute_force(p, f))
-        brute *= len(episodes) / len(few)
-        sink.add(CHOOSE, row, "a forward for each (of 1/8, times 8)", brute)
-        sink.add(CHOOSE, row, "times faster", brute / seconds)
-        del policy
+        _choices(options, sink, name, sizes)
         options.on.clean()
+
+
+def _choices(options: Options, sink: Sink, name: str, sizes: dict[str, Any]) -> None:
+    policy = random_policy(name, options.pick("bfloat16", "float32"), options.device)
+    row = f"{name}, {sizes['tasks'] * sizes['group']} episodes of {sizes['turns']} turns"
+    episodes = play_house(policy, "choose", **sizes)
+    seconds = options.on.seconds(lambda: play_house(policy, "choose", **sizes))
+    sink.add(CHOOSE, row, "contrail", seconds)
+    few = episodes[: max(1, len(episodes) // 8)]
+    brute_force(policy, few[:1])
+    brute = options.on.seconds(lambda: brute_force(policy, few)) * len(episodes) / len(few)
+    sink.add(CHOOSE, row, "a forward for each (from 1/8 of them)", brute)
+    sink.add(CHOOSE, row, "times faster", brute / seconds)

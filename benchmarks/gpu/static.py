@@ -90,7 +90,7 @@ class Loop:
         width = config.hidden_size // config.num_attention_heads
         shape = (rows, config.num_key_value_heads, capacity, width)
         self.at = torch.tensor([prompt], device=device)
-        layers = [_Layer(self.at, shape, model) for _ in range(config.num_hidden_layers)]
+        layers: list[Any] = [_Layer(self.at, shape, model) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=layers)
         self.token = torch.ones((rows, 1), dtype=torch.long, device=device)
         self._places = torch.arange(capacity, device=device)
