@@ -64,11 +64,16 @@ class ExperienceConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How every environment is evaluated; `environments` are those beyond the trained ones."""
+    """How every environment is evaluated; `environments` are those beyond the trained ones.
+
+    `every`: after how many updates of a stage its own environments are evaluated besides, for
+    learning curves; None for never.
+    """
 
     tasks: int = field(default=32, metadata={"min": 1})
     samples: int = field(default=1, metadata={"min": 1})
     decoding: Literal["sample", "greedy"] = "sample"
+    every: int | None = field(default=None, metadata={"min": 1})
     environments: tuple[EnvironmentConfig, ...] = ()
 
 

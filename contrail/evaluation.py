@@ -15,7 +15,6 @@ from contrail.rollout.episode import Episode
 from contrail.rollout.play import Job, Progress, play
 from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
-from contrail.stream import TEST_SEED
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ def evaluate(
     tasks: Sequence[Task],
     adapter: Adapter,
     *,
+    seed: int,
     samples: int = 1,
     temperature: float = 1.0,
     greedy: bool = False,
@@ -80,11 +80,18 @@ def evaluate(
 ) -> tuple[Evaluation, list[Episode]]:
     """Play each task `samples` times.
 
-    The draws depend on the task and the sample alone, so that two policies, stages or strategies
-    are compared on the same tasks with the same luck.
+    The dice depend on the run's seed, the environment's label, the task and the sample: stages and
+    strategies with one seed are compared on the same tasks with the same luck, and every seed has
+    luck of its own, without which intervals over seeds would leave the dice out.
     """
     jobs = [
-        Job(environment, task, adapter, generator(TEST_SEED, "evaluate", task.id, sample), sample)
+        Job(
+            environment,
+            task,
+            adapter,
+            generator(seed, "evaluate", environment, task.id, sample),
+            sample,
+        )
         for task in tasks
         for sample in range(samples)
     ]

@@ -88,7 +88,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.trainer.begin(experience.updates)
         size = self.trainer.group_size
         log = run.files.episodes(self.stage, "train")
+        run.played.append({})
+        run.curves.append({})
         for update in range(experience.updates):
+            self._add_to_curves(experience, update)
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self._draw(experience, update)
@@ -100,12 +103,39 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             hook.contrail_episodes(run=run, episodes=episodes)
             self.strategy.observe(experience, episodes, self._generator("observe", update))
             scalars = self.trainer.update(groups, self._generator("update", update), states)
+            self._count(episodes)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
             run.budget.faults += sum(item.fault is not None for item in episodes)
             run.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
             hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(_line(scalars))
+        self._add_to_curves(experience, experience.updates)
+
+    def _count(self, episodes: Sequence[Episode]) -> None:
+        """Keep of which environments the episodes are that an update learns from."""
+        played = self.run.played[-1]
+        for episode in episodes:
+            if episode.fault is None:
+                played[episode.environment] = played.get(episode.environment, 0) + 1
+
+    def _add_to_curves(self, experience: Experience, update: int) -> None:
+        """Evaluate the stage's environments after so many of its updates, where that is asked for.
+
+        The tasks and dice are those of R. What is evaluated is the policy in training, which may
+        not be what a strategy leaves at the end of the stage.
+        """
+        every = self.run.config.evaluate.every
+        if every is None or not experience.updates:
+            return
+        if update % every and update != experience.updates:
+            return
+        for test in self.scenario.test:
+            if test.name in experience.environments:
+                at = f"in {experience.name} after {update} updates"
+                evaluation, _ = self._evaluate(test, at)
+                curve = self.run.curves[-1].setdefault(test.name, [])
+                curve.append([update, evaluation.success])
 
     def _draw(self, experience: Experience, update: int) -> Sequence[Task]:
         """The strategy's choice of tasks."""
@@ -180,25 +210,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def _eval_exp(self, **kwargs: Any) -> None:
         experience: Experience = self.experience
-        settings = self.run.config.evaluate
         after = f"after {self.run.stages[self.stage - 1]}" if self.stage > 0 else "before training"
-        tasks = experience.tasks[experience.name]
-        name = f"evaluate {experience.name} {after}"
-        self.reporter.start("evaluation", name, len(tasks) * settings.samples)
-        evaluation, episodes = evaluate(
-            self.policy,
-            self.scenario.pool,
-            experience.name,
-            tasks,
-            experience.adapters[experience.name],
-            samples=settings.samples,
-            temperature=self.trainer.config.temperature,
-            greedy=settings.decoding == "greedy",
-            progress=self.reporter.advance,
-        )
+        evaluation, episodes = self._evaluate(experience, after)
         self.log.add(episodes)
-        self._tell(episodes)
-        self._refuse_faults(experience.name, episodes)
         if all(_unfit(episode) for episode in episodes):
             self.run.config.source.fail(
                 ("max_context",),
@@ -206,9 +220,31 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 f"first observation of any test task of {experience.name!r}.",
             )
         self.evaluations[experience.name] = evaluation
+
+    def _evaluate(self, test: Experience, when: str) -> tuple[Evaluation, list[Episode]]:
+        """Play the test tasks of one environment with the policy as it is."""
+        settings = self.run.config.evaluate
+        tasks = test.tasks[test.name]
+        title = f"evaluate {test.name} {when}"
+        self.reporter.start("evaluation", title, len(tasks) * settings.samples)
+        evaluation, episodes = evaluate(
+            self.policy,
+            self.scenario.pool,
+            test.name,
+            tasks,
+            test.adapters[test.name],
+            seed=self.run.config.seed,
+            samples=settings.samples,
+            temperature=self.trainer.config.temperature,
+            greedy=settings.decoding == "greedy",
+            progress=self.reporter.advance,
+        )
+        self._tell(episodes)
+        self._refuse_faults(test.name, episodes)
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
         faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
         self.reporter.done(f"success {shown}{faults}")
+        return evaluation, episodes
 
     def _refuse_faults(self, name: str, episodes: Sequence[Episode]) -> None:
         """Stop where every episode of a piece of work was lost: the next would be, too."""

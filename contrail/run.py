@@ -9,11 +9,10 @@ from typing import Any
 
 from contrail.config import RunConfig, to_yaml
 from contrail.evaluation import Evaluation
+from contrail.intervals import Estimate
 from contrail.manager import Plugins
-from contrail.metrics import METRICS, bootstrap, change, summary
+from contrail.metrics import METRICS, TaskScores, change, matrix
 from contrail.rundir import RunDirectory
-from contrail.seeding import generator
-from contrail.stream import TEST_SEED
 
 
 @dataclass
@@ -40,8 +39,10 @@ class Budget:
 class Run:
     """What plugins are told about.
 
-    `trained[i]` and `stages[i]`: environments and name of stage i + 1. `restarts`: see
-    `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
+    `stages[i]`: name of stage i + 1. `meant[i]`: the environments that it is meant to train on.
+    `played[i]`: how many episodes its updates learnt from, by environment. `curves[i]`: by
+    environment, [updates made, success] of the evaluations during the stage, its ends included.
+    `restarts`: see `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
     """
 
     name: str
@@ -50,8 +51,10 @@ class Run:
     plugins: Plugins
     environments: list[str]
     stages: list[str]
-    trained: list[list[str]]
+    meant: list[list[str]]
     restarts: bool = False
+    played: list[dict[str, int]] = field(default_factory=list)
+    curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
     evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
@@ -72,6 +75,17 @@ class Run:
         """How many updates have been made since the start of the run."""
         return self.budget.updates
 
+    @property
+    def trained(self) -> list[list[str]]:
+        """For each stage so far, the environments that its updates learnt from, as columns of R."""
+        return [[name for name in self.environments if name in stage] for stage in self.played]
+
+    @property
+    def own(self) -> list[list[str]]:
+        """Of `trained`, those that the stage is meant for; `replay`, say, also plays others."""
+        stages = zip(self.trained, self.meant, strict=False)
+        return [[name for name in trained if name in meant] for trained, meant in stages]
+
     def clock(self) -> None:
         """Add the time since the last call to the budget."""
         cpu, wall = time.process_time(), time.monotonic()
@@ -84,6 +98,8 @@ class Run:
         self.clock()
         return {
             "budget": asdict(self.budget),
+            "played": self.played,
+            "curves": self.curves,
             "evaluations": [
                 {name: item.record() for name, item in row.items()} for row in self.evaluations
             ],
@@ -92,6 +108,8 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
         self.budget = Budget(**state["budget"])
+        self.played = state["played"]
+        self.curves = state["curves"]
         self.evaluations = [
             {name: Evaluation(**record) for name, record in row.items()}
             for row in state["evaluations"]
@@ -99,38 +117,45 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """The content of result.json."""
-        R = [[row[name].success for name in self.environments] for row in self.evaluations]
-        columns = {name: index for index, name in enumerate(self.environments)}
-        trained = [[columns[name] for name in stage] for stage in self.trained]
-        # Where a task has no score at some stage it is nan there, and left out there alone.
-        scores = {
-            name: [
-                [float("nan") if score is None else score for score in row[name].scores.values()]
-                for row in self.evaluations
-            ]
-            for name in self.environments
+        judged = {
+            "environments": self.environments,
+            "stages": self.stages,
+            "trained": self.trained,
+            "own": self.own,
+            "played": self.played,
+            "curves": self.curves,
+            "evaluations": [
+                {name: item.summary() for name, item in row.items()} for row in self.evaluations
+            ],
         }
-        metrics = summary(R, trained)
-        intervals = bootstrap(scores, trained, generator(TEST_SEED, "bootstrap"))
+        results = TaskScores.read(judged)
+        cells, changes = matrix(results), change(results)
+        found = {name: metric(results) for name, metric in METRICS.items()}
+        if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
+            found = dict.fromkeys(METRICS, Estimate(None, None))
+        evaluate = self.config.evaluate
         return {
             "name": self.name,
             "model": self.config.model,
             "adapter": self.config.adapter.name,
             "strategy": self.config.strategy.name,
             "seed": self.config.seed,
-            "environments": self.environments,
-            "stages": self.stages,
-            "trained": self.trained,
-            "R": R,
-            "interval": intervals.R,
-            "change": {"value": change(R), "interval": intervals.change},
+            **judged,
+            "R": [[cell.value for cell in row] for row in cells],
+            "interval": [[cell.interval for cell in row] for row in cells],
+            "change": {
+                "value": [[cell.value for cell in row] for row in changes],
+                "interval": [[cell.interval for cell in row] for row in changes],
+                "tasks": [[cell.count for cell in row] for row in changes],
+            },
             "restarts": self.restarts,
-            # Of an agent that goes from stage to stage, which there is none where it restarts.
-            "metrics": dict.fromkeys(metrics) if self.restarts else metrics,
-            "metric_intervals": dict.fromkeys(metrics) if self.restarts else intervals.metrics,
+            "metrics": {name: item.value for name, item in found.items()},
+            "metric_intervals": {name: item.interval for name, item in found.items()},
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
-            "evaluations": [
-                {name: item.summary() for name, item in row.items()} for row in self.evaluations
-            ],
+            "evaluate": {
+                "samples": evaluate.samples,
+                "decoding": evaluate.decoding,
+                "temperature": float(self.config.grpo.get("temperature", 1.0)),
+            },
             "budget": asdict(self.budget),
         }

@@ -103,6 +103,12 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
         stack.enter_context(files.locked())
         updates = sum(stage.updates for stage in made.stages)
         evaluations = (len(made.stages) + 1) * len(made.scenario.test)
+        if every := config.evaluate.every:
+            evaluations += sum(
+                (1 - -stage.updates // every) * len(stage.environments)
+                for stage in made.stages
+                if stage.updates
+            )
         reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
         files.write_config(to_yaml(config))
         Loop(
@@ -113,7 +119,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
                 plugins=plugins,
                 environments=made.scenario.environments,
                 stages=[stage.name for stage in made.stages],
-                trained=[stage.environments for stage in made.stages],
+                meant=[stage.environments for stage in made.stages],
                 restarts=made.strategy.restarts,
             ),
             scenario=made.scenario,
@@ -229,6 +235,7 @@ def evaluate_policy(
                     item.label,
                     selected,
                     acting[item.label],
+                    seed=config.seed if config else 0,
                     samples=samples,
                     temperature=temperature,
                     greedy=greedy,

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
-from contrail.plugins.console import LABEL, matrix_tables
-from contrail.plugins.table import folded, number
+from contrail.plugins.console import LABEL, evaluated, matrix_tables
+from contrail.plugins.table import folded, interval, number
 
 HEADINGS = {
     "average_score": "average score",
@@ -30,7 +30,11 @@ HEADINGS = {
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
 """Metrics that are missed where they are undefined for all strategies."""
 
-CELL = 12  # the width of "+0.62 ±0.11"
+CELL = 14  # the width of "[-0.51, +0.73]"
+FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
+MOST_PAIRS = 10  # of the table of pairs; with more, those with the baseline
+PAIRED = ("average_score", "backward_transfer")
+"""Metrics by which pairs of strategies are compared."""
 
 BUDGET = {
     "updates": "updates",
@@ -38,6 +42,7 @@ BUDGET = {
     "faults": "lost to faults",
     "extra_episodes": "extra episodes",
     "generated_tokens": "generated tokens",
+    "extra_tokens": "extra tokens",
     "cpu_seconds": "CPU seconds",
 }
 
@@ -88,24 +93,37 @@ def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
-    """A mean and half of its interval: "0.62 ±0.11"; the mean alone where there is no interval."""
+    """A mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
     if value is None or value["mean"] is None:
         return number(None)
-    mean = format(value["mean"], form)
-    if value["interval"] is None:
-        return mean
-    low, high = value["interval"]
-    return f"{mean} ±{(high - low) / 2:.2f}"
+    ends = interval(value["interval"], form)
+    return format(value["mean"], form) + (f"\n{ends}" if ends else "")
+
+
+def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of strategies to show: all, or where these are many those with the baseline."""
+    found = comparison["pairs"]
+    if len(found) <= MOST_PAIRS:
+        return list(found)
+    base = comparison["baseline"]
+    return [pair for pair in found if base in (pair["first"], pair["second"])]
 
 
 def notes(comparison: dict[str, Any]) -> list[str]:
     """What must be known to read the tables."""
     seeds = len(comparison["seeds"])
     said = [
-        f"±: half of the 95% interval (Student's t) over {seeds} seeds."
+        f"In brackets: 95% intervals over {seeds} training seeds, for these test tasks; "
+        "compare.json has intervals over other tasks too (interval_tasks)."
         if seeds > 1
         else "One seed: an interval over seeds needs two."
     ]
+    if 1 < seeds < FEWEST_SEEDS and len(comparison["strategies"]) > 1:
+        said.append(
+            f"{seeds} seeds are too few to claim a difference between strategies: with fewer than "
+            f"{FEWEST_SEEDS} the permutation test cannot give p < 0.05."
+        )
+    said.append(evaluated(comparison["evaluate"]))
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, labels in comparison["undefined"].items():
         if name not in shown_metrics(comparison) and name not in MAIN:
@@ -140,6 +158,9 @@ def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, Rendera
     if len(comparison["strategies"]) > 1:
         difference = _estimates(comparison, "metrics", metrics, width, difference=True)
         sections.insert(1, (f"Difference to {base}, paired by seed", difference))
+        for place, key in enumerate((key for key in PAIRED if key in metrics), start=2):
+            title = f"{metrics[key].capitalize()}, pair by pair"
+            sections.insert(place, (title, _pairs(comparison, key)))
     if len(comparison["orders"]) > 1:
         sections.append(("Average score by order", _orders(comparison)))
     sections.append(("Budget of a run (means)", _budget(comparison)))
@@ -196,6 +217,23 @@ def _orders(comparison: dict[str, Any]) -> Table:
     known = [[value for value in column if value is not None] for column in columns]
     apart = [max(values) - min(values) if values else None for values in known]
     table.add_row(Text("greatest - least", style="dim"), *(number(value) for value in apart))
+    return table
+
+
+def _pairs(comparison: dict[str, Any], key: str) -> Table:
+    """Each pair's difference, the p of none, and the seeds that it takes to see one of 0.05."""
+    table = _table("first - second", [])
+    for title in ("difference", "95% interval", "p", "seeds for ±0.05"):
+        table.add_column(title, justify="right")
+    for pair in pairs(comparison):
+        value = pair["metrics"][key]
+        table.add_row(
+            Text(folded(f"{pair['first']} - {pair['second']}", 2 * LABEL)),
+            number(value["mean"], "+.2f"),
+            Text(interval(value["interval"], "+.2f")),
+            number(value["p"], ".3f"),
+            number(value["seeds_needed"], "d"),
+        )
     return table
 
 

@@ -93,7 +93,9 @@ def bars(comparison: dict[str, Any]) -> Figure:
     figure.suptitle(heading(comparison), fontsize=10)
     several = len(comparison["seeds"]) > 1
     figure.supxlabel(
-        "bars: means over seeds; lines: 95% intervals; dots: seeds" if several else "one seed",
+        "bars: means over seeds; lines: 95% intervals over seeds; dots: seeds"
+        if several
+        else "one seed",
         fontsize=7,
     )
     return figure

@@ -19,9 +19,13 @@ COLUMNS = (
     "mean",
     "low",
     "high",
+    "tasks_low",
+    "tasks_high",
     "difference",
     "difference_low",
     "difference_high",
+    "difference_p",
+    "difference_seeds_needed",
 )
 
 _LATEX = {
@@ -59,11 +63,16 @@ def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
         named = dict(item["metrics"])
         named.update((f"success {name}", value) for name, value in item["success"].items())
         for name, value in named.items():
-            low, high = value["interval"] or (None, None)
-            difference = value["difference"] or {"mean": None, "interval": None}
-            low_d, high_d = difference["interval"] or (None, None)
-            cells = (label, name, value["seeds"], value["mean"], low, high)
-            row = (*cells, difference["mean"], low_d, high_d)
+            difference = value["difference"] or {}
+            row = (
+                *(label, name, value["seeds"], value["mean"]),
+                *(value["interval"] or (None, None)),
+                *(value["interval_tasks"] or (None, None)),
+                difference.get("mean"),
+                *(difference.get("interval") or (None, None)),
+                difference.get("p"),
+                difference.get("seeds_needed"),
+            )
             rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows
 
@@ -122,7 +131,7 @@ def latex(comparison: dict[str, Any]) -> str:
         ),
     }
     head = (
-        f"% {comparison['name']}: mean and half of the 95% interval over "
+        f"% {comparison['name']}: means and 95% intervals over "
         f"{len(comparison['seeds'])} seeds. Needs \\usepackage{{booktabs}}."
     )
     shown = [f"\n% {title}\n{text}" for title, text in parts.items() if text]
@@ -156,8 +165,8 @@ def _cell(value: dict[str, Any], sign: str = "") -> str:
     mean = format(value["mean"], f"{sign}.2f")
     if value["interval"] is None:
         return f"${mean}$"
-    low, high = value["interval"]
-    return rf"${mean} \pm {(high - low) / 2:.2f}$"
+    low, high = (format(end, f"{sign}.2f") for end in value["interval"])
+    return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"
 
 
 def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:

@@ -58,10 +58,42 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
         for table in tables:
             console.print(table)
             console.print()
+    for line in notes(result):
+        console.print(Text(line, style="dim"))
     console.print(_budget(result["budget"]))
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What must be known to read the tables."""
+    said = [
+        "In brackets: 95% intervals over test tasks and the dice of their evaluation, for this one "
+        "training seed; another seed may end elsewhere (contrail compare --seeds).",
+        evaluated(result["evaluate"]),
+    ]
+    counts = [count for row in result["change"]["tasks"] for count in row]
+    tasks = [result["evaluations"][0][name]["tasks"] for name in result["environments"]]
+    if counts and any(
+        count < tasks[j] for row in result["change"]["tasks"] for j, count in enumerate(row)
+    ):
+        said.append(
+            f"Faults of environments: changes are over the tasks that both rows have, "
+            f"{min(counts)} at the least."
+        )
+    return said
+
+
+def evaluated(settings: dict[str, Any]) -> str:
+    """How the test tasks were played, in a sentence."""
+    samples = settings["samples"]
+    how = (
+        "greedily"
+        if settings["decoding"] == "greedy"
+        else f"by sampling at temperature {settings['temperature']:g}, as in training"
+    )
+    return f"Evaluated {how}, {samples} episode{'s' * (samples > 1)} per task."
 
 
 def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list[RenderableType]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,27 +29,6 @@ class Row:
     seed: int
     result: dict[str, Any]
     config: dict[str, Any]
-
-    def curve(self, stage: int, environment: str) -> list[float | None]:
-        """The mean success of training on an environment, update by update of a stage (from 1).
-
-        Empty where the log has been removed.
-
-        Raises:
-            ContrailError: the log cannot be read.
-        """
-        log = self.files.path / "episodes" / f"{stage:03d}-train.jsonl.gz"
-        played: dict[int, list[float]] = {}
-        try:
-            with gzip.open(log, "rt", encoding="utf-8") as lines:
-                for episode in map(json.loads, lines):
-                    if episode["environment"] == environment and episode["fault"] is None:
-                        played.setdefault(episode["update"], []).append(float(episode["success"]))
-        except FileNotFoundError:
-            return []
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            raise ContrailError(f"{log} cannot be read: {error}") from error
-        return [sum(played[update]) / len(played[update]) for update in sorted(played)]
 
 
 def read_row(files: RunDirectory, strategy: str, order: Sequence[str]) -> Row:

@@ -3,8 +3,8 @@
 Copied are checkpoints and episode logs, which is all that a run goes on from: the copy ends as it
 would have ended alone. Two things are shared:
 
-- the base model's evaluation. It depends neither on the strategy nor on the order of the stages,
-  and not on the seed either, since a fresh LoRA adapter adds zeros.
+- the base model's evaluation. It depends neither on the strategy nor on the order of the stages. It
+  does depend on the seed: every seed has its own dice.
 - the first stages, where everything that they depend on is the same (see `Strategy.prefix`).
 """
 
@@ -25,23 +25,6 @@ from contrail.errors import PluginError
 from contrail.manager import Plugins
 from contrail.rundir import RunDirectory, read_checkpoint, write_atomically
 from contrail.strategy import NOTHING_YET, Strategy
-
-# Fields of LoraConfig under which a fresh adapter changes nothing, whatever its random weights.
-ADDS_ZEROS = {
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
-    "use_rslora",
-    "bias",
-    "fan_in_fan_out",
-    "task_type",
-}
 
 
 @dataclass(frozen=True)
@@ -73,8 +56,7 @@ def keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     for stage, resolved in zip(stages, config.stream, strict=True):
         stage["adapter"] = plain(resolved.adapter)
     common = {**written, "columns": _columns(config)}
-    seeds_differ = set(config.lora) <= ADDS_ZEROS
-    found: list[str | None] = [_digest({**common, "seed": None if seeds_differ else config.seed})]
+    found: list[str | None] = [_digest(common)]
     for count in range(1, len(stages) + 1):
         prefixes = [_prefix(part, count, plugins) for part in config.strategies]
         known = None not in prefixes
@@ -131,7 +113,8 @@ def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: i
                 "but keeps a state of its own there. Its `prefix` should return its own text."
             )
         if row == 0:
-            given = {name: state[name] for name in ("evaluations", "budget")}
+            own = {"strategy", "stage", "sha256"}
+            given = {name: value for name, value in state.items() if name not in own}
             write_atomically(files.base, json.dumps(given).encode())
         for number in range(have + 1, row + 1 if row else 0):
             partial = checkpoints / f".{number:03d}.partial"

@@ -1,30 +1,36 @@
 """compare.json: what the runs of a comparison say together.
 
-A seed is one observation of a strategy: its value is the mean over the orders, which all seeds
-have in common. Intervals are over seeds, and differences are paired seed by seed. A seed of which a
-run is missing is left out; an undefined value makes the mean undefined.
+A seed is one observation of a strategy: its value is the mean over the orders, which all seeds have
+in common. Intervals are over seeds, for the test tasks at hand; `interval_tasks` covers other test
+tasks too. Differences are paired seed by seed and task by task. A seed of which a run is missing is
+left out; an undefined value makes the mean undefined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contrail.compare.estimate import Quantity, compared, estimated, quantities
 from contrail.compare.gather import Row
 from contrail.compare.reference import REFERENCE, forward_transfer
-from contrail.metrics import METRICS, Score, t_interval
-
-Value = Callable[[Row], Score]
+from contrail.intervals import score_interval, seeds_interval, seeds_needed, sign_flip_p
+from contrail.metrics import METRICS, TaskScores
+from contrail.seeding import generator
+from contrail.stream import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
-    CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j)"
+    CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds"
 }
 NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
-    CONTINUAL_WORLD: f"runs of the strategy `{REFERENCE}` with room to improve, and a stage of its "
-    "own for each environment"
+    CONTINUAL_WORLD: f"learning curves (evaluate.every), runs of the strategy `{REFERENCE}` with "
+    "room to improve, and a stage of its own for each environment"
 }
 ONE_STAGE = "every stage begins with the base model: R is a transfer matrix"
+EFFECT = 0.05
+"""The difference for which the number of seeds is told that it takes to see it."""
 
 
 def summarise(
@@ -46,28 +52,28 @@ def summarise(
         baseline: the strategy that the others are compared with.
     """
     first = rows[0]
-    transfers = {id(row): forward_transfer(row, rows) for row in rows}
-    metrics: dict[str, Value] = {metric: _of_metric(metric) for metric in METRICS}
-    metrics[CONTINUAL_WORLD] = lambda row: transfers[id(row)]
     environments = first.result["environments"]
-    final: dict[str, Value] = {item: _of_environment(item) for item in environments}
-    by_label = {label: [row for row in rows if row.strategy == label] for label in strategies}
     places = [tuple(order) for order in orders]
+    found: dict[str, dict[str, Quantity]] = {}
+    for label in strategies:
+        own = [row for row in rows if row.strategy == label]
+        found[label] = quantities(own, places)
+        transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
+        found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
+    names = [*METRICS, CONTINUAL_WORLD]
 
-    def compared(values: dict[str, Value], label: str) -> dict[str, Any]:
-        found = {}
-        for key, value in values.items():
-            own = _by_seed(by_label[label], value, places)
-            base = _by_seed(by_label.get(baseline, []), value, places)
-            both = [seed for seed in own if seed in base]
-            found[key] = {
-                **_estimate(list(own.values())),
-                "difference": _estimate([_minus(own[seed], base[seed]) for seed in both])
-                if label != baseline
+    def part(label: str, keys: Mapping[str, str]) -> dict[str, Any]:
+        own, base = found[label], found.get(baseline)
+        return {
+            shown: {
+                **estimated(own[key]),
+                "difference": _difference(own[key], base[key])
+                if base is not None and label != baseline
                 else None,
-                "orders": _by_order(by_label[label], value, places),
+                "orders": own[key].by_order,
             }
-        return found
+            for shown, key in keys.items()
+        }
 
     return {
         "name": name,
@@ -79,75 +85,53 @@ def summarise(
         "seeds": list(seeds),
         "baseline": baseline,
         "formulas": FORMULAS,
+        "evaluate": first.result["evaluate"],
         "summary": {
             label: {
-                "runs": len(by_label[label]),
-                "metrics": compared(metrics, label),
-                "success": compared(final, label),
-                "budget": _budget(by_label[label]),
+                "runs": sum(row.strategy == label for row in rows),
+                "metrics": part(label, {key: key for key in names}),
+                "success": part(label, {item: f"success {item}" for item in environments}),
+                "budget": _budget([row for row in rows if row.strategy == label]),
                 "R": [
                     matrix
                     for place, order in enumerate(places)
-                    if (matrix := _matrix([r for r in by_label[label] if r.order == order], place))
+                    if (
+                        matrix := _matrix(
+                            [r for r in rows if r.strategy == label and r.order == order], place
+                        )
+                    )
                 ],
             }
             for label in strategies
         },
-        "undefined": _undefined(metrics, by_label),
-        "rows": [_record(row, places, metrics, final) for row in rows],
+        "pairs": [
+            {
+                "first": one,
+                "second": other,
+                "metrics": {key: _difference(found[one][key], found[other][key]) for key in names},
+            }
+            for one, other in itertools.combinations(strategies, 2)
+        ],
+        "undefined": _undefined(found, rows),
+        "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
 
 
-def _of_metric(name: str) -> Value:
-    def value(row: Row) -> Score:
-        score: Score = row.result["metrics"][name]
-        return score
-
-    return value
-
-
-def _of_environment(name: str) -> Value:
-    """Success at the end; where every stage restarts, after the environment's own last one."""
-
-    def value(row: Row) -> Score:
-        result = row.result
-        stages = [i for i, names in enumerate(result["trained"], start=1) if name in names]
-        last = len(result["R"]) - 1
-        stage = last if not _restarts(row) else stages[-1] if stages else None
-        if stage is None:
-            return None
-        score: Score = result["R"][stage][result["environments"].index(name)]
-        return score
-
-    return value
+def _difference(one: Quantity, other: Quantity) -> dict[str, Any]:
+    """one - other, with the p of no difference and the number of seeds it takes to see EFFECT."""
+    difference = compared(one, other)
+    found = estimated(difference)
+    values = [value for value in found["values"] if value is not None]
+    whole = found["mean"] is not None
+    return {
+        **found,
+        "p": sign_flip_p(values, generator(TEST_SEED, "sign flips")) if whole else None,
+        "seeds_needed": seeds_needed(values, EFFECT) if whole else None,
+    }
 
 
 def _restarts(row: Row) -> bool:
     return bool(row.result.get("restarts"))
-
-
-def _by_seed(rows: Sequence[Row], value: Value, orders: Sequence[Any]) -> dict[int, Score]:
-    """The mean over all orders, of each seed that has them all."""
-    found: dict[int, Score] = {}
-    for seed in dict.fromkeys(row.seed for row in rows):
-        own = {row.order: row for row in rows if row.seed == seed}
-        if len(own) == len(orders):
-            found[seed] = t_interval([value(own[order]) for order in orders])[0]
-    return found
-
-
-def _by_order(rows: Sequence[Row], value: Value, orders: Sequence[Any]) -> list[Score]:
-    """The mean over seeds, for each order; None where there is none."""
-    return [t_interval([value(row) for row in rows if row.order == order])[0] for order in orders]
-
-
-def _estimate(values: Sequence[Score]) -> dict[str, Any]:
-    mean, interval = t_interval(values)
-    return {"mean": mean, "interval": interval, "seeds": len(values), "values": list(values)}
-
-
-def _minus(a: Score, b: Score) -> Score:
-    return None if a is None or b is None else a - b
 
 
 def _budget(rows: Sequence[Row]) -> dict[str, float]:
@@ -161,10 +145,11 @@ def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
     if not rows:
         return None
     result = rows[0].result
+    scores = [TaskScores.read(row.result).scores for row in rows]
     cells = [
         [
-            t_interval([row.result["R"][i][j] for row in rows])
-            for j in range(len(result["environments"]))
+            seeds_interval([score_interval(each[name][i]) for each in scores], (0.0, 1.0))
+            for name in result["environments"]
         ]
         for i in range(len(result["R"]))
     ]
@@ -174,35 +159,35 @@ def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
         "environments": result["environments"],
         "stages": result["stages"],
         "trained": result["trained"],
-        "R": [[mean for mean, _ in row] for row in cells],
-        "interval": [[interval for _, interval in row] for row in cells],
+        "R": [[cell.value for cell in row] for row in cells],
+        "interval": [[cell.interval for cell in row] for row in cells],
     }
 
 
 def _undefined(
-    metrics: dict[str, Value], by_label: dict[str, list[Row]]
+    found: Mapping[str, Mapping[str, Quantity]], rows: Sequence[Row]
 ) -> dict[str, dict[str, str]]:
     """For each metric, why it is undefined, by strategy."""
-    found: dict[str, dict[str, str]] = {}
-    for name, value in metrics.items():
-        for label, rows in by_label.items():
-            if any(value(row) is None for row in rows):
-                alone = _restarts(rows[0]) and name in METRICS
-                reason = ONE_STAGE if alone else f"needs {NEEDS[name]}"
-                found.setdefault(name, {})[label] = reason
-    return found
+    reasons: dict[str, dict[str, str]] = {}
+    for label, values in found.items():
+        alone = any(_restarts(row) for row in rows if row.strategy == label)
+        for name in [*METRICS, CONTINUAL_WORLD]:
+            if not values[name].defined:
+                reason = ONE_STAGE if alone and name in METRICS else f"needs {NEEDS[name]}"
+                reasons.setdefault(name, {})[label] = reason
+    return reasons
 
 
-def _record(
-    row: Row, orders: Sequence[Any], metrics: dict[str, Value], final: dict[str, Value]
-) -> dict[str, Any]:
+def _record(row: Row, orders: Sequence[Any], found: Mapping[str, Quantity]) -> dict[str, Any]:
     kept = ("environments", "stages", "trained", "R", "budget")
+    place = orders.index(row.order)
+    values = {key: quantity.of_run(row.seed, place) for key, quantity in found.items()}
     return {
         "run": str(row.files.path),
         "strategy": row.strategy,
-        "order": orders.index(row.order),
+        "order": place,
         "seed": row.seed,
-        "metrics": {name: value(row) for name, value in metrics.items()},
-        "success": {name: value(row) for name, value in final.items()},
+        "metrics": {name: values[name] for name in [*METRICS, CONTINUAL_WORLD]},
+        "success": {name: values[f"success {name}"] for name in row.result["environments"]},
         **{name: row.result[name] for name in kept},
     }

@@ -1,0 +1,211 @@
+"""Confidence intervals, and what they cover.
+
+Three things vary: which tasks are in the test, the dice of an evaluation, and the training seed.
+One run has one training seed, so its intervals (`score_interval`, `difference_interval`) cover
+tasks and dice. Over several runs `seeds_interval` covers training seeds and dice, for these test
+tasks, and `tasks_and_seeds_interval` covers all three. All hold the truth in 95 of 100 cases.
+
+Scores are 0 or 1, or means of a few of these, so the textbook's mean +- t s / sqrt(n) has no width
+where all tasks agree, and holds the truth too seldom near 0 and 1. An interval of one run therefore
+adds a few pseudo-tasks before it takes mean and deviation, which is known to hold for few tasks and
+at the edges. docs/metrics.md has the simulated coverage of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Score: TypeAlias = float | None
+Interval: TypeAlias = list[float]
+"""`[low, high]`; a list, so that it reads back from JSON as it was written."""
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval, None where undefined. `count`: the tasks, or seeds, it is of."""
+
+    value: Score
+    interval: Interval | None
+    count: int = 0
+
+
+def score_interval(scores: ArrayLike) -> Estimate:
+    """Mean score of test tasks, and its interval over tasks and dice.
+
+    Two solved and two unsolved tasks are added (Agresti and Coull, 1998, with Student's t for z).
+    The formula serves one sample per task and several.
+
+    Args:
+        scores: (tasks,) in [0, 1]; nan for a task without a score. Fewer than two have no interval.
+    """
+    return _with_pseudo_tasks(scores, [0.0, 0.0, 1.0, 1.0], (0.0, 1.0))
+
+
+def difference_interval(differences: ArrayLike) -> Estimate:
+    """Mean difference of paired scores, and its interval over tasks and dice.
+
+    One task that gained 1 and one that lost 1 are added (Bonett and Price, 2012, with Student's t
+    for z), so the interval has a width where no task changed.
+
+    Args:
+        differences: (tasks,) of the same tasks twice; nan for a task without one of both scores.
+    """
+    return _with_pseudo_tasks(differences, [-1.0, 1.0], (-np.inf, np.inf))
+
+
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates; undefined where one of them is.
+
+    Each side's distance to the mean is the root of the summed squares of the parts' distances, so
+    that intervals need not be symmetric (MOVER; Zou and Donner, 2008).
+    """
+    values = [item.value for item in estimates if item.value is not None]
+    ends = [item.interval for item in estimates if item.interval is not None]
+    count = len(estimates)
+    if not count or len(values) < count:
+        return Estimate(None, None, count)
+    mean = float(np.mean(values))
+    if len(ends) < count:
+        return Estimate(mean, None, count)
+    distances = np.abs(np.array(ends) - np.array(values)[:, np.newaxis])
+    below, above = np.sqrt((distances**2).sum(axis=0)) / count
+    return Estimate(mean, [mean - float(below), mean + float(above)], count)
+
+
+def seeds_interval(
+    runs: Sequence[Estimate], bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+    """The mean over training seeds, and its interval for the test tasks at hand.
+
+    The wider, on each side, of two: Student's t over the runs' values, which supposes that runs
+    scatter about normally, and the runs' own noise (`mean_of`), since a few runs may agree by
+    chance. Where all agree exactly no more is known than from one of them.
+
+    Args:
+        runs: one value per seed, each with its interval over tasks and dice.
+        bounds: of what can be true at all; the interval is cut there.
+
+    Returns:
+        Undefined where a run is; without an interval for fewer than two runs.
+    """
+    values = [run.value for run in runs]
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not values or known.size < len(values):
+        return Estimate(None, None, len(values))
+    mean = float(known.mean())
+    if known.size < 2:
+        return Estimate(mean, None, 1)
+    own = mean_of(runs).interval
+    if np.ptp(known) < 1e-12:
+        ends = [run.interval for run in runs if run.interval is not None]
+        together = [float(side) for side in np.mean(ends, axis=0)] if own else None
+        return Estimate(mean, together, known.size)
+    half = _quantile(known.size - 1) * float(known.std(ddof=1) / np.sqrt(known.size))
+    low, high = own or (mean, mean)
+    low, high = min(low, mean - half), max(high, mean + half)
+    return Estimate(mean, [max(bounds[0], low), min(bounds[1], high)], known.size)
+
+
+def tasks_and_seeds_interval(parts: Sequence[ArrayLike]) -> Interval | None:
+    """The interval of a mean that covers other test tasks as well as other training seeds.
+
+    Seeds and tasks are crossed random effects: the variance of the mean is that over seeds, plus
+    that over tasks, less the noise that both contain. The degrees of freedom are Satterthwaite's.
+
+    Args:
+        parts: for each environment that the mean is over, values (seeds, tasks); tasks that a seed
+            lacks are left out. None for fewer than two seeds or tasks.
+    """
+    tables = []
+    for part in parts:
+        table = np.asarray(part, dtype=np.float64)
+        tables.append(table[:, ~np.isnan(table).any(axis=0)])
+    if not tables or len(tables[0]) < 2 or any(table.shape[1] < 2 for table in tables):
+        return None
+    seeds, count = len(tables[0]), len(tables)
+    by_seed = np.mean([table.mean(axis=1) for table in tables], axis=0)
+    terms = [(float(by_seed.var(ddof=1)) / seeds, seeds - 1)]
+    for table in tables:
+        tasks = table.shape[1]
+        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        noise = float((rest**2).sum()) / ((seeds - 1) * (tasks - 1))
+        own = max(0.0, float(table.mean(axis=0).var(ddof=1)) - noise / seeds)
+        terms.append((own / tasks / count**2, tasks - 1))
+    variance = sum(term for term, _ in terms)
+    mean = float(by_seed.mean())
+    if variance < 1e-24:  # all alike: no more is known than from the tasks of one run
+        estimates = [difference_interval(table.mean(axis=0)) for table in tables]
+        return mean_of(estimates).interval
+    freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
+    half = _quantile(freedom) * float(np.sqrt(variance))
+    return [mean - half, mean + half]
+
+
+def sign_flip_p(differences: Sequence[float], rng: np.random.Generator) -> float | None:
+    """Two-sided p of no difference between two strategies, by the sign-flip permutation test.
+
+    Under no difference each seed's difference is as likely to be its negative. The test is exact up
+    to 16 seeds; with n seeds p is never below 2 / 2^n.
+
+    Args:
+        differences: one per seed, paired.
+        rng: of the sampled sign flips where there are more than 2^16.
+    """
+    if len(differences) < 2:
+        return None
+    if not np.any(differences):
+        return 1.0
+    from scipy.stats import permutation_test  # inside: only comparisons of runs need it
+
+    found = permutation_test(
+        (np.asarray(differences, dtype=np.float64),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=2**16,
+        rng=rng,
+    )
+    return float(found.pvalue)
+
+
+def seeds_needed(differences: Sequence[float], effect: float = 0.05) -> int | None:
+    """How many seeds give an interval of at most +- `effect`, if they scatter as these do.
+
+    None for fewer than two differences, and for differences that do not scatter at all.
+    """
+    if len(differences) < 2 or np.ptp(differences) < 1e-12:
+        return None
+    deviation = float(np.std(differences, ddof=1))
+    count = 2
+    while _quantile(count - 1) * deviation / np.sqrt(count) > effect and count < 100_000:
+        count += 1 if count < 100 else count // 20
+    return count
+
+
+def _with_pseudo_tasks(
+    values: ArrayLike, added: Sequence[float], bounds: tuple[float, float]
+) -> Estimate:
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    if array.size < 2:
+        return Estimate(float(array[0]) if array.size else None, None, array.size)
+    mean = float(array.mean())
+    augmented = np.concatenate([array, added])
+    centre, deviation = float(augmented.mean()), float(augmented.std())
+    half = _quantile(augmented.size - 1) * deviation / float(np.sqrt(augmented.size))
+    low, high = max(bounds[0], centre - half), min(bounds[1], centre + half)
+    return Estimate(mean, [min(mean, low), max(mean, high)], array.size)
+
+
+def _quantile(freedom: float) -> float:
+    """Of Student's t, such that the two tails hold 1 - LEVEL."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
