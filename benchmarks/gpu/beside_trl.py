@@ -1,0 +1,103 @@
+"""Updates and whole steps beside TRL's, on the same model, adapter and episodes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmarks import trl_rollouts, trl_trainer, trl_updates
+from benchmarks.gpu.device import OutOfMemory
+from benchmarks.gpu.models import random_policy
+from benchmarks.gpu.record import Sink
+from benchmarks.gpu.settings import Options
+from benchmarks.update import contrail_config, some_advantages
+from benchmarks.workload import QUICK, SEED, Settings, grouped, record
+from contrail.seeding import generator
+from contrail.trainer import Trainer
+
+UPDATE = "An update beside TRL's: seconds"
+STEP = "A step (rollout and update) beside TRL's: seconds"
+
+
+def settings_of(options: Options) -> Settings:
+    """64 episodes of 6 turns of BabyAI, 16 tokens each."""
+    values = QUICK | {"device": options.device} if options.tiny else {}
+    usual = {"device": options.device, "dtype": "bfloat16", "trl_batch": 8}
+    return Settings(**(values or usual))
+
+
+def update(options: Options, sink: Sink) -> None:
+    """Both learn from the same episodes; TRL without and with activation checkpointing."""
+    settings = settings_of(options)
+    for name in options.models[:2]:
+        _update(options, sink, name, settings)
+        options.on.clean()
+
+
+def _update(options: Options, sink: Sink, name: str, settings: Settings) -> None:
+    policy = random_policy(name, settings.dtype, options.device)
+    row = f"{name}, {settings.episodes} episodes"
+    episodes = record(policy, settings)
+    tokens = sum(len(episode.token_ids) for episode in episodes)
+    sink.add(UPDATE, row, "tokens", float(tokens))
+    advantages = some_advantages(len(episodes))
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer.gradients(episodes, advantages)
+        options.on.clean()
+        ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))
+        sink.add(UPDATE, row, "contrail", ours)
+        sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
+        sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
+        trl = trl_trainer.make_trainer(policy, trl_trainer.config(settings, Path(scratch)))
+        whole = trl_updates.batch(episodes, policy, advantages)
+        policy.model.train()
+
+        def by_trl() -> None:
+            trl_updates.gradients(trl, policy, whole, settings.trl_batch)
+
+        for column in ("TRL", "TRL, checkpointing"):
+            options.on.clean()
+            try:
+                if column == "TRL":
+                    by_trl()
+                    options.on.clean()
+                    theirs = options.on.seconds(by_trl)
+                else:
+                    with trl_trainer.checkpointing(policy):
+                        theirs = options.on.seconds(by_trl)
+            except OutOfMemory:
+                sink.add(UPDATE, row, column, "out of memory")
+                continue
+            sink.add(UPDATE, row, column, theirs)
+            sink.add(UPDATE, row, f"{column}, peak GB", options.on.peak() / 1e9)
+            sink.add(UPDATE, row, f"{column} / contrail", theirs / ours)
+
+
+def step(options: Options, sink: Sink) -> None:
+    """Both play the same tasks and learn from what they played."""
+    settings = settings_of(options)
+    name = options.models[0]
+    policy = random_policy(name, settings.dtype, options.device)
+    row = f"{name}, {settings.episodes} episodes"
+    noise = generator(SEED, "rewards")
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
+
+        def ours() -> None:
+            episodes = record(policy, settings)
+            for episode, reward in zip(episodes, noise.normal(size=len(episodes)), strict=True):
+                for turn in episode.turns:
+                    turn.reward = 0.0
+                episode.turns[-1].reward = float(reward)
+            trainer.update(grouped(episodes, settings.group), generator(SEED, "update"))
+
+        ours()
+        played = options.on.seconds(lambda: record(policy, settings))
+        sink.add(STEP, row, "contrail, rollout", played)
+        seconds = options.on.seconds(ours)
+        sink.add(STEP, row, "contrail", seconds)
+        trl = trl_rollouts.with_rollout_func(policy, settings, Path(scratch))
+        theirs = options.on.seconds(trl.train)  # the kernels are warm but for those of its own
+        sink.add(STEP, row, "TRL (rollout_func)", theirs)
+        sink.add(STEP, row, "TRL / contrail", theirs / seconds)
