@@ -40,12 +40,9 @@ class _LoraLinear(torch.autograd.Function):
         ctx.save_for_backward(x, weight, down, up)
         ctx.scaling = scaling
         ctx.merged = merged
-        result = linear(x, weight, bias)
         if merged:
-            return result
-        # As PEFT's lora.Linear does it, so that each result is rounded as PEFT rounds it.
-        added = linear(linear(x.to(down.dtype), down), up) * scaling
-        return (result + added).to(result.dtype)
+            return linear(x, weight, bias)
+        return _beside(x, weight, bias, down, up, scaling)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -62,6 +59,22 @@ class _LoraLinear(torch.autograd.Function):
                 added = (back @ down).mul_(ctx.scaling).view_as(x)
                 passed = (passed + added).to(x.dtype)
         return passed, None, None, down_gradient, up_gradient, None, None
+
+
+def _beside(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    down: torch.Tensor,
+    up: torch.Tensor,
+    scaling: float,
+) -> torch.Tensor:
+    """What PEFT's lora.Linear computes, with its rounding and fewer kernels.
+
+    The sum is taken in the type of A and B and rounded once, as it is stored.
+    """
+    result = linear(x, weight, bias)
+    return result.add_(linear(linear(x.to(down.dtype), down), up), alpha=scaling)
 
 
 @contextmanager
@@ -109,14 +122,12 @@ def _forward(
     base = layer.get_base_layer()
     if merged and not learn:
         return base(x, *args, **kwargs)
+    down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    scaling = layer.scaling[adapter]
+    if not learn:
+        return _beside(x, base.weight, base.bias, down, up, scaling)
     return _LoraLinear.apply(  # type: ignore[no-untyped-call]
-        x,
-        base.weight,
-        base.bias,
-        layer.lora_A[adapter].weight,
-        layer.lora_B[adapter].weight,
-        layer.scaling[adapter],
-        merged,
+        x, base.weight, base.bias, down, up, scaling, merged
     )
 
 
