@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from contrail import metrics
 from contrail.compare.gather import Row
 from contrail.compare.plan import Request
+from contrail.metrics import METRICS, TaskScores
 from contrail.rundir import RunDirectory
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -53,6 +53,8 @@ RUNS = [
     for seed in (0, 1)
     for strategy in ("sequential", "anchored")
 ]
+TASKS = 400
+"""Test tasks of each environment: enough to leave intervals over seeds to the seeds."""
 STAGE = {"updates": 4, "train": {"difficulty": None, "tasks": None}, "adapter": None}
 
 
@@ -72,28 +74,36 @@ def result(
     seed: int = 0,
 ) -> dict[str, Any]:
     """The content of a result.json, as far as comparisons read it."""
-    columns = [{environments.index(name) for name in stage} for stage in trained]
-    values = metrics.summary(R, columns)
     restarts = strategy == "isolated"
     evaluations = [
         {
-            name: {"scores": {f"{name}/{k}": row[j] for k in range(4)}}
+            name: {"scores": {f"{name}/{k:03d}": row[j] for k in range(TASKS)}, "tasks": TASKS}
             for j, name in enumerate(environments)
         }
         for row in R
     ]
+    judged = {
+        "environments": list(environments),
+        "stages": ["+".join(stage) for stage in trained],
+        "trained": trained,
+        "own": trained,
+        "played": [dict.fromkeys(stage, 128) for stage in trained],
+        "curves": [{} for _ in trained],
+        "evaluations": evaluations,
+    }
+    scores = TaskScores.read(judged)
     return {
         "model": "tiny-random",
         "adapter": "choose",
         "strategy": strategy,
         "seed": seed,
-        "environments": list(environments),
-        "stages": ["+".join(stage) for stage in trained],
-        "trained": trained,
+        **judged,
         "R": R,
         "restarts": restarts,
-        "metrics": dict.fromkeys(values) if restarts else values,
-        "evaluations": evaluations,
+        "metrics": {
+            name: None if restarts else metric(scores).value for name, metric in METRICS.items()
+        },
+        "evaluate": {"samples": 1, "decoding": "sample", "temperature": 1.0},
         "budget": {
             "updates": 8,
             "episodes": 256,

@@ -78,11 +78,11 @@ def test_nothing_that_is_shared_is_computed_twice(pretend: Any) -> None:
     assert all(job.finished for job in made.jobs)
     assert count == len(computed)  # no run did a row twice
     rows = [sum(row == wanted for _, row in computed) for wanted in range(3)]
-    # One base; a first stage for each order and seed; all second stages differ.
-    assert rows == [1, 4, 8]
-    assert sum(item.cpu_seconds for item in made.saved) == 10 * (7 + 4)
+    # One base for each seed; a first stage for each order and seed; all second stages differ.
+    assert rows == [2, 4, 8]
+    assert sum(item.cpu_seconds for item in made.saved) == 10 * (6 + 4)
     assert sum(item.updates for item in made.saved) == 4
-    assert sum(item.evaluations for item in made.saved) == 2 * (7 + 4)
+    assert sum(item.evaluations for item in made.saved) == 2 * (6 + 4)
     _, computed, _ = pretend(asked)
     assert not computed
 

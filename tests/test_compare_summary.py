@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import gzip
 import json
 import math
 from pathlib import Path
@@ -80,6 +79,43 @@ def test_a_seed_is_the_mean_over_orders() -> None:
     assert any("Runs are missing" in line for line in comparison.notes(found))
 
 
+def test_intervals_over_tasks_and_seeds_are_wider() -> None:
+    found = summed([row("sequential", R(0.3 + 0.01 * seed), seed=seed) for seed in range(5)])
+    value = of(found, "sequential", "average_score")
+    (low, high), (least, most) = value["interval"], value["interval_tasks"]
+    assert least < low < value["mean"] < high < most
+
+
+def test_pairs_of_strategies() -> None:
+    kept = {"sequential": 0.3, "replay": 0.8, "kl": 0.3}
+    noise = [0.0, 0.03, -0.02, 0.01, 0.02, -0.01]
+    found = summed(
+        [
+            row(name, R(value + noise[(seed * (k + 1)) % 6]), seed=seed)
+            for k, (name, value) in enumerate(kept.items())
+            for seed in range(6)
+        ]
+    )
+    pairs = {(p["first"], p["second"]): p["metrics"]["average_score"] for p in found["pairs"]}
+    assert list(pairs) == [("sequential", "replay"), ("sequential", "kl"), ("replay", "kl")]
+    clear = pairs["sequential", "replay"]
+    assert clear["mean"] == pytest.approx(-0.5 / 3, abs=0.02)
+    assert clear["p"] == pytest.approx(2 / 64)
+    assert clear["seeds_needed"] == 3
+    assert pairs["sequential", "kl"]["p"] > 0.2
+    assert not any("too few" in line for line in comparison.notes(found))
+    few = summed([row(name, R(0.3), seed=seed) for name in ("a", "b") for seed in range(3)])
+    assert any("3 seeds are too few" in line for line in comparison.notes(few))
+
+
+def test_strategies_that_do_the_same_differ_by_0_with_an_interval() -> None:
+    rows = [row(name, R(0.3), seed=seed) for name in ("sequential", "kl") for seed in range(4)]
+    difference = of(summed(rows), "kl", "average_score")["difference"]
+    assert difference["mean"] == 0.0
+    assert difference["p"] == 1.0
+    assert difference["interval"][0] < 0 < difference["interval"][1]
+
+
 def test_one_seed_has_no_interval() -> None:
     found = summed([row("sequential", R(0.3)), row("replay", R(0.8))])
     assert of(found, "replay")["interval"] is None
@@ -104,11 +140,11 @@ def test_what_is_undefined_says_why() -> None:
     assert "transfer matrix" in found["undefined"]["average_score"]["isolated"]
     # Of `isolated`, the success of an environment is that after its own stage.
     success = found["summary"]["isolated"]["success"]
-    assert [success[name]["mean"] for name in ("babyai", "textcraft")] == [0.9, 0.6]
+    assert [success[name]["mean"] for name in ("babyai", "textcraft")] == pytest.approx([0.9, 0.6])
     assert success["webshop"]["mean"] is None
     [own] = [row for row in found["rows"] if row["strategy"] == "isolated"]
     assert set(own["metrics"].values()) == {None}
-    assert own["success"] == {"babyai": 0.9, "textcraft": 0.6, "webshop": None}
+    assert own["success"] == pytest.approx({"babyai": 0.9, "textcraft": 0.6, "webshop": None})
 
 
 def test_one_environment_loses_nothing_but_what_needs_two() -> None:
@@ -130,35 +166,30 @@ def test_a_faulty_cell_is_undefined() -> None:
     assert of(found, "sequential", "forward_transfer")["mean"] == pytest.approx(0.0)
 
 
-def log(run: Row, stage: int, environment: str, successes: list[list[int]]) -> None:
-    """A training log: for each update, the successes of its episodes."""
-    episodes = [
-        {"environment": environment, "update": update, "success": bool(value), "fault": None}
-        for update, values in enumerate(successes)
-        for value in values
+def curved(run: Row, *curves: dict[str, list[float]]) -> Row:
+    """The run with a learning curve for each stage."""
+    points = [
+        {name: [list(point) for point in enumerate(values)] for name, values in stage.items()}
+        for stage in curves
     ]
-    episodes += [{**episodes[0], "environment": "another", "success": True}]
-    episodes += [{**episodes[0], "fault": "it raised", "success": False}]
-    path = run.files.path / "episodes" / f"{stage:03d}-train.jsonl.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress("\n".join(map(json.dumps, episodes)).encode()))
+    return dataclasses.replace(run, result={**run.result, "curves": points})
 
 
-def test_continual_worlds_forward_transfer(tmp_path: Path) -> None:
+def test_continual_worlds_forward_transfer() -> None:
     """(AUC - AUC_ref) / (1 - AUC_ref): babyai is learnt alike, textcraft in half the time."""
-    own = row("sequential", R(0.3), files=tmp_path)
-    alone = row("isolated", R(0.1), files=tmp_path)
-    mixture = row("mixture", R(0.5)[:2], [["babyai", "textcraft"]], files=tmp_path)
-    for run in (own, alone):
-        log(run, 1, "babyai", [[0, 0], [1, 0], [1, 1]])
-    log(own, 2, "textcraft", [[0, 1], [1, 1], [1, 1]])  # 5/6
-    log(alone, 2, "textcraft", [[0, 0], [0, 1], [1, 1]])  # 1/2
+    babyai = {"babyai": [0.0, 0.5, 1.0]}
+    own = curved(row("sequential", R(0.3)), babyai, {"textcraft": [0.5, 1.0, 1.0]})  # 7/8
+    alone = curved(row("isolated", R(0.1)), babyai, {"textcraft": [0.0, 0.5, 1.0]})  # 1/2
+    mixture = row("mixture", R(0.5)[:2], [["babyai", "textcraft"]])
     found = summed([own, alone, mixture])
-    assert of(found, "sequential", CONTINUAL_WORLD)["mean"] == pytest.approx((0 + 2 / 3) / 2)
+    assert of(found, "sequential", CONTINUAL_WORLD)["mean"] == pytest.approx((0 + 3 / 4) / 2)
     assert of(found, "mixture", CONTINUAL_WORLD)["mean"] is None
     assert of(found, "isolated", CONTINUAL_WORLD)["mean"] is None
     later = summed([dataclasses.replace(own, seed=1), alone])  # no reference of this seed
     assert of(later, "sequential", CONTINUAL_WORLD)["mean"] is None
+    without = summed([row("sequential", R(0.3)), row("isolated", R(0.1))])
+    assert of(without, "sequential", CONTINUAL_WORLD)["mean"] is None
+    assert "evaluate.every" in without["undefined"][CONTINUAL_WORLD]["sequential"]
 
 
 # Which runs may stand beside each other
@@ -191,7 +222,10 @@ EVALUATIONS = [{name: {"scores": {"other/1": 1.0}} for name in ("babyai", "textc
         ({"stream": [STAGE]}, "the streams have other stages, babyai > textcraft and babyai"),
         ({"stream": [STAGE, {**STAGE, "name": "textcraft"}]}, "other stages, of other settings"),
         ({"result": {"environments": ["babyai"]}}, "environments evaluated are babyai, textcr"),
-        ({"result": {"evaluations": EVALUATIONS}}, r"'babyai' is tested on other tasks \(4 and 1"),
+        (
+            {"result": {"evaluations": EVALUATIONS}},
+            r"'babyai' is tested on other tasks \(400 ",
+        ),
         ({"result": {"budget": {"updates": 9, "episodes": 256}}}, "budget is 8 and 9 updates"),
         ({"result": {"budget": {"updates": 8, "episodes": 99}}}, "budget is 256 and 99 episodes"),
     ],
@@ -261,10 +295,12 @@ def test_the_terminal_shows_what_the_summary_says(tmp_path: Path, capsys: Any) -
     comparison.contrail_comparison(comparison=found, directory=str(tmp_path))
     shown = capsys.readouterr().out
     half = T_2 * 0.03 / math.sqrt(3)
-    assert f"0.67 ±{half:.2f}" in shown  # forgetting of `sequential`: 0.9 - 0.2 - 0.03
-    assert "-0.10 ±0.00" in shown  # the difference of `replay`
+    # Forgetting of `sequential`: 0.9 - 0.2 - 0.03.
+    assert "0.67" in shown
+    assert f"[{0.67 - half:.2f}, {0.67 + half:.2f}]" in shown
+    assert "-0.10" in shown  # the difference of `replay`
     assert "12 evaluations, 4 updates; saved 83 CPU seconds" in " ".join(shown.split())
-    assert "Student's t) over 3 seeds" in shown
+    assert "95% intervals over 3 training seeds" in shown
 
 
 def test_tables_for_other_programs(tmp_path: Path) -> None:

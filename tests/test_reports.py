@@ -33,12 +33,6 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
     scores = [(rng.random((len(stages) + 1, 32)) < 0.5).astype(float) for _ in environments]
     if count > 2:
         scores[2][1] = np.nan
-    R = [
-        [None if np.isnan(s[i]).all() else float(s[i].mean()) for s in scores]
-        for i in range(len(stages) + 1)
-    ]
-    trained = [{environments.index(name) for name in stage} for stage in stages]
-    intervals = metrics.bootstrap(scores, trained, rng)
     evaluation = {
         "turns": 10.84,
         "generated_tokens": 625.2,
@@ -46,28 +40,51 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
         "fault_rate": 0.0,
         "tasks": 32,
     }
+    trained = [list(stage) for stage in stages]
+    judged = {
+        "environments": environments,
+        "stages": ["+".join(stage) for stage in stages],
+        "trained": trained,
+        "own": trained,
+        "played": [dict.fromkeys(stage, 160) for stage in stages],
+        "curves": [{} for _ in stages],
+        "evaluations": [
+            {
+                name: {
+                    "success": None if np.isnan(own[i]).all() else float(own[i].mean()),
+                    "reward": None if np.isnan(own[i]).all() else float(own[i].mean()),
+                    "scores": {
+                        f"{k:02d}": None if np.isnan(score) else float(score)
+                        for k, score in enumerate(own[i])
+                    },
+                    **evaluation,
+                }
+                for name, own in zip(environments, scores, strict=True)
+            }
+            for i in range(len(stages) + 1)
+        ],
+    }
+    results = metrics.TaskScores.read(judged)
+    cells, changes = metrics.matrix(results), metrics.change(results)
+    found = {name: metric(results) for name, metric in metrics.METRICS.items()}
     return {
         "name": "quick",
         "model": "smollm2-135m",
         "adapter": "choose",
         "strategy": "sequential",
         "seed": 3,
-        "environments": environments,
-        "stages": ["+".join(stage) for stage in stages],
-        "trained": [list(stage) for stage in stages],
-        "R": R,
-        "interval": intervals.R,
-        "change": {"value": metrics.change(R), "interval": intervals.change},
-        "metrics": metrics.summary(R, trained),
-        "metric_intervals": intervals.metrics,
+        **judged,
+        "R": [[cell.value for cell in row] for row in cells],
+        "interval": [[cell.interval for cell in row] for row in cells],
+        "change": {
+            "value": [[cell.value for cell in row] for row in changes],
+            "interval": [[cell.interval for cell in row] for row in changes],
+            "tasks": [[cell.count for cell in row] for row in changes],
+        },
+        "metrics": {name: item.value for name, item in found.items()},
+        "metric_intervals": {name: item.interval for name, item in found.items()},
         "formulas": {name: metric.formula for name, metric in metrics.METRICS.items()},
-        "evaluations": [
-            {
-                name: {"success": score, "reward": score, **evaluation}
-                for name, score in zip(environments, row, strict=True)
-            }
-            for row in R
-        ],
+        "evaluate": {"samples": 1, "decoding": "sample", "temperature": 0.5},
         "budget": {
             "updates": 40,
             "episodes": 2560,
