@@ -80,13 +80,13 @@ def make_tiny() -> Callable[..., Policy]:
         `settings` go to LoraConfig.
         """
         base = copy.deepcopy(whole)
-        lora = LoraConfig(
-            r=4,
-            lora_alpha=8,
-            target_modules=sorted(linear_modules(base)),
-            task_type="CAUSAL_LM",
-            **settings,
-        )
+        defaults = {
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": sorted(linear_modules(base)),
+            "task_type": "CAUSAL_LM",
+        }
+        lora = LoraConfig(**defaults | settings)
         policy = with_adapter(base, tokenizer, lora, seed=0, max_context=max_context)
         if trained:
             train(policy, 0.1)

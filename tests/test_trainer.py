@@ -141,18 +141,16 @@ def test_without_variance_a_step_follows_the_penalty_alone(make_tiny: Make, tmp_
     """And a penalty without a gradient asks for no step."""
     grouped = groups(make_tiny(), Choose())
     rewarded(grouped, [[1.0] * 4, [0.0] * 4])
+    name = next(iter(make_tiny().parameters))
     ends = []
     for entropy, slope in ((0.0, 1.0), (5.0, 1.0), (5.0, 0.0)):
         policy = make_tiny()
         trainer = Trainer(policy, config(tmp_path, entropy_coef=entropy, beta=entropy))
         start = parameters(policy)
 
-        def penalty(
-            episodes: Any, rng: Any, policy: Policy = policy, slope: float = slope
-        ) -> Any:
+        def penalty(episodes: Any, rng: Any, policy: Policy = policy, slope: float = slope) -> Any:
             yield slope * policy.parameters[name].square().sum()
 
-        name = next(iter(policy.parameters))
         trainer.penalty = penalty
         scalars = trainer.update(grouped, generator(0))
         assert changed(policy, start) == ({name} if slope else set())
