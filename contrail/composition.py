@@ -76,13 +76,17 @@ class Composition:
         """The tasks of one update, each of one of `environments`."""
         member = self._decider("draw")
         tasks: Sequence[Task] = member.call("draw", experience, update, count, rng)
-        unknown = [task for task in tasks if task.environment not in environments]
-        if unknown or not tasks:
+        wrong = None
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+            wrong = f"it must return a list of contrail.Task; it returned {str(tasks)[:80]}"
+        elif unknown := [task for task in tasks if task.environment not in environments]:
+            wrong = f"it returned the task {unknown[0]}, of no environment of this run"
+        elif len(tasks) != count:
             wrong = (
-                f"it returned the task {unknown[0]}, of no environment of this run"
-                if unknown
-                else "it returned no tasks"
+                f"it returned {len(tasks)} tasks where {count} were asked for; "
+                "all strategies train on the same number of episodes"
             )
+        if wrong:
             raise member.blame("draw", ValueError(wrong))
         return tasks
 

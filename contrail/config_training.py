@@ -35,7 +35,7 @@ GRPO_DEFAULTS: dict[str, Any] = {
     "lr_scheduler_type": "constant",
     "temperature": 1.0,
     "beta": 0.0,
-    "entropy_coef": 0.01,  # without it a policy may collapse to one action within a few updates
+    "entropy_coef": 0.0,
     "max_grad_norm": 1.0,
     "loss_type": "dapo",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy
@@ -33,6 +34,26 @@ def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[fl
     return advantages
 
 
+def environment_weights(episodes: Sequence[Episode]) -> list[float]:
+    """By what to multiply each episode's advantage, so that environments count by their episodes.
+
+    A loss that sums over decisions gives an environment with long answers more weight than one with
+    as many episodes and short answers. With these factors (the mean number of decisions of all
+    episodes, divided by that of the episode's environment) its weight is its share of the episodes.
+    """
+    decisions: dict[str, int] = {}
+    counts = Counter(episode.environment for episode in episodes)
+    if len(counts) < 2:
+        return [1.0] * len(episodes)
+    for episode in episodes:
+        name = episode.environment
+        decisions[name] = decisions.get(name, 0) + len(episode.logprobs)
+    mean = sum(decisions.values()) / len(episodes)
+    return [
+        mean * counts[episode.environment] / decisions[episode.environment] for episode in episodes
+    ]
+
+
 def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     """What to log of the episodes of one update."""
     episodes = [episode for group in groups for episode in group]
@@ -41,7 +62,7 @@ def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     turns = [turn for episode in episodes for turn in episode.turns]
     entropies = [value for turn in turns for value in turn.entropies]
     equal = [len({episode.reward for episode in group}) == 1 for group in groups]
-    return {
+    scalars = {
         "episodes": float(len(episodes)),
         "success": float(numpy.mean([episode.success for episode in episodes])),
         "reward": float(numpy.mean([episode.reward for episode in episodes])),
@@ -51,3 +72,9 @@ def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
         "policy_entropy": float(numpy.mean(entropies)),
         "zero_variance_groups": float(numpy.mean(equal)),
     }
+    decisions = sum(len(episode.logprobs) for episode in episodes)
+    for name in dict.fromkeys(episode.environment for episode in episodes):
+        own = [episode for episode in episodes if episode.environment == name]
+        scalars[f"share_of_episodes/{name}"] = len(own) / len(episodes)
+        scalars[f"share_of_decisions/{name}"] = sum(len(e.logprobs) for e in own) / decisions
+    return scalars

@@ -12,75 +12,24 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy
 import torch
 
 from contrail.errors import ContrailError
-from contrail.groups import describe, group_advantages
+from contrail.groups import describe, environment_weights, group_advantages
 from contrail.model import Policy  # first: it repairs torchvision
 from contrail.packs import Decisions, Pack, split
 from contrail.rollout.episode import Episode
-from contrail.rollout.scoring import Scores
+from contrail.rollout.scoring import Forest, Scores
 from contrail.rollout.states import States
 from contrail.stem import Stem
 from contrail.tree import TokenTree
 
 from datasets import Dataset  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
-from trl import GRPOConfig, GRPOTrainer  # isort: skip
-
-
-class _Loss(GRPOTrainer):
-    """TRL's trainer, for its loss alone: the log-probabilities are handed in, not computed."""
-
-    decisions: Decisions
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        return self.decisions.logprobs, self.decisions.entropies, None
-
-    def loss(
-        self,
-        decisions: Decisions,
-        advantages: torch.Tensor,
-        old_logprobs: torch.Tensor | None,
-        reference_logprobs: torch.Tensor | None,
-        decisions_in_batch: torch.Tensor,
-        final: bool,
-    ) -> torch.Tensor:
-        """The loss of TRL's configured type; all tensors are (episodes, …).
-
-        Unless `final`, TRL neither logs it nor adapts its entropy coefficient to it.
-        """
-        self.decisions = decisions
-        self.accelerator.sync_gradients = final
-        logged = {name: len(values) for name, values in self._metrics["train"].items()}
-        nothing = torch.zeros_like(decisions.mask[:, :1])
-        loss: torch.Tensor = self._compute_loss(  # type: ignore[no-untyped-call]
-            self.model,
-            {
-                "prompt_ids": nothing,
-                "prompt_mask": nothing,
-                "completion_ids": torch.zeros_like(decisions.mask),
-                "completion_mask": decisions.mask,
-                "advantages": advantages,
-                "old_per_token_logps": old_logprobs,
-                "ref_per_token_logps": reference_logprobs,
-                "num_items_in_batch": decisions_in_batch,
-            },
-        )
-        if not final:
-            for name, values in self._metrics["train"].items():
-                del values[logged.get(name, 0) :]
-        return loss
-
-    def take_metrics(self) -> dict[str, float]:
-        """Means of what TRL logged since the last call."""
-        metrics = self._metrics["train"]
-        taken = {name: sum(values) / len(values) for name, values in metrics.items() if values}
-        metrics.clear()
-        return taken
+from trl import GRPOConfig  # isort: skip
+from contrail.loss import BY_EPISODE, BY_MINIBATCH, Loss, no_reward  # isort: skip
 
 
 class Trainer:
@@ -88,16 +37,20 @@ class Trainer:
 
     `penalty`: what is added to the loss of an optimizer step on the given episodes, as
     `contrail.Strategy.penalty` says. `extra_tokens`: computed for penalties and references.
+    `by_environment`: whether the environments of a batch count in its loss by their shares of the
+    episodes, as they do by default, or of the decisions.
     """
 
     penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
     extra_tokens: int
+    by_environment: bool
 
     def __init__(self, policy: Policy, config: GRPOConfig) -> None:
         self._policy = policy
         self._anchor: Mapping[str, torch.Tensor] | None = None
         self.penalty = None
         self.extra_tokens = 0
+        self.by_environment = True
         self.config = config
         assert config.num_generations is not None
         assert config.generation_batch_size is not None
@@ -109,9 +62,9 @@ class Trainer:
         with _global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
             config.beta = 0.0
-            self._trl = _Loss(
+            self._trl = Loss(
                 model=policy.model,
-                reward_funcs=[_no_reward],
+                reward_funcs=[no_reward],
                 args=config,
                 train_dataset=Dataset.from_dict({"prompt": ["-"]}),
                 processing_class=policy.chat.tokenizer,
@@ -150,7 +103,10 @@ class Trainer:
     ) -> dict[str, float]:
         """Learn from one batch of episodes, in groups that played the same task.
 
-        Episodes that ended in a fault of the environment are left out.
+        Episodes that ended in a fault of the environment are left out. An optimizer step is made
+        only where rewards differ within a group, or a penalty has a gradient; in the latter case
+        alone, the step follows the penalty and nothing else. The learning rate's schedule goes by
+        updates, whether or not they made a step.
 
         Args:
             groups: the episodes.
@@ -159,6 +115,8 @@ class Trainer:
 
         Returns:
             What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
+            `skipped_steps` is the share of the optimizer steps that were not made; without any,
+            there is no `loss`.
         """
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
         kept = [group for group in kept if len(group) > 1]
@@ -166,33 +124,51 @@ class Trainer:
         scalars = describe(kept)
         played = [item for group in groups for item in group]
         scalars["fault_rate"] = sum(item.fault is not None for item in played) / max(1, len(played))
-        if not episodes:
-            return scalars
-        advantages = torch.tensor(group_advantages(kept, self.config.scale_rewards))
-        off_policy = self.config.num_iterations * self._minibatches > 1
-        norms = []
-        losses = []
+        minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))
             if self._minibatches > 1:
                 order = rng.permutation(order)
-            for part in numpy.array_split(order, self._minibatches):
-                if len(part):
-                    indices = sorted(part.tolist())
-                    loss, norm = self._step(
-                        [episodes[index] for index in indices],
-                        advantages[indices],
-                        off_policy,
-                        sum(len(episode.logprobs) for episode in episodes),
-                        rng,
-                        states,
-                    )
-                    losses.append(loss)
-                    norms.append(norm)
+            parts = numpy.array_split(order, self._minibatches)
+            minibatches += [sorted(part.tolist()) for part in parts]
+        advantages = self._advantages(kept, minibatches)
+        norms = []
+        losses = []
+        for indices, own in zip(minibatches, advantages, strict=True):
+            made = self._step(
+                [episodes[index] for index in indices],
+                own,
+                len(minibatches) > 1,
+                sum(len(episode.logprobs) for episode in episodes),
+                rng,
+                states,
+            )
+            if made is not None:
+                losses.append(made[0])
+                norms.append(made[1])
         scalars.update(self._trl.take_metrics())
-        scalars["loss"] = float(numpy.mean(losses))
-        scalars["gradient_norm"] = float(numpy.mean(norms))
+        scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
+        if losses:
+            scalars["loss"] = float(numpy.mean(losses))
+            scalars["gradient_norm"] = float(numpy.mean(norms))
         return scalars
+
+    def _advantages(
+        self, groups: Sequence[Sequence[Episode]], minibatches: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """Those of each minibatch's episodes, weighed by environment where that is wanted."""
+        episodes = [episode for group in groups for episode in group]
+        if not episodes:
+            return [torch.zeros(0) for _ in minibatches]
+        advantages = torch.tensor(group_advantages(groups, self.config.scale_rewards))
+        weighed = self.by_environment and self.config.loss_type not in BY_EPISODE
+        if weighed and self.config.loss_type not in BY_MINIBATCH:
+            advantages = advantages * torch.tensor(environment_weights(episodes))
+        parts = [advantages[list(indices)] for indices in minibatches]
+        if weighed and self.config.loss_type in BY_MINIBATCH:
+            for indices, part in zip(minibatches, parts, strict=True):
+                part *= torch.tensor(environment_weights([episodes[index] for index in indices]))
+        return parts
 
     def gradients(
         self,
@@ -255,13 +231,19 @@ class Trainer:
         decisions_in_batch: int,
         rng: numpy.random.Generator,
         states: States | None,
-    ) -> tuple[float, float]:
+    ) -> tuple[float, float] | None:
+        """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
         optimizer.zero_grad()
-        loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
-        for term in self.penalty(episodes, rng) if self.penalty else ():
+        loss = 0.0
+        # Adam takes a full step with any gradient, however small: without advantages, that of the
+        # entropy, say, would undo what has been learnt.
+        rewarded = bool(advantages.any())
+        if rewarded:
+            loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
+        for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
             loss += float(term.detach())
         parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
@@ -272,9 +254,12 @@ class Trainer:
                 f"the gradient is not finite (loss {loss:g}), so the policy cannot be updated. "
                 "Lower grpo.learning_rate, or what the strategy adds to the loss."
             )
+        made = rewarded or float(norm) > 0
+        if not made:
+            optimizer.zero_grad()
         optimizer.step()  # it leaves parameters without a gradient alone
         scheduler.step()
-        return loss, float(norm)
+        return (loss, float(norm)) if made else None
 
     def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
         """Log-probabilities of what the episodes' models decided, under the present policy.
@@ -286,6 +271,25 @@ class Trainer:
         with self._policy.learning() as model:
             for _, scores in self._scores(model, split(episodes, range(len(episodes))), extra=True):
                 yield scores
+
+    def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
+        """Log-probabilities of all that could have been decided, under the present policy.
+
+        For each part of an episode, a tensor for each of its decisions: over the candidates, or
+        over the vocabulary. A part's graph is of that part alone, so it may be differentiated as
+        often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
+        """
+        temperature = self.config.temperature
+        with self._policy.learning() as model:
+            for pack in (pack for episode in episodes for pack in split([episode], [0])):
+                for part in pack.parts:
+                    forest = Forest(TokenTree())
+                    forest.add([part])
+                    self.extra_tokens += forest.plan.size
+                    [scores] = forest.score(
+                        model, temperature, head=self._policy.head, distributions=True
+                    )
+                    yield scores.distributions
 
     def _scores(
         self,
@@ -338,10 +342,6 @@ class Trainer:
             for pack, scores in self._scores(model, packs, extra=True):
                 reference = reference.replaced(pack, scores, False)
         return reference.logprobs
-
-
-def _no_reward(*args: Any, **kwargs: Any) -> list[float | None]:
-    raise AssertionError("rewards come from the environments")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import contrail
@@ -11,24 +12,42 @@ if TYPE_CHECKING:
     import numpy
 
     from contrail.stream import Experience
+    from contrail.trainer import Trainer
+
+
+@dataclass
+class CumulativeConfig:
+    """`normalize`: the environments count alike in the loss. Without it, where the loss sums over
+    decisions, those with long answers count more."""
+
+    normalize: bool = True
 
 
 class Cumulative(contrail.Strategy):
-    """Stage i has its own number of updates, on the tasks of stages 1 to i.
+    """Stage i has its own number of updates, on the tasks of stages 1 to i that have any updates.
 
     The environments are equally probable in every update, whatever their numbers of tasks.
     """
+
+    Config = CumulativeConfig
 
     def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
         from contrail.stream import Experience  # heavy: not before it is needed
 
         return [
-            Experience.union(stage.name, experiences[:end], stage.updates)
-            for end, stage in enumerate(experiences, start=1)
+            Experience.union(
+                stage.name,
+                [*(item for item in experiences[:end] if item.updates), stage],
+                stage.updates,
+            )
+            for end, stage in enumerate(experiences)
         ]
 
     def prefix(self, stage: int) -> str:
-        return "sequential" if stage == 1 else "cumulative"
+        return "sequential" if stage == 1 else f"cumulative {self.config}"
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        trainer.by_environment = self.config.normalize
 
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy
 
+    from contrail.rollout.episode import Episode
     from contrail.stream import Experience
     from contrail.trainer import Trainer
 
@@ -73,7 +74,7 @@ class Curriculum(contrail.Strategy):
             with loop.policy.holding(self._fresh):
                 groups = loop.rollout(tasks, self.config.samples, "pass rate")
             loop.run.budget.extra_episodes += sum(map(len, groups))
-            ranks = [-sum(item.success for item in group) for group in groups]
+            ranks = [_rank_by_success(group) for group in groups]
         order = sorted(range(len(tasks)), key=lambda index: ranks[index])
         self._tasks = [tasks[index] for index in order]
         self._ranks = [ranks[index] for index in order]
@@ -93,6 +94,12 @@ class Curriculum(contrail.Strategy):
             if rank <= self._ranks[last - 1]
         ]
         return choose(open_tasks, count, rng)
+
+
+def _rank_by_success(group: Sequence[Episode]) -> float:
+    """The smaller, the easier; a fault says nothing, and what was never played comes last."""
+    played = [item.success for item in group if item.fault is None]
+    return -sum(played) / len(played) if played else 1.0
 
 
 @contrail.hookimpl

@@ -23,22 +23,25 @@ class EWCConfig:
     """`strength`: the weight of the penalty, lambda. `mode`: `online` keeps one Fisher matrix, the
     old one times `decay` plus the new one, around the latest parameters (arXiv:1805.06370);
     `separate` keeps one for each stage, around that stage's parameters. `episodes`: the last of a
-    stage, from which its Fisher matrix is estimated. `normalize`: divide it by its mean; the Fisher
-    matrix of a policy that is sure of what it does is nearly 0, and would protect nothing."""
+    stage, from whose states its Fisher matrix is computed. `passes`: backward passes that this may
+    take. If they are enough for one per possible decision, the matrix is exact for these states;
+    otherwise it is an unbiased estimate. `normalize`: divide it by its mean, so that `strength` is
+    the mean weight of a parameter, however sure the policy is of what it does."""
 
-    strength: float = field(default=1.0, metadata={"min": 0})
+    strength: float = field(default=10.0, metadata={"min": 0})
     mode: Literal["online", "separate"] = "online"
     decay: float = field(default=1.0, metadata={"min": 0, "max": 1})
     episodes: int = field(default=64, metadata={"min": 1})
-    normalize: bool = True
+    passes: int = field(default=1024, metadata={"min": 1})
+    normalize: bool = False
 
 
 class EWC(contrail.Strategy):
     """Elastic weight consolidation (arXiv:1612.00796) on the LoRA parameters.
 
     Adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an earlier
-    stage and F the diagonal of its Fisher matrix: the mean, over episodes of the stage's end, of
-    the squared gradient of an episode's log-probability. Nothing more is played for it.
+    stage and F the diagonal of its Fisher matrix. That is to second order strength times the KL
+    divergence, in nats per episode, of the policy from the one after that stage.
     """
 
     Config = EWCConfig
@@ -49,7 +52,8 @@ class EWC(contrail.Strategy):
         self._kept: list[dict[str, dict[str, torch.Tensor]]] = []
 
     def prefix(self, stage: int) -> str:
-        made = f"ewc {self.config.episodes} {self.config.normalize}"
+        settings = self.config
+        made = f"ewc {settings.episodes} {settings.passes} {settings.normalize}"
         return made if stage == 1 else f"ewc {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:
@@ -63,7 +67,10 @@ class EWC(contrail.Strategy):
     def after_training_exp(self, loop: Any) -> None:
         if not self._recent:
             return
-        fisher = diagonal_fisher(loop.trainer, list(self._recent))
+        from contrail.seeding import generator  # heavy: not before it is needed
+
+        rng = generator(loop.run.config.seed, "ewc", loop.stage)
+        fisher = diagonal_fisher(loop.trainer, list(self._recent), self.config.passes, rng)
         if self.config.normalize:
             fisher = _normalized(fisher)
         if self.config.mode == "online" and self._kept:
@@ -87,23 +94,67 @@ class EWC(contrail.Strategy):
         self._kept = state["kept"]
 
 
-def diagonal_fisher(trainer: Trainer, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
-    """The mean over episodes of (d log p(episode) / d theta_k)^2, by the names of parameters.
+def diagonal_fisher(
+    trainer: Trainer, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
+) -> dict[str, torch.Tensor]:
+    """The diagonal of the policy's Fisher matrix, by the names of parameters.
 
-    Over episodes that the policy itself has played, this is the diagonal of the Fisher matrix of
-    whole episodes: the decisions' cross terms have the mean 0.
+    It is that of the distribution of whole episodes (Bagnell and Schneider, IJCAI 2003): the mean
+    over episodes of the sum over their states s of E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_k)^2].
+    The expectation is taken over all candidates or the whole vocabulary, not over the decision that
+    was made: a policy that is nearly sure hardly ever makes the others, which the matrix is of.
+
+    With random signs e_a, the square of the gradient of sum_a e_a sqrt(pi(a|s)) log pi(a|s), with
+    sqrt(pi) held constant, has that expectation as its mean, for the sum over an episode's states
+    as well. This is what is estimated where `passes` are not enough.
+
+    Args:
+        trainer: with the policy.
+        episodes: whose states are used.
+        passes: backward passes to make, at most; at least one is made for each part of an episode.
+        rng: of the signs.
     """
+    import torch
+
     parameters = trainer.policy.parameters
     fisher = {name: parameter.new_zeros(parameter.shape) for name, parameter in parameters.items()}
-    for episode in episodes:
-        trainer.policy.model.zero_grad()
-        for scores in trainer.score([episode]):
-            sum(item.logprobs.sum() for item in scores).backward()  # type: ignore[union-attr]
-        for name, parameter in parameters.items():
-            if parameter.grad is not None:
-                fisher[name] += parameter.grad.square() / len(episodes)
-    trainer.policy.model.zero_grad()
+
+    def add(value: torch.Tensor, weight: float) -> None:
+        found = torch.autograd.grad(
+            value, list(parameters.values()), retain_graph=True, allow_unused=True
+        )
+        for name, gradient in zip(parameters, found, strict=True):
+            if gradient is not None:
+                fisher[name] += gradient.square() * (weight / len(episodes))
+
+    exact = _possible_decisions(trainer, episodes) <= passes
+    repeats = max(1, passes // len(episodes))
+    for decisions in trainer.distributions(episodes):
+        # Their square roots; what has no probability has no part in it.
+        terms = []
+        for logprobs in decisions:
+            possible = logprobs[logprobs > float("-inf")]
+            terms.append(possible.detach().mul(0.5).exp() * possible)
+        if exact:
+            for values in terms:
+                for value in values if len(values) > 1 else ():
+                    add(value, 1.0)
+        else:
+            every = torch.cat(terms)
+            for _ in range(repeats):
+                signs = torch.from_numpy(rng.integers(2, size=len(every), dtype="int8"))
+                add(((2 * signs - 1).to(every) * every).sum(), 1.0 / repeats)
     return fisher
+
+
+def _possible_decisions(trainer: Trainer, episodes: Sequence[Episode]) -> int:
+    """Candidates, or tokens of the vocabulary, at all of the episodes' decisions."""
+    vocabulary = int(trainer.policy.base.config.vocab_size)
+    return sum(
+        len(turn.written) * vocabulary if turn.choices is None else len(turn.choices)
+        for episode in episodes
+        for turn in episode.turns
+    )
 
 
 def _normalized(fisher: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,8 +24,9 @@ Snapshot = dict[str, "torch.Tensor"]
 class MergeConfig:
     """`combination_type`, `density` (TIES, DARE, pruning), `majority_sign_method` (TIES): of
     PEFT's add_weighted_adapter; TIES is arXiv:2306.01708, DARE arXiv:2311.03099. `weight`: of each
-    LoRA; without it 1/t after stage t. `start`: a stage begins with the `base` model, as in task
-    arithmetic (arXiv:2212.04089), or with what is `merged` so far."""
+    LoRA, as PEFT takes it; without it the one with which equal LoRAs merge to what each of them is
+    (see `default_weight`). `start`: a stage begins with the `base` model, as in task arithmetic
+    (arXiv:2212.04089), or with what is `merged` so far."""
 
     combination_type: Literal[
         "linear",
@@ -62,6 +64,11 @@ class Merge(contrail.Strategy):
         self._fresh = trainer.policy.snapshot()
         if any("lora_A" not in name and "lora_B" not in name for name in self._fresh):
             raise ConfigError("merge needs an adapter of lora_A and lora_B alone.")
+        configs: Any = trainer.policy.model.peft_config
+        if any(item.rank_pattern for item in configs.values()):
+            raise ConfigError(
+                "PEFT merges LoRAs of one rank alone. Remove lora.rank_pattern, or merge."
+            )
 
     def before_training_exp(self, loop: Any) -> None:
         if self.config.start == "base":
@@ -70,7 +77,9 @@ class Merge(contrail.Strategy):
     def after_training_exp(self, loop: Any) -> None:
         self._learnt.append(loop.policy.snapshot())
         count = len(self._learnt)
-        weight = 1 / count if self.config.weight is None else self.config.weight
+        weight = self.config.weight
+        if weight is None:
+            weight = default_weight(self.config.combination_type, self.config.density, count)
         if count > 1 or weight != 1:
             from contrail.seeding import generator  # heavy: not before it is needed
 
@@ -83,6 +92,29 @@ class Merge(contrail.Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._learnt = state["learnt"]
+
+
+def default_weight(combination_type: str, density: float, count: int) -> float:
+    """The weight of each of `count` LoRAs with which equal ones merge to what each of them is.
+
+    That is: with `density` 1, or a type without it, to the same LoRA; with a pruning type, to the
+    LoRA pruned; with DARE, which drops at random, to the LoRA on average.
+
+    - PEFT adds up the products B A (svd), or what is left of them: the sum of t copies is t times
+      one, so the weight is 1/t.
+    - TIES takes the mean over those of the elected sign: the weight is 1.
+    - DARE before TIES takes the mean over those that were neither dropped nor of the other sign,
+      each divided by the density d. An entry is in none of t copies with probability (1-d)^t, so
+      the mean is (1 - (1-d)^t) / d times the entry.
+    - Types without `_svd` do so with A and with B, each times the square root of the weight, so
+      that the product has the square of the factor.
+    """
+    factor = float(count)
+    if combination_type.startswith("dare_ties"):
+        factor = (1 - (1 - density) ** count) / density
+    elif combination_type.startswith("ties"):
+        factor = 1.0
+    return 1 / factor if combination_type.endswith("svd") else 1 / factor**2
 
 
 def merged(
@@ -106,7 +138,8 @@ def merged(
     model: Any = policy.model
     own = model.active_adapter
     names = [f"merge{index}" for index in range(len(adapters))]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The density")  # a density of 1 prunes nothing
         torch.default_generator.manual_seed(seed)
         try:
             for name, adapter in zip(names, adapters, strict=True):
@@ -127,13 +160,21 @@ def merged(
                 # PEFT's merged adapter has the scaling 1, the policy's own may have another.
                 layer = model.get_submodule(name.rpartition(".lora_")[0])
                 scale = layer.scaling["merged"] / layer.scaling[own] if "lora_B" in name else 1.0
-                made[name] = found[name.replace(f".{own}.", ".merged.")].detach() * scale
+                value = found[name.replace(f".{own}.", ".merged.")].detach() * scale
+                made[name] = _padded(value, found[name].shape)
         finally:
             for name in [*names, "merged"]:
                 if name in model.peft_config:
                     model.delete_adapter(name)
             model.set_adapter(own)
     return made
+
+
+def _padded(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """With zeros: of a matrix smaller than the rank, an SVD has fewer rows or columns than that."""
+    padded = value.new_zeros(shape)
+    padded[: value.shape[0], : value.shape[1]] = value
+    return padded
 
 
 def _copy(model: Any, adapter: Snapshot, own: str, name: str) -> None:

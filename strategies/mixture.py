@@ -13,18 +13,25 @@ if TYPE_CHECKING:
     import numpy
 
     from contrail.stream import Experience
+    from contrail.trainer import Trainer
 
 
 @dataclass
 class MixtureConfig:
-    """`weights`: of environments; without them, as many updates as the stream gives each.
+    """`weights`: of environments, their shares of the training episodes up to a factor; one that is
+    not named is not trained on. Without them, as many updates as the stream gives each.
 
     `temperature`: the probability of environment j is weight_j^(1/temperature), normalised, as in
     multilingual training (arXiv:1907.05019): 1 keeps the weights, a large one makes them equal.
+
+    `normalize`: an environment counts in the loss by its share of the episodes. Without it, where
+    the loss sums over decisions (`grpo.loss_type`), by that of the decisions: one with answers ten
+    times as long counts ten times as much.
     """
 
     weights: dict[str, float] | None = None
     temperature: float = field(default=1.0, metadata={"min": 0.01})
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         weights = list((self.weights or {}).values())
@@ -44,12 +51,14 @@ class Mixture(contrail.Strategy):
         from contrail.stream import Experience  # heavy: not before it is needed
 
         updates = sum(experience.updates for experience in experiences)
+        if updates and not self.config.weights:  # a stage without updates has no share
+            experiences = [item for item in experiences if item.updates]
         stage = Experience.union("mixture", experiences, updates)
         weights = dict.fromkeys(stage.environments, 0.0)
         if self.config.weights is None:
             for experience in experiences:
                 for environment in experience.environments:
-                    weights[environment] += max(1, experience.updates)
+                    weights[environment] += experience.updates if updates else 1
         for environment, weight in (self.config.weights or {}).items():
             if environment not in weights:
                 raise ConfigError(
@@ -62,8 +71,14 @@ class Mixture(contrail.Strategy):
         self._shares = {
             name: (weight / highest) ** (1 / self.config.temperature)
             for name, weight in weights.items()
+            if weight
         }
-        return [stage]
+        tasks = {name: stage.tasks[name] for name in self._shares}
+        adapters = {name: stage.adapters[name] for name in self._shares}
+        return [Experience("mixture", tasks, adapters, updates)]
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        trainer.by_environment = self.config.normalize
 
     def draw(
         self, experience: Experience, update: int, count: int, rng: numpy.random.Generator

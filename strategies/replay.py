@@ -26,21 +26,25 @@ class ReplayConfig:
 
     `fraction`: of an update's tasks that are old ones; with `episodes`, stored episodes learnt from
     in an update, as a fraction of those played. `buffer`: tasks, or episodes, kept at most.
-    `weight`: of the likelihood of stored episodes.
+    `weight`: of the likelihood of stored episodes. `normalize`: environments count in the loss, and
+    in that likelihood, by their shares of the episodes. Without it, where the loss sums over
+    decisions, those with long answers count more.
     """
 
     mode: Literal["tasks", "episodes", "mastery"] = "tasks"
     fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
     buffer: int = field(default=256, metadata={"min": 1})
     weight: float = field(default=1.0, metadata={"min": 0})
+    normalize: bool = True
 
 
 class Replay(contrail.Strategy):
     """Experience replay, with the earlier environments in equal shares.
 
     Old tasks take the place of new ones within the update, so that as many episodes are played as
-    without. `episodes` is behavioural cloning of past successes, as in CLEAR (arXiv:1811.11682);
-    half and half is CLEAR's mixture, too.
+    without. `episodes` is self-imitation (Oh et al., arXiv:1806.05635) of past successes: their
+    likelihood is raised, whatever the policy was that played them. It has neither the value
+    function of that paper nor the off-policy corrections and the cloning of CLEAR.
     """
 
     Config = ReplayConfig
@@ -53,6 +57,7 @@ class Replay(contrail.Strategy):
 
     def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
         self._stages = list(stages)
+        trainer.by_environment = self.config.normalize
 
     def prefix(self, stage: int) -> str:
         if stage == 1 and self.config.mode == "tasks":
@@ -63,7 +68,7 @@ class Replay(contrail.Strategy):
         from contrail.seeding import generator  # heavy: not before they are needed
         from contrail.stream import Experience
 
-        past = self._stages[: loop.stage - 1]
+        past = [stage for stage in self._stages[: loop.stage - 1] if stage.updates]
         new = loop.experience.environments
         old = [name for stage in past for name in stage.environments if name not in new]
         rooms = _rooms(list(dict.fromkeys(old)), self.config.buffer)
@@ -125,10 +130,15 @@ class Replay(contrail.Strategy):
             return
         count = _on_average(self.config.fraction * len(episodes), rng)
         stored = self._reservoir.sample(self._old, count, rng)
-        decisions = sum(len(episode.logprobs) for episode in stored)
-        for part in trainer.score(stored) if stored else ():
-            likelihood = sum(scores.logprobs.sum() for scores in part)
-            yield -self.config.weight / decisions * likelihood
+        of: dict[str, list[Episode]] = {}
+        for episode in stored:
+            of.setdefault(episode.environment if self.config.normalize else "", []).append(episode)
+        for own in of.values():
+            share = len(own) / len(stored)
+            decisions = sum(len(episode.logprobs) for episode in own)
+            for part in trainer.score(own):
+                likelihood = sum(scores.logprobs.sum() for scores in part)
+                yield -self.config.weight * share / decisions * likelihood
 
     def state_dict(self) -> dict[str, Any]:
         if self.config.mode == "tasks":

@@ -87,13 +87,13 @@ def make_tiny() -> Callable[..., Policy]:
                 if parameter.dim() == 2:
                     parameter.mul_(enlarged)
         base.to(dtype)
-        lora = LoraConfig(
-            r=4,
-            lora_alpha=8,
-            target_modules=sorted(linear_modules(base)),
-            task_type="CAUSAL_LM",
-            **settings,
-        )
+        defaults = {
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": sorted(linear_modules(base)),
+            "task_type": "CAUSAL_LM",
+        }
+        lora = LoraConfig(**defaults | settings)
         policy = with_adapter(base, tokenizer, lora, seed=0, max_context=max_context)
         if trained:
             train(policy, 0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel
@@ -18,10 +18,15 @@ from contrail.tree import ROOT, Plan, TokenTree
 
 @dataclass
 class Scores:
-    """Of one episode: log-probabilities and entropies of its decisions, (decisions,) in fp32."""
+    """Of one episode: log-probabilities and entropies of its decisions, (decisions,) in fp32.
+
+    `distributions`: where asked for, the log-probabilities of all that could have been decided, a
+    tensor for each decision: (candidates,), or (vocabulary,) for a token.
+    """
 
     logprobs: torch.Tensor
     entropies: torch.Tensor
+    distributions: list[torch.Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Forest:
         temperature: float,
         token_entropies: bool = False,
         head: Head | None = None,
+        distributions: bool = False,
     ) -> list[Scores]:
         """Score all parts, in the order in which they were added.
 
@@ -112,6 +118,8 @@ class Forest:
             token_entropies: whether entropies of free text are wanted; they cost a pass over the
                 vocabulary, and are 0 otherwise.
             head: the model's, if it is one that can be run apart.
+            distributions: whether `Scores.distributions` are wanted; those of tokens hold the
+                whole vocabulary in memory.
         """
         device = model.device
         rows: list[int] = []
@@ -131,7 +139,7 @@ class Forest:
         layout = Packed(self.plan, device, self._stem.keys if self._stem else None)
         texts = any(place.turn.choices is None for places in self._places for place in places)
         ids_wanted = torch.tensor(wanted, device=device)
-        if head is not None and not (texts and token_entropies):
+        if head is not None and not (texts and (token_entropies or distributions)):
             with head.left_out():
                 hidden = forward(model, tokens_of, positions, kept, layout)
             plain = head.logprobs(hidden, row_of, ids_wanted, 1.0)
@@ -147,17 +155,22 @@ class Forest:
         made = []
         for places in self._places:
             parts, uncertain = [], []
+            every: list[torch.Tensor] = []
             for place in places:
                 of_growth = spans[place.growth]
                 if place.turn.choices is None:
                     span = of_growth[place.branches[0]]
                     parts.append(tempered[span])
                     uncertain.append(entropies[span])
+                    if distributions:
+                        every.extend(soft[row_of[span]])
                 else:
                     assert place.turn.choice is not None
                     means = torch.stack([plain[of_growth[b]].mean() for b in place.branches])
                     choice = choice_logprobs(means, temperature)
                     parts.append(choice[place.turn.choice : place.turn.choice + 1])
                     uncertain.append(-(choice.exp() * choice).sum().unsqueeze(0))
-            made.append(Scores(torch.cat(parts), torch.cat(uncertain)))
+                    if distributions:
+                        every.append(choice)
+            made.append(Scores(torch.cat(parts), torch.cat(uncertain), every))
         return made
