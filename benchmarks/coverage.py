@@ -131,14 +131,20 @@ def _compared(one: np.ndarray, other: np.ndarray) -> Estimate:
 
 
 def table(found: Sequence[Coverage]) -> str:
-    """Least and mean coverage for each kind, number of seeds and of tasks, as Markdown."""
-    lines = ["| interval of | seeds | tasks | least | mean |", "| --- | --- | --- | --- | --- |"]
-    key = lambda item: (item.kind, item.seeds, item.tasks)  # noqa: E731
-    for (kind, seeds, tasks), group in itertools.groupby(found, key=key):
-        values = [item.held for item in group]
-        cells = (kind, str(seeds), str(tasks), f"{min(values):.3f}", f"{np.mean(values):.3f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """Least and mean coverage by kind and number of seeds (rows) and of tasks, as Markdown."""
+    heads = ["interval of", "seeds", *(f"{count} tasks" for count in TASKS)]
+    lines = [heads, ["---"] * len(heads)]
+    for kind, seeds in dict.fromkeys((item.kind, item.seeds) for item in found):
+        cells = []
+        for count in TASKS:
+            held = [
+                item.held
+                for item in found
+                if (item.kind, item.seeds, item.tasks) == (kind, seeds, count)
+            ]
+            cells.append(f"{min(held):.3f}, {np.mean(held):.3f}" if held else "")
+        lines.append([kind, str(seeds) if seeds > 1 else "–", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main(repeats: int = 2000) -> None:
