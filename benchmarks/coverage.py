@@ -101,9 +101,17 @@ def over_seeds(
             one, other = (dice < rng.beta(a, b, (2, number, 1))).astype(float)
             before = (dice < base).astype(float)
             found = {
-                "success": (seeds_interval([*map(score_interval, one)], (0.0, 1.0)), chance),
+                "success": (
+                    seeds_interval(
+                        [*map(score_interval, one)], score_interval(one.ravel()), (0.0, 1.0)
+                    ),
+                    chance,
+                ),
                 "change": (
-                    seeds_interval([*map(difference_interval, one - before)]),
+                    seeds_interval(
+                        [*map(difference_interval, one - before)],
+                        difference_interval((one - before).ravel()),
+                    ),
                     chance - base,
                 ),
                 "strategies": (_compared(one, other), 0.0),

@@ -38,6 +38,9 @@ class Estimate:
     count: int = 0
 
 
+UNDEFINED = Estimate(None, None)
+
+
 def score_interval(scores: ArrayLike) -> Estimate:
     """Mean score of test tasks, and its interval over tasks and dice.
 
@@ -82,16 +85,19 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def seeds_interval(
-    runs: Sequence[Estimate], bounds: tuple[float, float] = (-np.inf, np.inf)
+    runs: Sequence[Estimate],
+    together: Estimate = UNDEFINED,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """The mean over training seeds, and its interval for the test tasks at hand.
 
     The wider, on each side, of two: Student's t over the runs' values, which supposes that runs
-    scatter about normally, and the runs' own noise (`mean_of`), since a few runs may agree by
-    chance. Where all agree exactly no more is known than from one of them.
+    scatter about normally, and the noise of all their tasks taken together, since a few runs may
+    agree by chance. Where all agree exactly no more is known than from one of them.
 
     Args:
         runs: one value per seed, each with its interval over tasks and dice.
+        together: the estimate from the tasks of all runs as one sample.
         bounds: of what can be true at all; the interval is cut there.
 
     Returns:
@@ -104,13 +110,12 @@ def seeds_interval(
     mean = float(known.mean())
     if known.size < 2:
         return Estimate(mean, None, 1)
-    own = mean_of(runs).interval
     if np.ptp(known) < 1e-12:
         ends = [run.interval for run in runs if run.interval is not None]
-        together = [float(side) for side in np.mean(ends, axis=0)] if own else None
-        return Estimate(mean, together, known.size)
+        alone = [float(side) for side in np.mean(ends, axis=0)] if ends else None
+        return Estimate(mean, alone, known.size)
     half = _quantile(known.size - 1) * float(known.std(ddof=1) / np.sqrt(known.size))
-    low, high = own or (mean, mean)
+    low, high = together.interval or (mean, mean)
     low, high = min(low, mean - half), max(high, mean + half)
     return Estimate(mean, [max(bounds[0], low), min(bounds[1], high)], known.size)
 

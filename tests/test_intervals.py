@@ -93,7 +93,7 @@ def test_students_interval_over_seeds():
     found = intervals.seeds_interval(runs)
     half = 4.302653 * 0.1 / math.sqrt(3)
     assert (found.value, *found.interval) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
-    assert intervals.seeds_interval(runs, (0.0, 1.0)).interval[0] == 0.0
+    assert intervals.seeds_interval(runs, bounds=(0.0, 1.0)).interval[0] == 0.0
     assert intervals.seeds_interval(runs[:1]).interval is None
     assert intervals.seeds_interval([]).value is None
     assert intervals.seeds_interval([*runs, Estimate(None, None)]).value is None

@@ -20,7 +20,6 @@ from contrail.metrics import METRICS, Part, TaskScores
 
 Order = tuple[str, ...]
 Parts = Mapping[str, Part]
-UNDEFINED = Estimate(None, None)
 
 
 @dataclass
@@ -86,6 +85,12 @@ class Quantity:
         low, high = np.mean(ends, axis=0)
         return Estimate(value, [float(low), float(high)])
 
+    def together(self) -> Estimate:
+        """The estimate from the tasks of all seeds as one sample."""
+        return mean_of(
+            [Part(table.ravel(), difference).estimate() for table, difference in _tables(self)]
+        )
+
 
 def quantities(rows: Sequence[Row], orders: Sequence[Order]) -> dict[str, Quantity]:
     """All metrics by name, and `success ENVIRONMENT` at the end, of one strategy's runs."""
@@ -112,7 +117,7 @@ def quantities(rows: Sequence[Row], orders: Sequence[Order]) -> dict[str, Quanti
 def estimated(quantity: Quantity) -> dict[str, Any]:
     """Mean and intervals over the seeds that count, as JSON values."""
     runs = [quantity.of_seed(seed) for seed in quantity.seeds]
-    over_seeds = seeds_interval(runs, quantity.bounds)
+    over_seeds = seeds_interval(runs, quantity.together(), quantity.bounds)
     both = _tables(quantity) if over_seeds.value is not None else []
     return {
         "mean": over_seeds.value,

@@ -12,10 +12,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from contrail.compare.estimate import Quantity, compared, estimated, quantities
 from contrail.compare.gather import Row
 from contrail.compare.reference import REFERENCE, forward_transfer
-from contrail.intervals import score_interval, seeds_interval, seeds_needed, sign_flip_p
+from contrail.intervals import Estimate, score_interval, seeds_interval, seeds_needed, sign_flip_p
 from contrail.metrics import METRICS, TaskScores
 from contrail.seeding import generator
 from contrail.stream import TEST_SEED
@@ -146,12 +148,14 @@ def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
         return None
     result = rows[0].result
     scores = [TaskScores.read(row.result).scores for row in rows]
+
+    def cell(name: str, stage: int) -> Estimate:
+        own = [each[name][stage] for each in scores]
+        together = score_interval(np.concatenate(own))
+        return seeds_interval([*map(score_interval, own)], together, (0.0, 1.0))
+
     cells = [
-        [
-            seeds_interval([score_interval(each[name][i]) for each in scores], (0.0, 1.0))
-            for name in result["environments"]
-        ]
-        for i in range(len(result["R"]))
+        [cell(name, stage) for name in result["environments"]] for stage in range(len(result["R"]))
     ]
     return {
         "order": order,
