@@ -10,6 +10,7 @@ from typing import Any
 from contrail import Environment, Observation, Step, Task, hookimpl
 from contrail.environment import SPLITS
 from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.leaks import split_seeds
 
 TEXTS = ("text", "prompt", "message", "content", "observation", "result", "output", "stdout")
 """Fields of an observation that are taken for its text, the first that is there."""
@@ -38,8 +39,8 @@ class OpenEnvConfig:
         observation: the field of the observation that is the text; by default the first of text,
             prompt, message, content, observation, result, output, stdout, or else all as JSON.
         actions: the field of the observation that lists the admissible actions, if there is one.
-        train_tasks: how many seeds are training tasks.
-        test_tasks: how many other seeds are test tasks.
+        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
+        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
         success_above: an episode that is done with a last reward above this has succeeded.
         timeout: seconds to wait for an answer.
     """
@@ -90,8 +91,8 @@ class OpenEnv(Environment):
     def tasks(self, split: str) -> list[Task]:
         if split not in SPLITS:
             raise ConfigError(f"openenv has no split {split!r}. {nearest(split, SPLITS)}")
-        train, test = self.config.train_tasks, self.config.test_tasks
-        seeds = range(train) if split == "train" else range(train, train + test)
+        number = self.config.train_tasks if split == "train" else self.config.test_tasks
+        seeds = split_seeds(split, number)
         return [Task("openenv", f"seed-{seed}", seed, split) for seed in seeds]
 
     def reset(self, task: Task) -> Observation:

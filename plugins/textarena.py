@@ -12,6 +12,7 @@ from typing import Any
 from contrail import Environment, Observation, Step, Task, hookimpl
 from contrail.environment import SPLITS
 from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.leaks import split_seeds
 
 TURNS = 50
 LONGEST = 1000  # characters of an action; the rest of a flood is not played
@@ -23,8 +24,8 @@ class TextArenaConfig:
 
     Attributes:
         id: one of TextArena's ids for a single player, such as "TowerOfHanoi-v0".
-        train_tasks: how many seeds are training tasks.
-        test_tasks: how many other seeds are test tasks.
+        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
+        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
     """
 
     id: str = "GuessTheNumber-v0"
@@ -55,8 +56,8 @@ class TextArena(Environment):
     def tasks(self, split: str) -> list[Task]:
         if split not in SPLITS:
             raise ConfigError(f"textarena has no split {split!r}. {nearest(split, SPLITS)}")
-        train, test = self.config.train_tasks, self.config.test_tasks
-        seeds = range(train) if split == "train" else range(train, train + test)
+        number = self.config.train_tasks if split == "train" else self.config.test_tasks
+        seeds = split_seeds(split, number)
         return [Task("textarena", f"seed-{seed}", seed, split) for seed in seeds]
 
     def reset(self, task: Task) -> Observation:
