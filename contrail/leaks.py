@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
 
-from contrail.environment import Observation, Task
+from contrail.environment import SPLITS, Environment, Observation, Task
+from contrail.errors import ConfigError, nearest
 
 TEST_EVERY = 5
+SPLIT_BY = ("seed", "start")
+BARREN = 100  # seeds in a row without a new start: there are no more
 COUNTS = ("train_tasks", "test_tasks")
 """Settings that say how many tasks there are, and not which game is played."""
 COMPARED = 4  # start states, where settings differ
@@ -27,6 +31,68 @@ def split_seeds(split: str, number: int) -> list[int]:
     tested = split == "test"
     seeds = (seed for seed in count() if (seed % TEST_EVERY == TEST_EVERY - 1) == tested)
     return list(islice(seeds, number))
+
+
+def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[int]:
+    """The first `number` seeds whose starts belong to a split, each start once.
+
+    A start is for testing by its hash: no two seeds can bring it into both splits. Where there are
+    fewer starts, there are fewer seeds.
+
+    Args:
+        split: "train" or "test".
+        number: how many.
+        start: what a seed's game starts with, which must be the whole start state.
+    """
+    found: dict[str, int] = {}
+    barren = 0
+    for seed in count():
+        if len(found) >= number or barren >= BARREN:
+            break
+        text = start(seed)
+        tested = int(hashlib.sha256(text.encode()).hexdigest(), 16) % TEST_EVERY == 0
+        barren += 1
+        if text not in found and tested == (split == "test"):
+            found[text] = seed
+            barren = 0
+    return list(found.values())
+
+
+def seed_tasks(environment: Environment, name: str, split: str) -> list[Task]:
+    """The tasks of an environment whose tasks are seeds.
+
+    Args:
+        environment: its settings have `train_tasks`, `test_tasks` and `split_by`: "seed", by
+            `split_seeds`, or "start", by `split_starts`.
+        name: what it is registered as.
+        split: "train" or "test".
+
+    Raises:
+        ConfigError: the split or `split_by` is unknown, or there is no start for the split.
+    """
+    config = environment.config
+    if split not in SPLITS:
+        raise ConfigError(f"{name} has no split {split!r}. {nearest(split, SPLITS)}")
+    if config.split_by not in SPLIT_BY:
+        known = nearest(config.split_by, SPLIT_BY)
+        raise ConfigError(f"{name}: split_by is {config.split_by!r}. {known}")
+    number = config.train_tasks if split == "train" else config.test_tasks
+    if config.split_by == "seed":
+        seeds = split_seeds(split, number)
+    else:
+        other = type(environment)(config)  # in the given one an episode may be under way
+        try:
+            seeds = split_starts(
+                split, number, lambda seed: repr(other.reset(Task(name, "", seed, split)))
+            )
+        finally:
+            other.close()
+    if not seeds:
+        raise ConfigError(
+            f"{name}: split_by is 'start', and {BARREN} seeds have no start for the split "
+            f"{split!r}: they start alike. Use split_by: seed."
+        )
+    return [Task(name, f"seed-{seed}", seed, split) for seed in seeds]
 
 
 @dataclasses.dataclass(frozen=True)

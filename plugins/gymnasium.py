@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
-from contrail.errors import ConfigError, nearest
-from contrail.leaks import TEST_EVERY, split_seeds
+from contrail.errors import ConfigError
+from contrail.leaks import seed_tasks
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 COLOURED = re.compile(r"\x1b\[([\d;]*)m(.*?)\x1b\[0?m", re.DOTALL)
 TURNS = 50
-SPLIT_BY = ("seed", "start")
-BARREN = 100  # seeds in a row without a new start: there are no more
 SHOWN = 200  # characters of a refused action that are looked at
 
 
@@ -35,8 +30,8 @@ class GymnasiumConfig:
         train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
         test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
         split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it,
-            as in Taxi. Then a start is a task only once, and `tasks` resets a game for each seed.
+            "start", what is seen first, where that is the whole start state and seeds may share it
+            (as in Taxi). Then a start is a task only once, and `tasks` resets a game per seed.
         success_above: an episode that terminates with a last reward above this has succeeded,
             unless the environment's info says "success" or "is_success".
     """
@@ -71,9 +66,6 @@ class Gymnasium(Environment):
             )
         if min(self.config.train_tasks, self.config.test_tasks) < 1:
             raise ConfigError("gymnasium: train_tasks and test_tasks must be 1 or more.")
-        if self.config.split_by not in SPLIT_BY:
-            given = self.config.split_by
-            raise ConfigError(f"gymnasium: split_by is {given!r}. {nearest(given, SPLIT_BY)}")
         self._game = _make(self.config)
         self._renders = self._game.render_mode == "ansi"
         self._names = self._action_names()
@@ -83,12 +75,7 @@ class Gymnasium(Environment):
         self.about_data = f"seeds of {self.config.id}"
 
     def tasks(self, split: str) -> list[Task]:
-        if split not in SPLITS:
-            raise ConfigError(f"gymnasium has no split {split!r}. {nearest(split, SPLITS)}")
-        number = self.config.train_tasks if split == "train" else self.config.test_tasks
-        starts = self.config.split_by == "start"
-        seeds = self._first_starts(split, number) if starts else split_seeds(split, number)
-        return [Task("gymnasium", f"seed-{seed}", seed, split) for seed in seeds]
+        return seed_tasks(self, "gymnasium", split)
 
     def reset(self, task: Task) -> Observation:
         self._over = False
@@ -111,28 +98,6 @@ class Gymnasium(Environment):
 
     def close(self) -> None:
         self._game.close()
-
-    def _first_starts(self, split: str, number: int) -> list[int]:
-        """The first seeds whose starts belong to the split, each start once."""
-        found: dict[str, int] = {}
-        barren = 0
-        other = type(self)(self.config)  # the episode under way goes on
-        for seed in count():
-            if len(found) >= number or barren >= BARREN:
-                break
-            start = repr(other.reset(Task("gymnasium", "", seed, split)))
-            tested = int(hashlib.sha256(start.encode()).hexdigest(), 16) % TEST_EVERY == 0
-            barren += 1
-            if start not in found and tested == (split == "test"):
-                found[start] = seed
-                barren = 0
-        other.close()
-        if not found:
-            raise ConfigError(
-                f"gymnasium: split_by is 'start', and {self.config.id} has no start for the split "
-                f"{split!r} among {BARREN} seeds: they start alike. Use split_by: seed."
-            )
-        return list(found.values())
 
     def _action_names(self) -> list[str] | None:
         """The names of a Discrete space's actions; None for a Text space.

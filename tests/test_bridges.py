@@ -132,7 +132,6 @@ def test_a_mask_of_actions() -> None:
         ({"id": "Pendulum-v1"}, "nothing of it is text"),
         ({"id": "FrozenLake-v1", "actions": WAYS, "kwargs": {"lake": 1}}, "lake"),
         ({"id": "nowhere:Lake-v0"}, "nowhere"),
-        ({"id": "FrozenLake-v1", "actions": WAYS, "split_by": "starts"}, "mean 'start'"),
         ({"id": "FrozenLake-v1", "actions": WAYS, "test_tasks": 0}, "1 or more"),
     ],
 )
@@ -183,6 +182,23 @@ def test_split_by_start() -> None:
     tested = [by_seed.reset(task).text for task in by_seed.tasks("test")]
     trained = {by_seed.reset(task).text for task in by_seed.tasks("train")}
     assert any(start in trained for start in tested)  # why there is split_by
+
+
+def test_split_by_something_else() -> None:
+    lake = Gymnasium(GymnasiumConfig("FrozenLake-v1", {}, WAYS, split_by="starts"))
+    with pytest.raises(ConfigError, match=r"gymnasium: split_by is 'starts'.*mean 'start'"):
+        lake.tasks("train")
+
+
+def test_split_by_start_of_textarena() -> None:
+    """Of the boards of Sokoban some come twice in a few hundred seeds."""
+    pytest.importorskip("textarena")
+    boards = TextArena(TextArenaConfig("Sokoban-v0", 150, 50, "start"))
+    outside = random.getstate()
+    seen = {s: [boards.reset(task).text for task in boards.tasks(s)] for s in ("train", "test")}
+    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 150, "test": 50}
+    assert not set(seen["train"]) & set(seen["test"])
+    assert random.getstate() == outside
 
 
 def test_split_by_start_of_what_starts_alike() -> None:
