@@ -86,7 +86,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             f"webshop: no product of {data} has an instruction"
             f"{f' that can be fulfilled ({left_out} cannot)' if left_out else ''}. {WHERE}"
         )
-    split, told = split_goals(goals)
+    split, told = split_goals(goals, products)
     for side, what in (("train", "train on"), ("test", "test on")):
         if not split[side]:
             raise ConfigError(

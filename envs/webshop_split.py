@@ -28,32 +28,44 @@ UNITS = frozenset("inch inches in ft feet cm mm lb lbs pack packs count".split()
 WORD = re.compile(r"[^\W\d_]+")
 
 
-def split_goals(goals: Mapping[str, Sequence[Goal]]) -> tuple[dict[str, dict[str, Goal]], int]:
+def split_goals(
+    goals: Mapping[str, Sequence[Goal]], catalogue: Sequence[Product]
+) -> tuple[dict[str, dict[str, Goal]], int]:
     """A fifth of the products for testing, as far as whole families allow.
 
     Goals that a product of the other side fulfils are left out, of the tests first.
 
     Args:
         goals: by ASIN, of all products that have goals.
+        catalogue: all products. They are what is divided, so that other instructions for the same
+            catalogue are divided alike; where that leaves a side without goals, those with goals.
 
     Returns:
         The goals of each split by the names of their tasks, and how many are left out.
     """
     products = {asin: its[0].product for asin, its in goals.items()}
-    room = max(1, round(len(products) * TEST_SHARE))
-    tests: set[str] = set()
-    families = sorted(product_families(list(products.values())), key=_lot)
-    for family in families:
-        if len(family) <= room - len(tests):
-            tests.update(family)
-    if not tests and len(families) > 1:  # few families, and large: the smallest is for testing
-        tests.update(sorted(families, key=len)[0])
+    tests = _tested(catalogue) & goals.keys()
+    if not tests or len(tests) == len(goals):
+        tests = _tested([*products.values()])
     trained = [asin for asin in goals if asin not in tests]
     split = {"test": _left(goals, sorted(tests), [products[asin] for asin in trained], frozenset())}
     tested = {goal.product.asin: goal.product for goal in split["test"].values()}
     asked = frozenset(goal.instruction for goal in split["test"].values())
     split["train"] = _left(goals, sorted(trained), [*tested.values()], asked)
     return split, sum(map(len, goals.values())) - sum(map(len, split.values()))
+
+
+def _tested(products: Sequence[Product]) -> set[str]:
+    """The ASINs of a fifth of the products, in whole families; of one family none."""
+    room = max(1, round(len(products) * TEST_SHARE))
+    tests: set[str] = set()
+    families = sorted(product_families(products), key=_lot)
+    for family in families:
+        if len(family) <= room - len(tests):
+            tests.update(family)
+    if not tests and len(families) > 1:  # few families, and large: the smallest is for testing
+        tests.update(sorted(families, key=len)[0])
+    return tests
 
 
 def _left(

@@ -175,6 +175,37 @@ def test_look_alikes_stand_on_one_side(environment: WebShop) -> None:
     assert len(kinds[1]) >= 8
 
 
+def test_other_goals_of_one_catalogue_are_split_alike(tmp_path: Path) -> None:
+    """Whichever products have goals, and how many each."""
+    names = ["Lamp", "Rug", "Desk", "Mug", "Hat", "Sock", "Pan", "Bed", "Fork", "Vase"]
+    products = [
+        {"asin": f"P{n}{m}", "name": f"{name} {m}", "query": name, "pricing": "$9"}
+        for n, name in enumerate(names)
+        for m in range(3)
+    ]
+    wish = {
+        item["asin"]: {
+            "instruction": f"buy {item['asin']}",
+            "instruction_attributes": [item["query"]],
+        }
+        for item in products
+    }
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(products))
+    (tmp_path / "items_ins_v2.json").write_text(json.dumps(wish))
+    people = {asin: [said] for asin, said in wish.items() if asin[-1] == "2"}
+    (tmp_path / "items_human_ins.json").write_text(json.dumps(people))
+    sides = [
+        {
+            task.id.split("/")[0]: task.split
+            for task in everything(WebShop(WebShopConfig(str(tmp_path), instructions)))
+        }
+        for instructions in ("synthetic", "human")
+    ]
+    assert len(sides[1]) == 10
+    assert sides[1].items() <= sides[0].items()
+    assert set(sides[1].values()) == {"train", "test"}
+
+
 def test_what_look_alikes_are() -> None:
     def product(asin: str, title: str, query: str = "", size: tuple[str, ...] = ()) -> Product:
         options = {"size": size}
@@ -609,8 +640,8 @@ def test_real_products() -> None:
     environment = WebShop(WebShopConfig(data=str(REAL)))
     assert len(environment._shop.products) == 394
     goals = {**environment._shop.goals["train"], **environment._shop.goals["test"]}
-    # Of the 216 products with an instruction 6 are told by products of the other side.
-    assert len({name.split("/")[0] for name in goals}) == 210
+    # Of the 216 products with an instruction 4 are told by products of the other side.
+    assert len({name.split("/")[0] for name in goals}) == 212
     assert_no_goal_is_sold_on_the_other_side(environment, 1)
     ranks = Counter[bool]()
     for task in everything(environment):
