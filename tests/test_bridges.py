@@ -191,7 +191,7 @@ def test_split_by_something_else() -> None:
 
 
 def test_split_by_start_of_textarena() -> None:
-    """Of the boards of Sokoban some come twice in a few hundred seeds."""
+    """Of 100 test seeds of Sokoban 49 start as one of 500 training seeds does."""
     pytest.importorskip("textarena")
     boards = TextArena(TextArenaConfig("Sokoban-v0", 150, 50, "start"))
     outside = random.getstate()
