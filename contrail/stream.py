@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy
 
+from contrail import leaks
 from contrail.adapter import Adapter
 from contrail.avalanche import CLExperience, EagerCLStream
 from contrail.config import Component, EnvironmentConfig, RunConfig
@@ -160,7 +161,44 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
         if item.label not in adapter_of:
             _try(pool, item, tasks[0], config.adapter, plugins)
         tests.append(Experience(item.label, {item.label: tasks}, adapters))
+    _refuse_leaks(config, plugins, pool, listed, stages)
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
+
+
+def _refuse_leaks(
+    config: RunConfig,
+    plugins: Plugins,
+    pool: EnvironmentPool,
+    listed: Mapping[str, Mapping[str, list[Task]]],
+    stages: Sequence[Experience],
+) -> None:
+    """Refuse a stream in which one label tests on what another trains on.
+
+    Raises:
+        ConfigError: it does; names both, and the task.
+    """
+    columns = [
+        leaks.Column(
+            item.label,
+            plugins.environments[item.name].value,
+            item.settings,
+            [task for stage in stages for task in stage.tasks.get(item.label, ())],
+            listed[item.label]["test"],
+        )
+        for item in config.environments
+    ]
+
+    def reset(label: str, task: Task) -> Observation | None:
+        environment = pool.take(label)
+        try:
+            return environment.reset(task)
+        except (Exception, SystemExit):  # noqa: BLE001 (which playing it will tell)
+            return None
+        finally:
+            pool.give(label, environment)
+
+    if found := leaks.shared_start(columns, reset):
+        config.source.fail(_written(config, found[0].label), leaks.advice(*found), of_children=True)
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:

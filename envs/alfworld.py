@@ -28,6 +28,7 @@ TASK_TYPES = (
     "pick_two_obj_and_place",
 )
 GENERATED = "generated"
+GENERATED_TESTS = ("valid_seen", "valid_unseen")
 LONGEST_ACTION = 200
 # The benchmark's games say "put X in/on Y", the grammar of alfworld 0.4 "move X to Y".
 PUT = re.compile(r"(?:put|move) (.+?) (?:in/on|into|onto|in|on|to) (.+)")
@@ -44,8 +45,10 @@ class AlfWorldConfig:
     ALFWORLD_DATA names; where it is not set, generated games."""
     train_splits: list[str] = field(default_factory=lambda: ["train"])
     """ALFWorld's splits whose games are trained on."""
-    test_splits: list[str] = field(default_factory=lambda: ["valid_seen", "valid_unseen"])
-    """ALFWorld's splits whose games are tested on."""
+    test_splits: list[str] = field(default_factory=lambda: ["valid_unseen"])
+    """ALFWorld's splits whose games are tested on: "valid_unseen", rooms that no training task is
+    in, or "valid_seen", the rooms of training. Generated games have these two as well. The two are
+    different questions: for both, give the environment two labels."""
     task_types: list[str] = field(default_factory=lambda: list(TASK_TYPES))
     """The kinds of tasks, which are their difficulties too."""
     train_tasks: int = field(default=500, metadata={"min": 1})
@@ -83,8 +86,16 @@ class AlfWorld(Environment):
         both = set(self.config.train_splits) & set(self.config.test_splits)
         if both:
             raise ConfigError(f"alfworld: {min(both)} is in both train_splits and test_splits.")
+        if not self.config.test_splits:
+            raise ConfigError("alfworld: test_splits is empty; leave it out for valid_unseen.")
         data = self.config.data or os.environ.get("ALFWORLD_DATA") or GENERATED
         self._root = None if data == GENERATED else alfworld_data.games_root(data)
+        for part in self.config.test_splits if self._root is None else ():
+            if part not in GENERATED_TESTS:
+                raise ConfigError(
+                    f"alfworld: generated games have no test split {part!r}. "
+                    f"{nearest(part, GENERATED_TESTS)}"
+                )
         self.about_data = (
             "generated games; ALFWorld's own with data or ALFWORLD_DATA (alfworld-download)"
             if self._root is None
@@ -96,16 +107,19 @@ class AlfWorld(Environment):
 
     def tasks(self, split: str) -> list[Task]:
         """ALFWorld's games of the splits chosen for this one, or generated ones in ALFRED's rooms
-        for it: no room of the training tasks is seen in the generated test."""
+        for it."""
         if split not in SPLITS:
             raise ConfigError(f"alfworld has no split {split!r}. {nearest(split, SPLITS)}")
         config = self.config
         types = [name for name in TASK_TYPES if name in config.task_types]
         if self._root is None:
             number = config.train_tasks if split == "train" else config.test_tasks
+            parts = ["train"] if split == "train" else list(dict.fromkeys(config.test_splits))
+            share, rest = divmod(number, len(parts))
             return [
                 Task("alfworld", f"{GENERATED}/{name}/FloorPlan{plan}/{seed}", seed, split, name)
-                for name, plan, seed in self._generate.names(split, types, number)
+                for place, part in enumerate(parts)
+                for name, plan, seed in self._generate.names(part, types, share + (place < rest))
             ]
         splits = config.train_splits if split == "train" else config.test_splits
         games = alfworld_data.list_games(self._root, splits, types)
@@ -156,7 +170,8 @@ class AlfWorld(Environment):
         """A task's game, and what alfworld's expert is told about it."""
         if named := NAME.fullmatch(task.id):
             name, plan, seed = named[1], int(named[2]), int(named[3])
-            if plan in self._generate.plans(task.split, name):
+            parts = ("train",) if task.split == "train" else GENERATED_TESTS
+            if any(self._generate.holds(part, name, plan, seed) for part in parts):
                 data, goal = self._generate.game(name, plan, seed)
                 return data, goal
         elif self._root is not None and not task.id.startswith(f"{GENERATED}/"):

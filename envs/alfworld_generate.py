@@ -18,6 +18,8 @@ from typing import Any
 from contrail.envs.alfworld_engine import module
 
 MOST_OF_A_KIND = 2
+FIRST_SEEN = 500_000_000
+"""The seeds from here on are those of "valid_seen", however many games there are to train on."""
 LAMP = "DeskLamp"
 LAMP_STANDS = ("CoffeeTable", "Desk", "Dresser", "Shelf", "SideTable")  # as in the real games
 # What must be in the room besides the object and the place to put it.
@@ -80,24 +82,32 @@ def kind_of(place: str) -> str:
 
 @cache
 def plans(split: str, task_type: str) -> list[int]:
-    """The floor plans of a split ("train" or "test") in which such a task can be done.
+    """The floor plans of a split in which such a task can be done.
 
-    ALFRED's own division: what is tested is in rooms that no training task shows.
+    ALFRED's own division: "valid_unseen" is in rooms that no training task shows, "valid_seen" in
+    the rooms of "train".
     """
     constants = module("alfworld.gen.constants")
-    numbers = constants.TRAIN_SCENE_NUMBERS if split == "train" else constants.TEST_SCENE_NUMBERS
+    unseen = split == "valid_unseen"
+    numbers = constants.TEST_SCENE_NUMBERS if unseen else constants.TRAIN_SCENE_NUMBERS
     return [plan for plan in sorted(numbers) if room(plan).goals(task_type)]
 
 
 def names(split: str, task_types: Sequence[str], number: int) -> list[tuple[str, int, int]]:
     """`number` games of a split, the task types in turn: task type, floor plan, seed."""
     listed = []
+    first = FIRST_SEEN if split == "valid_seen" else 0
     for index in range(number):
         lap, place = divmod(index, len(task_types))
         task_type = task_types[place]
         known = plans(split, task_type)
-        listed.append((task_type, known[lap % len(known)], lap // len(known)))
+        listed.append((task_type, known[lap % len(known)], first + lap // len(known)))
     return listed
+
+
+def holds(split: str, task_type: str, plan: int, seed: int) -> bool:
+    """Whether a game is one of the split."""
+    return plan in plans(split, task_type) and (seed >= FIRST_SEEN) == (split == "valid_seen")
 
 
 def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,7 +29,8 @@ YES_NO = re.compile(
 class Question:
     """A question, its right answers (the first is the one to give), and where they stand.
 
-    `gold` are the places in the corpus of the documents that one needs, in order.
+    `gold` are the places in the corpus of the documents that one needs, in order. `facts` name what
+    is asked, as closely as the data tell it; questions that share one ask the same.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Question:
     answers: tuple[str, ...]
     gold: tuple[int, ...]
     difficulty: str | int | None
+    facts: tuple[str, ...] = ()
 
 
 def normalise(text: str) -> str:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from contrail.envs.bm25 import Index
 from contrail.envs.data_files import data_files, read_json
-from contrail.envs.searchqa_answers import LONGEST, Question, normalise, plain_title
+from contrail.envs.searchqa_answers import LONGEST, Question, plain_title
 from contrail.envs.searchqa_phrases import spaced
+from contrail.envs.searchqa_split import split_questions
 from contrail.errors import ConfigError
 
-TEST_SHARE = 0.2
-TEST_FILE = re.compile(r"(?:^|[^a-z])(?:dev|valid|validation|test)(?:[^a-z]|$)", re.IGNORECASE)
-TRAIN_FILE = re.compile(r"(?:^|[^a-z])train(?:[^a-z]|$)", re.IGNORECASE)
 TEXT_KEYS = ("text", "paragraph_text", "contents", "passage", "sentences", "paragraph")
 WHERE = (
     "It must be a JSON or JSON-lines file, plain or gzipped, or a directory of them: questions "
@@ -58,12 +57,11 @@ def load_library(data: str) -> Library:
     else:
         from contrail.envs.searchqa_facts import generate
 
-        documents, generated = generate()
-        questions = {"": generated}
+        documents, questions = generate()
     # The title counts twice: what is searched for is mostly what a document is about.
     index = Index([spaced(f"{title} {title} {text}") for title, text in documents])
     titles = frozenset(plain_title(title) for title, _ in documents)
-    return Library(tuple(documents), index, titles, _split(questions, data))
+    return Library(tuple(documents), index, titles, split_questions(questions, data))
 
 
 class _Corpus:
@@ -145,26 +143,51 @@ def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
         for key in ("answer", "answers", "golden_answers", "answer_aliases", "aliases")
         for answer in _answers(record.get(key))
     ]
-    gold = [place for place in _paragraphs(record, corpus) if place is not None]
+    evidence = [(place, part) for place, part in _paragraphs(record, corpus) if place is not None]
     if not text or not answers or record.get("answerable") is False:
         return None
-    gold = list(dict.fromkeys(gold))
-    steps = record.get("question_decomposition")
-    hops = len(steps) if isinstance(steps, list) and steps else len(gold)
+    gold = list(dict.fromkeys(place for place, _ in evidence))
+    steps = [step for step in _list(record.get("question_decomposition")) if isinstance(step, dict)]
+    facts = _step_facts(steps) or [f"{place}/{part}" for place, part in evidence if part]
+    # Of a paragraph alone, one may ask this and that.
+    facts = facts or [f"{place}: {answers[0].casefold()}" for place in gold[-1:]]
+    hops = len(steps) or len(gold)
     level = record.get("level")
     difficulty = level if isinstance(level, str) and level else hops or None
     name = next((record[key] for key in ("_id", "id", "qid", "question_id") if record.get(key)), "")
     name = _text(name) or hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Question(name, text, tuple(dict.fromkeys(answers)), tuple(gold), difficulty)
+    known = tuple(dict.fromkeys(facts))
+    return Question(name, text, tuple(dict.fromkeys(answers)), tuple(gold), difficulty, known)
 
 
-def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[int | None]:
-    """Adds a question's paragraphs to the corpus; the places of those that answer it, in order."""
+def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
+    """The single questions of which MuSiQue makes one, with their answers.
+
+    A later one names the answer of an earlier one by its number: "#1 >> country of citizenship".
+    """
+    facts: list[str] = []
+    answers: dict[str, str] = {}  # by the step's number
+    for number, step in enumerate(steps, 1):
+        asked = re.sub(
+            r"#(\d+)", lambda match: answers.get(match[1], match[0]), _text(step.get("question"))
+        )
+        answers[f"{number}"] = _text(step.get("answer"))
+        if asked and answers[f"{number}"]:
+            facts.append(f"{asked} {answers[f'{number}']}".casefold())
+    return facts
+
+
+def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[int | None, str]]:
+    """Adds a question's paragraphs to the corpus.
+
+    Returns:
+        The places of those that answer it, in order, each with the number of the sentence, if told.
+    """
     for paragraph in _list(record.get("paragraphs")):
         if isinstance(paragraph, dict):
             place = corpus.add(*_document(paragraph))
             if paragraph.get("is_supporting"):
-                yield place
+                yield place, ""
     context = record.get("context")
     if isinstance(context, dict):  # as Hugging Face's copy has it: columns
         columns = _list(context.get("title")), _list(context.get("sentences"))
@@ -173,10 +196,13 @@ def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[int | No
         pairs = _pairs(context)
     own = {_text(title): corpus.add(title, text) for title, text in pairs}
     facts = record.get("supporting_facts")
-    titles = _list(facts.get("title")) if isinstance(facts, dict) else [t for t, _ in _pairs(facts)]
-    for title in titles:
+    if isinstance(facts, dict):
+        named = list(zip_longest(_list(facts.get("title")), _list(facts.get("sent_id"))))
+    else:
+        named = _pairs(facts)
+    for title, sentence in named:
         known = own.get(_text(title))
-        yield corpus.titled(title) if known is None else known
+        yield corpus.titled(title) if known is None else known, _text(sentence)
 
 
 def _pairs(items: Any) -> list[tuple[Any, Any]]:
@@ -207,53 +233,3 @@ def _answers(value: Any) -> list[str]:
         value = "yes" if value else "no"
     items = value if isinstance(value, list) else [value]
     return [_text(item) for item in items if isinstance(item, (str, int, float)) and _text(item)]
-
-
-def _split(by_file: Mapping[str, Sequence[Question]], data: str) -> dict[str, dict[str, Question]]:
-    """By the files' names where they tell both splits, else a fifth of the questions for testing.
-
-    A question, by its words, stands once and in one split.
-
-    Raises:
-        ConfigError: no question is left to train on.
-    """
-    tests = [
-        question for name, its in by_file.items() if TEST_FILE.search(name) for question in its
-    ]
-    rest = [q for name, its in by_file.items() if not TEST_FILE.search(name) for q in its]
-    if not tests or not any(map(TRAIN_FILE.search, by_file)):
-        everything = {question.text.casefold(): question for question in (*tests, *rest)}
-        order = sorted(everything, key=_lot)
-        drawn = set(order[: max(1, round(len(order) * TEST_SHARE))])
-        tests = [question for words, question in everything.items() if words in drawn]
-        rest = [question for words, question in everything.items() if words not in drawn]
-    split: dict[str, dict[str, Question]] = {"train": {}, "test": {}}
-    asked: set[str] = set()
-    taken: set[str] = set()
-    for part, questions in (("test", tests), ("train", rest)):
-        for question in questions:
-            words, name = question.text.casefold(), question.id
-            if words in asked:
-                continue
-            # Ids that repeat (sub-questions, two files) are told apart by the words.
-            if name in taken:
-                name += f"-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
-            asked.add(words)
-            taken.add(name)
-            split[part][name] = question
-    if not split["train"]:
-        raise ConfigError(
-            f"searchqa: data: {data} leaves no question to train on: "
-            + (
-                "all that its training files ask stands in its test files, too. Give them "
-                "questions of their own, or give one file, of which a fifth is drawn for testing."
-                if rest
-                else "it has one question, and that is for testing. Add others."
-            )
-        )
-    return split
-
-
-def _lot(words: str) -> tuple[bytes, str]:
-    """Where a question stands in the draw for testing: by its words, in no order of theirs."""
-    return hashlib.sha256(normalise(words).encode()).digest(), words

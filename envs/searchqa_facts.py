@@ -1,18 +1,23 @@
 """Questions of one, two and three hops about the facts of searchqa_world.
 
-A hop is a document that one must read.
+A hop is a document that one must read. Countries, with all that lies in them, are for training or
+for testing: no document that a test question takes is needed for a training question.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from contrail.envs.searchqa_answers import Question, normalise, spans
 from contrail.envs.searchqa_world import Entity, World
 
-PER_HOPS = 500  # questions
+PER_HOPS = {"train": 400, "test": 100}  # questions
+TEST_SHARE = 0.2
+DISCOVERED = "element of a country"
 COUNTRY_FACTS = {
     "capital": "the capital of",
     "continent": "the continent of",
@@ -30,20 +35,73 @@ ELEMENT_FACTS = {
 Draft = tuple[str, str, str, tuple[Entity, ...]]  # kind, question, answer, what to read
 
 
-def generate() -> tuple[list[tuple[str, str]], list[Question]]:
-    """The documents (title, text), and the questions about them: always the same.
+def generate() -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
+    """The documents (title, text), and the questions of each split: always the same.
 
     Raises:
         ImportError: one of the packages is not installed.
     """
     world = World()
-    questions: list[Question] = []
+    tests = _tested(world)
+    questions: dict[str, list[Question]] = {split: [] for split in PER_HOPS}
+    made = itertools.count()
     for hops, drafts in ((1, _one_hop(world)), (2, _two_hops(world)), (3, _three_hops(world))):
-        for _, text, answer, path in _mixed(drafts, world.documents):
-            gold = tuple(entity.place for entity in path)
-            name = f"{hops}-hop/{len(questions)}"
-            questions.append(Question(name, text, world.names(answer), gold, hops))
+        by_split: dict[str, list[Draft]] = {split: [] for split in PER_HOPS}
+        for draft in drafts:
+            by_split["test" if draft[3][0].place in tests else "train"].append(draft)
+        for split, its in by_split.items():
+            for _, text, answer, path in _mixed(its, world.documents, PER_HOPS[split]):
+                gold = tuple(entity.place for entity in path)
+                facts = tuple(map(str, gold))
+                name = f"{hops}-hop/{next(made)}"
+                questions[split].append(
+                    Question(name, text, world.names(answer), gold, hops, facts)
+                )
     return world.documents, questions
+
+
+def _tested(world: World) -> set[int]:
+    """The places of the documents of test questions, about a fifth.
+
+    Documents that a question can lead from one to the other stay together: a country with its
+    cities, airports, elements and currency, and so all countries that share a currency.
+    """
+    together: dict[int, list[int]] = defaultdict(list)  # by the place of what they hang on
+    for entity in (*world.cities.values(), *world.airports, *world.elements):
+        root = entity
+        while root.links:
+            root = next(iter(root.links.values()))
+        together[root.place].append(entity.place)
+    for country in world.countries.values():
+        together[country.links.get("currency", country).place].append(country.place)
+    for currency in world.currencies.values():
+        together[currency.place].append(currency.place)
+    kinds = _kinds(world)
+    room = Counter({kind: round(n * TEST_SHARE) for kind, n in Counter(kinds.values()).items()})
+    tests: set[int] = set()
+
+    def turn(place: int) -> tuple[bool, bytes]:
+        # The few countries where elements were discovered first: later there is no room for them.
+        found = any(kinds[other] == DISCOVERED for other in together[place])
+        return not found, hashlib.sha256(world.documents[place][0].encode()).digest()
+
+    for place in sorted(together, key=turn):
+        group = set(together[place])
+        needed = Counter(kinds[place] for place in group)
+        if needed <= room:
+            tests |= group
+            room -= needed
+    return tests
+
+
+def _kinds(world: World) -> dict[int, str]:
+    """What each document is about. Elements that lead to a country are a kind of their own."""
+    kinds = {entity.place: "currency" for entity in world.currencies.values()}
+    kinds.update((entity.place, "country") for entity in world.countries.values())
+    kinds.update((entity.place, "city") for entity in world.cities.values())
+    kinds.update((entity.place, "airport") for entity in world.airports)
+    kinds.update((e.place, DISCOVERED if e.links else "element") for e in world.elements)
+    return kinds
 
 
 def _sound(text: str, answer: str, documents: Sequence[tuple[str, str]]) -> bool:
@@ -54,8 +112,10 @@ def _sound(text: str, answer: str, documents: Sequence[tuple[str, str]]) -> bool
     return not told and wanted.strip() in map(normalise, spans(last))
 
 
-def _mixed(drafts: Iterable[Draft], documents: Sequence[tuple[str, str]]) -> list[Draft]:
-    """As many sound questions of each kind as there are, up to an equal share."""
+def _mixed(
+    drafts: Iterable[Draft], documents: Sequence[tuple[str, str]], number: int
+) -> list[Draft]:
+    """As many sound questions of each kind as there are, up to an equal share of the number."""
     by_kind: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_kind.setdefault(draft[0], []).append(draft)
@@ -71,7 +131,7 @@ def _mixed(drafts: Iterable[Draft], documents: Sequence[tuple[str, str]]) -> lis
             for _, text, answer, path in its
             if _sound(text, answer, [documents[entity.place] for entity in path])
         )
-        chosen += itertools.islice(sound, (PER_HOPS - len(chosen)) // left)
+        chosen += itertools.islice(sound, (number - len(chosen)) // left)
     return chosen
 
 

@@ -73,6 +73,8 @@ class WebShop(Environment):
         )
         if self._shop.left_out:
             self.about_data += f"; left out, as no purchase fulfils them: {self._shop.left_out}"
+        if self._shop.told:
+            self.about_data += f"; left out, as the other split tells them: {self._shop.told}"
         self._goal: Goal | None = None
         self._to_search: list[str] = []
         self._bought = False
@@ -82,7 +84,10 @@ class WebShop(Environment):
         self._show_search()
 
     def tasks(self, split: str) -> list[Task]:
-        """A fifth of the products' goals is for testing: none stands in both splits."""
+        """A fifth of the products is for testing, in whole families (`webshop_split`).
+
+        No goal is fulfilled by a product that is a goal of the other split.
+        """
         if split not in SPLITS:
             raise ConfigError(f"webshop has no split {split!r}. {nearest(split, SPLITS)}")
         return [

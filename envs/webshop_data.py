@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 import re
@@ -17,6 +16,7 @@ from contrail.envs.data_files import SUFFIXES, data_files, plain_text, plain_tex
 from contrail.envs.webshop_catalogue import generate
 from contrail.envs.webshop_goals import MOST_OPTIONS, best_options, human_goals, synthetic_goals
 from contrail.envs.webshop_reward import NO_LIMIT, Goal, Product, reward
+from contrail.envs.webshop_split import split_goals
 from contrail.errors import ConfigError
 
 BUTTONS = ("Search", "Back to Search", "< Prev", "Next >")
@@ -25,7 +25,6 @@ BUY = "Buy Now"
 CATALOGUE = re.compile("items_shuffle|products", re.IGNORECASE)
 PRICE = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,9}(?:\.\d+)?")
 UNKNOWN_PRICE = 100.0  # WebShop's own, for products without a price
-TEST_SHARE = 0.2
 WHERE = (
     "It must hold WebShop's own items_shuffle*.json and items_ins_v2*.json (and, for the "
     "instructions people wrote, items_human_ins.json), plain or gzipped; setup.sh of "
@@ -44,6 +43,8 @@ class Shop:
     goals: dict[str, dict[str, Goal]]
     left_out: int
     """Instructions that no purchase fulfils."""
+    told: int
+    """Goals left out, as a product that is a goal of the other split fulfils them."""
 
     def search(self, words: str, count: int) -> list[Product]:
         """The best hits, best first."""
@@ -85,15 +86,16 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             f"webshop: no product of {data} has an instruction"
             f"{f' that can be fulfilled ({left_out} cannot)' if left_out else ''}. {WHERE}"
         )
-    split = _split(goals)
-    if not split["train"]:
-        raise ConfigError(
-            f"webshop: data: {data} leaves no goal to train on: no product but those for testing "
-            f"({', '.join(sorted(goals)[:3])}) has an instruction of its own. Add products with "
-            "others."
-        )
+    split, told = split_goals(goals, products)
+    for side, what in (("train", "train on"), ("test", "test on")):
+        if not split[side]:
+            raise ConfigError(
+                f"webshop: data: {data} leaves no goal to {what}: all goals are of one family of "
+                f"products, or products of the other split fulfil them ({told} are left out for "
+                "that). Add products of other kinds."
+            )
     texts = [_searched(product) for product in products]
-    return Shop(tuple(products), Index(texts), split, left_out)
+    return Shop(tuple(products), Index(texts), split, left_out, told)
 
 
 def _read(path: Path) -> tuple[list[Any], Record, Record]:
@@ -203,19 +205,3 @@ def _searched(product: Product) -> str:
     choices = itertools.chain.from_iterable(product.options.values())
     parts = (product.title, product.description, *product.features, *product.path, product.query)
     return " ".join((*parts, *choices)).lower()
-
-
-def _split(goals: Mapping[str, list[Goal]]) -> dict[str, dict[str, Goal]]:
-    """A fifth of the products for testing, by ASIN; no instruction stands in both splits."""
-    order = sorted(goals, key=lambda asin: hashlib.sha256(asin.encode()).digest())
-    tests = set(order[: max(1, round(len(order) * TEST_SHARE))])
-    split: dict[str, dict[str, Goal]] = {"train": {}, "test": {}}
-    tested = {goal.instruction for asin in tests for goal in goals[asin]}
-    for asin in sorted(goals):
-        for number, goal in enumerate(goals[asin]):
-            name = f"{asin}/{number}"
-            if asin in tests:
-                split["test"][name] = goal
-            elif goal.instruction not in tested:
-                split["train"][name] = goal
-    return split

@@ -76,14 +76,19 @@ def human_goals(product: Product, said: Any) -> list[Goal]:
     return goals
 
 
-def best_options(goal: Goal) -> list[str]:
-    """The product's own options to click that fulfil the most of the goal's; one of each group."""
+def best_options(goal: Goal, product: Product | None = None) -> list[str]:
+    """The options to click that fulfil the most of the goal's; one of each group.
+
+    Args:
+        goal: what is wanted.
+        product: what is bought; by default the goal's own product.
+    """
     plans: dict[frozenset[str], tuple[str, ...]] = {frozenset(): ()}  # by what they fulfil
 
     def merit(plan: tuple[str, ...]) -> tuple[int, int]:
         return sum(value in goal.options for value in plan), -len(plan)
 
-    for values in goal.product.options.values():
+    for values in (product or goal.product).options.values():
         for met, plan in list(plans.items()):
             for value in values:
                 if fits := {wanted for wanted in goal.options if alike_option(value, wanted)}:

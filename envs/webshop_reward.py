@@ -73,7 +73,7 @@ def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
         bought: the product that was bought.
         chosen: the options it was bought with.
     """
-    met = sum(_has(bought, attribute) for attribute in goal.attributes)
+    met = sum(has_attribute(bought, attribute) for attribute in goal.attributes)
     met += sum(any(alike_option(one, wanted) for one in chosen) for wanted in goal.options)
     met += bought.price <= goal.limit
     wishes = len(goal.attributes) + len(goal.options) + 1
@@ -109,7 +109,8 @@ def _type(wanted: Product, bought: Product) -> float:
     return 1.0 if wanted.query == bought.query or related or share > 0.2 else 0.5
 
 
-def _has(product: Product, attribute: str) -> bool:
+def has_attribute(product: Product, attribute: str) -> bool:
+    """Whether a product has an attribute that was asked for, or says so somewhere."""
     if any(_alike(attribute, one) for one in product.attributes):
         return True
     texts: Iterable[str] = (product.title, " ".join(product.features), product.description)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
-from contrail.errors import ConfigError, nearest
+from contrail.errors import ConfigError
+from contrail.leaks import seed_tasks
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 COLOURED = re.compile(r"\x1b\[([\d;]*)m(.*?)\x1b\[0?m", re.DOTALL)
@@ -27,8 +27,11 @@ class GymnasiumConfig:
         kwargs: further arguments of gymnasium.make.
         actions: the names of a Discrete space's actions, in its order. Needed where the
             environment itself does not name them.
-        train_tasks: how many seeds are training tasks.
-        test_tasks: how many other seeds are test tasks.
+        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
+        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
+        split_by: what decides whether a task is for training or testing: its "seed"; or its
+            "start", what is seen first, where that is the whole start state and seeds may share it
+            (as in Taxi). Then a start is a task only once, and `tasks` resets a game per seed.
         success_above: an episode that terminates with a last reward above this has succeeded,
             unless the environment's info says "success" or "is_success".
     """
@@ -38,6 +41,7 @@ class GymnasiumConfig:
     actions: list[str] = field(default_factory=list)
     train_tasks: int = 500
     test_tasks: int = 100
+    split_by: str = "seed"
     success_above: float = 0.0
 
 
@@ -71,11 +75,7 @@ class Gymnasium(Environment):
         self.about_data = f"seeds of {self.config.id}"
 
     def tasks(self, split: str) -> list[Task]:
-        if split not in SPLITS:
-            raise ConfigError(f"gymnasium has no split {split!r}. {nearest(split, SPLITS)}")
-        train, test = self.config.train_tasks, self.config.test_tasks
-        seeds = range(train) if split == "train" else range(train, train + test)
-        return [Task("gymnasium", f"seed-{seed}", seed, split) for seed in seeds]
+        return seed_tasks(self, "gymnasium", split)
 
     def reset(self, task: Task) -> Observation:
         self._over = False

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
 from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.leaks import seed_tasks
 
 TEXTS = ("text", "prompt", "message", "content", "observation", "result", "output", "stdout")
 """Fields of an observation that are taken for its text, the first that is there."""
@@ -38,8 +38,11 @@ class OpenEnvConfig:
         observation: the field of the observation that is the text; by default the first of text,
             prompt, message, content, observation, result, output, stdout, or else all as JSON.
         actions: the field of the observation that lists the admissible actions, if there is one.
-        train_tasks: how many seeds are training tasks.
-        test_tasks: how many other seeds are test tasks.
+        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
+        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
+        split_by: what decides whether a task is for training or testing: its "seed"; or its
+            "start", what is seen first, where that is the whole start state and seeds may share it
+           . Then a start is a task only once, and `tasks` resets a game per seed.
         success_above: an episode that is done with a last reward above this has succeeded.
         timeout: seconds to wait for an answer.
     """
@@ -51,6 +54,7 @@ class OpenEnvConfig:
     actions: str = ""
     train_tasks: int = 500
     test_tasks: int = 100
+    split_by: str = "seed"
     success_above: float = 0.0
     timeout: float = 60.0
 
@@ -88,11 +92,7 @@ class OpenEnv(Environment):
         self.about_data = f"seeds of {url}"
 
     def tasks(self, split: str) -> list[Task]:
-        if split not in SPLITS:
-            raise ConfigError(f"openenv has no split {split!r}. {nearest(split, SPLITS)}")
-        train, test = self.config.train_tasks, self.config.test_tasks
-        seeds = range(train) if split == "train" else range(train, train + test)
-        return [Task("openenv", f"seed-{seed}", seed, split) for seed in seeds]
+        return seed_tasks(self, "openenv", split)
 
     def reset(self, task: Task) -> Observation:
         self._over = True

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
 from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.leaks import seed_tasks
 
 TURNS = 50
 LONGEST = 1000  # characters of an action; the rest of a flood is not played
@@ -23,13 +23,17 @@ class TextArenaConfig:
 
     Attributes:
         id: one of TextArena's ids for a single player, such as "TowerOfHanoi-v0".
-        train_tasks: how many seeds are training tasks.
-        test_tasks: how many other seeds are test tasks.
+        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
+        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
+        split_by: what decides whether a task is for training or testing: its "seed"; or its
+            "start", what is seen first, where that is the whole start state and seeds may share it
+            (as in Sokoban). Then a start is a task only once, and `tasks` resets a game per seed.
     """
 
     id: str = "GuessTheNumber-v0"
     train_tasks: int = 500
     test_tasks: int = 100
+    split_by: str = "seed"
 
 
 class TextArena(Environment):
@@ -53,11 +57,7 @@ class TextArena(Environment):
         self.about_data = f"seeds of {self.config.id}"
 
     def tasks(self, split: str) -> list[Task]:
-        if split not in SPLITS:
-            raise ConfigError(f"textarena has no split {split!r}. {nearest(split, SPLITS)}")
-        train, test = self.config.train_tasks, self.config.test_tasks
-        seeds = range(train) if split == "train" else range(train, train + test)
-        return [Task("textarena", f"seed-{seed}", seed, split) for seed in seeds]
+        return seed_tasks(self, "textarena", split)
 
     def reset(self, task: Task) -> Observation:
         with self._lent_random():

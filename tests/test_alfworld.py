@@ -102,6 +102,23 @@ def test_generated_tasks(environment: AlfWorld) -> None:
     assert not rooms[0] & rooms[1]
 
 
+def test_generated_games_in_rooms_of_training(environment: AlfWorld) -> None:
+    """The two tests are columns of their own, and neither meets training, however long that is."""
+    both = AlfWorld(AlfWorldConfig("generated", test_splits=["valid_seen", "valid_unseen"]))
+    seen = AlfWorld(AlfWorldConfig("generated", test_splits=["valid_seen"], train_tasks=5000))
+    train = {task.id for task in seen.tasks("train")}
+    tests = seen.tasks("test")
+    assert len(tests) == 100
+    assert not {task.id for task in tests} & train
+    rooms = {name.split("/")[2] for name in train}
+    assert {task.id.split("/")[2] for task in tests} <= rooms
+    assert not rooms & {task.id.split("/")[2] for task in environment.tasks("test")}
+    assert both.tasks("test") == [*tests[:50], *environment.tasks("test")[:50]]
+    assert seen.reset(tests[1]).actions
+    with pytest.raises(ValueError, match="no task"):
+        seen.reset(Task("alfworld", tests[1].id, tests[1].seed, "train"))
+
+
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 def test_the_expert_wins_generated_games(environment: AlfWorld, task_type: str) -> None:
     assert wins(environment, small(task_type))
@@ -191,6 +208,8 @@ def test_both_grammars() -> None:
         (AlfWorldConfig(data="generated", task_types=["pick"]), "no task type 'pick'"),
         (AlfWorldConfig(data="generated", task_types=[]), "task_types is empty"),
         (AlfWorldConfig(data="generated", test_splits=["train"]), "train is in both"),
+        (AlfWorldConfig(data="generated", test_splits=[]), "test_splits is empty"),
+        (AlfWorldConfig(data="generated", test_splits=["seen"]), "mean 'valid_seen'"),
     ],
 )
 def test_bad_config_is_refused(config: AlfWorldConfig, message: str) -> None:
@@ -228,7 +247,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own(data: Path) -> AlfWorld:
-    return AlfWorld(AlfWorldConfig(data=str(data), train_splits=["valid_train"]))
+    return AlfWorld(AlfWorldConfig(str(data), ["valid_train"], ["valid_seen"]))
 
 
 def test_own_games_are_listed(own: AlfWorld, data: Path) -> None:
@@ -252,16 +271,19 @@ def test_own_games_say_put(own: AlfWorld) -> None:
 
 def test_the_variable_names_the_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(data))
-    assert len(AlfWorld().tasks("test")) == 3
+    seen = AlfWorldConfig(test_splits=["valid_seen"])
+    assert len(AlfWorld(seen).tasks("test")) == 3
     with pytest.raises(ConfigError, match=r"no games of train.*valid_train, valid_seen"):
         AlfWorld().tasks("train")
+    with pytest.raises(ConfigError, match=r"no games of valid_unseen.*valid_train, valid_seen"):
+        AlfWorld().tasks("test")
     assert AlfWorld(GENERATED).tasks("test")[0].id.startswith("generated/")
 
 
 def test_no_game_of_the_task_types(own: AlfWorld, data: Path) -> None:
     there = {str(task.difficulty) for task in own.tasks("test")}
     other = next(name for name in TASK_TYPES if name not in there)
-    none = AlfWorld(AlfWorldConfig(data=str(data), task_types=[other]))
+    none = AlfWorld(AlfWorldConfig(str(data), [], ["valid_seen"], [other]))
     with pytest.raises(
         ConfigError, match=rf"task_types \({other}\).* has 3 games, of {min(there)}"
     ):
@@ -279,7 +301,7 @@ def test_a_damaged_file_is_named(own: AlfWorld, data: Path, tmp_path: Path, dama
     else:
         game.write_text(content[: len(content) // 2] if damage == "cut" else "")
     with pytest.raises(ConfigError, match=r"trial_.*game\.tw-pddl"):
-        AlfWorld(AlfWorldConfig(data=str(tmp_path / "copy"))).tasks("test")
+        AlfWorld(AlfWorldConfig(str(tmp_path / "copy"), [], ["valid_seen"])).tasks("test")
 
 
 @pytest.mark.parametrize("part", ["pddl_problem", "pddl_domain", "grammar"])
@@ -289,7 +311,7 @@ def test_a_damaged_game_is_a_fault(own: AlfWorld, data: Path, tmp_path: Path, pa
     game = tmp_path / "copy/json_2.1.1" / task.id / "game.tw-pddl"
     content = json.loads(game.read_text())
     game.write_text(json.dumps({**content, part: content[part][: len(content[part]) // 2]}))
-    damaged = AlfWorld(AlfWorldConfig(data=str(tmp_path / "copy")))
+    damaged = AlfWorld(AlfWorldConfig(str(tmp_path / "copy"), [], ["valid_seen"]))
     with pytest.raises(ValueError, match=r"valid_seen.*not a playable game"):
         damaged.reset(task)
     assert damaged.reset(damaged.tasks("test")[1]).actions

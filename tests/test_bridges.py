@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import random
 import re
@@ -33,6 +34,7 @@ from contrail.plugins.textarena import TextArena, TextArenaConfig
 from contrail.plugins.textworld_express import TextWorldExpress, TextWorldExpressConfig
 
 WAYS = ["left", "down", "right", "up"]
+TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 
 
 def passes(cls: type[contrail.Environment], settings: Any, skipped: set[str]) -> None:
@@ -108,13 +110,12 @@ def test_texts_in_and_out() -> None:
 
 
 def test_a_mask_of_actions() -> None:
-    names = ["south", "north", "east", "west", "pickup", "dropoff"]
-    taxi = Gymnasium(GymnasiumConfig("Taxi-v4", actions=names))
+    taxi = Gymnasium(GymnasiumConfig("Taxi-v4", actions=TAXI))
     for task in taxi.tasks("train")[:20]:
         actions = taxi.reset(task).actions
         assert actions is not None
         if len(actions) < 6:
-            (missing, *_) = set(names) - set(actions)
+            (missing, *_) = set(TAXI) - set(actions)
             assert not taxi.step(missing).valid
             return
     pytest.fail("no start state of Taxi forbids an action")
@@ -138,6 +139,72 @@ def test_what_gymnasium_cannot_give(settings: dict[str, Any], words: str) -> Non
     with pytest.raises(ConfigError) as error:
         Gymnasium(GymnasiumConfig(**settings))
     assert words in str(error.value)
+
+
+def seeds(environment: contrail.Environment, split: str) -> set[int]:
+    tasks = environment.tasks(split)
+    assert all(task.id == f"seed-{task.seed}" for task in tasks)
+    return {task.seed for task in tasks}
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (10, 50), (100, 10), (500, 100)])
+def test_numbers_of_tasks_move_no_seed_from_one_split_to_the_other(counts: tuple[int, int]) -> None:
+    """Of gymnasium and textarena; two labels of one game differ in these numbers at most."""
+    few: list[contrail.Environment] = [Gymnasium(GymnasiumConfig("FrozenLake-v1", {}, WAYS, 7, 7))]
+    many: list[contrail.Environment] = [
+        Gymnasium(GymnasiumConfig("FrozenLake-v1", {}, WAYS, *counts))
+    ]
+    if importlib.util.find_spec("textarena"):
+        few.append(TextArena(TextArenaConfig(train_tasks=7, test_tasks=7)))
+        many.append(TextArena(TextArenaConfig("GuessTheNumber-v0", *counts)))
+    for one, other in zip(few, many, strict=True):
+        assert [len(seeds(other, split)) for split in ("train", "test")] == [*counts]
+        assert not seeds(one, "test") & seeds(other, "train")
+        assert not seeds(other, "test") & seeds(one, "train")
+        assert not seeds(other, "test") & seeds(other, "train")
+
+
+def test_split_by_start() -> None:
+    """Taxi has some 500 starts, and the first 1,000 seeds come to most of them twice."""
+    config = GymnasiumConfig("Taxi-v4", actions=TAXI, split_by="start", train_tasks=900)
+    taxi = Gymnasium(config)
+    starts = {}
+    for split in ("train", "test"):
+        tasks = taxi.tasks(split)
+        starts[split] = [taxi.reset(task).text for task in tasks]
+        assert len(set(starts[split])) == len(tasks)
+    assert 200 < len(starts["train"]) < 500
+    assert 50 < len(starts["test"]) <= 100
+    assert not set(starts["train"]) & set(starts["test"])
+    few = Gymnasium(GymnasiumConfig("Taxi-v4", actions=TAXI, split_by="start", train_tasks=3))
+    assert few.tasks("train") == taxi.tasks("train")[:3]
+    by_seed = Gymnasium(GymnasiumConfig("Taxi-v4", actions=TAXI))
+    tested = [by_seed.reset(task).text for task in by_seed.tasks("test")]
+    trained = {by_seed.reset(task).text for task in by_seed.tasks("train")}
+    assert any(start in trained for start in tested)  # why there is split_by
+
+
+def test_split_by_something_else() -> None:
+    lake = Gymnasium(GymnasiumConfig("FrozenLake-v1", {}, WAYS, split_by="starts"))
+    with pytest.raises(ConfigError, match=r"gymnasium: split_by is 'starts'.*mean 'start'"):
+        lake.tasks("train")
+
+
+def test_split_by_start_of_textarena() -> None:
+    """Of 100 test seeds of Sokoban 49 start as one of 500 training seeds does."""
+    pytest.importorskip("textarena")
+    boards = TextArena(TextArenaConfig("Sokoban-v0", 150, 50, "start"))
+    outside = random.getstate()
+    seen = {s: [boards.reset(task).text for task in boards.tasks(s)] for s in ("train", "test")}
+    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 150, "test": 50}
+    assert not set(seen["train"]) & set(seen["test"])
+    assert random.getstate() == outside
+
+
+def test_split_by_start_of_what_starts_alike() -> None:
+    lake = Gymnasium(GymnasiumConfig("FrozenLake-v1", {}, WAYS, split_by="start"))
+    with pytest.raises(ConfigError, match=r"start alike\. Use split_by: seed"):
+        _ = lake.tasks("train"), lake.tasks("test")
 
 
 # gymnasium, outwards
@@ -449,6 +516,17 @@ def server() -> Iterator[Server]:
 
 def test_openenv(server: Server) -> None:
     passes(OpenEnv, OpenEnvConfig(server.url, actions="choices"), {"expert"})
+
+
+def test_numbers_of_tasks_move_no_seed_of_a_server(server: Server) -> None:
+    few, many = (
+        OpenEnv(OpenEnvConfig(server.url, train_tasks=train, test_tasks=test))
+        for train, test in ((7, 50), (500, 7))
+    )
+    assert not seeds(few, "test") & seeds(many, "train")
+    assert not seeds(many, "test") & seeds(few, "train")
+    few.close()
+    many.close()
 
 
 def test_an_episode_on_a_server(server: Server) -> None:

@@ -60,7 +60,9 @@ class Corridor(Environment):
 
 def test_an_environment_that_keeps_the_contract() -> None:
     report = contrail.check.check(Corridor)
-    assert {finding.state for finding in report.findings} == {"passed"}, report.failed
+    states = {finding.check: finding.state for finding in report.findings}
+    assert states.pop("leaks") == "warned"  # four places, and seven tasks
+    assert set(states.values()) == {"passed"}, report.failed
     notes = {finding.check: finding.note for finding in report.findings}
     assert notes["tasks"] == "4 train, 3 test"
     assert notes["expert"] == "6 of 6 tasks"
@@ -434,7 +436,7 @@ def test_numbers_of_numpy() -> None:
 
 def test_every_check_has_an_environment_that_fails_it() -> None:
     known = {check.__name__ for check in (*NEEDED, *OTHERS)}
-    assert {name for _, name, _ in BROKEN} == known - {"speed"}  # which only measures
+    assert {name for _, name, _ in BROKEN} == known - {"speed", "leaks"}  # which do not fail
 
 
 def test_what_does_not_apply_is_skipped() -> None:

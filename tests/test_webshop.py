@@ -24,8 +24,9 @@ from contrail import Environment, Step, Task
 from contrail.envs import webshop_catalogue
 from contrail.envs.webshop import WebShop, WebShopConfig
 from contrail.envs.webshop_data import load_shop
-from contrail.envs.webshop_goals import queries
+from contrail.envs.webshop_goals import best_options, queries
 from contrail.envs.webshop_reward import Goal, Product, alike_option, reward, title_nouns
+from contrail.envs.webshop_split import product_families
 from contrail.errors import ConfigError
 
 REAL = Path(__file__).parents[2] / "shared/data/webshop"
@@ -134,13 +135,94 @@ def test_catalogue() -> None:
 def test_tasks(environment: WebShop) -> None:
     train, test = environment.tasks("train"), environment.tasks("test")
     assert len(train) > 3000
-    assert len(test) > 700
+    assert len(test) > 600
     assert not {t.id.split("/")[0] for t in train} & {t.id.split("/")[0] for t in test}
     seen = [{environment.reset(task).text for task in tasks} for tasks in (train, test)]
     assert not seen[0] & seen[1]
-    assert {task.difficulty for task in train} == {task.difficulty for task in test}
+    assert {task.difficulty for task in train} == {2, 3, 4, 5, 6}
+    assert {task.difficulty for task in test} == {3, 4, 5, 6}
     with pytest.raises(ConfigError, match="Known: train, test"):
         environment.tasks("dev")
+
+
+def assert_no_goal_is_sold_on_the_other_side(environment: WebShop, every: int) -> None:
+    goals = environment._shop.goals
+    for side, other in (("test", "train"), ("train", "test")):
+        products = {goal.product.asin: goal.product for goal in goals[other].values()}
+        for name in [*goals[side]][::every]:
+            goal = goals[side][name]
+            sold = [
+                asin
+                for asin, product in products.items()
+                if reward(goal, product, best_options(goal, product)) == 1
+            ]
+            assert not sold, (name, sold)
+
+
+def test_no_goal_is_fulfilled_by_a_product_of_the_other_side(environment: WebShop) -> None:
+    assert_no_goal_is_sold_on_the_other_side(environment, 23)
+    assert "the other split tells" in environment.about_data
+
+
+def test_look_alikes_stand_on_one_side(environment: WebShop) -> None:
+    side = {
+        (goal.product.query, goal.product.title.partition(",")[0]): split
+        for split, goals in environment._shop.goals.items()
+        for goal in goals.values()
+    }
+    kinds = [{kind for (kind, _), split in side.items() if split == s} for s in ("train", "test")]
+    assert not kinds[0] & kinds[1]
+    assert len(kinds[1]) >= 8
+
+
+def test_other_goals_of_one_catalogue_are_split_alike(tmp_path: Path) -> None:
+    """Whichever products have goals, and how many each."""
+    names = ["Lamp", "Rug", "Desk", "Mug", "Hat", "Sock", "Pan", "Bed", "Fork", "Vase"]
+    products = [
+        {"asin": f"P{n}{m}", "name": f"{name} {m}", "query": name, "pricing": "$9"}
+        for n, name in enumerate(names)
+        for m in range(3)
+    ]
+    wish = {
+        item["asin"]: {
+            "instruction": f"buy {item['asin']}",
+            "instruction_attributes": [item["query"]],
+        }
+        for item in products
+    }
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(products))
+    (tmp_path / "items_ins_v2.json").write_text(json.dumps(wish))
+    people = {asin: [said] for asin, said in wish.items() if asin[-1] == "2"}
+    (tmp_path / "items_human_ins.json").write_text(json.dumps(people))
+    sides = [
+        {
+            task.id.split("/")[0]: task.split
+            for task in everything(WebShop(WebShopConfig(str(tmp_path), instructions)))
+        }
+        for instructions in ("synthetic", "human")
+    ]
+    assert len(sides[1]) == 10
+    assert sides[1].items() <= sides[0].items()
+    assert set(sides[1].values()) == {"train", "test"}
+
+
+def test_what_look_alikes_are() -> None:
+    def product(asin: str, title: str, query: str = "", size: tuple[str, ...] = ()) -> Product:
+        options = {"size": size}
+        return Product(asin, title, "", query, (), "", (), (), "", ("soft",), options, 9, "$9")
+
+    products = [
+        product("A", "Acme Soft Desk Lamp, Red, 20 inch"),
+        product("B", "Acme Desk Lamp - Navy Blue (tall)", size=("tall", "short")),
+        product("C", "Acme Floor Lamp"),
+        product("D", "Lamp"),
+        product("E", "Red Lamp"),
+        product("F", "Bolt Sock", "socks"),
+        product("G", "Zed", "socks"),
+    ]
+    families = {frozenset(family) for family in product_families(products)}
+    assert families == {frozenset("AB"), frozenset("C"), frozenset("D"), frozenset("E"),
+                        frozenset("FG")}  # fmt: skip
 
 
 def test_same_in_every_process() -> None:
@@ -404,7 +486,7 @@ def test_odd_products(data: Path) -> None:
 
 
 def test_a_file_of_products_is_data_too(data: Path) -> None:
-    two = [{"asin": asin, "name": f"good quality {asin}"} for asin in ("A1", "A3")]
+    two = [{"asin": "A1", "name": "Red Shoe"}, {"asin": "A3", "name": "Blue Hat"}]
     (data / "ITEMS_SHUFFLE.JSON").write_text(json.dumps(two * 900))
     assert len(WebShop(WebShopConfig(data=str(data)))._shop.products) == 9
     named = WebShopConfig(data=str(data / "ITEMS_SHUFFLE.JSON"), instructions="synthetic")
@@ -428,7 +510,16 @@ def shop(path: Path, options: dict[str, list[str]], *wanted: list[str]) -> WebSh
     (path / "items_shuffle.json").write_text(json.dumps(products))
     (path / "items_human_ins.json").write_text(
         json.dumps(
-            {"B1": asked, "B2": [asked[0] | {"instruction": "another", "instruction_options": []}]}
+            {
+                "B1": asked,
+                "B2": [
+                    {
+                        "instruction": "another",
+                        "instruction_attributes": ["wish"],
+                        "instruction_options": [],
+                    }
+                ],
+            }
         )
     )
     return WebShop(WebShopConfig(data=str(path)))
@@ -486,6 +577,16 @@ def test_a_title_is_listed_only_where_the_instruction_does_not_lead_to_it(tmp_pa
         assert f"search[{title}]" not in (generated.reset(task).actions or ())
 
 
+def test_nothing_to_test_on(tmp_path: Path) -> None:
+    """Each of the two is what the other's goal asks for."""
+    said = {"instruction": "a soft thing", "instruction_attributes": ["soft"]}
+    products = [{"asin": f"C{n}", "name": f"Soft {name}"} for n, name in enumerate("XY")]
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(products))
+    (tmp_path / "items_ins_v2.json").write_text(json.dumps({"C0": said, "C1": said}))
+    with pytest.raises(ConfigError, match=r"no goal to test on.*\(1 are left out"):
+        WebShop(WebShopConfig(data=str(tmp_path)))
+
+
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     said = {"instruction": "a thing", "instruction_attributes": ["thing"]}
     (tmp_path / "items_shuffle.json").write_text(json.dumps([{"asin": "C1", "name": "thing"}]))
@@ -539,8 +640,9 @@ def test_real_products() -> None:
     environment = WebShop(WebShopConfig(data=str(REAL)))
     assert len(environment._shop.products) == 394
     goals = {**environment._shop.goals["train"], **environment._shop.goals["test"]}
-    # Each of the 216 products with an instruction has a goal.
-    assert len({name.split("/")[0] for name in goals}) == 216
+    # Of the 216 products with an instruction 4 are told by products of the other side.
+    assert len({name.split("/")[0] for name in goals}) == 212
+    assert_no_goal_is_sold_on_the_other_side(environment, 1)
     ranks = Counter[bool]()
     for task in everything(environment):
         goal = goals[task.id]

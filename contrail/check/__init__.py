@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from contrail.check import actions, episodes, games, surroundings
-from contrail.check.subject import Failed, Skipped, Subject
+from contrail.check import actions, episodes, games, near, surroundings
+from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import EnvironmentFault
 from contrail.manager import Plugins
@@ -28,6 +28,7 @@ from contrail.rollout.pool import Maker
 __all__ = ["Finding", "Report", "check"]
 
 Check = Callable[[Subject], str | None]
+State = Literal["passed", "warned", "failed", "skipped"]
 NEEDED: tuple[Check, ...] = (episodes.tasks, episodes.types, episodes.rewards)
 """While one of these fails, the others cannot be judged."""
 OTHERS: tuple[Check, ...] = (
@@ -35,6 +36,7 @@ OTHERS: tuple[Check, ...] = (
     episodes.abandoned,
     episodes.process,
     games.splits,
+    near.leaks,
     actions.actions,
     actions.nonsense,
     actions.success,
@@ -46,6 +48,7 @@ OTHERS: tuple[Check, ...] = (
 BEFORE: dict[Check, Check] = {
     episodes.process: episodes.abandoned,
     games.splits: episodes.abandoned,
+    near.leaks: games.splits,
     actions.success: actions.nonsense,
 }
 """Checks that would only find again what another has found."""
@@ -57,10 +60,11 @@ class Finding:
     """What came of one check.
 
     `what` says what was checked, `note` what was measured or is wrong, or why it was skipped.
+    "warned" is not against the contract, and to be known.
     """
 
     check: str
-    state: Literal["passed", "failed", "skipped"]
+    state: State
     what: str
     note: str = ""
 
@@ -134,13 +138,15 @@ def run(one: Check, subject: Subject) -> Finding:
         return _finding(one, "passed", one(subject) or "")
     except Failed as failure:
         return _finding(one, "failed", str(failure))
+    except Warned as warning:
+        return _finding(one, "warned", str(warning))
     except Skipped as reason:
         return _finding(one, "skipped", str(reason))
     except (Exception, SystemExit) as error:  # noqa: BLE001 (it is the finding)
         return _finding(one, "failed", _raised(error))
 
 
-def _finding(one: Check, state: Literal["passed", "failed", "skipped"], note: str) -> Finding:
+def _finding(one: Check, state: State, note: str) -> Finding:
     return Finding(one.__name__, state, " ".join((one.__doc__ or "").split()), note)
 
 

@@ -31,6 +31,10 @@ class Failed(Exception):
     """A check's finding: what is wrong, and what to do."""
 
 
+class Warned(Exception):
+    """What one should know of, and may be meant so."""
+
+
 class Skipped(Exception):
     """Why a check does not apply."""
 
@@ -64,6 +68,7 @@ class Subject:
         listed: all tasks, by split, once `tasks` has been checked.
         tasks: those that are played, once `types` has been checked.
         walks: a walk through each of `tasks`, by their places, once `types` has been checked.
+        starts: what the tasks that were reset so far start with.
         resets: the seconds of every reset so far.
         steps: the seconds of every step so far.
     """
@@ -73,6 +78,7 @@ class Subject:
     listed: dict[str, list[Task]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     walks: list[list[Moment]] = field(default_factory=list)
+    starts: dict[Task, Moment] = field(default_factory=dict)
     resets: list[float] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
 
@@ -117,7 +123,9 @@ class Subject:
         begun = time.perf_counter()
         observation = environment.reset(task)
         self.resets.append(time.perf_counter() - begun)
-        return Moment(None, *_observed(f"reset({task.id!r})", observation))
+        moment = Moment(None, *_observed(f"reset({task.id!r})", observation))
+        self.starts.setdefault(task, moment)
+        return moment
 
     def step(self, environment: Environment, action: str) -> Moment:
         """Carry out an action, with the time taken."""

@@ -1,0 +1,177 @@
+"""What keeps test tasks out of training: the split of seeds, and the labels of a stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, islice
+from typing import Any
+
+from contrail.environment import SPLITS, Environment, Observation, Task
+from contrail.errors import ConfigError, nearest
+
+TEST_EVERY = 5
+SPLIT_BY = ("seed", "start")
+BARREN = 100  # seeds in a row without a new start: there are no more
+COUNTS = ("train_tasks", "test_tasks")
+"""Settings that say how many tasks there are, and not which game is played."""
+COMPARED = 4  # start states, where settings differ
+
+Reset = Callable[[str, Task], Observation | None]
+"""The start of a label's task; None where it cannot be had."""
+
+
+def split_seeds(split: str, number: int) -> list[int]:
+    """The first `number` seeds of a split: one seed in five is for testing.
+
+    Which side a seed is on does not depend on how many tasks there are, so that two labels of one
+    environment never test on what the other trains on.
+    """
+    tested = split == "test"
+    seeds = (seed for seed in count() if (seed % TEST_EVERY == TEST_EVERY - 1) == tested)
+    return list(islice(seeds, number))
+
+
+def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[int]:
+    """The first `number` seeds whose starts belong to a split, each start once.
+
+    A start is for testing by its hash: no two seeds can bring it into both splits. Where there are
+    fewer starts, there are fewer seeds.
+
+    Args:
+        split: "train" or "test".
+        number: how many.
+        start: what a seed's game starts with, which must be the whole start state.
+    """
+    found: dict[str, int] = {}
+    barren = 0
+    for seed in count():
+        if len(found) >= number or barren >= BARREN:
+            break
+        text = start(seed)
+        tested = int(hashlib.sha256(text.encode()).hexdigest(), 16) % TEST_EVERY == 0
+        barren += 1
+        if text not in found and tested == (split == "test"):
+            found[text] = seed
+            barren = 0
+    return list(found.values())
+
+
+def seed_tasks(environment: Environment, name: str, split: str) -> list[Task]:
+    """The tasks of an environment whose tasks are seeds.
+
+    Args:
+        environment: its settings have `train_tasks`, `test_tasks` and `split_by`: "seed", by
+            `split_seeds`, or "start", by `split_starts`.
+        name: what it is registered as.
+        split: "train" or "test".
+
+    Raises:
+        ConfigError: the split or `split_by` is unknown, or there is no start for the split.
+    """
+    config = environment.config
+    if split not in SPLITS:
+        raise ConfigError(f"{name} has no split {split!r}. {nearest(split, SPLITS)}")
+    if config.split_by not in SPLIT_BY:
+        known = nearest(config.split_by, SPLIT_BY)
+        raise ConfigError(f"{name}: split_by is {config.split_by!r}. {known}")
+    number = config.train_tasks if split == "train" else config.test_tasks
+    if config.split_by == "seed":
+        seeds = split_seeds(split, number)
+    else:
+        other = type(environment)(config)  # in the given one an episode may be under way
+        try:
+            seeds = split_starts(
+                split, number, lambda seed: repr(other.reset(Task(name, "", seed, split)))
+            )
+        finally:
+            other.close()
+    if not seeds:
+        raise ConfigError(
+            f"{name}: split_by is 'start', and {BARREN} seeds have no start for the split "
+            f"{split!r}: they start alike. Use split_by: seed."
+        )
+    return [Task(name, f"seed-{seed}", seed, split) for seed in seeds]
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A label of a stream: the class and the settings of its environment, and its tasks.
+
+    `trained` are the tasks that the stages train on, `tested` all that can be tested on.
+    """
+
+    label: str
+    cls: type
+    settings: Any
+    trained: Sequence[Task]
+    tested: Sequence[Task]
+
+
+def shared_start(columns: Sequence[Column], reset: Reset) -> tuple[Column, Column, Task] | None:
+    """Find a start state that one label tests on and another trains on.
+
+    Two labels of one class have a start state in common if they have a task of one id and seed, and
+    the same settings but for `COUNTS`. Where other settings differ, the same id may be another
+    game: then the tasks must start alike, and differently from each other.
+
+    Args:
+        columns: all labels of the stream.
+        reset: begins a task.
+
+    Returns:
+        The label that tests, the one that trains, and the task; None if there is none.
+    """
+    for trains in columns:
+        trained = {(task.id, task.seed): task for task in trains.trained}
+        for tests in columns:
+            if tests.label == trains.label or tests.cls is not trains.cls:
+                continue
+            pairs = [
+                (task, trained[task.id, task.seed])
+                for task in tests.tested
+                if (task.id, task.seed) in trained
+            ]
+            if pairs and (
+                _game(tests.settings) == _game(trains.settings)
+                or _start_alike(tests, trains, pairs[:COMPARED], reset)
+            ):
+                return tests, trains, pairs[0][0]
+    return None
+
+
+def advice(tests: Column, trains: Column, task: Task) -> str:
+    """What to say of a start state that two labels share."""
+    counts = [key for key in COUNTS if key in _settings(tests.settings)]
+    same = f"the same {' and '.join(counts)}" if counts else "settings with the same split"
+    return (
+        f"{tests.label!r} tests on the task {task.id!r}, on which {trains.label!r} trains: both "
+        f"are the same game, and split its tasks differently. Give both {same}, or use one label "
+        "for both. If the environment is yours, let nothing in its settings move a task from one "
+        "split to the other (for seeds: contrail.leaks.split_seeds)."
+    )
+
+
+def _settings(settings: Any) -> Mapping[str, Any]:
+    return vars(settings) if dataclasses.is_dataclass(settings) else {}
+
+
+def _game(settings: Any) -> dict[str, Any]:
+    return {key: value for key, value in _settings(settings).items() if key not in COUNTS}
+
+
+def _start_alike(
+    tests: Column, trains: Column, pairs: Sequence[tuple[Task, Task]], reset: Reset
+) -> bool:
+    """Whether tasks of two labels start alike, where starts tell tasks apart at all."""
+    starts = [reset(tests.label, task) for task, _ in pairs]
+    both = {task for task, _ in pairs}
+    other = next((task for task in tests.tested if task not in both), None)
+    seen = {repr(start) for start in starts}
+    if other is not None:
+        seen.add(repr(reset(tests.label, other)))
+    return len(seen) > 1 and all(
+        start is not None and start == reset(trains.label, task)
+        for start, (_, task) in zip(starts, pairs, strict=True)
+    )
