@@ -64,11 +64,16 @@ class ExperienceConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How every environment is evaluated; `environments` are those beyond the trained ones."""
+    """How every environment is evaluated.
+
+    `environments` are those beyond the trained ones. `baselines`: whether random play and the
+    expert are shown beside the model's scores.
+    """
 
     tasks: int = field(default=32, metadata={"min": 1})
     samples: int = field(default=1, metadata={"min": 1})
     decoding: Literal["sample", "greedy"] = "sample"
+    baselines: bool = True
     environments: tuple[EnvironmentConfig, ...] = ()
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contrail.baselines import Baseline
+from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.evaluation import Evaluation
 from contrail.manager import Plugins
@@ -41,7 +43,8 @@ class Run:
     """What plugins are told about.
 
     `trained[i]` and `stages[i]`: environments and name of stage i + 1. `restarts`: see
-    `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
+    `Strategy.restarts`. `evaluations[i]`: after stage i, by environment. `baselines`: what players
+    without a model reach.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Run:
     trained: list[list[str]]
     restarts: bool = False
     evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
+    baselines: Baselines = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
     _wall: float = field(default_factory=time.monotonic)
@@ -87,6 +91,10 @@ class Run:
             "evaluations": [
                 {name: item.record() for name, item in row.items()} for row in self.evaluations
             ],
+            "baselines": {
+                label: {name: item and item.record() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -96,6 +104,11 @@ class Run:
             {name: Evaluation(**record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
+        if "baselines" in state:  # a comparison gives the base model's evaluation without them
+            self.baselines = {
+                label: {name: item and Baseline(**item) for name, item in players.items()}
+                for label, players in state["baselines"].items()
+            }
 
     def result(self) -> dict[str, Any]:
         """The content of result.json."""
@@ -132,5 +145,9 @@ class Run:
             "evaluations": [
                 {name: item.summary() for name, item in row.items()} for row in self.evaluations
             ],
+            "baselines": {
+                label: {name: item and item.summary() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
             "budget": asdict(self.budget),
         }

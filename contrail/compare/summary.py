@@ -94,6 +94,7 @@ def summarise(
             for label in strategies
         },
         "undefined": _undefined(metrics, by_label),
+        "references": _references(rows, environments),
         "rows": [_record(row, places, metrics, final) for row in rows],
     }
 
@@ -190,6 +191,30 @@ def _undefined(
                 alone = _restarts(rows[0]) and name in METRICS
                 reason = ONE_STAGE if alone else f"needs {NEEDS[name]}"
                 found.setdefault(name, {})[label] = reason
+    return found
+
+
+def _references(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, dict[str, Score]]:
+    """By name and environment, the success of what all strategies stand beside: players without a
+    model, which all runs have in common, and the base model, a mean over the runs."""
+    found: dict[str, dict[str, Score]] = {}
+    for player in ("random", "expert"):
+        played = [row.result.get("baselines", {}) for row in rows]
+        found[player] = {
+            name: next(
+                (
+                    item[name][player]["success"]
+                    for item in played
+                    if item.get(name, {}).get(player)
+                ),
+                None,
+            )
+            for name in environments
+        }
+    found["base"] = {
+        name: t_interval([r.result["R"][0][r.result["environments"].index(name)] for r in rows])[0]
+        for name in environments
+    }
     return found
 
 
