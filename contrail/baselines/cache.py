@@ -63,7 +63,7 @@ def key(
         "settings": _stamped(plain(make.settings)),
         "max_turns": make.max_turns,
         "step_timeout": make.step_timeout,
-        "adapter": [type(adapter).__qualname__, _stamped(plain(adapter.config))],
+        "adapter": _stamped(plain(adapter.config)),
         "tasks": [
             [dataclasses.astuple(dataclasses.replace(task, environment="")) for task in part]
             for part in tasks
@@ -119,25 +119,23 @@ def _checked(record: dict[str, Any]) -> Baseline:
 
 
 def _code(cls: type) -> list[str] | None:
-    """Digests of the files in which a class and its bases are defined.
+    """The name of a class, and digests of the files in which it and its bases are defined.
 
     Of a package, all its files: an environment may be spread over several.
     """
-    digests = []
+    digests = [f"{cls.__module__}.{cls.__qualname__}"]
     for base in cls.__mro__[:-1]:
         module = sys.modules.get(base.__module__)
         name = getattr(module, "__file__", None)
         if name is None:
-            if base.__module__ in sys.builtin_module_names or base.__module__ == "abc":
-                continue
-            return None
+            return None  # as of a class made on the fly
         file = Path(name)
         files = sorted(file.parent.glob("*.py")) if getattr(module, "__package__", "") else [file]
         try:
             content = [path.read_bytes() for path in files]
         except OSError:
             return None
-        digests += [hashlib.sha256(b"\0".join(content)).hexdigest()]
+        digests.append(hashlib.sha256(b"\0".join(content)).hexdigest())
     return digests
 
 

@@ -199,22 +199,16 @@ def _references(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, d
     model, which all runs have in common, and the base model, a mean over the runs."""
     found: dict[str, dict[str, Score]] = {}
     for player in ("random", "expert"):
-        played = [row.result.get("baselines", {}) for row in rows]
-        found[player] = {
-            name: next(
-                (
-                    item[name][player]["success"]
-                    for item in played
-                    if item.get(name, {}).get(player)
-                ),
-                None,
-            )
-            for name in environments
-        }
-    found["base"] = {
-        name: t_interval([r.result["R"][0][r.result["environments"].index(name)] for r in rows])[0]
-        for name in environments
-    }
+        found[player] = dict.fromkeys(environments)
+        for row in rows:
+            for name, players in row.result.get("baselines", {}).items():
+                if players.get(player) is not None:
+                    found[player][name] = players[player]["success"]
+    found["base"] = {}
+    for name in environments:
+        scores = [row.result["R"][0][row.result["environments"].index(name)] for row in rows]
+        known = [score for score in scores if score is not None]
+        found["base"][name] = sum(known) / len(known) if known else None
     return found
 
 
