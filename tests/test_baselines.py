@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -389,6 +390,16 @@ def test_a_damaged_entry_is_made_again(damage: str, place: Path) -> None:
     assert Doors.played == before
 
 
+def test_old_entries_make_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "KEPT", 2)
+    measure(Doors, ["random"])
+    (oldest,) = place.iterdir()
+    os.utime(oldest, (0, 0))
+    measure(Doors, ["words", "expert"])
+    assert len(list(place.iterdir())) == 2
+    assert not oldest.exists()
+
+
 def test_a_cache_that_cannot_be_written_costs_playing_again(place: Path) -> None:
     place.write_text("a file")
     first = measure(Doors, ["random"])
@@ -516,7 +527,8 @@ def test_babyai(level: str, turns: int, uniform: float, matching: float) -> None
     from contrail.envs.babyai import BabyAI, BabyAIConfig
 
     settings = BabyAIConfig([level], train_tasks=0, test_tasks=60)
-    found = measure(BabyAI, ["random", "words", "expert"], settings=settings, max_turns=turns)
+    names = ["random", "words", "expert"]
+    found = measure(BabyAI, names, settings=settings, max_turns=turns, samples=3)
     for name, known in (("random", uniform), ("words", matching)):
         error = (known * (1 - known) * (1 / 60 + 1 / 100)) ** 0.5
         assert success(found[name]) == pytest.approx(known, abs=2.6 * error)

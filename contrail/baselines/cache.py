@@ -1,8 +1,8 @@
 """Baselines on disk: they are played once, since they change only with what they are of.
 
-`baselines/KEY.json` in contrail's cache; it may be deleted at any time. The key is a digest of
-everything that a baseline depends on. Where a file cannot be read it is made again, and where none
-can be written the baseline is played again the next time.
+`baselines/KEY.json` in contrail's cache; it may be deleted at any time, and only the newest KEPT
+are kept. The key is a digest of everything that a baseline depends on. Where a file cannot be read
+it is made again, and where none can be written the baseline is played again the next time.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contrail.environment import Task
 from contrail.rollout.pool import Maker
 from contrail.rundir import write_atomically
 
+KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up
 
 
@@ -98,6 +99,9 @@ def write(digest: str | None, baseline: Baseline | None) -> None:
     with contextlib.suppress(OSError):  # it costs playing again
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, (json.dumps(content) + "\n").encode())
+        written = sorted(file.parent.glob("*.json"), key=lambda path: -path.stat().st_mtime)
+        for old in written[KEPT:]:
+            old.unlink(missing_ok=True)
 
 
 def _file(digest: str) -> Path:
@@ -124,7 +128,9 @@ def _code(cls: type) -> list[str] | None:
     Of a package, all its files: an environment may be spread over several.
     """
     digests = [f"{cls.__module__}.{cls.__qualname__}"]
-    for base in cls.__mro__[:-1]:
+    for base in cls.__mro__:
+        if base.__module__ in sys.stdlib_module_names:
+            continue
         module = sys.modules.get(base.__module__)
         name = getattr(module, "__file__", None)
         if name is None:
