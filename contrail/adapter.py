@@ -42,6 +42,13 @@ class Adapter(ABC):
         """
         return None
 
+    def answer(self, action: str) -> str:
+        """The text with which a model would take the action; `parse` turns it back into one.
+
+        Players without a model, such as the baseline `random`, act through it.
+        """
+        return action
+
     @abstractmethod
     def parse(self, text: str, observation: Observation) -> str:
         """The action in the model's text.

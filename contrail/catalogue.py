@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from contrail.environment import SPLITS, Environment
-from contrail.errors import ContrailError
+from contrail.config_convert import build
+from contrail.config_source import Source, show
+from contrail.environment import OVERRIDES, SPLITS, Environment
+from contrail.errors import ContrailError, PluginError
 from contrail.manager import Plugins, blamed
 from contrail.rollout.pool import Maker
 
@@ -37,20 +41,75 @@ class Entry:
     missing: str = ""
 
 
-def catalogue(plugins: Plugins) -> list[Entry]:
-    """All registered environments, each made once with its default settings."""
-    return [_entry(name, plugins) for name in plugins.environments]
+@dataclass(frozen=True)
+class Selection:
+    """The environments that a command line names, with their settings.
+
+    Attributes:
+        makers: what makes each.
+        named: whether they were named, rather than being all that there are.
+    """
+
+    makers: Sequence[Maker]
+    named: bool
 
 
-def _entry(name: str, plugins: Plugins) -> Entry:
-    registered = plugins.environments[name]
+def select(words: Sequence[str], plugins: Plugins) -> Selection:
+    """The environments of a command line.
+
+    Args:
+        words: names of environments and plugin files, and `key=value` for each setting of all of
+            them; without a name, all registered environments.
+        plugins: those loaded already; the files are added.
+
+    Raises:
+        ContrailError: a name, plugin or setting is wrong.
+    """
+    named = [word for word in words if "=" not in word]
+    source = Source.of_overrides([word for word in words if "=" in word])
+    names = [one for name in named for one in plugins.environments_of(name)]
+    if not named and source.values:
+        key = next(iter(source.values))
+        source.fail((key,), "name the environment whose setting it is, before it")
+    makers = []
+    for name in dict.fromkeys(names or plugins.environments):
+        registered = plugins.environments[name]
+        own = {}
+        for member, (wanted, allowed) in OVERRIDES.items():
+            value = source.values.get(member)
+            if value is not None and not allowed(value):
+                source.fail((member,), f"{show(value)} is not {wanted}.")
+            own[member] = getattr(registered.value, member) if value is None else value
+        if "max_turns" not in source.values:
+            own["max_turns"] = None  # an instance may have its own
+        config = registered.value.Config
+        if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+            raise PluginError(
+                f"plugin {registered.plugin!r}: the environment {name!r} has a Config that is not "
+                "a dataclass. Decorate it."
+            )
+        values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
+        settings = build(source, config, values, ()) if named else None
+        makers.append(Maker(name, registered, settings, **own))
+    return Selection(makers, bool(named))
+
+
+def catalogue(plugins: Plugins, makers: Sequence[Maker] | None = None) -> list[Entry]:
+    """Environments, each made once: by default all registered ones, with default settings."""
+    if makers is None:
+        makers = select((), plugins).makers
+    return [_entry(make) for make in makers]
+
+
+def _entry(make: Maker) -> Entry:
+    name, registered = make.name, make.registered
     extras = importlib.metadata.metadata("contrail").get_all("Provides-Extra") or []
     known: dict[str, Any] = {
         "extra": name if name in extras else None,
         "expert": registered.value.expert is not Environment.expert,
     }
     try:
-        environment = Maker(name, registered).here()
+        environment = make.here()
     except ContrailError as error:
         return Entry(name, missing=str(error), **known)
     try:

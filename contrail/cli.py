@@ -275,12 +275,37 @@ def play(
 @cli.command()
 def environments(
     context: typer.Context,
+    more: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            help="Environments or plugin files, and settings, for example levels=[GoToLocal] "
+            "max_turns=10. Default: all environments.",
+            metavar="[NAME | PLUGIN.PY | KEY=VALUE]...",
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Show what players without a model reach.")
+    ] = False,
+    tasks: Annotated[int, typer.Option(min=1, help="Test tasks for --baselines, at most.")] = 32,
+    adapter: Annotated[str, typer.Option(help="Through which --baselines are played.")] = "choose",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the environments: their tasks, and what each has and needs."""
-    from contrail.catalogue import catalogue
+    """List the environments: their tasks, and what each has and needs; or, with --baselines, what
+    random play, matching words, the best constant action and the expert reach."""
+    from contrail.catalogue import catalogue, select
 
-    entries = catalogue(_plugins(context))
+    plugins = _plugins(context)
+    selection = select(more or (), plugins)
+    if baselines:
+        from contrail.baselines.command import measure_all, show
+
+        found = measure_all(selection, plugins, adapter, tasks)
+        if as_json:
+            print(json.dumps([item.record() for item in found], indent=1))
+        else:
+            show(found)
+        return
+    entries = catalogue(plugins, selection.makers)
     if as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
         return

@@ -67,13 +67,15 @@ class EvaluateConfig:
     """How every environment is evaluated; `environments` are those beyond the trained ones.
 
     `every`: after how many updates of a stage its own environments are evaluated besides, for
-    learning curves; None for never.
+    learning curves; None for never. `baselines`: whether random play and the expert are shown
+    beside the model's scores.
     """
 
     tasks: int = field(default=32, metadata={"min": 1})
     samples: int = field(default=1, metadata={"min": 1})
     decoding: Literal["sample", "greedy"] = "sample"
     every: int | None = field(default=None, metadata={"min": 1})
+    baselines: bool = True
     environments: tuple[EnvironmentConfig, ...] = ()
 
 

@@ -62,7 +62,10 @@ class Reporter:
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def start(self, kind: str, name: str, total: int) -> None:
-        """Begin a piece of work: "update" or "evaluation", its name, and its episodes."""
+        """Begin a piece of work: its kind, its name, and its episodes.
+
+        The kinds are "update", "evaluation" and others, which do not count for the time left.
+        """
         self._kind, self._name, self._total, self._count = kind, name, total, 0
         self._begun = self._said = time.monotonic()
         if self._bars is not None and self._bar is not None:
@@ -79,8 +82,9 @@ class Reporter:
 
     def done(self, text: str) -> None:
         """The piece of work is over; `text` says how it went."""
-        self._seconds[self._kind].append(time.monotonic() - self._begun)
-        self._left[self._kind] -= 1
+        if self._kind in self._left:
+            self._seconds[self._kind].append(time.monotonic() - self._begun)
+            self._left[self._kind] -= 1
         self.say(f"{self._name}: {text}  {self._eta()}".rstrip())
         sys.stderr.flush()
 

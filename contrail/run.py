@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contrail.baselines import Baseline
+from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.evaluation import Evaluation
 from contrail.intervals import Estimate
@@ -43,6 +45,7 @@ class Run:
     `played[i]`: how many episodes its updates learnt from, by environment. `curves[i]`: by
     environment, [updates made, success] of the evaluations during the stage, its ends included.
     `restarts`: see `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
+    `baselines`: what players without a model reach.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Run:
     played: list[dict[str, int]] = field(default_factory=list)
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
     evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
+    baselines: Baselines = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
     _wall: float = field(default_factory=time.monotonic)
@@ -103,6 +107,10 @@ class Run:
             "evaluations": [
                 {name: item.record() for name, item in row.items()} for row in self.evaluations
             ],
+            "baselines": {
+                label: {name: item and item.record() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -114,6 +122,11 @@ class Run:
             {name: Evaluation(**record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
+        if "baselines" in state:  # a comparison gives the base model's evaluation without them
+            self.baselines = {
+                label: {name: item and Baseline(**item) for name, item in players.items()}
+                for label, players in state["baselines"].items()
+            }
 
     def result(self) -> dict[str, Any]:
         """The content of result.json."""
@@ -156,6 +169,10 @@ class Run:
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,
                 "temperature": float(self.config.grpo.get("temperature", 1.0)),
+            },
+            "baselines": {
+                label: {name: item and item.summary() for name, item in players.items()}
+                for label, players in self.baselines.items()
             },
             "budget": asdict(self.budget),
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from contrail.baselines.stream import of_run
 from contrail.composition import Composition, compose
 from contrail.config import (
     Component,
@@ -111,6 +112,9 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
             )
         reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
         files.write_config(to_yaml(config))
+        # A run that goes on has them in its checkpoint.
+        wanted = config.evaluate.baselines and files.last_checkpoint() is None
+        beside = of_run(config, made.scenario, plugins, reporter) if wanted else {}
         Loop(
             run=Run(
                 name=files.path.name,
@@ -121,6 +125,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
                 stages=[stage.name for stage in made.stages],
                 meant=[stage.environments for stage in made.stages],
                 restarts=made.strategy.restarts,
+                baselines=beside,
             ),
             scenario=made.scenario,
             stages=made.stages,

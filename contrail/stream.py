@@ -16,10 +16,8 @@ from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.manager import Plugins, blamed
 from contrail.rollout.pool import EnvironmentPool, Maker
-from contrail.seeding import generator
-
-# The test tasks are the same for every run, whatever its seed: scores are compared task by task.
-TEST_SEED = 0
+from contrail.tasks import TEST_SEED as TEST_SEED
+from contrail.tasks import test_tasks as test_tasks
 
 
 class Experience(CLExperience):  # type: ignore[misc]
@@ -208,14 +206,6 @@ def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
             return ("stream", index, "environment")
     labels = [item.label for item in config.evaluate.environments]
     return ("evaluate", "environments", labels.index(label))
-
-
-def test_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
-    """The tasks that are evaluated: a fixed draw of `count`, in their own order."""
-    if len(tasks) <= count:
-        return list(tasks)
-    chosen = generator(TEST_SEED, "test tasks").permutation(len(tasks))[:count]
-    return [tasks[index] for index in sorted(chosen)]
 
 
 def make_adapter(component: Component, plugins: Plugins) -> Adapter:

@@ -199,8 +199,19 @@ def _estimates(
             elif label != comparison["baseline"]:
                 cells = [estimate(value["difference"], "+.2f") for value in values]
                 table.add_row(Text(name), *cells)
+        if part == "success":
+            _add_references(table, comparison, chosen)
         tables.append(Group("", table) if tables else table)
     return Group(*tables)
+
+
+def _add_references(table: Table, comparison: dict[str, Any], environments: list[str]) -> None:
+    """Rows below those of the strategies: random play, the base model and the expert."""
+    references = comparison.get("references", {})
+    for name in ("random", "base", "expert"):
+        scores = [references.get(name, {}).get(item) for item in environments]
+        if any(score is not None for score in scores):
+            table.add_row(Text(name), *map(number, scores), style="dim")
 
 
 def _orders(comparison: dict[str, Any]) -> Table:

@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
-from contrail.plugins.table import folded, interval, is_own_stage, number, row_names
+from contrail.plugins.table import (
+    Row,
+    baseline,
+    folded,
+    interval,
+    is_own_stage,
+    number,
+    shown_rows,
+)
 
 OWN = "*"
 CELL = 12  # the width of "[0.25, 0.56]"
@@ -36,14 +44,17 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     console.print(_heading(result))
     sections: dict[str, list[RenderableType]] = {
         "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
-        "Change against the base model, after the last stage": [_change_table(result)],
+        "Change against the base model and random play, after the last stage": [
+            _change_table(result),
+            *_warnings(result),
+        ],
         "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
         "How it was played (means per episode)": [_detail_table(result)],
     }
     if result.get("restarts"):
         change = result["change"]["value"]
         no_room = [[None] * len(row) for row in change]  # the intervals are in result.json
-        transfer = {**result, "R": change, "interval": no_room}
+        transfer = {**result, "R": change, "interval": no_room, "baselines": {}}
         sections = {
             "Success: rows trained on alone, columns evaluated on": matrix_tables(
                 result, console.width
@@ -97,8 +108,10 @@ def evaluated(settings: dict[str, Any]) -> str:
 
 
 def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list[RenderableType]:
-    """R; in as many tables as it takes to stay within `width` columns of text."""
-    names = [folded(name, LABEL) for name in row_names(result)]
+    """R, with the players without a model above and below; in as many tables as it takes to stay
+    within `width` columns of text."""
+    rows = shown_rows(result)
+    names = [folded(row.name, LABEL) for row in rows]
     label = max(len(line) for name in names for line in name.splitlines())
     environments = result["environments"]
     fit = max(1, (width - label) // (CELL + 2))
@@ -111,19 +124,21 @@ def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list
         table.add_column(width=label)
         for j in columns:
             table.add_column(Text(folded(environments[j], CELL)), justify="right", width=CELL)
-        for i, name in enumerate(names):
-            table.add_row(Text(name), *(_cell(result, i, j, form) for j in columns))
+        for name, row in zip(names, rows, strict=True):
+            style = "dim" if row.stage is None else ""
+            table.add_row(Text(name, style=style), *(_cell(result, row, j, form) for j in columns))
         made.append(table)
     made[-1] = Group(made[-1], Text(f"{OWN} this stage trained on it", style="dim"))
     return made
 
 
-def _cell(result: dict[str, Any], row: int, column: int, form: str) -> Text:
-    own = is_own_stage(result, row, column)
+def _cell(result: dict[str, Any], row: Row, column: int, form: str) -> Text:
+    own = row.stage is not None and is_own_stage(result, row.stage, column)
     # The mark tells own stages where there are no colours.
-    score = OWN * own + number(result["R"][row][column], form)
-    cell = Text(score, style="bold green" if own else "")
-    if ends := interval(result["interval"][row][column]):
+    score = OWN * own + number(row.scores[column], form)
+    style = "bold green" if own else "dim" if row.stage is None else ""
+    cell = Text(score, style=style)
+    if ends := interval(row.intervals[column]):
         cell.append(f"\n{ends}", style="not bold dim default")
     return cell
 
@@ -132,20 +147,37 @@ def _change_table(result: dict[str, Any]) -> Table:
     trained = {name for stage in result["trained"] for name in stage}
     table = _table()
     table.add_column("environment")
-    table.add_column("trained on")
-    for heading in ("base", "end", "change", "95% interval"):
+    table.add_column("trained")
+    for heading in ("base", "end", "change", "95% interval", "over\nrandom"):
         table.add_column(heading, justify="right", no_wrap=True)
     for j, name in enumerate(result["environments"]):
         change = result["change"]["value"][-1][j]
+        end, chance = result["R"][-1][j], (baseline(result, "random", name) or {}).get("success")
         table.add_row(
             Text(folded(name, LABEL)),
             "yes" if name in trained else "no",
             number(result["R"][0][j]),
-            number(result["R"][-1][j]),
+            number(end),
             number(change, "+.2f"),
             Text(interval(result["change"]["interval"][-1][j], "+.2f"), style="dim"),
+            number(None if end is None or chance is None else end - chance, "+.2f"),
         )
     return table
+
+
+def _warnings(result: dict[str, Any]) -> list[RenderableType]:
+    """The environments whose scores say little, as random play has a high one."""
+    from contrail.baselines import warning  # inside: it imports numpy, and every command loads this
+
+    chances = {
+        name: (baseline(result, "random", name) or {}).get("success")
+        for name in result["environments"]
+    }
+    return [
+        Text(f"{name}: {said}", style="yellow")
+        for name, chance in chances.items()
+        if (said := warning(chance))
+    ]
 
 
 def _metric_table(result: dict[str, Any]) -> Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.plugins.table import folded, interval, is_own_stage, number, write
+from contrail.plugins.table import Row, folded, interval, is_own_stage, number, shown_rows, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,8 @@ def png(result: dict[str, Any]) -> bytes:
 
 
 def heat_map(result: dict[str, Any]) -> Figure:
-    """R [T+1, N] as colours from 0 to 1, each cell with its number and interval.
+    """R [T+1, N] as colours from 0 to 1, each cell with its number and interval, between the rows
+    of the players without a model.
 
     The cells of the environments a stage trained on are outlined; what is undefined is hatched.
     The figure has a canvas of its own and is unknown to pyplot: it needs no display and no closing.
@@ -42,9 +44,9 @@ def heat_map(result: dict[str, Any]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    environments, stages = result["environments"], ["base", *result["stages"]]
-    columns = [folded(name, COLUMN_NAME) for name in environments]
-    rows = [folded(name if i == 0 else f"{i}: {name}", ROW_NAME) for i, name in enumerate(stages)]
+    shown = shown_rows(result)
+    columns = [folded(name, COLUMN_NAME) for name in result["environments"]]
+    rows = [folded(_name(result, row), ROW_NAME) for row in shown]
     beside = 1.6 + 0.085 * max(len(line) for name in rows for line in name.splitlines())
     below = 1.4 + 0.17 * max(len(name.splitlines()) for name in columns)
     size = (max(4.6, CELL_WIDTH * len(columns) + beside), CELL_HEIGHT * len(rows) + below)
@@ -52,17 +54,17 @@ def heat_map(result: dict[str, Any]) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     colours = colormaps["YlGnBu"]  # sequential, and told apart by the colour-blind
-    scores = [[float("nan") if s is None else s for s in row] for row in result["R"]]
+    scores = [[float("nan") if s is None else s for s in row.scores] for row in shown]
     image = axes.imshow(scores, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(result["R"]):
-        for j, score in enumerate(row):
+    for i, row in enumerate(shown):
+        for j, score in enumerate(row.scores):
             ink = "black" if score is None else _ink(colours(score))
             if score is None:
                 axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc="0.93", ec="0.8", hatch="//"))
-            ends = interval(result["interval"][i][j])
+            ends = interval(row.intervals[j])
             axes.text(j, i - 0.1 * bool(ends), number(score), ha="center", va="center", color=ink)
             axes.text(j, i + 0.24, ends, ha="center", va="center", color=ink, fontsize=7)
-            if is_own_stage(result, i, j):
+            if row.stage is not None and is_own_stage(result, row.stage, j):
                 axes.add_patch(
                     Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, edgecolor=ink, lw=2)
                 )
@@ -71,6 +73,9 @@ def heat_map(result: dict[str, Any]) -> Figure:
     axes.set_xticks([j + 0.5 for j in range(len(columns) - 1)], minor=True)
     axes.set_yticks([i + 0.5 for i in range(len(rows) - 1)], minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
+    for i, (row, next_row) in enumerate(itertools.pairwise(shown)):
+        if (row.stage is None) != (next_row.stage is None):
+            axes.axhline(i + 0.5, color="white", linewidth=9)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("evaluated on")
@@ -84,8 +89,15 @@ def heat_map(result: dict[str, Any]) -> Figure:
         fontsize=10,
     )
     figure.colorbar(image, ax=axes, label="success")
-    figure.supxlabel("outlined: trained on in this stage; in brackets: 95% interval", fontsize=7)
+    note = "outlined: trained on in this stage; in brackets: 95% interval"
+    if len(shown) > len(result["R"]):
+        note += "\nset apart: without a model"
+    figure.supxlabel(note, fontsize=7)
     return figure
+
+
+def _name(result: dict[str, Any], row: Row) -> str:
+    return f"{row.stage}: {result['stages'][row.stage - 1]}" if row.stage else row.name
 
 
 def _ink(colour: tuple[float, float, float, float]) -> str:

@@ -50,6 +50,9 @@ class React(contrail.Adapter):
             return observation.text
         return f"{observation.text}\nAvailable actions: {', '.join(observation.actions)}"
 
+    def answer(self, action: str) -> str:
+        return f"Thought:\n\nAction:\n{action}"
+
     def parse(self, text: str, observation: contrail.Observation) -> str:
         parts = _ACTION.split(text)
         if len(parts) == 1:

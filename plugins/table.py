@@ -7,12 +7,14 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import contrail
 
 UNDEFINED = "\N{EN DASH}"
+ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places around R
 COLUMNS = (
     "run",
     "strategy",
@@ -46,8 +48,11 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
 
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The result in long format, keyed by `COLUMNS`; what is undefined is None (an empty cell)."""
-    return [
+    """The result in long format, keyed by `COLUMNS`; what is undefined is None (an empty cell).
+
+    The last rows are those of the players without a model, which belong to no stage.
+    """
+    stages = [
         {
             **result["evaluations"][i].get(environment, {}),
             "run": result["name"],
@@ -64,6 +69,56 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         for i, stage in enumerate(["base", *result["stages"]])
         for j, environment in enumerate(result["environments"])
     ]
+    players = [
+        {
+            **(baseline(result, player, environment) or {}),
+            "run": result["name"],
+            "strategy": result["strategy"],
+            "seed": result["seed"],
+            "stage_name": player,
+            "environment": environment,
+            **_ends((baseline(result, player, environment) or {}).get("interval"), "low", "high"),
+        }
+        for player in (*ABOVE, *BELOW)
+        for environment in result["environments"]
+        if environment in result.get("baselines", {})
+    ]
+    return stages + players
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of R as it is shown; `stage` is None for a player without a model."""
+
+    name: str
+    scores: Sequence[float | None]
+    intervals: Sequence[Sequence[float] | None]
+    stage: int | None = None
+
+
+def shown_rows(result: dict[str, Any]) -> list[Row]:
+    """The rows of R, between those of the players without a model, where there are any."""
+    stages = [
+        Row(name, result["R"][i], result["interval"][i], i)
+        for i, name in enumerate(row_names(result))
+    ]
+    return [*_players(result, ABOVE), *stages, *_players(result, BELOW)]
+
+
+def _players(result: dict[str, Any], names: Sequence[str]) -> list[Row]:
+    made = []
+    for name in names:
+        found = [baseline(result, name, item) or {} for item in result["environments"]]
+        if any(found):
+            scores = [item.get("success") for item in found]
+            made.append(Row(name, scores, [item.get("interval") for item in found]))
+    return made
+
+
+def baseline(result: dict[str, Any], player: str, environment: str) -> dict[str, Any] | None:
+    """What a player without a model reaches; None where it cannot play or did not."""
+    found: dict[str, Any] | None = result.get("baselines", {}).get(environment, {}).get(player)
+    return found
 
 
 def row_names(result: dict[str, Any]) -> list[str]:
@@ -101,14 +156,16 @@ def folded(name: str, width: int) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """R as a Markdown table: a row per stage, a column per environment, own stages in bold."""
+    """R as a Markdown table: a row per stage, a column per environment, own stages in bold, and the
+    players without a model in italics."""
     lines = [["", *result["environments"]], ["---"] * (len(result["environments"]) + 1)]
-    for i, name in enumerate(row_names(result)):
+    for row in shown_rows(result):
         cells = []
-        for j, value in enumerate(result["R"][i]):
-            score = f"**{number(value)}**" if is_own_stage(result, i, j) else number(value)
-            cells.append(f"{score} {interval(result['interval'][i][j])}".rstrip())
-        lines.append([name, *cells])
+        for j, value in enumerate(row.scores):
+            own = row.stage is not None and is_own_stage(result, row.stage, j)
+            score = f"**{number(value)}**" if own else number(value)
+            cells.append(f"{score} {interval(row.intervals[j])}".rstrip())
+        lines.append([row.name if row.stage is not None else f"*{row.name}*", *cells])
     escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 

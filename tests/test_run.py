@@ -132,7 +132,7 @@ def episodes(run: Path) -> dict[str, str]:
 
 
 def assert_same(run: Path, other: Path) -> None:
-    for key in ("R", "interval", "metrics", "metric_intervals", "evaluations"):
+    for key in ("R", "interval", "metrics", "metric_intervals", "evaluations", "baselines"):
         assert result(run)[key] == result(other)[key], key
     counts = ("updates", "episodes", "generated_tokens")
     assert [result(run)["budget"][key] for key in counts] == [
@@ -411,7 +411,10 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
     ]
     assert (run / "R.png").read_bytes().startswith(b"\x89PNG")
     with (run / "result.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 2 * 2
+        rows = [row["stage_name"] for row in csv.DictReader(file)]
+    assert rows == [
+        name for name in ("base", "guess-number", "random", "expert") for environment in range(2)
+    ]
     assert list((run / "tensorboard").glob("events*"))
 
 

@@ -17,7 +17,14 @@ import numpy as np
 from contrail.compare.estimate import Quantity, compared, estimated, quantities
 from contrail.compare.gather import Row
 from contrail.compare.reference import REFERENCE, forward_transfer
-from contrail.intervals import Estimate, score_interval, seeds_interval, seeds_needed, sign_flip_p
+from contrail.intervals import (
+    Estimate,
+    Score,
+    score_interval,
+    seeds_interval,
+    seeds_needed,
+    sign_flip_p,
+)
 from contrail.metrics import METRICS, TaskScores
 from contrail.seeding import generator
 from contrail.stream import TEST_SEED
@@ -114,6 +121,7 @@ def summarise(
             }
             for one, other in itertools.combinations(strategies, 2)
         ],
+        "references": _references(rows, environments),
         "undefined": _undefined(found, rows),
         "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
@@ -180,6 +188,24 @@ def _undefined(
                 reason = ONE_STAGE if alone and name in METRICS else f"needs {NEEDS[name]}"
                 reasons.setdefault(name, {})[label] = reason
     return reasons
+
+
+def _references(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, dict[str, Score]]:
+    """By name and environment, the success of what all strategies stand beside: players without a
+    model, which all runs have in common, and the base model, a mean over the runs."""
+    found: dict[str, dict[str, Score]] = {}
+    for player in ("random", "expert"):
+        found[player] = dict.fromkeys(environments)
+        for row in rows:
+            for name, players in row.result.get("baselines", {}).items():
+                if players.get(player) is not None:
+                    found[player][name] = players[player]["success"]
+    found["base"] = {}
+    for name in environments:
+        scores = [row.result["R"][0][row.result["environments"].index(name)] for row in rows]
+        known = [score for score in scores if score is not None]
+        found["base"][name] = sum(known) / len(known) if known else None
+    return found
 
 
 def _record(row: Row, orders: Sequence[Any], found: Mapping[str, Quantity]) -> dict[str, Any]:

@@ -1,0 +1,138 @@
+"""Policies without a model, beside which every score stands: see docs/baselines.md.
+
+`random`: uniform over the listed actions. `words`: the listed action that shares most words with
+the goal. `constant`: the one action that, chosen whenever it is listed, solves most training tasks.
+`expert`: the environment's own expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contrail.adapter import Adapter
+from contrail.baselines import cache
+from contrail.baselines.baseline import SECONDS, Baseline, Progress, measure
+from contrail.baselines.constant import best_constant
+from contrail.baselines.players import (
+    CONSTANT,
+    EXPERT,
+    RANDOM,
+    WORDS,
+    Expert,
+    Player,
+    Random,
+    Words,
+)
+from contrail.environment import Task
+from contrail.rollout.pool import EnvironmentPool, Maker
+
+NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
+SAMPLES = 10
+"""Episodes of each task, so that a baseline's own noise is small beside that of the tasks."""
+EASY = 0.6
+"""From here on random play solves so much that a score says little about skill."""
+
+__all__ = [
+    "CONSTANT",
+    "EASY",
+    "EXPERT",
+    "NAMES",
+    "RANDOM",
+    "SAMPLES",
+    "WORDS",
+    "Baseline",
+    "Subject",
+    "baselines",
+    "warning",
+]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One environment, as it is evaluated.
+
+    Attributes:
+        label: of its column in R.
+        make: makes its instances.
+        adapter: through which it is played.
+        tasks: the test tasks.
+        training: the training tasks, for the player `constant` alone.
+    """
+
+    label: str
+    make: Maker
+    adapter: Adapter
+    tasks: Sequence[Task]
+    training: Sequence[Task] = ()
+
+
+def baselines(
+    subject: Subject,
+    pool: EnvironmentPool,
+    names: Sequence[str] = NAMES,
+    *,
+    samples: int = SAMPLES,
+    seconds: float = SECONDS,
+    progress: Progress = lambda: None,
+) -> dict[str, Baseline | None]:
+    """What players without a model reach on an environment's test tasks.
+
+    Args:
+        subject: the environment.
+        pool: has the environment under its label.
+        names: of the players.
+        samples: episodes of each task, at most.
+        seconds: for the samples after the first, and again for the search of `constant`.
+        progress: called after each episode.
+
+    Returns:
+        By name; None where a player cannot play the environment: it lists no actions, or it has no
+        expert.
+    """
+    found = {}
+    for name in names:
+        learnt = [subject.training] if name == CONSTANT else []
+        tasks = [subject.tasks, *learnt]
+        digest = cache.key(subject.label, subject.make, subject.adapter, tasks, name, samples)
+        known, baseline = cache.read(digest)
+        if not known:
+            baseline = _played(subject, pool, name, samples, seconds, progress)
+            # With more time the best constant action may be found.
+            if baseline is not None or name != CONSTANT:
+                cache.write(digest, baseline)
+        found[name] = baseline
+    return found
+
+
+def _played(
+    subject: Subject,
+    pool: EnvironmentPool,
+    name: str,
+    samples: int,
+    seconds: float,
+    progress: Progress,
+) -> Baseline | None:
+    label, adapter = subject.label, subject.adapter
+    player: Player | None
+    if name == CONSTANT:
+        player = best_constant(
+            pool, label, subject.training, adapter, seconds=seconds, progress=progress
+        )
+    else:
+        player = Random() if name == RANDOM else Words() if name == WORDS else Expert()
+    if player is None:
+        return None
+    return measure(
+        pool, label, subject.tasks, adapter, player, samples, seconds=seconds, progress=progress
+    )
+
+
+def warning(random: float | None) -> str:
+    """What to say where random play has this success; "" where there is nothing to say."""
+    if random is None or random < EASY:
+        return ""
+    return (
+        f"random play solves {random:.2f} of the tasks, so that a score says little about skill. "
+        "Choose harder tasks or fewer turns (max_turns)."
+    )

@@ -1,0 +1,149 @@
+"""What a policy without a model reaches on an environment's test tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy
+
+from contrail.adapter import Adapter
+from contrail.baselines.play import Game, Outcome, play
+from contrail.baselines.players import Player
+from contrail.environment import Task
+from contrail.intervals import score_interval
+from contrail.rollout.pool import EnvironmentPool
+from contrail.seeding import generator
+from contrail.tasks import TEST_SEED
+
+SECONDS = 60.0
+"""After the first sample of every task, further ones are played for about so long."""
+
+Progress = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a player did on one environment; the fields are as in `contrail.evaluation.Evaluation`.
+
+    `scores`: task id -> mean success over its samples, None where every sample was a fault or the
+    player could not play the task. `samples`: episodes of each task, fewer than asked for where the
+    environment is slow. `action`: the one of the player `constant`.
+    """
+
+    scores: dict[str, float | None]
+    success: float | None
+    reward: float | None
+    turns: float | None
+    invalid_action_rate: float | None
+    fault_rate: float | None
+    samples: int
+    action: str | None = None
+    first_fault: str | None = None
+
+    @classmethod
+    def of(
+        cls, outcomes: Sequence[Outcome], samples: int, action: str | None = None
+    ) -> Baseline | None:
+        """Summarise all episodes; None where the player could not play a single one."""
+        played = [outcome for outcome in outcomes if outcome.undefined is None]
+        if not played:
+            return None
+        sound = [outcome for outcome in played if outcome.fault is None]
+        by_task: dict[str, list[float]] = {outcome.task.id: [] for outcome in outcomes}
+        for outcome in sound:
+            by_task[outcome.task.id].append(float(outcome.success))
+        scores = {task: _mean(values) for task, values in by_task.items()}
+        turns = sum(outcome.turns for outcome in sound)
+        return cls(
+            scores=scores,
+            success=_mean([score for score in scores.values() if score is not None]),
+            reward=_mean([outcome.reward for outcome in sound]),
+            turns=_mean([outcome.turns for outcome in sound]),
+            invalid_action_rate=sum(item.invalid for item in sound) / turns if turns else None,
+            fault_rate=_mean([float(outcome.fault is not None) for outcome in played]),
+            samples=samples,
+            action=action,
+            first_fault=next((item.fault for item in played if item.fault is not None), None),
+        )
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks have a score."""
+        return sum(score is not None for score in self.scores.values())
+
+    def record(self) -> dict[str, Any]:
+        """The same as JSON values; `Baseline(**record)` reads it back."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON values, with the number of tasks and the interval of the success."""
+        return {**self.record(), "tasks": self.tasks, "interval": interval(self)}
+
+
+def games(
+    label: str,
+    plan: Iterable[tuple[Task, int]],
+    adapter: Adapter,
+    player: Player,
+    purpose: str = "baseline",
+) -> list[Game]:
+    """Episodes of tasks and samples, whose draws depend on these, the purpose, the player's name
+    and the label alone."""
+    name = (purpose, player.name, label)
+    return [
+        Game(label, task, adapter, player, generator(TEST_SEED, *name, task.id, sample))
+        for task, sample in plan
+    ]
+
+
+def measure(
+    pool: EnvironmentPool,
+    label: str,
+    tasks: Sequence[Task],
+    adapter: Adapter,
+    player: Player,
+    samples: int,
+    *,
+    seconds: float = SECONDS,
+    progress: Progress = lambda: None,
+) -> Baseline | None:
+    """Play each task `samples` times, fewer where that would take longer than `seconds`.
+
+    The first sample of every task is always played; the time that it takes decides how many follow.
+
+    Args:
+        pool: has the environment under the label.
+        label: of the environment's column in R.
+        tasks: to play.
+        adapter: through which the player acts.
+        player: who plays; the expert, which does not draw, plays each task once.
+        samples: episodes of each task, at most.
+        seconds: for the samples after the first.
+        progress: called after each episode.
+
+    Returns:
+        None where the player cannot play the environment.
+    """
+    begun = time.monotonic()
+    first = games(label, ((task, 0) for task in tasks), adapter, player)
+    outcomes = play(pool, first, progress)
+    took = max(time.monotonic() - begun, 1e-9)
+    alike = player.scripted or all(item.undefined or item.fault for item in outcomes)
+    count = 1 if alike else max(1, min(samples, 1 + int(seconds / took)))
+    plan = ((task, sample) for sample in range(1, count) for task in tasks)
+    outcomes += play(pool, games(label, plan, adapter, player), progress)
+    return Baseline.of(outcomes, count, getattr(player, "action", None))
+
+
+def interval(baseline: Baseline) -> list[float] | None:
+    """The 95% interval of the success over test tasks and dice; None where there is none."""
+    return score_interval(
+        [numpy.nan if x is None else x for x in baseline.scores.values()]
+    ).interval
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(numpy.mean(values)) if values else None

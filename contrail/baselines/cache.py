@@ -1,0 +1,171 @@
+"""Baselines on disk: they are played once, since they change only with what they are of.
+
+`baselines/KEY.json` in contrail's cache; it may be deleted at any time, and only the newest KEPT
+are kept. The key is a digest of everything that a baseline depends on. Where a file cannot be read
+it is made again, and where none can be written the baseline is played again the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import contrail
+from contrail.adapter import Adapter
+from contrail.baselines.baseline import Baseline
+from contrail.config_schema import plain
+from contrail.download import cache
+from contrail.environment import Task
+from contrail.rollout.pool import Maker
+from contrail.rundir import write_atomically
+
+KEPT = 1000  # of some kilobytes each
+FORMAT = 1  # changed how baselines are played or kept? count it up
+
+
+def key(
+    label: str,
+    make: Maker,
+    adapter: Adapter,
+    tasks: Sequence[Sequence[Task]],
+    player: str,
+    samples: int,
+) -> str | None:
+    """A digest of what a baseline depends on; None where the code of a plugin cannot be read.
+
+    Args:
+        label: of the environment's column in R, which the dice depend on.
+        make: makes the environment.
+        adapter: through which the player acts.
+        tasks: those that are played, and those from which the player has learnt, if any.
+        player: its name.
+        samples: asked for, of each task.
+    """
+    environment = make.registered.value
+    code = [_code(cls) for cls in (environment, type(adapter))]
+    if None in code:
+        return None
+    about = {
+        "format": FORMAT,
+        "contrail": contrail.__version__,
+        "code": code,
+        "packages": _packages(make.name),
+        "label": label,
+        "environment": make.name,
+        "settings": _stamped(plain(make.settings)),
+        "max_turns": make.max_turns,
+        "step_timeout": make.step_timeout,
+        "adapter": _stamped(plain(adapter.config)),
+        "tasks": [
+            [dataclasses.astuple(dataclasses.replace(task, environment="")) for task in part]
+            for part in tasks
+        ],
+        "player": player,
+        "samples": samples,
+    }
+    text = json.dumps(about, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(digest: str | None) -> tuple[bool, Baseline | None]:
+    """Whether there is an entry, and what it holds: None where the player cannot play."""
+    if digest is None:
+        return False, None
+    try:
+        content = json.loads(_file(digest).read_text())
+        if content["key"] != digest:
+            return False, None
+        record = content["baseline"]
+        return True, None if record is None else _checked(record)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False, None
+
+
+def write(digest: str | None, baseline: Baseline | None) -> None:
+    """Keep a baseline; one with faults is not kept, as they may not come again."""
+    if digest is None or (baseline is not None and baseline.fault_rate):
+        return
+    content = {"key": digest, "baseline": None if baseline is None else baseline.record()}
+    file = _file(digest)
+    with contextlib.suppress(OSError):  # it costs playing again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, (json.dumps(content) + "\n").encode())
+        written = sorted(file.parent.glob("*.json"), key=lambda path: -path.stat().st_mtime)
+        for old in written[KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def _file(digest: str) -> Path:
+    return cache() / "baselines" / f"{digest}.json"
+
+
+def _checked(record: dict[str, Any]) -> Baseline:
+    """The baseline of a record.
+
+    Raises:
+        TypeError: a field is missing, or one that is shown is no number.
+        ValueError: it is not consistent.
+    """
+    baseline = Baseline(**record)
+    scores = [score for score in baseline.scores.values() if score is not None]
+    if baseline.success is None or abs(sum(scores) / len(scores) - baseline.success) > 1e-9:
+        raise ValueError("the mean of the scores is not the success")
+    return baseline
+
+
+def _code(cls: type) -> list[str] | None:
+    """The name of a class, and digests of the files in which it and its bases are defined.
+
+    Of a package, all its files: an environment may be spread over several.
+    """
+    digests = [f"{cls.__module__}.{cls.__qualname__}"]
+    for base in cls.__mro__:
+        if base.__module__ in sys.stdlib_module_names:
+            continue
+        module = sys.modules.get(base.__module__)
+        name = getattr(module, "__file__", None)
+        if name is None:
+            return None  # as of a class made on the fly
+        file = Path(name)
+        files = sorted(file.parent.glob("*.py")) if getattr(module, "__package__", "") else [file]
+        try:
+            content = [path.read_bytes() for path in files]
+        except OSError:
+            return None
+        digests.append(hashlib.sha256(b"\0".join(content)).hexdigest())
+    return digests
+
+
+def _packages(extra: str) -> dict[str, str]:
+    """The versions of the packages that an environment of contrail's own needs."""
+    found = {}
+    for requirement in importlib.metadata.requires("contrail") or []:
+        if re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", requirement):
+            name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _stamped(value: Any) -> Any:
+    """Settings, with time and size of the files that they name."""
+    if isinstance(value, dict):
+        return {str(name): _stamped(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_stamped(item) for item in value]
+    if isinstance(value, str) and os.sep in value:
+        with contextlib.suppress(OSError, ValueError):
+            path = Path(value).expanduser()
+            files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+            states = [(file.name, file.stat()) for file in files]
+            return [value, [[name, state.st_mtime_ns, state.st_size] for name, state in states]]
+    return value

@@ -1,0 +1,190 @@
+"""Episodes without a model: the rules of `contrail.rollout.play`, without tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from contrail.adapter import Adapter
+from contrail.baselines.players import Moment, NoChoice, Player
+from contrail.environment import Environment, Observation, Step, Task
+from contrail.errors import ConfigError, InvalidAction, describe
+from contrail.rollout.pool import EnvironmentPool, Remote
+
+
+@dataclass(frozen=True)
+class Game:
+    """One episode to play: a task of the environment in column `environment` of R, and how."""
+
+    environment: str
+    task: Task
+    adapter: Adapter
+    player: Player
+    rng: numpy.random.Generator
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode went.
+
+    `invalid` counts turns. `listed` holds everything that could be chosen in the episode. `fault`:
+    what the environment raised. `undefined`: why the player could not play at all.
+    """
+
+    task: Task
+    success: bool = False
+    reward: float = 0.0
+    turns: int = 0
+    invalid: int = 0
+    listed: frozenset[str] = frozenset()
+    fault: str | None = None
+    undefined: str | None = None
+
+
+Calls = Generator[tuple[str, Any], Any, Outcome]
+
+
+def play(
+    pool: EnvironmentPool,
+    games: Sequence[Game],
+    progress: Callable[[], object] = lambda: None,
+) -> list[Outcome]:
+    """Play to the ends, as many at a time as there are worker processes.
+
+    What an environment raises is a fault of its episode, as in training; nothing else raises.
+
+    Args:
+        pool: the environments.
+        games: what to play.
+        progress: called after each episode.
+
+    Returns:
+        The outcomes, in the order of the games.
+    """
+    waiting = deque(enumerate(games))
+    under_way: list[_Play] = []
+    done: dict[int, Outcome] = {}
+    try:
+        while waiting or under_way:
+            while waiting and pool.free(waiting[0][1].environment):
+                place, game = waiting.popleft()
+                under_way.append(_Play(place, game, pool.take(game.environment)))
+                if not under_way[-1].remote:
+                    break  # in this process a second episode under way would gain nothing
+            for item in under_way:
+                item.send()
+            for item in under_way:
+                item.receive()
+            for item in [item for item in under_way if item.outcome is not None]:
+                under_way.remove(item)
+                pool.give(item.game.environment, item.environment)
+                assert item.outcome is not None
+                done[item.place] = item.outcome
+                progress()
+    finally:
+        for item in under_way:
+            pool.give(item.game.environment, item.environment)
+    return [done[place] for place in range(len(games))]
+
+
+class _Play:
+    """An episode under way, and what its environment is to do next."""
+
+    def __init__(self, place: int, game: Game, environment: Environment) -> None:
+        self.place = place
+        self.game = game
+        self.environment = environment
+        self.outcome: Outcome | None = None
+        self.remote = isinstance(environment, Remote)
+        self._calls = _episode(game, environment)
+        self._call: tuple[str, Any] = next(self._calls)
+
+    def send(self) -> None:
+        """Have the environment do it, if that happens in a process of its own."""
+        if isinstance(self.environment, Remote):
+            with self._faults():
+                self.environment.send(*self._call)
+
+    def receive(self) -> None:
+        """Take up what the environment did, and go on."""
+        if self.outcome is not None:
+            return
+        with self._faults():
+            if isinstance(self.environment, Remote):
+                value = self.environment.receive()
+            else:
+                member, argument = self._call
+                value = getattr(self.environment, member)(argument)
+            try:
+                self._call = self._calls.send(value)
+            except StopIteration as stop:
+                self.outcome = stop.value
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Makes an error the fault of the episode."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
+            member, argument = self._call
+            where = f"step({argument!r})" if member == "step" else member
+            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe(error)}")
+
+
+def _episode(game: Game, environment: Environment) -> Calls:
+    """Yields a call of the environment, is sent its value, and so on; returns the outcome."""
+    player, adapter, task = game.player, game.adapter, game.task
+    script: Sequence[str] = ()
+    if player.scripted:
+        said = yield "expert", task
+        if said is None:
+            return Outcome(task, undefined="the environment has no expert for the task")
+        script = list(said)
+    observation: Observation = yield "reset", task
+    first = observation.text
+    listed: set[str] = set()
+    reward, turns, invalid, success = 0.0, 0, 0, False
+    while turns < environment.max_turns:
+        choices, are_answers = _choices(adapter, observation)
+        listed.update(choices or ())
+        try:
+            chosen = player.act(Moment(turns, first, choices, script), game.rng)
+        except NoChoice as why:
+            return Outcome(task, undefined=str(why))
+        if chosen is None:
+            break
+        turns += 1
+        text = chosen if are_answers and not player.scripted else adapter.answer(chosen)
+        try:
+            action = adapter.parse(text, observation)
+        except InvalidAction:
+            invalid += 1
+            continue
+        step: Step = yield "step", action
+        if not math.isfinite(step.reward):
+            raise ValueError(f"the reward is {step.reward}")
+        reward += float(step.reward)
+        invalid += not step.valid
+        success = bool(step.success)
+        observation = step.observation
+        if step.terminated or step.truncated:
+            break
+    return Outcome(task, success, reward, turns, invalid, frozenset(listed))
+
+
+def _choices(adapter: Adapter, observation: Observation) -> tuple[Sequence[str] | None, bool]:
+    """What may be chosen, and whether these are answers already, rather than actions."""
+    try:
+        candidates = adapter.candidates(observation)
+    except ConfigError:  # of an adapter that needs a list where the environment gives none
+        return None, False
+    choices = observation.actions if candidates is None else candidates
+    if choices is not None and not choices:
+        raise ValueError("the list of admissible actions is empty")
+    return choices, candidates is not None

@@ -1,0 +1,42 @@
+"""The baselines of a run: of what it evaluates, on its test tasks, through its adapters."""
+
+from __future__ import annotations
+
+from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
+from contrail.config import RunConfig
+from contrail.manager import Plugins
+from contrail.progress import Reporter
+from contrail.stream import Scenario, maker
+
+IN_A_RUN = (RANDOM, EXPERT)
+
+Baselines = dict[str, dict[str, Baseline | None]]
+"""By environment (the name of its column in R) and player."""
+
+
+def of_run(
+    config: RunConfig, scenario: Scenario, plugins: Plugins, reporter: Reporter
+) -> Baselines:
+    """What random play and the expert reach on the test tasks of each environment of a run.
+
+    Args:
+        config: the run's.
+        scenario: made from it.
+        plugins: the loaded ones.
+        reporter: is told how it goes.
+    """
+    found: Baselines = {}
+    makers = {item.label: maker(item, plugins) for item in config.environments}
+    for test in scenario.test:
+        label = test.name
+        tasks = test.tasks[label]
+        subject = Subject(label, makers[label], test.adapters[label], tasks)
+        most = len(tasks) * (SAMPLES + 1)  # the expert plays each task once
+        reporter.start("baseline", f"baselines of {label}", most)
+        found[label] = baselines(subject, scenario.pool, IN_A_RUN, progress=reporter.advance)
+        shown = [
+            f"{name} –" if item is None or item.success is None else f"{name} {item.success:.2f}"
+            for name, item in found[label].items()
+        ]
+        reporter.done(", ".join(shown))
+    return found

@@ -1,0 +1,19 @@
+"""Which test tasks are played: the same for a policy and for the baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contrail.environment import Task
+from contrail.seeding import generator
+
+# The test tasks are the same for every run, whatever its seed: scores are compared task by task.
+TEST_SEED = 0
+
+
+def test_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
+    """The tasks that are evaluated: a fixed draw of `count`, in their own order."""
+    if len(tasks) <= count:
+        return list(tasks)
+    chosen = generator(TEST_SEED, "test tasks").permutation(len(tasks))[:count]
+    return [tasks[index] for index in sorted(chosen)]
