@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,13 @@ class TaskScores:
     `scores`: environment -> (T + 1, tasks), mean success of each test task after each stage, nan
     where it has none; tasks are ordered by id. `trained`: for each stage the environments that the
     episodes of its updates were of. `own`: of these, the ones that the stage is meant for; `replay`
-    also trains on others.
+    also trains on others. `tasks`: their ids, by environment, where these are known.
     """
 
     scores: Mapping[str, Array]
     trained: Sequence[Collection[str]]
     own: Sequence[Collection[str]]
+    tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, rows in self.scores.items():
@@ -55,12 +56,12 @@ class TaskScores:
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> TaskScores:
         """From the content of result.json."""
-        scores = {}
+        scores, tasks = {}, {}
         for name in result["environments"]:
             rows = [row[name]["scores"] for row in result["evaluations"]]
-            tasks = sorted({task for row in rows for task in row})
-            scores[name] = np.array([[row.get(task) for task in tasks] for row in rows], np.float64)
-        return cls(scores, result["trained"], result["own"])
+            ids = tasks[name] = sorted({task for row in rows for task in row})
+            scores[name] = np.array([[row.get(task) for task in ids] for row in rows], np.float64)
+        return cls(scores, result["trained"], result["own"], tasks)
 
     @property
     def stages(self) -> int:
@@ -246,6 +247,23 @@ def change(results: TaskScores) -> list[list[Estimate]]:
     columns = results.scores.values()
     rows = range(results.stages + 1)
     return [[difference_interval(each[i] - each[0]) for each in columns] for i in rows]
+
+
+def over(results: TaskScores, others: Mapping[str, Mapping[str, Score]]) -> list[list[Estimate]]:
+    """R[i][j] less another player's score, task by task, (T + 1, environments).
+
+    Args:
+        results: of the run.
+        others: environment -> task -> the player's mean score; environments that it lacks are
+            undefined.
+    """
+    columns = []
+    for name, scores in results.scores.items():
+        theirs = others.get(name, {})
+        columns.append(scores - np.array([theirs.get(task) for task in results.tasks[name]], float))
+    return [
+        [difference_interval(column[i]) for column in columns] for i in range(results.stages + 1)
+    ]
 
 
 def area_under_curve(curve: Sequence[Score], steps: Sequence[float]) -> Score:

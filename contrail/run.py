@@ -13,7 +13,7 @@ from contrail.config import RunConfig, to_yaml
 from contrail.evaluation import Evaluation
 from contrail.intervals import Estimate
 from contrail.manager import Plugins
-from contrail.metrics import METRICS, TaskScores, change, matrix
+from contrail.metrics import METRICS, TaskScores, change, matrix, over
 from contrail.rundir import RunDirectory
 
 
@@ -143,6 +143,12 @@ class Run:
         }
         results = TaskScores.read(judged)
         cells, changes = matrix(results), change(results)
+        chance = {
+            label: random.scores
+            for label, players in self.baselines.items()
+            if (random := players.get("random")) is not None
+        }
+        gains = over(results, chance)
         found = {name: metric(results) for name, metric in METRICS.items()}
         if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
             found = dict.fromkeys(METRICS, Estimate(None, None))
@@ -160,6 +166,10 @@ class Run:
                 "value": [[cell.value for cell in row] for row in changes],
                 "interval": [[cell.interval for cell in row] for row in changes],
                 "tasks": [[cell.count for cell in row] for row in changes],
+            },
+            "over_random": {
+                "value": [[cell.value for cell in row] for row in gains],
+                "interval": [[cell.interval for cell in row] for row in gains],
             },
             "restarts": self.restarts,
             "metrics": {name: item.value for name, item in found.items()},

@@ -75,6 +75,8 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
+    for line in answer(result):
+        console.print(Text(line, style="bold"))
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -148,21 +150,57 @@ def _change_table(result: dict[str, Any]) -> Table:
     table = _table()
     table.add_column("environment")
     table.add_column("trained")
-    for heading in ("base", "end", "change", "95% interval", "over\nrandom"):
+    for heading in ("base", "end", "change", "over random"):
         table.add_column(heading, justify="right", no_wrap=True)
     for j, name in enumerate(result["environments"]):
-        change = result["change"]["value"][-1][j]
-        end, chance = result["R"][-1][j], (baseline(result, "random", name) or {}).get("success")
         table.add_row(
             Text(folded(name, LABEL)),
             "yes" if name in trained else "no",
             number(result["R"][0][j]),
-            number(end),
-            number(change, "+.2f"),
-            Text(interval(result["change"]["interval"][-1][j], "+.2f"), style="dim"),
-            number(None if end is None or chance is None else end - chance, "+.2f"),
+            number(result["R"][-1][j]),
+            *(_gain(result[key], -1, j) for key in ("change", "over_random")),
         )
     return table
+
+
+def _gain(gains: dict[str, Any], row: int, column: int) -> str:
+    """A difference with its interval: "+0.41 [+0.26, +0.55]"."""
+    ends = interval(gains["interval"][row][column], "+.2f")
+    return f"{number(gains['value'][row][column], '+.2f')} {ends}".rstrip()
+
+
+def answer(result: dict[str, Any]) -> list[str]:
+    """What became of each environment that was trained on, a sentence each: in its own stage, and
+    by the end."""
+    said = []
+    last = len(result["R"]) - 1
+    for j, name in enumerate(result["environments"]):
+        stages = [i for i, names in enumerate(result["own"], start=1) if name in names]
+        if not stages or result["R"][stages[-1]][j] is None:
+            continue
+        own = stages[-1]
+        way = _share_of_the_way(result, name, result["R"][own][j])
+        text = (
+            f"{name}: {number(result['R'][own][j])} after its own stage, "
+            f"{_gain(result['change'], own, j)} against the base model"
+        )
+        if result["over_random"]["value"][own][j] is not None:
+            text += f", {_gain(result['over_random'], own, j)} against random play"
+        if way is not None:
+            text += f" ({way:.0%} of the way from random play to the expert)"
+        if own < last and not result.get("restarts"):
+            text += f"; {number(result['R'][last][j])} at the end"
+        said.append(f"{text}.")
+    return said
+
+
+def _share_of_the_way(result: dict[str, Any], name: str, score: float) -> float | None:
+    ends = [
+        (baseline(result, player, name) or {}).get("success") for player in ("random", "expert")
+    ]
+    if ends[0] is None or ends[1] is None or ends[1] - ends[0] < 0.05:
+        return None
+    return float((score - ends[0]) / (ends[1] - ends[0]))
 
 
 def _warnings(result: dict[str, Any]) -> list[RenderableType]:
