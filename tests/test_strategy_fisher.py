@@ -14,7 +14,7 @@ import contrail
 from contrail.model import Policy
 from contrail.plugins.choose import Choose
 from contrail.plugins.react import ReactConfig
-from contrail.strategies.ewc import diagonal_fisher
+from contrail.strategies.ewc import diagonal_fisher, normalized
 
 import torch  # isort: skip
 from contrail import packs as packs_module  # isort: skip
@@ -178,3 +178,45 @@ def test_the_penalty_is_the_kl_divergence_to_second_order(make_tiny: Make, tmp_p
     )
     quadratic = 0.5 * float(fisher[name].view(-1)[place]) * step**2
     assert divergence / len(episodes) == pytest.approx(quadratic, rel=0.1)
+
+
+def test_normalized_it_bounds_the_divergence_of_any_step(make_tiny: Make, tmp_path: Path) -> None:
+    """The step that evades the penalty best, each parameter by the inverse of its slope, reaches
+    the bound; others stay below it."""
+    trainer, episodes, _ = made(make_tiny, tmp_path, Choose(), 1.0, 0.1, environment=One, size=1)
+    one = [item for item in episodes if len(item.turns[0].choices or ()) > 2][:1]
+    turn = one[0].turns[0]
+    assert turn.choices
+    turn.choices, turn.choice = turn.choices[:2], 0
+    fisher = normalized(diagonal_fisher(trainer, one, 10_000, numpy.random.default_rng(0)))
+
+    def logprobs() -> torch.Tensor:
+        [[found]] = trainer.distributions(one)
+        return found
+
+    parameters = trainer.policy.parameters
+    before = logprobs()
+    slopes = torch.autograd.grad(before[0], list(parameters.values()))
+    own = trainer.policy.snapshot()
+    old = before.detach().double()
+    for kind in ("evading", "equal", "gradient"):
+        step = {}
+        for name, slope in zip(parameters, slopes, strict=True):
+            away = slope.sign() if kind != "gradient" else slope
+            least = float(slope.abs().mean()) / 10
+            step[name] = away / slope.abs().clamp(min=least) if kind == "evading" else away
+        moved = sum(
+            float((step[name] * slope).sum()) for name, slope in zip(step, slopes, strict=True)
+        )
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                step[name] *= 0.02 / moved
+                parameter += step[name]
+            new = logprobs().double()
+        trainer.policy.load(own)
+        divergence = float((old.exp() * (old - new)).sum())
+        bound = 0.5 * sum(float((fisher[name] * step[name].square()).sum()) for name in step)
+        assert divergence < 1.05 * bound, kind
+        if kind == "evading":
+            assert divergence > 0.2 * bound
+        assert divergence > 1e-5

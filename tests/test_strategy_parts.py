@@ -100,15 +100,6 @@ def test_ewc_is_the_sum_of_its_quadratics(trainer: Trainer, mode: Any) -> None:
     assert expected > 0
 
 
-def test_a_normalized_fisher_matrix_has_the_mean_one(trainer: Trainer) -> None:
-    strategy = EWC(EWCConfig(episodes=4, normalize=True))
-    episodes = flat(groups(trainer.policy, Choose()))
-    strategy.observe(stage("rooms", []), episodes, numpy.random.default_rng(0))
-    strategy.after_training_exp(loop(trainer, 1))
-    values = torch.cat([v.flatten() for v in strategy.state_dict()["kept"][0]["fisher"].values()])
-    assert float(values.mean()) == pytest.approx(1.0, rel=1e-4)
-
-
 def test_l2_is_half_the_squared_distance(trainer: Trainer) -> None:
     strategy = L2(L2Config(strength=3.0))
     rng = numpy.random.default_rng(0)
