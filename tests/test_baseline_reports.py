@@ -75,6 +75,14 @@ def with_baselines(count: int = 3, random: float = 0.31) -> dict[str, Any]:
         for name in result["environments"]
     }
     result["baselines"][result["environments"][-1]] = {"random": None, "expert": None}
+    gains = [
+        [None if score is None else score - random for score in row[:-1]] + [None]
+        for row in result["R"]
+    ]
+    result["over_random"] = {
+        "value": gains,
+        "interval": [[gain and [gain - 0.2, gain + 0.2] for gain in row] for row in gains],
+    }
     return result
 
 
@@ -128,7 +136,7 @@ def test_console(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     over = result["R"][-1][0] - 0.31
     changed = output.split("Change against the base model and random play")[1]
     line = next(line for line in changed.splitlines() if line.startswith("babyai"))
-    assert line.split()[-1] == f"{over:+.2f}"
+    assert line.split()[-3:] == [f"{over:+.2f}", f"[{over - 0.2:+.2f},", f"{over + 0.2:+.2f}]"]
     assert "says little about skill" not in output
 
 

@@ -81,6 +81,10 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
             "interval": [[cell.interval for cell in row] for row in changes],
             "tasks": [[cell.count for cell in row] for row in changes],
         },
+        "over_random": {
+            "value": [[None for _ in row] for row in cells],
+            "interval": [[None for _ in row] for row in cells],
+        },
         "metrics": {name: item.value for name, item in found.items()},
         "metric_intervals": {name: item.interval for name, item in found.items()},
         "formulas": {name: metric.formula for name, metric in metrics.METRICS.items()},
