@@ -29,7 +29,7 @@ app = typer.Typer()
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="gpu.json and gpu.md go here.")] = Path("gpu"),
-    seconds: Annotated[float, typer.Option(min=1, help="For everything.")] = 480,
+    seconds: Annotated[float, typer.Option(min=1, help="For everything.")] = 300,
     parts: Annotated[
         str | None, typer.Option(help=f"Some of: {', '.join(PARTS)}; or right, speed, memory.")
     ] = None,
@@ -70,7 +70,7 @@ def main(
         if left < 1:
             ends[name] = End("not run: no time was left", 0.0)
         else:
-            limit = min(left, PARTS[name].seconds)
+            limit = min(left, PARTS[name].limit(tiny))
             ends[name] = run_part(name, options, file, limit, method, name == fail)
         print(f"{name}: {ends[name].ended} ({ends[name].seconds:.1f} s)", flush=True)
         _write(out, about, ends)

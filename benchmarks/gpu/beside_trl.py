@@ -12,6 +12,8 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import QUICK, SEED, Settings, grouped, record
+from contrail.model import Policy
+from contrail.rollout.episode import Episode
 from contrail.seeding import generator
 from contrail.trainer import Trainer
 
@@ -20,22 +22,20 @@ STEP = "A step (rollout and update) beside TRL's: seconds"
 
 
 def settings_of(options: Options) -> Settings:
-    """64 episodes of 6 turns of BabyAI, 16 tokens each."""
+    """64 episodes of 4 turns of BabyAI, 8 tokens each."""
     values = QUICK | {"device": options.device} if options.tiny else {}
-    usual = {"device": options.device, "dtype": "bfloat16", "trl_batch": 8}
+    usual = {"device": options.device, "dtype": "bfloat16", "trl_batch": 8, "turns": 4, "tokens": 8}
     return Settings(**(values or usual))
 
 
 def update(options: Options, sink: Sink) -> None:
     """Both learn from the same episodes; TRL without and with activation checkpointing."""
-    settings = settings_of(options)
-    for name in options.models[:2]:
-        _update(options, sink, name, settings)
-        options.on.clean()
+    policy = random_policy(options.models[0], options.dtype, options.device)
+    update_of(options, sink, options.models[0], policy, settings_of(options))
 
 
-def _update(options: Options, sink: Sink, name: str, settings: Settings) -> None:
-    policy = random_policy(name, settings.dtype, options.device)
+def update_of(options: Options, sink: Sink, name: str, policy: Policy, settings: Settings) -> None:
+    """The same of a model that is there."""
     row = f"{name}, {settings.episodes} episodes"
     episodes = record(policy, settings)
     tokens = sum(len(episode.token_ids) for episode in episodes)
@@ -51,6 +51,7 @@ def _update(options: Options, sink: Sink, name: str, settings: Settings) -> None
         sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
         trl = trl_trainer.make_trainer(policy, trl_trainer.config(settings, Path(scratch)))
         whole = trl_updates.batch(episodes, policy, advantages)
+        few = {key: values[: settings.trl_batch] for key, values in whole.items()}
         policy.model.train()
 
         def by_trl() -> None:
@@ -60,7 +61,7 @@ def _update(options: Options, sink: Sink, name: str, settings: Settings) -> None
             options.on.clean()
             try:
                 if column == "TRL":
-                    by_trl()
+                    trl_updates.gradients(trl, policy, few, settings.trl_batch)
                     options.on.clean()
                     theirs = options.on.seconds(by_trl)
                 else:
@@ -81,11 +82,18 @@ def step(options: Options, sink: Sink) -> None:
     policy = random_policy(name, settings.dtype, options.device)
     row = f"{name}, {settings.episodes} episodes"
     noise = generator(SEED, "rewards")
+    episodes: list[Episode] = []
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
 
+        played = 0.0
+
+        def play() -> None:
+            episodes[:] = record(policy, settings)
+
         def ours() -> None:
-            episodes = record(policy, settings)
+            nonlocal played
+            played = options.on.seconds(play)
             for episode, reward in zip(episodes, noise.normal(size=len(episodes)), strict=True):
                 for turn in episode.turns:
                     turn.reward = 0.0
@@ -93,10 +101,9 @@ def step(options: Options, sink: Sink) -> None:
             trainer.update(grouped(episodes, settings.group), generator(SEED, "update"))
 
         ours()
-        played = options.on.seconds(lambda: record(policy, settings))
-        sink.add(STEP, row, "contrail, rollout", played)
         seconds = options.on.seconds(ours)
         sink.add(STEP, row, "contrail", seconds)
+        sink.add(STEP, row, "contrail, rollout", played)
         trl = trl_rollouts.with_rollout_func(policy, settings, Path(scratch))
         theirs = options.on.seconds(trl.train)  # the kernels are warm but for those of its own
         sink.add(STEP, row, "TRL (rollout_func)", theirs)

@@ -67,19 +67,18 @@ def masks() -> Iterator[Masks]:
 
 
 def peaks(options: Options, sink: Sink) -> None:
-    """Of 64 episodes."""
+    """Of the smallest model; `fits` and `larger.last` give those of the others."""
+    policy = random_policy(options.models[0], options.dtype, options.device)
+    peaks_of(options, sink, options.models[0], policy)
+
+
+def peaks_of(options: Options, sink: Sink, name: str, policy: Policy) -> None:
+    """Of 64 episodes of three turns."""
     sizes: dict[str, Any] = options.pick(
-        {"tasks": 8, "group": 8, "turns": 3, "prompt": 300, "tokens": 16},
+        {"tasks": 8, "group": 8, "turns": 3, "prompt": 300, "tokens": 4},
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 20, "tokens": 3},
     )
-    for name in options.models:
-        _peaks(options, sink, name, sizes)
-        options.on.clean()
-
-
-def _peaks(options: Options, sink: Sink, name: str, sizes: dict[str, Any]) -> None:
-    dtype = options.pick("bfloat16", "float32")
-    policy = random_policy(name, dtype, options.device)
+    dtype = options.dtype
     row = f"{name} {dtype}"
     options.on.clean()
     sink.add(PEAKS, row, "weights", options.on.held() / 1e9)
@@ -119,10 +118,10 @@ def _update(
 
 
 def fits(options: Options, sink: Sink) -> None:
-    """Doubled until it does not: the batch of a rollout, and the length of an update's episodes."""
-    dtype = options.pick("bfloat16", "float32")
-    name = options.models[min(1, len(options.models) - 1)]
-    policy = random_policy(name, dtype, options.device)
+    """Four times as much until it does not: the batch of a rollout, the length of an update's
+    episodes; of the second model, whose peaks follow."""
+    name = options.second
+    policy = random_policy(name, options.dtype, options.device)
     first, last = options.pick((64, 1024), (2, 4))
 
     def played(batch: int) -> None:
@@ -130,19 +129,21 @@ def fits(options: Options, sink: Sink) -> None:
         prompt = options.pick(1000, 20)
         play_house(policy, "react", tasks=2, group=batch // 2, turns=1, prompt=prompt, tokens=2)
 
-    _double(options, sink, f"{name} rollout: episodes of 1,000 tokens", played, (first, last))
+    _multiply(options, sink, f"{name} rollout: episodes of 1,000 tokens", played, (first, last))
 
     def learnt(length: int) -> None:
         sizes: dict[str, Any] = {"tasks": 1, "group": 2, "turns": 1, "tokens": 4}
         episodes = play_house(policy, "react", prompt=length, **sizes)
-        _update(options, policy, dtype, episodes, 2)
+        _update(options, policy, options.dtype, episodes, 2)
 
     longest = options.pick(16_384, 64)
     row = f"{name} update: tokens of an episode"
-    _double(options, sink, row, learnt, (options.pick(1024, 16), longest))
+    _multiply(options, sink, row, learnt, (options.pick(1024, 16), longest))
+    options.on.clean()
+    peaks_of(options, sink, name, policy)
 
 
-def _double(
+def _multiply(
     options: Options, sink: Sink, row: str, work: Callable[[int], None], bounds: tuple[int, int]
 ) -> None:
     size, most = bounds

@@ -19,7 +19,7 @@ def turns(model: torch.nn.Module, episode: Episode, copies: int = 1) -> Iterator
     Args:
         model: takes `input_ids`.
         episode: at temperature 1.
-        copies: equal rows in a forward; more than one make the device's kernels others.
+        copies: of each row in a forward; more than one make the device's kernels others.
     """
     context: list[int] = []
     for turn in episode.turns:
@@ -27,9 +27,9 @@ def turns(model: torch.nn.Module, episode: Episode, copies: int = 1) -> Iterator
         if turn.choices is None:
             yield _of_tokens(model, context, turn.written, copies)
         else:
-            scored = [_of_tokens(model, context, choice, copies).mean() for choice in turn.choices]
+            scored = _of_choices(model, context, turn.choices, copies)
             assert turn.choice is not None
-            yield torch.stack(scored).log_softmax(-1)[turn.choice : turn.choice + 1]
+            yield scored.log_softmax(-1)[turn.choice : turn.choice + 1]
         context = [*context, *turn.written]
 
 
@@ -47,6 +47,24 @@ def _of_tokens(
     made = model(input_ids=ids, use_cache=False, logits_to_keep=len(tokens) + 1)
     logprobs: torch.Tensor = made.logits[0, :-1].double().log_softmax(-1)
     return logprobs.gather(1, ids[0, -len(tokens) :, None])[:, 0]
+
+
+def _of_choices(
+    model: torch.nn.Module, context: Sequence[int], choices: Sequence[list[int]], copies: int
+) -> torch.Tensor:
+    """The mean log-probability of each candidate's tokens, (candidates,).
+
+    A candidate is a row of one forward, after the whole context; what is padded on the right, no
+    token before it sees. A forward for each would take a minute where launches are slow.
+    """
+    longest = max(map(len, choices))
+    rows = [[*context, *choice, *[0] * (longest - len(choice))] for choice in choices]
+    ids = torch.tensor(rows * copies, device=next(model.parameters()).device)
+    made = model(input_ids=ids, use_cache=False, logits_to_keep=longest + 1)
+    logits = made.logits[: len(choices), :-1].double()
+    logprobs = logits.log_softmax(-1).gather(2, ids[: len(choices), -longest:, None])[..., 0]
+    scored = [row[: len(choice)].mean() for row, choice in zip(logprobs, choices, strict=True)]
+    return torch.stack(scored)
 
 
 def recorded(episodes: Sequence[Episode], device: torch.device) -> torch.Tensor:

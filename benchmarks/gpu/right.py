@@ -41,7 +41,6 @@ def bfloat16(options: Options, sink: Sink) -> None:
 
 def _compare(options: Options, sink: Sink, dtype: str) -> None:
     policy = random_policy(options.models[0], dtype, options.device)
-    device = policy.model.device
     exact = None
     if dtype != "float32":
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -49,51 +48,52 @@ def _compare(options: Options, sink: Sink, dtype: str) -> None:
         for mine, theirs in zip(policy.model.parameters(), exact.model.parameters(), strict=True):
             theirs.data.copy_(mine.data)
     for adapter in ("react", "choose"):
-        row = f"{options.models[0]} {adapter} {dtype}"
-        episodes = _episodes(options, policy, adapter)
-        expected = plain.decisions(policy.model.eval(), episodes)
-
-        def tell(column: str, one: torch.Tensor, other: torch.Tensor, row: str = row) -> None:
-            sink.add(LOGPROBS, row, column, float((one - other).abs().max()))
-
-        rollout = plain.recorded(episodes, device)
-        tell("rollout – plain", rollout, expected)
-        again = plain.recorded(_episodes(options, policy, adapter), device)
-        same = len(again) == len(rollout) and bool((again == rollout).all())
-        sink.add(SEEDS, row, "", "the same log-probabilities, bit by bit" if same else "differ")
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = _trainer(options, policy, dtype, len(episodes), scratch)
-            update = plain.updated(trainer, policy, episodes)
-            tell("update – plain", update, expected)
-            tell("update – rollout", update, rollout)
-            tell(
-                "plain, 4 rows – plain, 1 row",
-                plain.decisions(policy.model.eval(), episodes, 4),
-                expected,
-            )
-            if exact is not None:
-                truth = plain.decisions(exact.model.eval(), episodes)
-                tell("rollout – fp32", rollout, truth)
-                tell("plain – fp32", expected, truth)
-            advantages = some_advantages(len(episodes))
-            wanted = plain.gradients(policy, episodes, advantages)
-            trainer.gradients(episodes, advantages)
-            ours = plain.taken(policy)
-            sink.add(GRADIENTS, row, "update – plain", plain.relative(ours, wanted))
-            if exact is not None:
-                truths = plain.gradients(exact, episodes, advantages)
-                sink.add(GRADIENTS, row, "update – fp32", plain.relative(ours, truths))
-                sink.add(GRADIENTS, row, "plain – fp32", plain.relative(wanted, truths))
+        _compare_one(options, sink, f"{options.models[0]} {adapter} {dtype}", policy, exact)
         options.on.clean()
 
 
+def _compare_one(
+    options: Options, sink: Sink, row: str, policy: Policy, exact: Policy | None
+) -> None:
+    _, adapter, dtype = row.split()
+    device = policy.model.device
+    episodes = _episodes(options, policy, adapter)
+    expected = plain.decisions(policy.model.eval(), episodes)
+
+    def tell(column: str, one: torch.Tensor, other: torch.Tensor) -> None:
+        sink.add(LOGPROBS, row, column, float((one - other).abs().max()))
+
+    rollout = plain.recorded(episodes, device)
+    tell("rollout – plain", rollout, expected)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = _trainer(options, policy, dtype, len(episodes), scratch)
+        update = plain.updated(trainer, policy, episodes)
+        tell("update – plain", update, expected)
+        tell("update – rollout", update, rollout)
+        advantages = some_advantages(len(episodes))
+        wanted = plain.gradients(policy, episodes, advantages)
+        trainer.gradients(episodes, advantages)
+        ours = plain.taken(policy)
+    sink.add(GRADIENTS, row, "update – plain", plain.relative(ours, wanted))
+    again = plain.recorded(_episodes(options, policy, adapter), device)
+    same = len(again) == len(rollout) and bool((again == rollout).all())
+    sink.add(SEEDS, row, "", "the same log-probabilities, bit by bit" if same else "differ")
+    copied = plain.decisions(policy.model.eval(), episodes, 4)
+    tell("plain, 4 copies of each row – plain", copied, expected)
+    if exact is None:
+        return
+    truth = plain.decisions(exact.model.eval(), episodes)
+    tell("rollout – fp32", rollout, truth)
+    tell("plain – fp32", expected, truth)
+    truths = plain.gradients(exact, episodes, advantages)
+    sink.add(GRADIENTS, row, "update – fp32", plain.relative(ours, truths))
+    sink.add(GRADIENTS, row, "plain – fp32", plain.relative(wanted, truths))
+
+
 def _episodes(options: Options, policy: Policy, adapter: str) -> list[Episode]:
-    sizes: dict[str, Any] = options.pick(
-        {"group": 2, "turns": 2, "prompt": 300, "tokens": 16},
-        {"group": 2, "turns": 2, "prompt": 40, "tokens": 4},
-    )
-    sizes["tasks"] = 1 if adapter == "choose" else 2  # plain forwards of choices take long
-    return play_house(policy, adapter, **sizes)
+    """Two episodes of each of two tasks, with two turns, the second of which needs the first."""
+    prompt, tokens = options.pick((300, 6), (40, 4))
+    return play_house(policy, adapter, tasks=2, group=2, turns=2, prompt=prompt, tokens=tokens)
 
 
 def _trainer(
@@ -108,6 +108,7 @@ def _trainer(
 
 def drift(options: Options, sink: Sink) -> None:
     """Whether small updates of a fresh adapter reach the policy that acts."""
+    sizes: dict[str, Any] = options.pick({"prompt": 300, "tokens": 4}, {"prompt": 40, "tokens": 4})
     for dtype in ("bfloat16", "float32"):
         policy = random_policy(options.models[0], dtype, options.device, fresh=True)
         row = f"{options.models[0]} {dtype}"
@@ -116,7 +117,8 @@ def drift(options: Options, sink: Sink) -> None:
             trainer = _trainer(options, policy, dtype, 4, scratch, learning_rate=1e-5)
             trainer.begin(5)
             for number in range(5):
-                episodes = _episodes(options, policy, "react")
+                # One short turn: that the next update sees the last one needs no more.
+                episodes = play_house(policy, "react", tasks=2, group=2, turns=1, **sizes)
                 for episode, reward in zip(episodes, noise.normal(size=len(episodes)), strict=True):
                     episode.turns[-1].reward = float(reward)
                 trainer.update(grouped(episodes, 2), generator(SEED, "update", number))

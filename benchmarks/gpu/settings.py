@@ -27,6 +27,16 @@ class Options:
         """The device."""
         return Device(self.device)
 
+    @property
+    def dtype(self) -> str:
+        """In which speed and memory are measured."""
+        return self.pick("bfloat16", "float32")
+
+    @property
+    def second(self) -> str:
+        """The second smallest shape, or the only one."""
+        return self.models[min(1, len(self.models) - 1)]
+
     def pick(self, usual: T, tiny: T) -> T:
         """One of two sizes."""
         return tiny if self.tiny else usual

@@ -64,51 +64,74 @@ def bandwidth(options: Options) -> float:
 
 
 def decode(options: Options, sink: Sink) -> None:
-    """The smallest model, all batches; the next, three of them."""
-    _decode(options, sink, options.models[0], options.pick((64, 1, 8, 256), (1, 4)))
-    for name in options.models[1:2]:
-        _decode(options, sink, name, (64, 256, 1))
+    """The smallest model, 64 rows."""
+    name = options.models[0]
+    decode_of(options, sink, name, random_model(name, options.dtype, options.device))
 
 
-def decode_large(options: Options, sink: Sink) -> None:
-    """The largest model, one batch."""
-    _decode(options, sink, options.models[-1], options.pick((64,), (2,)))
+def decode_rest(options: Options, sink: Sink) -> None:
+    """The smallest model, other batches."""
+    name = options.models[0]
+    model = random_model(name, options.dtype, options.device)
+    decode_of(options, sink, name, model, options.pick((256, 1, 8), (1, 4)), tokens=32)
 
 
-def _decode(options: Options, sink: Sink, name: str, batches: tuple[int, ...]) -> None:
-    prompt, tokens = options.pick((300, 64), (20, 4))
-    dtype = options.pick("bfloat16", "float32")
+def decode_of(
+    options: Options,
+    sink: Sink,
+    name: str,
+    model: Any,
+    batches: tuple[int, ...] = (),
+    *,
+    tokens: int = 64,
+    brief: bool = False,
+) -> Policy:
+    """All ways to decode with a model that is there; it gets an adapter, and is returned.
+
+    Args:
+        options: of the part.
+        sink: takes the figures.
+        name: of the model's shape.
+        model: without an adapter.
+        batches: how many rows; 64 without any.
+        tokens: that contrail writes.
+        brief: leave out the static loops and `generate`.
+    """
+    prompt, tokens = options.pick((300, tokens), (20, 4))
     speed = bandwidth(options)
+    batches = batches or options.pick((64,), (2,))
     for batch in batches:
-        row = f"{name} batch {batch:3d}"
-        policy = random_policy(name, dtype, options.device)
+        row = f"{name} batch {batch:3d}, {tokens} tokens"
+        read = weight_bytes(model) + batch * cache_bytes(model) * (prompt + tokens / 2)
+        sink.add(DECODE, row, "limit by bandwidth", batch * speed / read)
+        _bare(options, sink, row, "", model, batch, prompt, brief)
+        options.on.clean()
+    policy = random_policy(name, options.dtype, options.device, model=model)
+    for batch in batches:
+        row = f"{name} batch {batch:3d}, {tokens} tokens"
 
-        def tell(
-            column: str,
-            work: Callable[[Policy], Any],
-            times: int,
-            warm: bool,
-            row: str = row,
-            batch: int = batch,
-            policy: Policy = policy,
-        ) -> None:
-            _tell(options, sink, row, column, batch * tokens, lambda: work(policy), times, warm)
+        def tell(column: str, count: int, work: Callable[[int], Any], row: str = row) -> None:
+            """The time of `count` tokens once, after two to warm up."""
+            try:
+                work(2)
+                seconds = options.on.seconds(lambda: work(count))
+            except OutOfMemory:
+                sink.add(DECODE, row, column, "out of memory")
+                options.on.clean()
+                return
+            sink.add(DECODE, row, column, batch * count / seconds)  # noqa: B023
 
         # What groups share is computed once; the rows of `generate` compute it each.
-        ours = partial(_ours, batch=batch, prompt=prompt, tokens=tokens)
-        tell("contrail", ours, 2, True)
-        ids = torch.ones((batch, prompt), dtype=torch.long, device=options.device)
-        tell("generate (PEFT)", partial(_generate, ids=ids, tokens=tokens), 1, False)
-        with policy.acting() as model:
-            _bare(options, sink, row, ", with LoRA", model, batch, prompt, tokens)
-        del policy, model, tell
+        ours = partial(_ours, policy, batch, prompt)
+        tell("contrail", tokens, ours)
+        if not brief and batch in options.pick((8, 64), (2, 4)):
+            ids = torch.ones((batch, prompt), dtype=torch.long, device=options.device)
+            few = options.pick(32, 4)
+            tell(f"generate (PEFT), {few} tokens", few, partial(_generate, policy, ids))
+        with policy.acting() as acting:
+            _bare(options, sink, row, ", with LoRA", acting, batch, prompt, brief)
         options.on.clean()
-        raw = random_model(name, dtype, options.device)
-        _bare(options, sink, row, "", raw, batch, prompt, tokens)
-        read = weight_bytes(raw) + batch * cache_bytes(raw) * (prompt + tokens / 2)
-        sink.add(DECODE, row, "limit by bandwidth", batch * speed / read)
-        del raw
-        options.on.clean()
+    return policy
 
 
 def _ours(policy: Policy, batch: int, prompt: int, tokens: int) -> None:
@@ -135,71 +158,57 @@ def _bare(
     model: Any,
     batch: int,
     prompt: int,
-    tokens: int,
+    brief: bool,
 ) -> None:
-    """The loop of forwards with a static cache, and the same as a CUDA graph."""
-    loop = static.Loop(model, batch, prompt, tokens + 8)
+    """The loop of forwards with a static cache as a CUDA graph, and as it is.
 
-    def run(step: Callable[[], Any], count: int = tokens) -> None:
+    Every step takes the same time, so few of them are timed; there is no prompt to compute.
+    """
+    graph, static_loop = options.pick((64, 16), (4, 4))
+    loop = static.Loop(model, batch, prompt, graph + 8)
+
+    def run(step: Callable[[], Any], count: int) -> None:
         loop.rewind()
         for _ in range(count):
             step()
 
     with static.attention(model):
-        run(loop.step, 2)
-        _tell(
-            options, sink, row, f"static{suffix}", batch * tokens, lambda: run(loop.step), 1, False
-        )
-        loop.rewind()
+        column = f"CUDA graph, {graph} steps{suffix}"
         try:
             replay = options.on.captured(loop.step)
-        except RuntimeError as error:
-            sink.add(DECODE, row, f"CUDA graph{suffix}", f"not captured: {error}"[:300])
+        except OutOfMemory:
+            sink.add(DECODE, row, column, "out of memory")
             return
-        column = f"CUDA graph{suffix}"
-        _tell(options, sink, row, column, batch * tokens, lambda: run(replay), 3, False)
-
-
-def _tell(
-    options: Options,
-    sink: Sink,
-    row: str,
-    column: str,
-    count: int,
-    work: Callable[[], Any],
-    times: int,
-    warm: bool = True,
-) -> None:
-    try:
-        if warm:
-            work()
-        seconds = statistics.median(options.on.seconds(work) for _ in range(times))
-    except OutOfMemory:
-        sink.add(DECODE, row, column, "out of memory")
-        options.on.clean()
-        return
-    sink.add(DECODE, row, column, count / seconds)
+        except RuntimeError as error:
+            sink.add(DECODE, row, column, f"not captured: {error}"[:300])
+        else:
+            times = [options.on.seconds(lambda: run(replay, graph)) for _ in range(3)]
+            sink.add(DECODE, row, column, batch * graph / statistics.median(times))
+        if not brief:
+            run(loop.step, 2)
+            seconds = options.on.seconds(lambda: run(loop.step, static_loop))
+            column = f"static loop, {static_loop} steps{suffix}"
+            sink.add(DECODE, row, column, batch * static_loop / seconds)
 
 
 def choices(options: Options, sink: Sink) -> None:
     """`choose`, beside a forward for every candidate."""
+    name = options.models[0]
+    choices_of(options, sink, name, random_policy(name, options.dtype, options.device))
+
+
+def choices_of(options: Options, sink: Sink, name: str, policy: Policy) -> None:
+    """The same with a model that is there."""
     sizes: dict[str, Any] = options.pick(
         {"tasks": 8, "group": 8, "turns": 3, "prompt": 300},
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 40},
     )
-    for name in options.models[:2]:
-        _choices(options, sink, name, sizes)
-        options.on.clean()
-
-
-def _choices(options: Options, sink: Sink, name: str, sizes: dict[str, Any]) -> None:
-    policy = random_policy(name, options.pick("bfloat16", "float32"), options.device)
     row = f"{name}, {sizes['tasks'] * sizes['group']} episodes of {sizes['turns']} turns"
     episodes = play_house(policy, "choose", **sizes)
     seconds = options.on.seconds(lambda: play_house(policy, "choose", **sizes))
     sink.add(CHOOSE, row, "contrail", seconds)
-    few = episodes[: max(1, len(episodes) // 8)]
+    few = episodes[: options.pick(4, 1)]
     brute_force(policy, few[:1])
     brute = options.on.seconds(lambda: brute_force(policy, few)) * len(episodes) / len(few)
-    sink.add(CHOOSE, row, "a forward for each (from 1/8 of them)", brute)
+    sink.add(CHOOSE, row, f"a forward for each, from {len(few)} of them", brute)
     sink.add(CHOOSE, row, "times faster", brute / seconds)

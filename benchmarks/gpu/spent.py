@@ -15,6 +15,7 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
+from contrail.model import Policy
 from contrail.trainer import Trainer
 
 from torch.profiler import ProfilerActivity, profile  # isort: skip
@@ -42,26 +43,30 @@ WAITS = (
 
 def decode(options: Options, sink: Sink) -> None:
     """Of our decoding."""
-    tokens, prompt = options.pick((16, 300), (3, 20))
-    cases = [(name, options.pick(64, 2)) for name in options.models[:2]]
-    cases.insert(1, (options.models[0], options.pick(256, 4)))
-    for name, batch in cases:
-        policy = random_policy(name, options.pick("bfloat16", "float32"), options.device)
+    policy = random_policy(options.models[0], options.dtype, options.device)
+    few, many = options.pick((64, 256), (2, 4))
+    decode_of(options, sink, options.models[0], policy, few, options.pick(8, 3))
+    decode_of(options, sink, options.models[0], policy, many, options.pick(4, 3))
 
-        def work(policy: Any = policy, batch: int = batch) -> None:
-            play_house(policy, "react", tasks=1, group=batch, turns=1, prompt=prompt, tokens=tokens)
 
-        label = f"{name} decode, batch {batch}"
-        _profile(options, sink, label, work, "step", tokens)
-        _python(sink, label, work)
-        del policy
-        options.on.clean()
+def decode_of(
+    options: Options, sink: Sink, name: str, policy: Policy, batch: int, tokens: int
+) -> None:
+    """Of a model that is there. Steps are alike, and the profiler takes its time for each event."""
+    prompt = options.pick(300, 20)
+
+    def work() -> None:
+        play_house(policy, "react", tasks=1, group=batch, turns=1, prompt=prompt, tokens=tokens)
+
+    label = f"{name} decode, batch {batch}"
+    _profile(options, sink, label, work, "step", tokens)
+    _python(sink, label, work)
 
 
 def update(options: Options, sink: Sink) -> None:
     """Of our update."""
     sizes: dict[str, Any] = options.pick(
-        {"tasks": 4, "group": 8, "turns": 3, "prompt": 300, "tokens": 32},
+        {"tasks": 2, "group": 8, "turns": 2, "prompt": 300, "tokens": 8},
         {"tasks": 2, "group": 2, "turns": 2, "prompt": 20, "tokens": 3},
     )
     dtype = options.pick("bfloat16", "float32")
