@@ -28,7 +28,7 @@ class EWCConfig:
     otherwise it is an unbiased estimate. `normalize`: make up for the cross terms that a diagonal
     leaves out (see `normalized`), so that `strength` weighs nats against advantages."""
 
-    strength: float = field(default=10.0, metadata={"min": 0})
+    strength: float = field(default=100.0, metadata={"min": 0})
     mode: Literal["online", "separate"] = "online"
     decay: float = field(default=1.0, metadata={"min": 0, "max": 1})
     episodes: int = field(default=64, metadata={"min": 1})
@@ -42,8 +42,8 @@ class EWC(contrail.Strategy):
     Adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an earlier
     stage and F the diagonal of its Fisher matrix. With the full matrix that is to second order
     strength times the KL divergence, in nats per episode, from the policy after that stage; so with
-    advantages of about 1 and a strength of 10, learning may pay about 0.1 nats. By Pinsker's
-    inequality a success rate then falls by (0.1 / 2)^(1/2) = 0.22 at most.
+    advantages of about 1 and a strength of 100, learning may pay about 0.01 nats. By Pinsker's
+    inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
     """
 
     Config = EWCConfig

@@ -33,7 +33,7 @@ stream:
     updates: 2
 evaluate: {tasks: 4}
 lora: {r: 6}
-grpo: {num_generations: 4, generation_batch_size: 16, learning_rate: 1e-2, temperature: 0.1}
+grpo: {num_generations: 4, generation_batch_size: 16, learning_rate: 2e-3, temperature: 0.2}
 """
 STRATEGIES = [
     "sequential",
@@ -191,7 +191,7 @@ def test_isolated_stages_begin_with_the_base_model(run: Callable[..., Path]) -> 
             for stage in stages
         ]
         # Adam's steps are at most about the learning rate; a stage makes two.
-        assert (max(steps) < 0.021) == alone
+        assert (max(steps) < 0.0042) == alone
         assert not any(torch.isnan(value).any() for stage in stages for value in stage.values())
 
 
@@ -230,7 +230,7 @@ def conflict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[l
         if strategy not in made:
             out = tmp_path_factory.mktemp("conflict") / "run"
             overrides = [f"strategy={strategy}", "evaluate={tasks: 16}"]
-            if "replay" not in strategy:  # the others are there in half the time
+            if "replay" not in strategy and strategy != "mixture":  # the others are there in half the time
                 overrides += ["stream.0.updates=25", "stream.1.updates=25"]
             run = run_stream(EXAMPLES / "conflict.yaml", overrides, out=out, quiet=True)
             made[strategy] = run.read_result()["R"]
@@ -253,7 +253,7 @@ def test_both_can_be_had(strategy: str, conflict: Callable[[str], list[list[floa
 
 @pytest.mark.parametrize(
     "strategy",
-    ["{name: kl, beta: 3}", "{name: ewc, strength: 1000}", "{name: l2, strength: 30}"],
+    ["{name: kl, beta: 3}", "ewc", "{name: l2, strength: 30}"],
 )
 def test_what_is_held_fast_learns_nothing_new(
     strategy: str, conflict: Callable[[str], list[list[float]]]
