@@ -38,6 +38,8 @@ class Loss(GRPOTrainer):
         Unless `final`, TRL neither logs it nor adapts its entropy coefficient to it.
         """
         self.decisions = decisions
+        # TRL reads here whether it trains. The modules below stay in evaluation mode.
+        self.model.training = True  # type: ignore[union-attr]
         self.accelerator.sync_gradients = final
         logged = {name: len(values) for name, values in self._metrics["train"].items()}
         nothing = torch.zeros_like(decisions.mask[:, :1])
