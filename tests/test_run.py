@@ -38,7 +38,7 @@ plugins: [guess.py, hold.py]
 stream:
   - environment: {name: guess-number, max_turns: 3}
     updates: 3
-  - environment: {name: textcraft, depths: [1], distractors: 0, max_turns: 3}
+  - environment: {name: textcraft, depths: [1], distractors: 10, max_turns: 3}
     updates: 2
 evaluate: {tasks: 4}
 grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}

@@ -58,10 +58,13 @@ class Engine:
     @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Decision]:
         """Append each request's tokens to its context, decide, and append the decision."""
+        new = [request.context for request in requests if request.context.row < 0]
+        for context in new:  # all at once, so that the cache grows once
+            context.row = self._cache.take()
         for request in requests:
             request.context.tokens.extend(request.tokens)
-            if request.context.row < 0:
-                self._begin(request.context)
+        for context in new:
+            self._begin(context)
         decisions: dict[int, Decision] = {}
         scores: dict[int, list[torch.Tensor]] = {}
         work = Work(self._tree)
@@ -84,13 +87,12 @@ class Engine:
             context.row, context.stored, context.node = -1, 0, ROOT
 
     def _begin(self, context: Context) -> None:
-        """Give the context a row, with what another one has stored of the same beginning."""
+        """Fill the context's row with what another one has stored of the same beginning."""
         best, shared = None, 0
         for other in self._live:
             length = common(other.tokens[: other.stored], context.tokens)
             if length > shared:
                 best, shared = other, length
-        context.row = self._cache.take()
         self._live.append(context)
         shared = min(shared, len(context.tokens) - 1)  # the last token's output is what is asked
         if best is not None and shared >= WORTH_COPYING:
