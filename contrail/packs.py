@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from contrail.rollout.episode import Episode, Turn
 from contrail.rollout.scoring import Forest, Part, Scores
@@ -16,6 +17,23 @@ from contrail.tree import TokenTree, common
 # Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
 # computed again: 1,024 took 10% longer than 2,048, and 1,280 as long, with less memory.
 MAX_TOKENS = 1280
+# Of a GPU's memory for these activations. A quarter leaves room for weights, keys and logits.
+SHARE = 0.25
+
+
+def tokens_at_once(model: PreTrainedModel) -> int | None:
+    """Tokens of a pack on a GPU, where few large packs keep it busy; None on a CPU.
+
+    A layer keeps about 16 hidden states and 3.5 intermediate ones of each token. (Measured: 1.5 MB
+    a token for the shape of Qwen2.5-0.5B in bfloat16, 3.1 MB for that of 1.5B.)
+    """
+    if model.device.type != "cuda":
+        return None
+    config = model.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    values = config.num_hidden_layers * (16 * config.hidden_size + 3.5 * inner)
+    memory = torch.cuda.get_device_properties(model.device).total_memory
+    return max(MAX_TOKENS, int(SHARE * memory / (values * model.dtype.itemsize)))
 
 
 @dataclass
@@ -91,12 +109,15 @@ class Pack:
         return forest
 
 
-def split(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[Pack]:
-    """Split episodes into packs of at most about MAX_TOKENS.
+def split(
+    episodes: Sequence[Episode], indices: Sequence[int], most: int | None = None
+) -> Iterator[Pack]:
+    """Split episodes into packs of at most about `most` tokens, by default MAX_TOKENS.
 
     Episodes of a task begin alike: they are in one pack, or, if that is too small for them, in
     several of their own, which follow each other and have a stem.
     """
+    most = MAX_TOKENS if most is None else most
     alike: dict[tuple[str, str], list[int]] = {}
     for index in indices:
         key = (episodes[index].environment, episodes[index].task.id)
@@ -104,9 +125,9 @@ def split(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[Pack]
     pack = Pack([], [])
     length = 0
     for group in alike.values():
-        own = list(_divide(episodes, group))
+        own = list(_divide(episodes, group, most))
         sizes = [size for _, size in own]
-        if pack.parts and (length + sizes[0] > MAX_TOKENS or len(own) > 1):
+        if pack.parts and (length + sizes[0] > most or len(own) > 1):
             yield pack
             pack, length = Pack([], []), 0
         if len(own) > 1:
@@ -119,14 +140,16 @@ def split(episodes: Sequence[Episode], indices: Sequence[int]) -> Iterator[Pack]
         yield pack
 
 
-def _divide(episodes: Sequence[Episode], group: Sequence[int]) -> Iterator[tuple[Pack, int]]:
+def _divide(
+    episodes: Sequence[Episode], group: Sequence[int], most: int
+) -> Iterator[tuple[Pack, int]]:
     """Packs of a group alone, each with its number of tokens."""
     stem = _common([episodes[index].turns[0].prompt for index in group])
     pack = Pack([], [], stem)
     length = 0
     for index in group:
-        for part, size in _parts(episodes[index]):
-            if pack.parts and length + size - len(stem) > MAX_TOKENS:
+        for part, size in _parts(episodes[index], most):
+            if pack.parts and length + size - len(stem) > most:
                 yield pack, length
                 pack, length = Pack([], [], stem), 0
             length += size - (len(stem) if pack.parts else 0)
@@ -142,12 +165,12 @@ def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return tuple(first[:length])
 
 
-def _parts(episode: Episode) -> Iterator[tuple[Part, int]]:
-    """An episode in as few parts as MAX_TOKENS allows, each with the tokens that it needs."""
+def _parts(episode: Episode, most: int) -> Iterator[tuple[Part, int]]:
+    """An episode in as few parts as `most` tokens allow, each with the tokens that it needs."""
     begin = context = length = 0
     for number, turn in enumerate(episode.turns):
         size = _nodes(turn)
-        if number > begin and context + length + size > MAX_TOKENS:
+        if number > begin and context + length + size > most:
             yield Part(episode, begin, number), context + length
             context += sum(
                 len(turn.prompt) + len(turn.written) for turn in episode.turns[begin:number]

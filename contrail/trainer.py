@@ -19,7 +19,7 @@ import torch
 from contrail.errors import ContrailError
 from contrail.groups import describe, environment_weights, group_advantages
 from contrail.model import Policy  # first: it repairs torchvision
-from contrail.packs import Decisions, Pack, split
+from contrail.packs import Decisions, Pack, split, tokens_at_once
 from contrail.rollout.episode import Episode
 from contrail.rollout.scoring import Forest, Scores
 from contrail.rollout.states import States
@@ -47,6 +47,7 @@ class Trainer:
 
     def __init__(self, policy: Policy, config: GRPOConfig) -> None:
         self._policy = policy
+        self._at_once = tokens_at_once(policy.base)
         self._anchor: Mapping[str, torch.Tensor] | None = None
         self.penalty = None
         self.extra_tokens = 0
@@ -200,7 +201,7 @@ class Trainer:
             reference = self._reference(episodes, recorded)
         loss = 0.0
         current = recorded
-        packs = list(split(episodes, needed))
+        packs = list(split(episodes, needed, self._at_once))
         with self._policy.learning() as model:
             # An episode's own decisions may be too many for one pack, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
@@ -269,7 +270,8 @@ class Trainer:
         An episode may be divided among several parts. What is computed counts as `extra_tokens`.
         """
         with self._policy.learning() as model:
-            for _, scores in self._scores(model, split(episodes, range(len(episodes))), extra=True):
+            packs = split(episodes, range(len(episodes)), self._at_once)
+            for _, scores in self._scores(model, packs, extra=True):
                 yield scores
 
     def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
@@ -281,7 +283,9 @@ class Trainer:
         """
         temperature = self.config.temperature
         with self._policy.learning() as model:
-            for pack in (pack for episode in episodes for pack in split([episode], [0])):
+            for pack in (
+                pack for episode in episodes for pack in split([episode], [0], self._at_once)
+            ):
                 for part in pack.parts:
                     forest = Forest(TokenTree())
                     forest.add([part])
@@ -338,7 +342,7 @@ class Trainer:
     def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
         reference = recorded
         with self._policy.reference(self._anchor) as model:
-            packs = split(episodes, range(len(episodes)))
+            packs = split(episodes, range(len(episodes)), self._at_once)
             for pack, scores in self._scores(model, packs, extra=True):
                 reference = reference.replaced(pack, scores, False)
         return reference.logprobs

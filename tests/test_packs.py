@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -127,3 +129,19 @@ def test_a_group_is_computed_once(make_tiny: Make) -> None:
     four.add(wholes(episodes))
     assert one.plan.size == four.plan.size
     assert one.plan.size == packs_module._nodes(episodes[0].turns[0])
+
+
+def test_packs_are_as_large_as_a_gpu_s_memory_allows(
+    make_tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert packs_module.tokens_at_once(make_tiny().base) is None  # on a CPU
+    half_b = SimpleNamespace(num_hidden_layers=24, hidden_size=896, intermediate_size=4864)
+    model: Any = SimpleNamespace(
+        device=torch.device("cuda"),
+        dtype=torch.bfloat16,
+        config=SimpleNamespace(get_text_config=lambda: half_b),
+    )
+    for memory, least, most in ((80e9, 10_000, 16_000), (1e9, 1280, 1280)):
+        found = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, f=found: f)
+        assert least <= (packs_module.tokens_at_once(model) or 0) <= most

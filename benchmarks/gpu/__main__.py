@@ -29,7 +29,7 @@ app = typer.Typer()
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="gpu.json and gpu.md go here.")] = Path("gpu"),
-    seconds: Annotated[float, typer.Option(min=1, help="For everything.")] = 300,
+    seconds: Annotated[float, typer.Option(min=1, help="For everything.")] = 480,
     parts: Annotated[
         str | None, typer.Option(help=f"Some of: {', '.join(PARTS)}; or right, speed, memory.")
     ] = None,

@@ -32,28 +32,26 @@ class Part:
 
 # The most important first, and something of every topic in the first half.
 #
-# The estimates follow from what was measured on an H200 whose CPU launches slowly (docs/gpu.md), of
-# the shape 0.5b in bf16: a decoding step of contrail takes 60 to 80 ms, of a static loop 22 to 28
-# (with LoRA 42 to 74), of a CUDA graph 3 (with LoRA 7), of PEFT's `generate` 95 to 150; a forward
-# of PEFT's model takes 0.1 s and one with its backward 0.2 s. With 14 s of imports before the
-# first part they make 263 s for everything.
+# The estimates are what the parts took on an H200 whose CPU launches slowly (docs/gpu.md). Where a
+# part was cut there, or changed afterwards, they are guesses: speed.update, speed.step,
+# speed.decode_rest, speed.larger, speed.largest and quickstart.
 PARTS: Mapping[str, Part] = {
     "right.device": Part("speed:ceilings", 2),
-    "right.float32": Part("right:float32", 12),
-    "right.bfloat16": Part("right:bfloat16", 18),
-    "speed.decode": Part("speed:decode", 18),
-    "speed.update": Part("beside_trl:update", 15),
-    "speed.step": Part("beside_trl:step", 15),
-    "speed.choose": Part("speed:choices", 6),
-    "speed.decode_spent": Part("spent:decode", 12),
-    "memory.peaks": Part("memory:peaks", 6),
-    "quickstart": Part("quickstart:run", 50),
-    "right.drift": Part("right:drift", 11),
-    "speed.update_spent": Part("spent:update", 10),
-    "memory.fits": Part("memory:fits", 15),
-    "speed.decode_rest": Part("speed:decode_rest", 21),
-    "speed.larger": Part("larger:second", 25),
-    "speed.largest": Part("larger:last", 13),
+    "right.float32": Part("right:float32", 20),
+    "right.bfloat16": Part("right:bfloat16", 45),
+    "speed.decode": Part("speed:decode", 20),
+    "speed.update": Part("beside_trl:update", 40),
+    "speed.step": Part("beside_trl:step", 45),
+    "speed.choose": Part("speed:choices", 9),
+    "speed.decode_spent": Part("spent:decode", 26),
+    "memory.peaks": Part("memory:peaks", 15),
+    "quickstart": Part("quickstart:run", 60),
+    "right.drift": Part("right:drift", 10),
+    "speed.update_spent": Part("spent:update", 17),
+    "memory.fits": Part("memory:fits", 25),
+    "speed.decode_rest": Part("speed:decode_rest", 40),
+    "speed.larger": Part("larger:second", 40),
+    "speed.largest": Part("larger:last", 20),
 }
 
 
