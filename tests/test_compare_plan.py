@@ -271,9 +271,9 @@ def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
 
 def test_the_example_is_planned(plugins: Plugins) -> None:
     found = read_plan(ROOT / "examples/compare.yaml", (), Request(), plugins)
-    assert len(found.runs) == 4 * 2
+    assert len(found.runs) == 3 * 6
     assert found.baseline == "sequential"
-    assert {sum(s.updates for s in run.config.stream) for run in found.runs} == {24}
+    assert {sum(s.updates for s in run.config.stream) for run in found.runs} == {100}
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
