@@ -89,7 +89,7 @@ def heat_map(result: dict[str, Any]) -> Figure:
         fontsize=10,
     )
     figure.colorbar(image, ax=axes, label="success")
-    note = "outlined: trained on in this stage\nin brackets: 95% intervals over test tasks, for one training seed"
+    note = "outlined: trained on in this stage; in brackets: 95% intervals over test tasks"
     if len(shown) > len(result["R"]):
         note += "\nset apart: without a model"
     figure.supxlabel(note, fontsize=7)
