@@ -230,9 +230,8 @@ def conflict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[l
         if strategy not in made:
             out = tmp_path_factory.mktemp("conflict") / "run"
             overrides = [f"strategy={strategy}", "evaluate={tasks: 16}"]
-            if (
-                "replay" not in strategy and strategy != "mixture"
-            ):  # the others are there in half the time
+            # The others are there in half the time.
+            if "replay" not in strategy and strategy != "mixture":
                 overrides += ["stream.0.updates=25", "stream.1.updates=25"]
             run = run_stream(EXAMPLES / "conflict.yaml", overrides, out=out, quiet=True)
             made[strategy] = run.read_result()["R"]
