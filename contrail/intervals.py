@@ -14,6 +14,7 @@ at the edges. docs/metrics.md has the simulated coverage of each.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -62,14 +63,21 @@ def difference_interval(differences: ArrayLike) -> Estimate:
     Args:
         differences: (tasks,) of the same tasks twice; nan for a task without one of both scores.
     """
-    return _with_pseudo_tasks(differences, [-1.0, 1.0], (-np.inf, np.inf))
+    array = np.asarray(differences, dtype=np.float64)
+    widest = np.nanmax(np.abs(array), initial=1.0)  # differences of differences go to 2
+    return _with_pseudo_tasks(array, [-1.0, 1.0], (-float(widest), float(widest)))
 
 
-def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; undefined where one of them is.
+def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = None) -> Estimate:
+    """The mean of estimates; undefined where one of them is.
 
     Each side's distance to the mean is the root of the summed squares of the parts' distances, so
     that intervals need not be symmetric (MOVER; Zou and Donner, 2008).
+
+    Args:
+        estimates: to be averaged.
+        groups: of each; estimates of one group are not independent, and their distances are added
+            as they are. Without it all are independent.
     """
     values = [item.value for item in estimates if item.value is not None]
     ends = [item.interval for item in estimates if item.interval is not None]
@@ -80,7 +88,11 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     if len(ends) < count:
         return Estimate(mean, None, count)
     distances = np.abs(np.array(ends) - np.array(values)[:, np.newaxis])
-    below, above = np.sqrt((distances**2).sum(axis=0)) / count
+    places: dict[object, list[int]] = {}
+    for index, group in enumerate(range(count) if groups is None else groups):
+        places.setdefault(group, []).append(index)
+    sums = np.array([distances[indices].sum(axis=0) for indices in places.values()])
+    below, above = np.sqrt((sums**2).sum(axis=0)) / count
     return Estimate(mean, [mean - float(below), mean + float(above)], count)
 
 
@@ -189,18 +201,28 @@ def sign_flip_p(differences: Sequence[float], rng: np.random.Generator) -> float
     return float(found.pvalue)
 
 
-def seeds_needed(differences: Sequence[float], effect: float = 0.05) -> int | None:
+def seeds_needed(
+    differences: Sequence[float], noise: Interval | None = None, effect: float = 0.05
+) -> int | None:
     """How many seeds give an interval of at most +- `effect`, if they scatter as these do.
 
-    None for fewer than two differences, and for differences that do not scatter at all.
+    Args:
+        differences: one per seed. Fewer than two say nothing.
+        noise: the interval of all these seeds' tasks as one sample, which shrinks with the root of
+            the number of seeds; `seeds_interval` is never narrower.
+        effect: half of the width that is wanted.
     """
-    if len(differences) < 2 or np.ptp(differences) < 1e-12:
+    if len(differences) < 2:
         return None
+    least = 2
+    if noise is not None:
+        half = (noise[1] - noise[0]) / 2
+        least = max(least, math.ceil(len(differences) * (half / effect) ** 2))
     deviation = float(np.std(differences, ddof=1))
     count = 2
     while _quantile(count - 1) * deviation / np.sqrt(count) > effect and count < 100_000:
         count += 1 if count < 100 else count // 20
-    return count
+    return max(count, least)
 
 
 def _with_pseudo_tasks(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,12 @@ class TaskScores:
         """T."""
         return len(self.trained)
 
+    def group(self, name: str) -> str:
+        """The first environment that shares a task with this one; itself where none does."""
+        own = set(self.tasks.get(name, ()))
+        sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
+        return next(sharing, name)
+
     @property
     def seen(self) -> list[str]:
         """The environments that a stage has trained on, in the order of `scores`."""
@@ -95,21 +101,30 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Part:
-    """What one environment adds to a metric: `values` (tasks,), of scores or of differences."""
+    """What one environment adds to a metric: `values` (tasks,), of scores or of differences.
+
+    `group`: the same for environments that share tasks, as two labels of one environment do.
+    """
 
     values: Array
     difference: bool = True
+    group: str = ""
 
     def estimate(self) -> Estimate:
         """The mean over the tasks, with its interval."""
         return difference_interval(self.values) if self.difference else score_interval(self.values)
 
 
+def estimate(parts: Mapping[str, Part]) -> Estimate:
+    """The mean over environments, with its interval over tasks and dice; undefined without any."""
+    groups = [part.group or name for name, part in parts.items()]
+    return mean_of([part.estimate() for part in parts.values()], groups)
+
+
 class Metric:
     """One number of a run.
 
     `formula` and `source` are shown wherever the number is, and `needs` where it is undefined.
-    `parts` gives what each environment adds; no parts make the metric undefined.
     """
 
     def __init__(
@@ -119,20 +134,26 @@ class Metric:
         source: str,
         needs: str,
     ) -> None:
-        self.parts = parts
+        self._parts = parts
         self.name = parts.__name__
         self.formula = formula
         self.source = source
         self.needs = needs
         functools.update_wrapper(self, parts)
 
+    def parts(self, results: TaskScores) -> dict[str, Part]:
+        """What each environment adds; without any the metric is undefined."""
+        found = self._parts(results)
+        return {name: replace(part, group=results.group(name)) for name, part in found.items()}
+
     def __call__(self, results: TaskScores) -> Estimate:
         """The number, with its interval over the test tasks and the dice of their evaluation."""
-        return mean_of([part.estimate() for part in self.parts(results).values()])
+        return estimate(self.parts(results))
 
 
 METRICS: dict[str, Metric] = {}
 LEFT_BEHIND = "two environments, one of them trained on and then left behind by a later stage"
+HALVES = "two test tasks of each environment"
 
 
 def _metric(
@@ -166,7 +187,7 @@ def backward_transfer(results: TaskScores) -> dict[str, Part]:
 @_metric(
     "mean_j R[l][j] - R[T][j], l of 1..T-1 best on the other half of j's tasks, own stage < T",
     "arXiv:1801.10112",
-    needs=LEFT_BEHIND,
+    needs=f"{LEFT_BEHIND}, and {HALVES}",
 )
 def forgetting(results: TaskScores) -> dict[str, Part]:
     """How far an environment has fallen from its best after training (Chaudhry et al.).
@@ -182,6 +203,7 @@ def forgetting(results: TaskScores) -> dict[str, Part]:
 @_metric(
     "mean_j R[l][j] - R[T][j], l of 0..T best on the other half of j's tasks, j trained on",
     "after arXiv:1801.10112",
+    needs=f"a stage that trains, and {HALVES}",
 )
 def drop_from_best(results: TaskScores) -> dict[str, Part]:
     """How far the environments trained on ended below their best, the base model's row included.

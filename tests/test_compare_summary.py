@@ -15,6 +15,7 @@ from compared import row
 from contrail.compare.gather import Row, check_comparable, read_rows
 from contrail.compare.summary import CONTINUAL_WORLD, summarise
 from contrail.errors import ConfigError
+from contrail.metrics import METRICS, TaskScores
 from contrail.plugins import comparison, comparison_figures, comparison_tables
 
 AB, BA = ("babyai", "textcraft"), ("textcraft", "babyai")
@@ -84,6 +85,40 @@ def test_intervals_over_tasks_and_seeds_are_wider() -> None:
     value = of(found, "sequential", "average_score")
     (low, high), (least, most) = value["interval"], value["interval_tasks"]
     assert least < low < value["mean"] < high < most
+
+
+def test_a_strategy_without_a_run_is_undefined() -> None:
+    """All of its runs may have failed."""
+    rows = [row("sequential", R(0.3 + 0.1 * seed), seed=seed) for seed in (0, 1)]
+    found = summarise("x", rows, ["sequential", "replay"], [AB], [0, 1], "replay")
+    assert of(found, "sequential")["mean"] == pytest.approx(0.55)
+    assert of(found, "replay")["mean"] is None
+    assert found["summary"]["replay"]["success"]["babyai"]["mean"] is None
+
+
+def test_a_reference_that_lacks_an_order_is_none() -> None:
+    curve = {"babyai": [0.0, 0.5], "textcraft": [0.0, 0.5]}
+    curves = [{name: curve[name]} for name in AB]
+    rows = [
+        curved(
+            row(name, R(0.3), order=order, seed=seed), *(curves if order == AB else curves[::-1])
+        )
+        for seed in (0, 1)
+        for name, orders in (("sequential", (AB, BA)), ("isolated", (AB,)))
+        for order in orders
+    ]
+    found = summed(rows, orders=(AB, BA))
+    assert of(found, "sequential", CONTINUAL_WORLD)["mean"] is None
+
+
+def test_labels_of_one_environment_have_their_tasks_in_common() -> None:
+    run = row("sequential", R(0.3))
+    for evaluation in run.result["evaluations"]:
+        for name in evaluation:
+            scores = {str(k): float(k % 2) for k in range(32)}
+            evaluation[name] = {"scores": scores, "tasks": 32}
+    low, high = METRICS["average_score"](TaskScores.read(run.result)).interval or [0, 0]
+    assert high - low == pytest.approx(2 * 0.169, abs=0.01)  # that of one label
 
 
 def test_pairs_of_strategies() -> None:

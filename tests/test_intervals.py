@@ -113,5 +113,18 @@ def test_the_number_of_seeds_for_a_small_difference():
     rng = np.random.default_rng(0)
     needed = intervals.seeds_needed(rng.normal(0, 0.1, 2000))
     assert 16 <= needed <= 20  # t(n - 1) * 0.1 / sqrt(n) <= 0.05
-    assert intervals.seeds_needed([0.1, 0.1]) is None
     assert intervals.seeds_needed([0.1]) is None
+    # Seeds that agree have the noise of their tasks still: +-0.1 now takes four times as many.
+    assert intervals.seeds_needed([0.1, 0.1], [0.0, 0.2]) == 8
+
+
+def test_labels_that_share_tasks_are_no_independent_estimates():
+    part = intervals.score_interval([1.0] * 16 + [0.0] * 16)
+    assert intervals.mean_of([part, part], ["a", "a"]).interval == pytest.approx(part.interval)
+    low, high = intervals.mean_of([part, part]).interval
+    assert low > part.interval[0] + 0.03
+    assert high < part.interval[1] - 0.03
+
+
+def test_a_change_cannot_leave_its_range():
+    assert intervals.difference_interval([1.0] * 8).interval[1] == 1.0

@@ -10,13 +10,15 @@ import numpy as np
 
 from contrail.compare.gather import Row
 from contrail.intervals import (
+    Array,
     Estimate,
+    Interval,
     Score,
     mean_of,
     seeds_interval,
     tasks_and_seeds_interval,
 )
-from contrail.metrics import METRICS, Part, TaskScores
+from contrail.metrics import METRICS, Part, TaskScores, estimate
 
 Order = tuple[str, ...]
 Parts = Mapping[str, Part]
@@ -50,7 +52,7 @@ class Quantity:
     def defined(self) -> bool:
         """Whether every run has a value, and there is one."""
         runs = [run for orders in self.parts.values() for run in orders.values()]
-        values = [mean_of([part.estimate() for part in run.values()]).value for run in runs]
+        values = [estimate(run).value for run in runs]
         return bool(values or self.values) and None not in values
 
     @property
@@ -59,7 +61,7 @@ class Quantity:
         means = []
         for order in range(self.orders):
             runs = [of[order] for of in self.parts.values() if order in of]
-            values = [mean_of([part.estimate() for part in run.values()]) for run in runs]
+            values = [estimate(run) for run in runs]
             means.append(mean_of(values).value)
         return means
 
@@ -68,7 +70,7 @@ class Quantity:
         if self.values:
             return self.values.get(seed)
         run = self.parts.get(seed, {}).get(order, {})
-        return mean_of([part.estimate() for part in run.values()]).value
+        return estimate(run).value
 
     def of_seed(self, seed: int) -> Estimate:
         """The mean over the orders of one seed, with its interval over tasks and dice.
@@ -77,7 +79,7 @@ class Quantity:
         """
         if self.values:
             return Estimate(self.values[seed], None)
-        runs = [mean_of([p.estimate() for p in run.values()]) for run in self.parts[seed].values()]
+        runs = [estimate(run) for run in self.parts[seed].values()]
         value = mean_of(runs).value
         ends = [run.interval for run in runs if run.interval is not None]
         if value is None or len(ends) < len(runs):
@@ -87,14 +89,22 @@ class Quantity:
 
     def together(self) -> Estimate:
         """The estimate from the tasks of all seeds as one sample."""
-        return mean_of(
-            [Part(table.ravel(), difference).estimate() for table, difference in _tables(self)]
+        return estimate(
+            {
+                name: Part(table.ravel(), part.difference, part.group)
+                for name, (table, part) in _tables(self).items()
+            }
         )
 
 
-def quantities(rows: Sequence[Row], orders: Sequence[Order]) -> dict[str, Quantity]:
+def quantities(
+    rows: Sequence[Row], orders: Sequence[Order], environments: Sequence[str]
+) -> dict[str, Quantity]:
     """All metrics by name, and `success ENVIRONMENT` at the end, of one strategy's runs."""
-    found = {name: Quantity(orders=len(orders)) for name in METRICS}
+    names = [*METRICS, *(f"success {name}" for name in environments)]
+    found = {name: Quantity(orders=len(orders)) for name in names}
+    for name in names[len(METRICS) :]:
+        found[name].bounds = (0.0, 1.0)
     found["average_score"].bounds = (0.0, 1.0)
     for row in rows:
         results = TaskScores.read(row.result)
@@ -105,9 +115,7 @@ def quantities(rows: Sequence[Row], orders: Sequence[Order]) -> dict[str, Quanti
             parts = {} if restarts else metric.parts(results)
             found[name].parts.setdefault(row.seed, {})[place] = parts
         for name, scores in results.scores.items():
-            quantity = found.setdefault(
-                f"success {name}", Quantity(orders=len(orders), bounds=(0.0, 1.0))
-            )
+            quantity = found[f"success {name}"]
             stage = results.own_stage(name) if restarts else results.stages
             parts = {} if stage is None else {name: Part(scores[stage], difference=False)}
             quantity.parts.setdefault(row.seed, {})[place] = parts
@@ -117,15 +125,26 @@ def quantities(rows: Sequence[Row], orders: Sequence[Order]) -> dict[str, Quanti
 def estimated(quantity: Quantity) -> dict[str, Any]:
     """Mean and intervals over the seeds that count, as JSON values."""
     runs = [quantity.of_seed(seed) for seed in quantity.seeds]
-    over_seeds = seeds_interval(runs, quantity.together(), quantity.bounds)
-    both = _tables(quantity) if over_seeds.value is not None else []
+    together = quantity.together()
+    over_seeds = seeds_interval(runs, together, quantity.bounds)
     return {
         "mean": over_seeds.value,
         "interval": over_seeds.interval,
-        "interval_tasks": tasks_and_seeds_interval(both) if both else None,
+        "interval_tasks": _over_tasks_too(quantity, over_seeds.interval),
+        "noise": together.interval,
         "seeds": len(runs),
         "values": [run.value for run in runs],
     }
+
+
+def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
+    """The interval over tasks and seeds, never narrower than the one over seeds."""
+    tables = list(_tables(quantity).values())
+    both = tasks_and_seeds_interval([(table, part.difference) for table, part in tables])
+    if interval is None or both is None:
+        return None
+    least, most = quantity.bounds
+    return [max(least, min(interval[0], both[0])), min(most, max(interval[1], both[1]))]
 
 
 def compared(one: Quantity, other: Quantity) -> Quantity:
@@ -147,30 +166,26 @@ def compared(one: Quantity, other: Quantity) -> Quantity:
 def _minus(one: Parts, other: Parts) -> Parts:
     """Task by task where both are over the same environments, else of their means."""
     if set(one) == set(other):
-        return {name: Part(one[name].values - other[name].values) for name in one}
+        return {
+            name: Part(part.values - other[name].values, group=part.group)
+            for name, part in one.items()
+        }
     return {}
 
 
-def _tables(quantity: Quantity) -> list[tuple[np.ndarray, bool]]:
-    """For each environment (seeds, tasks), means over the orders, and whether of differences.
+def _tables(quantity: Quantity) -> dict[str, tuple[Array, Part]]:
+    """For each environment (seeds, tasks), means over the orders, and a part that they are of.
 
-    None where runs have other environments or tasks.
+    Empty where runs have other environments or tasks.
     """
-    names = {
-        name
-        for seed in quantity.seeds
-        for run in quantity.parts.get(seed, {}).values()
-        for name in run
-    }
-    tables = []
+    seeds = [list(quantity.parts[seed].values()) for seed in quantity.seeds if quantity.parts]
+    names = {name for runs in seeds for run in runs for name in run}
+    tables = {}
     for name in sorted(names):
-        rows = []
-        for seed in quantity.seeds:
-            runs = list(quantity.parts[seed].values())
-            if not all(name in run for run in runs):
-                return []
-            rows.append(np.mean([run[name].values for run in runs], axis=0))
+        if not all(name in run for runs in seeds for run in runs):
+            return {}
+        rows = [np.mean([run[name].values for run in runs], axis=0) for runs in seeds]
         if len({len(row) for row in rows}) > 1:
-            return []
-        tables.append((np.array(rows), runs[0][name].difference))
+            return {}
+        tables[name] = (np.array(rows), seeds[0][0][name])
     return tables

@@ -34,28 +34,32 @@ def forward_transfer(
     reference = [row for row in every_row if row.config["strategy"] == {"name": REFERENCE}]
     if not seeds or not rows or not reference or rows[0] in reference:
         return None
-    own = _areas(rows, seeds)
-    alone = _areas([row for row in reference if _matches(row, rows)], seeds)
-    if own is None or alone is None or own.shape != alone.shape:
+    own, alone = _areas(rows, seeds), _areas(reference, seeds)
+    if own is None or alone is None or own[:2] != alone[:2]:
         return None
-    values = continual_world_forward_transfer(own, alone)
+    values = continual_world_forward_transfer(own[2], alone[2])
     return None if values is None else dict(zip(seeds, values.tolist(), strict=True))
 
 
-def _matches(reference: Row, rows: Sequence[Row]) -> bool:
-    return any((row.seed, row.order) == (reference.seed, reference.order) for row in rows)
+def _areas(
+    rows: Sequence[Row], seeds: Sequence[int]
+) -> tuple[list[str], list[set[tuple[str, ...]]], Array] | None:
+    """Environments, the orders that each seed has, and the areas (seeds, environments).
 
-
-def _areas(rows: Sequence[Row], seeds: Sequence[int]) -> Array | None:
-    """(seeds, environments), environments by name; None if one is missing."""
+    None where an area is missing, or runs have other environments.
+    """
+    orders: list[set[tuple[str, ...]]] = []
+    names: set[tuple[str, ...]] = set()
     table = []
     for seed in seeds:
-        areas = [_of_run(row) for row in rows if row.seed == seed]
-        if not areas or any(area is None or set(area) != set(areas[0] or ()) for area in areas):
+        own = [row for row in rows if row.seed == seed]
+        areas = [area for area in map(_of_run, own) if area is not None]
+        names.update(tuple(sorted(area)) for area in areas)
+        if not own or len(areas) < len(own) or len(names) > 1:
             return None
-        known = [area for area in areas if area is not None]
-        table.append([float(np.mean([area[name] for area in known])) for name in sorted(known[0])])
-    return np.array(table)
+        orders.append({row.order for row in own})
+        table.append([float(np.mean([area[name] for area in areas])) for name in sorted(areas[0])])
+    return list(next(iter(names))), orders, np.array(table)
 
 
 def _of_run(row: Row) -> dict[str, float] | None:

@@ -66,7 +66,7 @@ def summarise(
     found: dict[str, dict[str, Quantity]] = {}
     for label in strategies:
         own = [row for row in rows if row.strategy == label]
-        found[label] = quantities(own, places)
+        found[label] = quantities(own, places, environments)
         transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
     names = [*METRICS, CONTINUAL_WORLD]
@@ -136,7 +136,7 @@ def _difference(one: Quantity, other: Quantity) -> dict[str, Any]:
     return {
         **found,
         "p": sign_flip_p(values, generator(TEST_SEED, "sign flips")) if whole else None,
-        "seeds_needed": seeds_needed(values, EFFECT) if whole else None,
+        "seeds_needed": seeds_needed(values, found["noise"], EFFECT) if whole else None,
     }
 
 
