@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from contrail.envs.families import families
 from contrail.envs.searchqa_answers import Question
 from contrail.errors import ConfigError
 
@@ -79,7 +79,7 @@ def _drawn(questions: Sequence[Question]) -> tuple[list[Question], list[Question
     """A fifth for testing, in groups that share no fact with others; the rest for training."""
     by_words = {question.text.casefold(): question for question in questions}
     room = max(1, round(len(by_words) * TEST_SHARE))
-    groups = sorted(_groups([*by_words.values()]), key=lambda group: min(map(_lot, group)))
+    groups = sorted(families([*by_words.values()], _keys), key=lambda group: min(map(_lot, group)))
     tests: set[str] = set()
     for group in groups:
         if len(group) <= room - len(tests):
@@ -91,28 +91,6 @@ def _drawn(questions: Sequence[Question]) -> tuple[list[Question], list[Question
         [question for words, question in by_words.items() if words in tests],
         [question for question in by_words.values() if known.isdisjoint(_keys(question))],
     )
-
-
-def _groups(questions: Sequence[Question]) -> list[list[Question]]:
-    """The questions in groups: of one group are those that share a key, and so on."""
-    asking: dict[Key, list[int]] = defaultdict(list)
-    for place, question in enumerate(questions):
-        for key in _keys(question):
-            asking[key].append(place)
-    groups: list[list[Question]] = []
-    seen: set[int] = set()
-    for first in range(len(questions)):
-        if first in seen:
-            continue
-        seen.add(first)
-        group = [first]
-        for place in group:  # grows while it is walked
-            for key in _keys(questions[place]):
-                new = [other for other in asking.pop(key, ()) if other not in seen]
-                seen.update(new)
-                group += new
-        groups.append([questions[place] for place in group])
-    return groups
 
 
 def _keys(question: Question) -> Iterator[Key]:

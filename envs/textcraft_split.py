@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from functools import cache
 
+from contrail.envs.families import families
 from contrail.envs.textcraft_recipes import Recipe, RecipeBook
 
 TEST_SHARE = 0.2
@@ -27,8 +28,8 @@ def test_goals(book: RecipeBook) -> frozenset[str]:
     Families are taken in an order that depends on their names alone. A family brings along the
     families of all goals which one of its own is a step of.
     """
-    families = goal_families(book)
-    family_of = {goal: family for family in families for goal in family}
+    alike = goal_families(book)
+    family_of = {goal: family for family in alike for goal in family}
     needed_by: dict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
     for goal in book.recipes:
         for recipe in book.closure(goal):
@@ -36,7 +37,7 @@ def test_goals(book: RecipeBook) -> frozenset[str]:
     room = Counter(book.depths.values())
     room = Counter({depth: round(number * TEST_SHARE) for depth, number in room.items()})
     chosen: set[str] = set()
-    for family in sorted(families, key=_lot):
+    for family in sorted(alike, key=_lot):
         new = frozenset(_with_users(family, needed_by)) - chosen
         depths = Counter(book.depths[goal] for goal in new)
         if len(new) <= MOST_ALIKE and depths <= room:
@@ -47,20 +48,11 @@ def test_goals(book: RecipeBook) -> frozenset[str]:
 
 def goal_families(book: RecipeBook) -> list[frozenset[str]]:
     """The goals in families: those whose recipes share one of their `patterns`, and so on."""
-    members: dict[Hashable, list[str]] = defaultdict(list)
-    for goal, recipes in book.recipes.items():
-        for recipe in recipes:
-            for pattern in patterns(recipe):
-                members[pattern].append(goal)
-    family_of = {goal: {goal} for goal in book.recipes}
-    for goals in members.values():
-        first = family_of[goals[0]]
-        for goal in goals:
-            other = family_of[goal]
-            if other is not first:
-                first |= other
-                family_of.update(dict.fromkeys(other, first))
-    return [frozenset(family) for family in {id(its): its for its in family_of.values()}.values()]
+
+    def keys(goal: str) -> list[Hashable]:
+        return [pattern for recipe in book.recipes[goal] for pattern in patterns(recipe)]
+
+    return [frozenset(family) for family in families(list(book.recipes), keys)]
 
 
 def patterns(recipe: Recipe) -> Iterator[Hashable]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+from contrail.envs.families import families
 from contrail.envs.webshop_goals import best_options
 from contrail.envs.webshop_reward import (
     COLOURS,
@@ -59,12 +59,12 @@ def _tested(products: Sequence[Product]) -> set[str]:
     """The ASINs of a fifth of the products, in whole families; of one family none."""
     room = max(1, round(len(products) * TEST_SHARE))
     tests: set[str] = set()
-    families = sorted(product_families(products), key=_lot)
-    for family in families:
+    alike = sorted(product_families(products), key=_lot)
+    for family in alike:
         if len(family) <= room - len(tests):
             tests.update(family)
-    if not tests and len(families) > 1:  # few families, and large: the smallest is for testing
-        tests.update(sorted(families, key=len)[0])
+    if not tests and len(alike) > 1:  # few families, and large: the smallest is for testing
+        tests.update(sorted(alike, key=len)[0])
     return tests
 
 
@@ -132,19 +132,7 @@ class _Fulfilled:
 
 def product_families(products: Sequence[Product]) -> list[frozenset[str]]:
     """The products' ASINs in families: those that share a query or the plain title, and so on."""
-    members: dict[Hashable, list[str]] = defaultdict(list)
-    for product in products:
-        for key in _looks(product):
-            members[key].append(product.asin)
-    family_of = {product.asin: {product.asin} for product in products}
-    for asins in members.values():
-        first = family_of[asins[0]]
-        for asin in asins:
-            other = family_of[asin]
-            if other is not first:
-                first |= other
-                family_of.update(dict.fromkeys(other, first))
-    return [frozenset(family) for family in {id(its): its for its in family_of.values()}.values()]
+    return [frozenset(product.asin for product in family) for family in families(products, _looks)]
 
 
 def _looks(product: Product) -> Iterator[Hashable]:
