@@ -40,8 +40,8 @@ from contrail.stream import (
     list_tasks,
     make_adapter,
     maker,
-    test_tasks,
 )
+from contrail.tasks import test_tasks
 from contrail.trainer import Trainer
 
 from peft import LoraConfig  # isort: skip (after contrail.model has repaired torchvision)
@@ -80,7 +80,7 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         policy = make_policy(config, plugins)
         try:
             trainer = Trainer(policy, grpo)
-        except (ValueError, ImportError, NotImplementedError) as error:
+        except (ValueError, ImportError) as error:
             text = " ".join(str(error).split())
             config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
         try:

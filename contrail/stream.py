@@ -16,8 +16,7 @@ from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.manager import Plugins, blamed
 from contrail.rollout.pool import EnvironmentPool, Maker
-from contrail.tasks import TEST_SEED as TEST_SEED
-from contrail.tasks import test_tasks as test_tasks
+from contrail.tasks import test_tasks
 
 
 class Experience(CLExperience):  # type: ignore[misc]

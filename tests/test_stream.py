@@ -14,7 +14,8 @@ from contrail.errors import ContrailError, PluginError
 from contrail.manager import load_plugins
 from contrail.plugins.choose import Choose
 from contrail.plugins.react import React
-from contrail.stream import Experience, Scenario, build, test_tasks
+from contrail.stream import Experience, Scenario, build
+from contrail.tasks import test_tasks
 
 # pytest would take it for a test.
 draw_test_tasks = test_tasks

@@ -123,7 +123,10 @@ def quantities(
 
 
 def estimated(quantity: Quantity) -> dict[str, Any]:
-    """Mean and intervals over the seeds that count, as JSON values."""
+    """Mean and intervals over the seeds that count, as JSON values.
+
+    `noise` is the interval of all seeds' tasks as one sample, of which `interval` is never narrower.
+    """
     runs = [quantity.of_seed(seed) for seed in quantity.seeds]
     together = quantity.together()
     over_seeds = seeds_interval(runs, together, quantity.bounds)
@@ -164,7 +167,7 @@ def compared(one: Quantity, other: Quantity) -> Quantity:
 
 
 def _minus(one: Parts, other: Parts) -> Parts:
-    """Task by task where both are over the same environments, else of their means."""
+    """Task by task; undefined where the two are over different environments."""
     if set(one) == set(other):
         return {
             name: Part(part.values - other[name].values, group=part.group)

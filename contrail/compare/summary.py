@@ -27,7 +27,7 @@ from contrail.intervals import (
 )
 from contrail.metrics import METRICS, TaskScores
 from contrail.seeding import generator
-from contrail.stream import TEST_SEED
+from contrail.tasks import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
