@@ -125,7 +125,7 @@ def quantities(
 def estimated(quantity: Quantity) -> dict[str, Any]:
     """Mean and intervals over the seeds that count, as JSON values.
 
-    `noise` is the interval of all seeds' tasks as one sample, of which `interval` is never narrower.
+    `noise` is the interval of all seeds' tasks as one sample; `interval` is never narrower.
     """
     runs = [quantity.of_seed(seed) for seed in quantity.seeds]
     together = quantity.together()
