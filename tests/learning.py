@@ -138,3 +138,14 @@ def set_parameters(policy: Policy, values: Gradients) -> None:
 def changed(policy: Policy, before: Gradients) -> set[str]:
     after = parameters(policy)
     return {name for name in after if not torch.equal(after[name], before[name])}
+
+
+def rewarded(grouped: Sequence[Sequence[Episode]], rewards: Sequence[Sequence[float]]) -> None:
+    for group, values in zip(grouped, rewards, strict=True):
+        for episode, value in zip(group, values, strict=True):
+            for turn in episode.turns:
+                turn.reward = 0.0
+            episode.turns[-1].reward = value
+
+
+VARIED = [[0.0, 1.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0]]

@@ -3,55 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from doors import COLOURS, Doors, measure, success
 
-from contrail import Adapter, Environment, InvalidAction, Observation, Step, Task
-from contrail.baselines import NAMES, Baseline, Subject, baselines, cache, warning
+from contrail import Adapter, InvalidAction, Observation, Step, Task
+from contrail.baselines import NAMES, Baseline, Subject, baselines, warning
 from contrail.baselines.play import Game, play
 from contrail.baselines.players import Random, goal, words
 from contrail.environment import NoConfig
-from contrail.manager import load_plugins
 from contrail.plugins.choose import Choose
 from contrail.plugins.react import React, ReactConfig
 from contrail.rollout.pool import EnvironmentPool, Maker, Registered
 from contrail.seeding import generator
-
-COLOURS = ("red", "green", "blue", "grey")
-
-
-class Doors(Environment):
-    """One turn: four doors, of which the goal names one. Task 10k + c wants colour c."""
-
-    max_turns = 1
-    played = 0
-    wanted: Sequence[int] = (0, 1, 2, 3)
-
-    def tasks(self, split: str) -> list[Task]:
-        begin = {"train": 0, "test": 1000}[split]
-        return [
-            Task("doors", f"{split}/{n}", begin + n, split, self.wanted[n % len(self.wanted)])
-            for n in range(200)
-        ]
-
-    def reset(self, task: Task) -> Observation:
-        type(self).played += 1
-        self._wanted = COLOURS[int(task.difficulty or 0)]
-        doors = [f"open the {colour} door" for colour in COLOURS]
-        return Observation(f"Your goal: the {self._wanted} door. You see four doors.", doors)
-
-    def step(self, action: str) -> Step:
-        won = action == f"open the {self._wanted} door"
-        return Step(Observation("Done."), reward=float(won), terminated=True, success=won)
-
-    def expert(self, task: Task) -> list[str] | None:
-        return [f"open the {COLOURS[int(task.difficulty or 0)]} door"]
 
 
 class Mostly(Doors):
@@ -64,31 +31,6 @@ class Mostly(Doors):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CONTRAIL_CACHE", str(tmp_path))
     return tmp_path / "baselines"
-
-
-def measure(
-    environment: type[Environment],
-    names: Sequence[str] = NAMES,
-    adapter: Adapter | None = None,
-    **values: Any,
-) -> dict[str, Baseline | None]:
-    settings, max_turns = values.pop("settings", None), values.pop("max_turns", None)
-    label = values.pop("label", "it")
-    make = Maker("it", Registered(environment, "tests"), settings, max_turns)
-    listed = make.here()
-    test, train = listed.tasks("test"), listed.tasks("train")
-    subject = Subject(label, make, adapter or Choose(), test, train)
-    pool = EnvironmentPool({label: make})
-    try:
-        return baselines(subject, pool, names, **values)
-    finally:
-        pool.close()
-
-
-def success(found: Baseline | None) -> float:
-    assert found is not None
-    assert found.success is not None
-    return found.success
 
 
 @pytest.mark.parametrize("adapter", [Choose(), React(), React(ReactConfig(list_actions=False))])
@@ -334,115 +276,6 @@ def test_the_same_again_and_other_luck_under_another_label() -> None:
     one = measure(Doors, ["random"], samples=1)["random"]
     assert one is not None
     assert list(one.scores.values()) == direct
-
-
-def test_it_is_played_once(place: Path) -> None:
-    first = measure(Doors)
-    before = Doors.played
-    assert measure(Doors) == first
-    assert Doors.played == before
-    assert len(list(place.iterdir())) == 4
-    for change in (
-        {"max_turns": 2},
-        {"samples": 3},
-        {"label": "that"},
-        {"adapter": React()},
-        {"adapter": React(ReactConfig(list_actions=False))},
-        {"settings": ReactConfig()},
-    ):
-        before = Doors.played
-        measure(Doors, ["random"], **change)
-        assert Doors.played > before, change
-
-
-def test_undefined_is_kept_too() -> None:
-    class Silent(Doors):
-        def reset(self, task: Task) -> Observation:
-            type(self).played += 1
-            return Observation("")
-
-    assert measure(Silent, ["random"])["random"] is None
-    before = Silent.played
-    assert measure(Silent, ["random"])["random"] is None
-    assert Silent.played == before
-
-
-@pytest.mark.parametrize(
-    "damage",
-    ["", "{", "[]", "null", "\0" * 9, '{"key": "other"}', "SCORES", "FIELD"],
-)
-def test_a_damaged_entry_is_made_again(damage: str, place: Path) -> None:
-    first = measure(Doors, ["random"])
-    (file,) = place.iterdir()
-    content = json.loads(file.read_text())
-    if damage == "SCORES":
-        content["baseline"]["success"] = 0.9
-        damage = json.dumps(content)
-    elif damage == "FIELD":
-        del content["baseline"]["samples"]
-        damage = json.dumps(content)
-    file.write_text(damage)
-    before = Doors.played
-    assert measure(Doors, ["random"]) == first
-    assert Doors.played > before
-    before = Doors.played
-    assert measure(Doors, ["random"]) == first
-    assert Doors.played == before
-
-
-def test_old_entries_make_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "KEPT", 2)
-    measure(Doors, ["random"])
-    (oldest,) = place.iterdir()
-    os.utime(oldest, (0, 0))
-    measure(Doors, ["words", "expert"])
-    assert len(list(place.iterdir())) == 2
-    assert not oldest.exists()
-
-
-def test_a_cache_that_cannot_be_written_costs_playing_again(place: Path) -> None:
-    place.write_text("a file")
-    first = measure(Doors, ["random"])
-    before = Doors.played
-    assert measure(Doors, ["random"]) == first
-    assert Doors.played > before
-
-
-def test_a_plugin_file_that_has_changed_is_played_again(tmp_path: Path) -> None:
-    text = """
-import contrail
-
-class It(contrail.Environment):
-    max_turns = 1
-    def tasks(self, split):
-        return [contrail.Task("it", f"{split}/{n}", n, split) for n in range(4)]
-    def reset(self, task):
-        return contrail.Observation("", ["a"])
-    def step(self, action):
-        return contrail.Step(contrail.Observation(""), terminated=True, success=WON)
-
-@contrail.hookimpl
-def contrail_environments(register):
-    register("it", It)
-"""
-    for won in (True, False):
-        file = tmp_path / "plugin.py"
-        file.write_text(text.replace("WON", str(won)))
-        plugins = load_plugins([str(file)])
-        found = measure(plugins.environments["it"].value, ["random"])
-        assert success(found["random"]) == won
-
-
-def test_files_that_settings_name_are_part_of_the_key(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    before = cache._stamped({"data": str(data)})
-    (data / "goals.json").write_text("[]")
-    assert cache._stamped({"data": str(data)}) != before
-    assert cache._stamped({"id": "owner/none-such", "n": [1]}) == {
-        "id": "owner/none-such",
-        "n": [1],
-    }
 
 
 class Slow(Doors):
