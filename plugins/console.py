@@ -16,9 +16,9 @@ from contrail.plugins.table import (
     baseline,
     folded,
     interval,
-    is_own_stage,
     number,
     shown_rows,
+    trained_on,
 )
 
 OWN = "*"
@@ -135,7 +135,7 @@ def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list
 
 
 def _cell(result: dict[str, Any], row: Row, column: int, form: str) -> Text:
-    own = row.stage is not None and is_own_stage(result, row.stage, column)
+    own = row.stage is not None and trained_on(result, row.stage, column)
     # The mark tells own stages where there are no colours.
     score = OWN * own + number(row.scores[column], form)
     style = "bold green" if own else "dim" if row.stage is None else ""

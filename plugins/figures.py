@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.plugins.table import Row, folded, interval, is_own_stage, number, shown_rows, write
+from contrail.plugins.table import Row, folded, interval, number, shown_rows, trained_on, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def heat_map(result: dict[str, Any]) -> Figure:
             ends = interval(row.intervals[j])
             axes.text(j, i - 0.1 * bool(ends), number(score), ha="center", va="center", color=ink)
             axes.text(j, i + 0.24, ends, ha="center", va="center", color=ink, fontsize=7)
-            if row.stage is not None and is_own_stage(result, row.stage, j):
+            if row.stage is not None and trained_on(result, row.stage, j):
                 axes.add_patch(
                     Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, edgecolor=ink, lw=2)
                 )

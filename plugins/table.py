@@ -128,7 +128,7 @@ def row_names(result: dict[str, Any]) -> list[str]:
     return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
 
 
-def is_own_stage(result: dict[str, Any], row: int, column: int) -> bool:
+def trained_on(result: dict[str, Any], row: int, column: int) -> bool:
     """Whether the stage before `row` trained on the environment of `column`."""
     return row > 0 and result["environments"][column] in result["trained"][row - 1]
 
@@ -162,7 +162,7 @@ def markdown(result: dict[str, Any]) -> str:
     for row in shown_rows(result):
         cells = []
         for j, value in enumerate(row.scores):
-            own = row.stage is not None and is_own_stage(result, row.stage, j)
+            own = row.stage is not None and trained_on(result, row.stage, j)
             score = f"**{number(value)}**" if own else number(value)
             cells.append(f"{score} {interval(row.intervals[j])}".rstrip())
         lines.append([row.name if row.stage is not None else f"*{row.name}*", *cells])

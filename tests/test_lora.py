@@ -133,6 +133,18 @@ def test_a_policy_learns_in_bfloat16_what_it_learns_in_float32(
     assert numpy.abs(numpy.subtract(short, exact)).max() < 0.1
 
 
+def test_dropout_of_the_base_model_acts_in_no_update(make_tiny: Callable[..., Policy]) -> None:
+    policy = make_tiny()
+    mlp = policy.base.model.layers[0].mlp
+    mlp.act_fn = torch.nn.Sequential(mlp.act_fn, torch.nn.Dropout(0.5))
+    policy.model.train()
+    with torch.no_grad(), policy.acting() as model:
+        acting = model(input_ids=TOKENS).logits
+    with policy.learning() as model:
+        assert torch.allclose(model(input_ids=TOKENS).logits, acting, atol=1e-4)
+    assert mlp.training  # as it was
+
+
 def test_the_acting_model_computes_what_the_adapter_adds(make_tiny: Callable[..., Policy]) -> None:
     policy = make_tiny()
     with torch.no_grad():
