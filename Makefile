@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("contrail needs Python 3.11 or later, and $(PYTHON) is %d.%d. Try: make setup PYTHON=python3.12" % v[:2])'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m contrail.torchvision_compat
+	$(BIN)/python -m contrail.compat.torchvision
 	@touch $@
 
 $(TESTED): $(INSTALLED)

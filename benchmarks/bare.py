@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 from torch.nn.functional import scaled_dot_product_attention  # isort: skip

@@ -12,9 +12,9 @@ from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import Settings, episodes_of, make_environment
 from contrail.environment import Environment
-from contrail.model import Policy
-from contrail.plugins.choose import Choose
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.choose import Choose
 
 import torch  # isort: skip
 from torch.nn.utils.rnn import pad_sequence  # isort: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import typer
 
-from contrail.compare.estimate import Quantity, compared, estimated
+from contrail.comparison.estimate import Quantity, compared, estimated
 from contrail.intervals import (
     Estimate,
     difference_interval,

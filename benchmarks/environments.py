@@ -10,10 +10,10 @@ from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.slow import Slow, SlowConfig
 from benchmarks.workload import Settings, jobs_of
-from contrail.manager import Registered
-from contrail.plugins.choose import Choose
+from contrail.plugins.adapters.choose import Choose
+from contrail.registry import Registered
 from contrail.rollout.play import play
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.workers.pool import EnvironmentPool, Maker
 
 # A tiny model, so that the time is the environment's.
 DEFAULTS: dict[str, Any] = {"model": "tiny-random", "tasks": 4, "group": 8, "rounds": 3}

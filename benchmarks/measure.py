@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contrail.model import fast_dtype
+from contrail.model.policy import fast_dtype
 
 import torch  # isort: skip
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.workload import SEED, Settings
-from contrail.model import Policy, linear_modules, load_base, with_adapter
-from contrail.plugins.models import smollm2_135m, tiny_random
+from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
+from contrail.plugins.models.smollm2 import smollm2_135m, tiny_random
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip

@@ -14,8 +14,8 @@ from benchmarks.measure import alternate, ratio
 from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import Settings, record, token_work
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 

@@ -14,7 +14,7 @@ from benchmarks.report import Report
 from benchmarks.update import contrail_config
 from benchmarks.workload import SEED, Settings, grouped, record
 from contrail.seeding import generator
-from contrail.trainer import Trainer
+from contrail.training.learner import Trainer
 
 DEFAULTS: dict[str, Any] = {}
 OVERHEAD = 0.05

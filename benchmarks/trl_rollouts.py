@@ -15,7 +15,7 @@ from typing import Any
 import contrail
 from benchmarks.trl_trainer import config, make_trainer
 from benchmarks.workload import Endless, Settings, make_environment, scripted, tasks
-from contrail.model import Policy
+from contrail.model.policy import Policy
 
 from datasets import Dataset  # isort: skip
 from trl import GRPOTrainer  # isort: skip

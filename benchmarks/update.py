@@ -13,8 +13,8 @@ from benchmarks.measure import alternate, ratio
 from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import SEED, Settings, record
-from contrail.model import Policy
-from contrail.trainer import Trainer
+from contrail.model.policy import Policy
+from contrail.training.learner import Trainer
 
 import torch  # isort: skip
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import contrail
-from contrail.envs.babyai import BabyAI, BabyAIConfig
-from contrail.model import Policy
-from contrail.plugins.react import React, ReactConfig
-from contrail.rollout.episode import Episode
+from contrail.envs.babyai.environment import BabyAI, BabyAIConfig
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.rollout.play import Job, play
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 SEED = 0
 EASY_TO_HARD = [

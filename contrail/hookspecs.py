@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from contrail.adapter import Adapter
     from contrail.environment import Environment
-    from contrail.evaluation import Evaluation
-    from contrail.model import ModelSource
-    from contrail.rollout.episode import Episode
-    from contrail.run import Run
+    from contrail.episode import Episode
+    from contrail.model.policy import ModelSource
+    from contrail.runs.evaluate import Evaluation
+    from contrail.runs.run import Run
     from contrail.strategy import Strategy
     from contrail.stream import Experience
 

@@ -10,13 +10,13 @@ import numpy
 
 from contrail import leaks
 from contrail.adapter import Adapter
-from contrail.avalanche import CLExperience, EagerCLStream
-from contrail.config import Component, EnvironmentConfig, RunConfig
+from contrail.compat.avalanche import CLExperience, EagerCLStream
+from contrail.config.parse import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, nearest
-from contrail.manager import Plugins, blamed
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.registry import Plugins, blamed
 from contrail.tasks import test_tasks
+from contrail.workers.pool import EnvironmentPool, Maker
 
 
 class Experience(CLExperience):  # type: ignore[misc]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 Snapshot = dict[str, "torch.Tensor"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy
 
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 
 @dataclass

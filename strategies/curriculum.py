@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     import numpy
 
-    from contrail.rollout.episode import Episode
+    from contrail.episode import Episode
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
+    from contrail.episode import Episode
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 
 @dataclass

@@ -9,7 +9,7 @@ import contrail
 
 if TYPE_CHECKING:
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 
 class Isolated(contrail.Strategy):

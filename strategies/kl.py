@@ -11,7 +11,7 @@ from contrail.errors import ConfigError
 
 if TYPE_CHECKING:
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 
 @dataclass

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
-    from contrail.trainer import Trainer
+    from contrail.episode import Episode
+    from contrail.training.learner import Trainer
 
 
 @dataclass

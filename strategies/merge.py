@@ -13,9 +13,9 @@ from contrail.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from contrail.model import Policy
+    from contrail.model.policy import Policy
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 Snapshot = dict[str, "torch.Tensor"]
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
     from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.training.learner import Trainer
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
 

@@ -33,17 +33,17 @@ import yaml
 import contrail
 from contrail import cli, hookspecs
 from contrail.check import NEEDED, OTHERS
-from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
-from contrail.config_schema import (
+from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
+from contrail.config.schema import (
     EnvironmentConfig,
     EvaluateConfig,
     ExperienceConfig,
     TaskFilter,
     names,
 )
-from contrail.launch import run_stream
-from contrail.manager import load_plugins
 from contrail.metrics import METRICS
+from contrail.registry import load_plugins
+from contrail.runs.launch import run_stream
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

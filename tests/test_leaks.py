@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contrail.config import load
+from contrail.config.parse import load
 from contrail.errors import ConfigError
 from contrail.leaks import split_seeds
-from contrail.manager import load_plugins
+from contrail.registry import load_plugins
 from contrail.stream import Scenario, build
 
 # Seeds as many a plugin has them: the first ones are for training, the next ones for testing.

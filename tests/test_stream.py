@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy
 import pytest
 
-from contrail.config import load
+from contrail.config.parse import load
 from contrail.environment import Task
 from contrail.errors import ContrailError, PluginError
-from contrail.manager import load_plugins
-from contrail.plugins.choose import Choose
-from contrail.plugins.react import React
+from contrail.plugins.adapters.choose import Choose
+from contrail.plugins.adapters.react import React
+from contrail.registry import load_plugins
 from contrail.stream import Experience, Scenario, build
 from contrail.tasks import test_tasks
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import contrail
 from benchmarks.choose import PLACES, THINGS, VERBS
 from benchmarks.workload import SEED, Scripted
-from contrail.model import Policy
-from contrail.plugins.choose import Choose
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.choose import Choose
 from contrail.rollout.play import Job, play
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 ACTIONS = [
     f"{verb} the {thing} in the {place}" for verb in VERBS for place in PLACES for thing in THINGS

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import contrail.attention
-import contrail.rollout.cache
+import contrail.engine.cache
+import contrail.model.attention
 from benchmarks.gpu.device import OutOfMemory
 from benchmarks.gpu.house import play_house
 from benchmarks.gpu.models import random_policy
@@ -18,9 +18,9 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
-from contrail.trainer import Trainer
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.training.learner import Trainer
 
 import torch  # isort: skip
 
@@ -55,7 +55,7 @@ class Masks:
 def masks() -> Iterator[Masks]:
     """Context manager: counts contrail's attention masks."""
     found = Masks()
-    modules: tuple[Any, ...] = (contrail.attention, contrail.rollout.cache)
+    modules: tuple[Any, ...] = (contrail.model.attention, contrail.engine.cache)
     before = [module.additive for module in modules]
     for module in modules:
         module.additive = found.watched(module.additive)

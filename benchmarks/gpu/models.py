@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.workload import SEED
-from contrail.model import Policy, linear_modules, with_adapter
-from contrail.plugins.models import tiny_random
+from contrail.model.policy import Policy, linear_modules, with_adapter
+from contrail.plugins.models.smollm2 import tiny_random
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from contrail.model import Policy
-from contrail.packs import Decisions, split
-from contrail.rollout.episode import Episode
-from contrail.trainer import Trainer
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.training.learner import Trainer
+from contrail.training.shared.packs import Decisions, split
 
 import torch  # isort: skip
 from transformers import PreTrainedModel  # isort: skip

@@ -13,10 +13,10 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import SEED, Settings, grouped
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 from contrail.seeding import generator
-from contrail.trainer import Trainer
+from contrail.training.learner import Trainer
 
 import torch  # isort: skip
 

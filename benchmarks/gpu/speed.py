@@ -19,7 +19,7 @@ from benchmarks.gpu.models import (
 )
 from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
-from contrail.model import Policy
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 

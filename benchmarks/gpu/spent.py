@@ -15,8 +15,8 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
-from contrail.model import Policy
-from contrail.trainer import Trainer
+from contrail.model.policy import Policy
+from contrail.training.learner import Trainer
 
 from torch.profiler import ProfilerActivity, profile  # isort: skip
 

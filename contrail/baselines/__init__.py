@@ -25,7 +25,7 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.workers.pool import EnvironmentPool, Maker
 
 NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10

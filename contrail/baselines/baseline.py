@@ -14,9 +14,9 @@ from contrail.baselines.play import Game, Outcome, play
 from contrail.baselines.players import Player
 from contrail.environment import Task
 from contrail.intervals import score_interval
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED
+from contrail.workers.pool import EnvironmentPool
 
 SECONDS = 60.0
 """After the first sample of every task, further ones are played for about so long."""
@@ -26,7 +26,7 @@ Progress = Callable[[], object]
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a player did on one environment; the fields are as in `contrail.evaluation.Evaluation`.
+    """How a player did on one environment; the fields are as in `Evaluation`.
 
     `scores`: task id -> mean success over its samples, None where every sample was a fault or the
     player could not play the task. `samples`: episodes of each task, fewer than asked for where the

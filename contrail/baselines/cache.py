@@ -22,11 +22,11 @@ from typing import Any
 import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
-from contrail.config_schema import plain
+from contrail.config.schema import plain
 from contrail.download import cache
 from contrail.environment import Task
-from contrail.rollout.pool import Maker
-from contrail.rundir import write_atomically
+from contrail.runs.directory import write_atomically
+from contrail.workers.pool import Maker
 
 KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up

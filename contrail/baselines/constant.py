@@ -13,9 +13,9 @@ from contrail.baselines.baseline import SECONDS, Progress, games
 from contrail.baselines.play import Outcome, play
 from contrail.baselines.players import Constant, Random
 from contrail.environment import Task
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED, test_tasks
+from contrail.workers.pool import EnvironmentPool
 
 EXPLORED = 64  # training tasks on which random play finds out what is listed
 ROUNDS = ((40, 32), (10, 128), (3, 512))  # (actions that are left, training tasks each plays)

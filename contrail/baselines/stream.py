@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
-from contrail.config import RunConfig
-from contrail.manager import Plugins
+from contrail.config.parse import RunConfig
 from contrail.progress import Reporter
+from contrail.registry import Plugins
 from contrail.stream import Scenario, maker
 
 IN_A_RUN = (RANDOM, EXPERT)

@@ -22,8 +22,8 @@ from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import EnvironmentFault
-from contrail.manager import Plugins
-from contrail.rollout.pool import Maker
+from contrail.registry import Plugins
+from contrail.workers.pool import Maker
 
 __all__ = ["Finding", "Report", "check"]
 

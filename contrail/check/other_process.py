@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contrail.check.subject import Failed, Moment, Skipped, Subject
 from contrail.environment import Task
-from contrail.manager import FILE_PREFIX, load_file
+from contrail.registry import FILE_PREFIX, load_file
 
 TIMEOUT = 300  # seconds
 

@@ -20,16 +20,16 @@ from typing import Any
 import numpy
 
 from contrail.adapter import Adapter
+from contrail.engine.admission import Room
+from contrail.engine.batch import Context, Request
+from contrail.engine.decide import Decision
+from contrail.engine.engine import Engine
+from contrail.engine.hidden_states import States
 from contrail.environment import Environment, Observation, Step, Task
+from contrail.episode import Episode, Turn
 from contrail.errors import ContrailError, InvalidAction, PluginError, describe
-from contrail.model import Policy
-from contrail.rollout.decide import Decision
-from contrail.rollout.engine import Engine
-from contrail.rollout.episode import Episode, Turn
-from contrail.rollout.pool import EnvironmentPool, Remote
-from contrail.rollout.room import Room
-from contrail.rollout.states import States
-from contrail.rollout.work import Context, Request
+from contrail.model.policy import Policy
+from contrail.workers.pool import EnvironmentPool, Remote
 
 Progress = Callable[[Episode], None]
 

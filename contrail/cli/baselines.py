@@ -1,0 +1,144 @@
+"""`contrail environments --baselines`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contrail.adapter import Adapter
+from contrail.baselines import (
+    CONSTANT,
+    EXPERT,
+    NAMES,
+    RANDOM,
+    Baseline,
+    Subject,
+    baselines,
+    warning,
+)
+from contrail.cli.list_environments import Selection
+from contrail.environment import SPLITS
+from contrail.errors import ContrailError
+from contrail.registry import Plugins, blamed
+from contrail.tasks import test_tasks
+from contrail.workers.pool import EnvironmentPool, Maker
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What players without a model reach on one environment.
+
+    Attributes:
+        environment: its name.
+        tasks: how many test tasks were played.
+        max_turns: after how many turns an episode is cut off.
+        baselines: by the player's name; None where it cannot play.
+        missing: why there are none; "" where there are.
+    """
+
+    environment: str
+    tasks: int = 0
+    max_turns: int | None = None
+    baselines: dict[str, Baseline | None] = field(default_factory=dict)
+    missing: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        summaries = {
+            name: None if baseline is None else baseline.summary()
+            for name, baseline in self.baselines.items()
+        }
+        return {**vars(self), "baselines": summaries}
+
+
+def measure_all(selection: Selection, plugins: Plugins, adapter: str, tasks: int) -> list[Measured]:
+    """What players without a model reach on each environment.
+
+    Args:
+        selection: the environments.
+        plugins: has the adapter.
+        adapter: through which they are played, with its default settings.
+        tasks: test tasks of each, at most.
+
+    Raises:
+        ContrailError: the adapter, or an environment that was named, cannot be made.
+    """
+    acting = plugins.adapters[adapter].value()
+    found = []
+    with Console(stderr=True).status("") as status:
+        for make in selection.makers:
+            try:
+                found.append(_measured(make, acting, tasks, status.update))
+            except ContrailError as error:
+                if selection.named:
+                    raise
+                found.append(Measured(make.name, missing=str(error)))
+    return found
+
+
+def _measured(make: Maker, adapter: Adapter, count: int, say: Callable[[str], object]) -> Measured:
+    pool = EnvironmentPool({make.name: make})
+    played = 0
+
+    def progress() -> None:
+        nonlocal played
+        played += 1
+        say(f"{make.name}: {played} episodes played")
+
+    try:
+        say(f"{make.name}: lists its tasks")
+        environment = pool.take(make.name)
+        try:
+            listed = {split: environment.tasks(split) for split in SPLITS}
+            max_turns = environment.max_turns  # known once a worker process has answered
+        except (Exception, SystemExit) as error:
+            raise blamed("environment", make.name, make.registered, "tasks", error) from error
+        pool.give(make.name, environment)
+        chosen = test_tasks(listed["test"], count)
+        subject = Subject(make.name, make, adapter, chosen, listed["train"])
+        found = baselines(subject, pool, progress=progress)
+        return Measured(make.name, len(chosen), max_turns, found)
+    finally:
+        pool.close()
+
+
+def show(found: Sequence[Measured]) -> None:
+    """Print the baselines as a table, and what must be known to read it."""
+    table = Table("environment", "tasks", "turns", *NAMES, "constant action", box=None)
+    table.pad_edge = False
+    table.columns[0].no_wrap = True
+    notes = []
+    for item in found:
+        players = {name: item.baselines.get(name) for name in NAMES}
+        cells = [
+            "–" if player is None or player.success is None else f"{player.success:.2f}"
+            for player in players.values()
+        ]
+        constant = players[CONSTANT]
+        action = constant.action if constant is not None else None
+        turns = "–" if item.max_turns is None else str(item.max_turns)
+        table.add_row(
+            item.environment, str(item.tasks or "–"), turns, *cells, escape(action or "–")
+        )
+        if item.missing:
+            notes.append(f"{item.environment}: {item.missing}")
+        random, expert = players[RANDOM], players[EXPERT]
+        if said := warning(None if random is None else random.success):
+            notes.append(f"{item.environment}: {said}")
+        if expert is not None and expert.tasks < item.tasks:
+            notes.append(f"{item.environment}: the expert has a play of {expert.tasks} tasks.")
+        for name, player in players.items():
+            if player is not None and player.fault_rate:
+                notes.append(
+                    f"{item.environment}: {name}: {player.fault_rate:.0%} of the episodes were "
+                    f"faults of the environment, left out here. The first: {player.first_fault}"
+                )
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(escape(note), highlight=False)

@@ -1,0 +1,134 @@
+"""What environments there are, and what each has and needs: `contrail environments`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from contrail.config.convert import build
+from contrail.config.source import Source, show
+from contrail.environment import OVERRIDES, SPLITS, Environment
+from contrail.errors import ContrailError, PluginError
+from contrail.registry import Plugins, blamed
+from contrail.workers.pool import Maker
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One environment with its default settings.
+
+    Attributes:
+        environment: its name.
+        tasks: how many, by split. Empty where it cannot be made.
+        difficulties: the values of its training tasks' difficulty.
+        actions: whether it lists admissible actions.
+        expert: whether it has one.
+        extra: what to install, `pip install 'contrail[EXTRA]'`; None where nothing is needed.
+        about_data: what its tasks are made of, and where more can be had.
+        missing: what is to be done before it can be used; "" where nothing is.
+    """
+
+    environment: str
+    tasks: dict[str, int] = field(default_factory=dict)
+    difficulties: tuple[str | int, ...] = ()
+    actions: bool | None = None
+    expert: bool | None = None
+    extra: str | None = None
+    about_data: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The environments that a command line names, with their settings.
+
+    Attributes:
+        makers: what makes each.
+        named: whether they were named, rather than being all that there are.
+    """
+
+    makers: Sequence[Maker]
+    named: bool
+
+
+def select(words: Sequence[str], plugins: Plugins) -> Selection:
+    """The environments of a command line.
+
+    Args:
+        words: names of environments and plugin files, and `key=value` for each setting of all of
+            them; without a name, all registered environments.
+        plugins: those loaded already; the files are added.
+
+    Raises:
+        ContrailError: a name, plugin or setting is wrong.
+    """
+    named = [word for word in words if "=" not in word]
+    source = Source.of_overrides([word for word in words if "=" in word])
+    names = [one for name in named for one in plugins.environments_of(name)]
+    if not named and source.values:
+        key = next(iter(source.values))
+        source.fail((key,), "name the environment whose setting it is, before it")
+    makers = []
+    for name in dict.fromkeys(names or plugins.environments):
+        registered = plugins.environments[name]
+        own = {}
+        for member, (wanted, allowed) in OVERRIDES.items():
+            value = source.values.get(member)
+            if value is not None and not allowed(value):
+                source.fail((member,), f"{show(value)} is not {wanted}.")
+            own[member] = getattr(registered.value, member) if value is None else value
+        if "max_turns" not in source.values:
+            own["max_turns"] = None  # an instance may have its own
+        config = registered.value.Config
+        if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+            raise PluginError(
+                f"plugin {registered.plugin!r}: the environment {name!r} has a Config that is not "
+                "a dataclass. Decorate it."
+            )
+        values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
+        settings = build(source, config, values, ()) if named else None
+        makers.append(Maker(name, registered, settings, **own))
+    return Selection(makers, bool(named))
+
+
+def catalogue(plugins: Plugins, makers: Sequence[Maker] | None = None) -> list[Entry]:
+    """Environments, each made once: by default all registered ones, with default settings."""
+    if makers is None:
+        makers = select((), plugins).makers
+    return [_entry(make) for make in makers]
+
+
+def _entry(make: Maker) -> Entry:
+    name, registered = make.name, make.registered
+    extras = importlib.metadata.metadata("contrail").get_all("Provides-Extra") or []
+    known: dict[str, Any] = {
+        "extra": name if name in extras else None,
+        "expert": registered.value.expert is not Environment.expert,
+    }
+    try:
+        environment = make.here()
+    except ContrailError as error:
+        return Entry(name, missing=str(error), **known)
+    try:
+        listed = {split: environment.tasks(split) for split in SPLITS}
+        actions = environment.reset(listed["train"][0]).actions is not None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is shown)
+        return Entry(
+            name,
+            missing=str(blamed("environment", name, registered, "first task", error)),
+            **known,
+        )
+    finally:
+        environment.close()
+    found = {task.difficulty for task in listed["train"]} - {None}
+    return Entry(
+        name,
+        tasks={split: len(tasks) for split, tasks in listed.items()},
+        difficulties=tuple(sorted((value for value in found if value is not None), key=str)),
+        actions=actions,
+        about_data=environment.about_data,
+        **known,
+    )

@@ -1,0 +1,191 @@
+"""Carries out a comparison: plans it, runs what has not been run, and writes what came out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contrail.comparison.gather import check_comparable, read_row, read_rows
+from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
+from contrail.comparison.schedule import Schedule, attempt
+from contrail.comparison.summary import summarise
+from contrail.config.parse import to_yaml
+from contrail.errors import ConfigError, ContrailError
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory, default_directory, write_atomically
+from contrail.runs.launch import check_same
+
+PLAN = "plan.json"
+RESULT = "compare.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a comparison is, and which runs failed, with what they said."""
+
+    directory: Path
+    comparison: dict[str, Any]
+    failed: dict[str, str]
+
+
+def compare_stream(
+    path: Path,
+    overrides: Sequence[str],
+    request: Request,
+    plugins: Plugins,
+    *,
+    out: Path | None,
+    sharing: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run a stream under several strategies, orders and seeds, and summarise it.
+
+    The same call goes on with what was interrupted and leaves alone what is finished. More
+    strategies, orders and seeds may be added to what is in the directory.
+
+    Raises:
+        ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
+    """
+    plan = read_plan(path, overrides, request, plugins)
+    default = default_directory(path, overrides)
+    directory = (out or default.with_name(f"{default.name}_compare")).resolve()
+    files = RunDirectory(directory)
+    if not (directory / PLAN).is_file():
+        _check_free(directory)
+    _check_plan(directory, plan, plugins)
+    _attempt(plan, directory)
+    with files.locked():
+        names = [run.directory for run in plan.runs]
+        write_atomically(directory / PLAN, (json.dumps({"runs": names}, indent=1) + "\n").encode())
+        schedule = Schedule(plan.runs, directory, plugins, jobs=plan.jobs, sharing=sharing, say=say)
+        schedule.go()
+        failed = {str(job.run): job.error for job in schedule.jobs if job.error}
+        rows = [
+            read_row(job.files, job.run.strategy, job.run.order)
+            for job in schedule.jobs
+            if job.finished
+        ]
+        if not rows:
+            name, error = next(iter(failed.items()))
+            raise ContrailError(f"all {len(failed)} runs failed. The first, {name}: {error}")
+        check_comparable(rows)
+        comparison = summarise(
+            directory.name, rows, plan.strategies, plan.orders, plan.seeds, plan.baseline
+        )
+        comparison["failed"] = failed
+        comparison["shared"] = {
+            "cpu_seconds": sum(item.cpu_seconds for item in schedule.saved),
+            "evaluations": sum(item.evaluations for item in schedule.saved),
+            "updates": sum(item.updates for item in schedule.saved),
+            "runs": [asdict(item) for item in schedule.saved],
+        }
+        _write(directory, comparison)
+    return Outcome(directory, comparison, failed)
+
+
+def compare_runs(directories: Sequence[Path], request: Request, *, out: Path | None) -> Outcome:
+    """Summarise runs that exist.
+
+    Raises:
+        ContrailError: a run has not ended, or they are not comparable.
+    """
+    for flag in ("strategies", "orders", "seeds", "jobs"):
+        if getattr(request, flag) is not None:
+            raise ConfigError(f"--{flag}: these are finished runs. Give a stream file to run more.")
+    if len(directories) < 2:
+        raise ConfigError(f"{directories[0]}: a comparison takes two runs or more.")
+    baseline = request.baseline
+    rows = read_rows(directories)
+    labels = list(dict.fromkeys(row.strategy for row in rows))
+    if baseline is not None and baseline not in labels:
+        raise ConfigError(f"--baseline: {baseline!r} is not compared: {', '.join(labels)}.")
+    default = "sequential" if "sequential" in labels else labels[0]
+    directory = (out or Path("runs/comparison")).resolve()
+    files = RunDirectory(directory)
+    if (directory / PLAN).is_file():
+        raise ConfigError(f"--out {directory}: another comparison is kept there. Choose another.")
+    if not (directory / RESULT).is_file():
+        _check_free(directory)
+    comparison = summarise(
+        directory.name,
+        rows,
+        labels,
+        list(dict.fromkeys(row.order for row in rows)),
+        sorted({row.seed for row in rows}),
+        baseline or default,
+    )
+    comparison |= {"failed": {}, "shared": None}
+    with files.locked():
+        _write(directory, comparison)
+    return Outcome(directory, comparison, {})
+
+
+def read_comparison(directory: Path) -> dict[str, Any]:
+    """The content of compare.json.
+
+    Raises:
+        ContrailError: it cannot be read.
+    """
+    try:
+        comparison: dict[str, Any] = json.loads((directory / RESULT).read_text())
+    except (OSError, ValueError) as error:
+        raise ContrailError(f"{directory / RESULT} cannot be read: {error}") from error
+    return comparison
+
+
+def _check_free(directory: Path) -> None:
+    files = RunDirectory(directory)
+    if files.config.is_file():
+        raise ConfigError(f"--out {directory}: a run is kept there. Choose another.")
+    files.check_writable()
+
+
+def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
+    """Refuse a plan that is not the directory's, nor adds to it."""
+    if not (directory / PLAN).is_file():
+        return
+    try:
+        known = json.loads((directory / PLAN).read_text())["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ContrailError(f"{directory / PLAN} cannot be read: {error!r}") from error
+    planned = {run.directory for run in plan.runs}
+    left_out = [name for name in known if name not in planned]
+    if left_out:
+        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        raise ConfigError(
+            f"{directory} holds another comparison, with runs that are not part of this one: "
+            f"{left_out[0]}{more}. More strategies, orders and seeds may be added, none taken "
+            "away. Choose another --out."
+        )
+    for run in plan.runs:
+        check_same(RunDirectory(directory / run.directory), run.config, plugins)
+
+
+def _attempt(plan: Plan, directory: Path) -> None:
+    """Try one run of each strategy that has runs to be made, before any of them starts."""
+    left: dict[str, PlannedRun] = {}
+    for run in plan.runs:
+        if not RunDirectory(directory / run.directory).result.is_file():
+            left.setdefault(run.strategy, run)
+    if not left:
+        return
+    with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
+        tries = {Path(scratch, f"{number}.yaml"): run for number, run in enumerate(left.values())}
+        for path, run in tries.items():
+            path.write_text(to_yaml(run.config))
+        try:
+            attempt(list(tries))
+        except ContrailError as error:
+            text = str(error)
+            for path, run in tries.items():  # the file says nothing to anyone
+                text = re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+            raise ContrailError(text) from error
+
+
+def _write(directory: Path, comparison: dict[str, Any]) -> None:
+    write_atomically(directory / RESULT, (json.dumps(comparison, indent=1) + "\n").encode())

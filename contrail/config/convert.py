@@ -1,0 +1,230 @@
+"""Values out of YAML -> instances of dataclasses, through OmegaConf's structured configs."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import math
+import os
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from contrail.config.source import Key, Source, escape, parts, show
+from contrail.errors import ContrailError, PluginError, nearest
+
+T = TypeVar("T")
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "a mapping",
+}
+
+
+def check_keys(
+    source: Source, key: Key, values: Mapping[str, Any], known: Iterable[str], hint: str = ""
+) -> None:
+    """Refuse keys that are not known, with the nearest that is."""
+    names = list(known)
+    for name in values:
+        if name not in names:
+            if not names:
+                source.fail((*key, name), f"unknown key. There are no settings here.{hint}")
+            source.fail((*key, name), f"unknown key. {nearest(name, names)}{hint}")
+
+
+def build(source: Source, cls: type[T], values: object, key: Key, /, **built: Any) -> T:
+    """An instance of the dataclass `cls` from the values written at `key`.
+
+    Args:
+        source: where the values come from.
+        cls: its annotations say what is allowed, a field's metadata its "min" and "max";
+            "internal" fields cannot be written; a "path" may be relative to the source, if it is
+            none of the words given there.
+        values: what was written; fields that are missing get their defaults.
+        key: the place of the values.
+        built: fields that are ready, whatever stands in `values`.
+    """
+    if not isinstance(values, dict):
+        source.fail(key, f"{show(values)} is not a mapping. Write `key: value` pairs.")
+    hints = _hints(cls)
+    fields = {
+        item.name: item
+        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if item.init and not item.metadata.get("internal")
+    }
+    check_keys(source, key, values, fields)
+    plain = {name: item for name, item in fields.items() if name not in built}
+    values = {
+        name: _found(source, value, fields[name].metadata.get("path"))
+        for name, value in values.items()
+    }
+    schema = dataclasses.make_dataclass(
+        cls.__name__,
+        [(name, hints[name], copy.copy(item)) for name, item in plain.items()],
+        kw_only=True,
+    )
+    try:
+        node = OmegaConf.structured(schema)
+    except Exception as error:
+        text = str(error).splitlines()[0]
+        raise PluginError(f"{_name(cls)} cannot be read from YAML: {text}") from error
+    for name in [name for name in values if name in plain]:
+        try:
+            node = OmegaConf.merge(node, {name: escape(values[name])})
+        except OmegaConfBaseException as error:
+            _explain(source, (*key, name), error, hints[name], values[name])
+        except TypeError:  # a list for a mapping, or the reverse
+            source.fail((*key, name), f"{show(values[name])} is not {describe(hints[name])}.")
+    missing = [name for name in plain if OmegaConf.is_missing(node, name)]
+    if missing:
+        source.fail((*key, missing[0]), "needs a value. It has no default.")
+    try:
+        converted: Any = OmegaConf.to_object(node)
+        instance = cls(**{name: getattr(converted, name) for name in plain}, **built)
+    except OmegaConfBaseException as error:
+        source.fail((*key, *parts(error.full_key or "")), str(error).splitlines()[0])
+    except (ValueError, ContrailError) as error:
+        # What the class itself refuses, in its __post_init__.
+        source.fail(key, " ".join(str(error).split()), of_children=True)
+    except Exception as error:
+        message = f"{_name(cls)} raised {type(error).__name__}: {error}"
+        raise PluginError(message) from error
+    for name, item in plain.items():
+        if name in values and not fits(getattr(converted, name), hints[name]):
+            inside = f"{show(values[name])} holds a value of the wrong kind"
+            source.fail((*key, name), f"{inside}. Expected {describe(hints[name])}.")
+        bounds = {bound: item.metadata.get(bound) for bound in ("min", "max")}
+        within(source, (*key, name), getattr(instance, name), **bounds)
+    return instance
+
+
+def _found(source: Source, value: object, words: Collection[str] | None) -> object:
+    """A path beside the file it is written in, or else in the working directory, as absolute; as it
+    is where neither is there, or it is one of `words`. None: the value is no path."""
+    if words is not None and isinstance(value, str) and value and value not in words:
+        for base in (source.directory, Path.cwd()):
+            path = base / os.path.expanduser(value)
+            if path.exists():
+                return os.path.abspath(path)
+    return value
+
+
+def within(
+    source: Source, key: Key, value: Any, min: float | None = None, max: float | None = None
+) -> None:
+    """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
+        return
+    if not math.isfinite(value):
+        source.fail(key, f"{value} is not a finite number.")
+    if min is not None and not value >= min:
+        source.fail(key, f"{value} is too small. The least is {min}.")
+    if max is not None and not value <= max:
+        source.fail(key, f"{value} is too large. The most is {max}.")
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value may stand where `hint` is annotated; True where it cannot be told.
+
+    For the dataclasses of trl and peft, whose annotations OmegaConf does not take, and for what
+    stands in lists and mappings, where OmegaConf takes more than it should.
+    """
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint) or hint
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in arguments)
+    if origin is typing.Literal:
+        # peft's "pissa_niter_[number of iters]" stands for many texts
+        return value in arguments or (isinstance(value, str) and "[" in str(arguments))
+    if origin is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        if origin is tuple and ... not in arguments and arguments:
+            return len(value) == len(arguments) and all(map(fits, value, arguments))
+        return not arguments or all(fits(item, arguments[0]) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return not arguments or all(fits(item, arguments[1]) for item in value.values())
+    if origin in (bool, str, list, tuple, dict):
+        return isinstance(value, origin)
+    if origin is type(None):
+        return value is None
+    if isinstance(origin, type) and issubclass(origin, enum.Enum):
+        return isinstance(value, origin) or any(value == member.value for member in origin)
+    if isinstance(origin, type) and dataclasses.is_dataclass(origin):
+        inner = typing.get_type_hints(origin)
+        return isinstance(value, origin) and all(
+            fits(getattr(value, item.name), inner[item.name]) for item in dataclasses.fields(origin)
+        )
+    return True
+
+
+def describe(hint: Any) -> str:
+    """An annotation in words."""
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint) or hint
+    if origin in (typing.Union, types.UnionType):
+        words = [describe(one) for one in arguments]
+        return " or ".join(dict.fromkeys(words))
+    if origin is type(None):
+        return "null"
+    if origin in (list, tuple) and arguments:
+        kinds = [describe(one) for one in arguments if one is not ...]
+        return f"a list (of {', '.join(kinds)})"
+    if choices(hint):
+        return f"one of {', '.join(choices(hint))}"
+    if dataclasses.is_dataclass(origin):
+        return "a mapping"
+    return _WORDS.get(origin, str(getattr(origin, "__name__", origin)))
+
+
+def choices(hint: Any) -> list[str]:
+    """The texts a Literal or an Enum allows; none for other annotations."""
+    if typing.get_origin(hint) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(hint)]
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return list(hint.__members__)
+    return []
+
+
+def _explain(
+    source: Source, key: Key, error: OmegaConfBaseException, hint: Any, value: object
+) -> typing.NoReturn:
+    """OmegaConf's error in the words of these messages."""
+    inner = parts(error.full_key or "")
+    # Below a list of dataclasses, OmegaConf forgets what stands above; then blame the whole.
+    place = key + inner[1:] if inner and inner[0] == key[-1] else key
+    if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
+        known = [item.name for item in dataclasses.fields(error.object_type)]
+        source.fail(place, f"unknown key. {nearest(place[-1], known)}")
+    if inner and inner != key[-1:]:
+        text = str(error).splitlines()[0].rstrip(".")
+        null = "NoneType" in text or "not Optional" in text
+        source.fail(place, "null is not allowed here." if null else f"{text}.")
+    if choices(hint):
+        source.fail(place, f"{show(value)} is not allowed. {nearest(value, choices(hint))}")
+    source.fail(place, f"{show(value)} is not {describe(hint)}.")
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except Exception as error:
+        message = f"{_name(cls)} has an annotation that cannot be read: {error}"
+        raise PluginError(message) from error
+
+
+def _name(cls: type) -> str:
+    return f"the settings class {cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,184 @@
+"""What a stream file says once it is resolved, and its way back into YAML.
+
+Names stand for things that exist, settings are instances of their `Config` dataclasses, and every
+default is filled in. A field's metadata holds its bounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from contrail.config.source import Key, Source, dotted, escape
+
+
+@dataclass(frozen=True)
+class Component:
+    """A strategy or an adapter: its registered name, and an instance of its class's `Config`."""
+
+    name: str
+    settings: Any
+
+
+@dataclass(frozen=True)
+class Composite(Component):
+    """Several strategies: their names joined by +, and their components as the settings."""
+
+    settings: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig(Component):
+    """An environment; `label` is the name of its column in R, the rest is its own if None."""
+
+    label: str
+    max_turns: int | None = None
+    workers: int | None = None
+    step_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which training tasks a stage uses: those of the difficulties, and at most so many of them."""
+
+    difficulty: tuple[str | int, ...] | None = None
+    tasks: int | None = field(default=None, metadata={"min": 1})
+
+
+@dataclass(frozen=True)
+class ExperienceConfig:
+    """One stage of the stream."""
+
+    environment: EnvironmentConfig
+    adapter: Component
+    name: str
+    train: TaskFilter = TaskFilter()
+    updates: int = field(default=40, metadata={"min": 0})
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How every environment is evaluated; `environments` are those beyond the trained ones.
+
+    `every`: after how many updates of a stage its own environments are evaluated besides, for
+    learning curves; None for never. `baselines`: whether random play and the expert are shown
+    beside the model's scores.
+    """
+
+    tasks: int = field(default=32, metadata={"min": 1})
+    samples: int = field(default=1, metadata={"min": 1})
+    decoding: Literal["sample", "greedy"] = "sample"
+    every: int | None = field(default=None, metadata={"min": 1})
+    baselines: bool = True
+    environments: tuple[EnvironmentConfig, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A stream file with its overrides, resolved.
+
+    `model` is a registered name, a hub id, or the absolute path of a directory. `max_context` is
+    the most tokens an episode may have (None: as many as the model takes). `grpo` and `lora` are
+    passed to trl.GRPOConfig and peft.LoraConfig by `grpo_config` and `lora_config`.
+    """
+
+    stream: tuple[ExperienceConfig, ...]
+    strategy: Component
+    adapter: Component
+    evaluate: EvaluateConfig
+    source: Source = field(repr=False, compare=False, metadata={"internal": True})
+    model: str = "smollm2-135m"
+    seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
+    plugins: tuple[str, ...] = ()
+    grpo: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] = field(default_factory=dict)
+    threads: int = field(default=1, metadata={"min": 1, "max": 1024})
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
+    max_context: int | None = field(default=None, metadata={"min": 1})
+    cache_gb: float | None = field(default=None, metadata={"min": 0.01})
+
+    @property
+    def strategies(self) -> tuple[Component, ...]:
+        """The strategies, each for itself."""
+        strategy = self.strategy
+        return strategy.settings if isinstance(strategy, Composite) else (strategy,)
+
+    @property
+    def environments(self) -> tuple[EnvironmentConfig, ...]:
+        """What is evaluated, each label once: in the order of the stream, then the unseen ones."""
+        trained = [stage.environment for stage in self.stream]
+        every = [*trained, *self.evaluate.environments]
+        return tuple({environment.label: environment for environment in every}.values())
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The whole configuration as plain values, in the order of a stream file."""
+    order = ["model", "seed", "plugins", "stream", "strategy", "adapter", "evaluate"]
+    values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
+    written: dict[str, Any] = plain(values)
+    for stage in written["stream"]:
+        if stage["adapter"] == written["adapter"]:
+            stage["adapter"] = None
+    return written
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The whole configuration as YAML that loads, from any directory, to the same again."""
+    return OmegaConf.to_yaml(OmegaConf.create(escape(to_dict(config))))
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
+    """The dotted keys whose values differ, with both values; None where there is none."""
+    before, after = (dict(_leaves(to_dict(config), ())) for config in (old, new))
+    return [
+        (dotted(key), before.get(key), after.get(key))
+        for key in before | after
+        if before.get(key) != after.get(key)
+    ]
+
+
+def names(cls: type) -> list[str]:
+    """The fields of a dataclass that can be written in YAML."""
+    return [
+        item.name
+        for item in dataclasses.fields(cls)
+        if item.init and not item.metadata.get("internal")
+    ]
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, enums and tuples as mappings, names and lists."""
+    if isinstance(value, Composite):
+        return plain(value.settings)
+    if isinstance(value, Component):
+        common = [item.name for item in dataclasses.fields(value) if item.name != "settings"]
+        return {**{name: getattr(value, name) for name in common}, **plain(value.settings)}
+    if dataclasses.is_dataclass(value):
+        return {name: plain(getattr(value, name)) for name in names(type(value))}
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.name
+    return str(value) if isinstance(value, Path) else value
+
+
+def _leaves(value: Any, key: Key) -> Iterator[tuple[Key, Any]]:
+    """All values with their keys; a list of plain values is one value."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*key, name))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*key, index))
+    else:
+        yield key, value

@@ -1,0 +1,151 @@
+"""What one forward of a rollout computes, and for which requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy
+
+from contrail.engine.cache import Step
+from contrail.model.tree import ROOT, Growth, Plan, TokenTree
+
+
+@dataclass
+class Context:
+    """An episode's tokens so far; the keys of the first `stored` are in its row of the cache.
+
+    `node`: in the engine's tree, of the last stored token.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    stored: int = 0
+    node: int = ROOT
+    row: int = -1
+
+
+@dataclass
+class Request:
+    """Tokens to append to a context, and the decision that the model makes there.
+
+    `tokens`: none where one sampled token follows another. `branches`: token ids of candidates, one
+    of which is chosen; without any, one token of the vocabulary is sampled. `draw`: uniform from
+    [0, 1), or None for the likeliest.
+    """
+
+    context: Context
+    tokens: Sequence[int]
+    branches: Sequence[Sequence[int]] = ()
+    draw: float | None = None
+
+
+@dataclass
+class Item:
+    """A request's part of a forward, with some or all of its branches.
+
+    `index`: the request's place. `last`: no more branches follow. `growth`: where it is in the
+    plan; None for a single token. `chosen`: tokens decided on, of which the first `kept` have
+    their keys in the cache already.
+    """
+
+    index: int
+    request: Request
+    branches: Sequence[Sequence[int]]
+    last: bool
+    growth: Growth | None
+    chosen: list[int] = field(default_factory=list)
+    kept: int = 0
+
+    def settle(self, tree: TokenTree) -> None:
+        """Bring the context up to date after the forward."""
+        context = self.request.context
+        end = len(context.tokens)
+        # The next portion of branches follows the last token, which it computes again.
+        stored = end if self.last else end - 1
+        context.node = tree.walk(context.node, context.tokens[context.stored : stored])
+        context.node = tree.walk(context.node, self.chosen[: self.kept])
+        context.stored = stored + self.kept
+        context.tokens.extend(self.chosen)
+
+
+class Work:
+    """Collects the parts of one forward: single tokens first, then a plan of segments.
+
+    Attributes:
+        step: contexts with a single new token and no branches.
+        plan: everything else.
+        rows: for each segment of the plan the cache row that it reads.
+        writes: (row of the plan, cache row, position) of the keys to store.
+        items: those of the single tokens first.
+        longest: positions that the cache needs.
+    """
+
+    def __init__(self, tree: TokenTree) -> None:
+        self._tree = tree
+        self.step = Step([], [])
+        self.plan = Plan(tree)
+        self.rows: list[int] = []
+        self.writes: list[tuple[int, int, int]] = []
+        self.longest = 0
+        self._single: list[Item] = []
+        self._grown: list[Item] = []
+        self._alike: dict[tuple[object, ...], Growth] = {}
+
+    @property
+    def size(self) -> int:
+        """Tokens to compute."""
+        return len(self._single) + self.plan.size
+
+    @property
+    def items(self) -> list[Item]:
+        return self._single + self._grown
+
+    def add(
+        self, index: int, request: Request, branches: Sequence[Sequence[int]], last: bool
+    ) -> None:
+        """Add a request with some of its branches; with the last of them if `last`."""
+        context = request.context
+        pending = context.tokens[context.stored :]
+        self.longest = max(self.longest, len(context.tokens))
+        if len(pending) == 1 and not branches:
+            self.step.rows.append(context.row)
+            self.step.positions.append(context.stored)
+            self._single.append(Item(index, request, branches, last, None))
+            return
+        key = (context.node, *pending, -1, *(tuple(branch) for branch in branches))
+        growth = self._alike.get(key)
+        if growth is None:
+            count = len(self.plan.segments)
+            growth = self.plan.add(context.node, range(context.stored), pending, branches)
+            self.rows.extend([context.row] * (len(self.plan.segments) - count))
+            self._alike[key] = growth
+        for position, row in enumerate(growth.rows, start=context.stored):
+            self.writes.append((row, context.row, position))
+        self._grown.append(Item(index, request, branches, last, growth))
+
+    def tokens(self) -> list[int]:
+        """The token of each row."""
+        return [item.request.context.tokens[-1] for item in self._single] + self.plan.tokens()
+
+    def nodes(self) -> list[int]:
+        """The node of each row."""
+        single = []
+        for item in self._single:
+            context = item.request.context
+            single.append(self._tree.child(context.node, context.tokens[-1]))
+        return single + self.plan.nodes()
+
+    def positions(self) -> numpy.ndarray:
+        """The position of each row's token: (size,)."""
+        return numpy.concatenate([self.step.positions, self.plan.positions()]).astype(numpy.int64)
+
+    def asked(self) -> list[int]:
+        """The row of each item without branches, then of each branch's each token."""
+        offset = len(self._single)
+        rows = list(range(offset))
+        grown = [(item, item.growth) for item in self._grown if item.growth is not None]
+        rows += [offset + growth.rows[-1] for item, growth in grown if not item.branches]
+        for item, growth in grown:
+            if item.branches:
+                rows += [offset + row for edges in growth.edges for row in edges]
+        return rows

@@ -1,0 +1,195 @@
+"""Runs the model for many episodes at once. It knows token ids and nothing of text.
+
+Every forward holds only tokens that no earlier forward has computed for the episode: a new
+observation, candidate actions, a sampled token. What episodes share (system prompt, start state,
+equal histories) is computed once, and stored in each one's row of the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy
+import torch
+from transformers import PreTrainedModel
+
+from contrail.engine.batch import Context, Request, Work
+from contrail.engine.cache import Cache, Cached
+from contrail.engine.decide import Decision, choose, sample, token_logprobs
+from contrail.engine.hidden_states import States
+from contrail.model.attention import forward
+from contrail.model.frozen_layers import FrozenLayers
+from contrail.model.tree import ROOT, TokenTree, common
+
+# A new episode copies the keys of another one if they share at least so many tokens.
+WORTH_COPYING = 16
+
+
+class Engine:
+    """Holds the cache of all unfinished contexts. What is decided is appended to its context.
+
+    Args:
+        model: any transformers causal LM with a standard attention.
+        temperature: decisions are drawn from softmax(scores / temperature).
+        max_tokens: tokens in one forward, about; bounds the memory of activations.
+        frozen: the layers whose outputs the update can use again, if any.
+        states: where to keep these.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        temperature: float = 1.0,
+        max_tokens: int = 2048,
+        frozen: FrozenLayers | None = None,
+        states: States | None = None,
+    ) -> None:
+        self._model = model
+        self._temperature = temperature
+        self._max_tokens = max_tokens
+        self._frozen = frozen if states is not None else None
+        self._states = states
+        self._tree = TokenTree() if states is None else states.tree
+        self._cache = Cache(model.device)
+        self._live: list[Context] = []
+        self.computed_tokens = 0
+
+    @torch.inference_mode()
+    def run(self, requests: Sequence[Request]) -> list[Decision]:
+        """Append each request's tokens to its context, decide, and append the decision."""
+        new = [request.context for request in requests if request.context.row < 0]
+        for context in new:  # all at once, so that the cache grows once
+            context.row = self._cache.take()
+        for request in requests:
+            request.context.tokens.extend(request.tokens)
+        for context in new:
+            self._begin(context)
+        decisions: dict[int, Decision] = {}
+        scores: dict[int, list[torch.Tensor]] = {}
+        work = Work(self._tree)
+        for index, request in enumerate(requests):
+            *others, last = self._portions(request.branches)
+            for branches in [*others, last]:
+                work.add(index, request, branches, branches is last)
+                if work.size >= self._max_tokens:
+                    self._run(work, scores, decisions)
+                    work = Work(self._tree)
+        if work.size:
+            self._run(work, scores, decisions)
+        return [decisions[index] for index in range(len(requests))]
+
+    def finish(self, context: Context) -> None:
+        """Free the context's row. If it goes on nevertheless, its tokens are computed again."""
+        if context.row >= 0:
+            self._cache.give(context.row)
+            self._live = [other for other in self._live if other is not context]
+            context.row, context.stored, context.node = -1, 0, ROOT
+
+    def _begin(self, context: Context) -> None:
+        """Fill the context's row with what another one has stored of the same beginning."""
+        best, shared = None, 0
+        for other in self._live:
+            length = common(other.tokens[: other.stored], context.tokens)
+            if length > shared:
+                best, shared = other, length
+        self._live.append(context)
+        shared = min(shared, len(context.tokens) - 1)  # the last token's output is what is asked
+        if best is not None and shared >= WORTH_COPYING:
+            self._cache.copy(best.row, context.row, shared)
+            context.stored = shared
+            context.node = self._tree.walk(ROOT, context.tokens[:shared])
+
+    def _portions(self, branches: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
+        """The candidates, in as many portions as they need forwards."""
+        portions: list[list[Sequence[int]]] = [[]]
+        size = 0
+        for branch in branches:
+            if portions[-1] and size + len(branch) > self._max_tokens:
+                portions.append([])
+                size = 0
+            portions[-1].append(branch)
+            size += len(branch)
+        return list(portions)
+
+    def _run(
+        self, work: Work, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Decision]
+    ) -> None:
+        device = self._model.device
+        self._cache.reserve(work.longest)
+        layout = Cached(self._cache, work.step, work.plan, work.rows, work.writes, device)
+        self.computed_tokens += work.size
+        keep, place = numpy.unique(work.asked(), return_inverse=True)
+        with ExitStack() as stack:
+            recorded = self._frozen and stack.enter_context(self._frozen.recorded())
+            logits = forward(
+                self._model,
+                torch.tensor(work.tokens(), device=device),
+                torch.from_numpy(work.positions()).to(device),
+                torch.from_numpy(keep).to(device),
+                layout,
+            )
+        if self._states is not None and recorded:
+            self._states.put(work.nodes(), recorded[0])
+        self._sample(work, logits, place, decisions)
+        self._choose(work, logits, place, scores, decisions, layout)
+        for item in work.items:
+            item.settle(self._tree)
+
+    def _sample(
+        self,
+        work: Work,
+        logits: torch.Tensor,
+        place: numpy.ndarray,
+        decisions: dict[int, Decision],
+    ) -> None:
+        items = [item for item in work.items if not item.branches]
+        if items:
+            at = torch.from_numpy(place[: len(items)]).to(logits.device)
+            whole = len(at) == len(logits) and bool((at == torch.arange(len(at)).to(at)).all())
+            made = sample(
+                logits if whole else logits.index_select(0, at),
+                self._temperature,
+                [item.request.draw for item in items],
+            )
+            for item, decision in zip(items, made, strict=True):
+                decisions[item.index] = decision
+                item.chosen = [decision.choice]
+
+    def _choose(
+        self,
+        work: Work,
+        logits: torch.Tensor,
+        place: numpy.ndarray,
+        scores: dict[int, list[torch.Tensor]],
+        decisions: dict[int, Decision],
+        layout: Cached,
+    ) -> None:
+        items = [item for item in work.items if item.branches]
+        if not items:
+            return
+        moves: list[tuple[int, int, int]] = []
+        tokens = [token for item in items for branch in item.branches for token in branch]
+        values = token_logprobs(logits, place[-len(tokens) :].tolist(), tokens)
+        lengths = [len(branch) for item in items for branch in item.branches]
+        means = torch.stack([part.mean() for part in values.split(lengths)])
+        at = 0
+        for item in items:
+            made = scores.setdefault(item.index, [])
+            made.append(means[at : at + len(item.branches)])
+            at += len(item.branches)
+            if not item.last:
+                continue
+            request = item.request
+            decision = choose(torch.cat(made), self._temperature, request.draw)
+            decisions[item.index] = decision
+            item.chosen = list(request.branches[decision.choice])
+            if len(made) == 1:  # else its keys may be of an earlier forward
+                assert item.growth is not None
+                kept = item.growth.branches[decision.choice]
+                item.kept = len(kept)
+                for position, source in enumerate(kept, start=len(request.context.tokens)):
+                    moves.append((source, request.context.row, position))
+        if moves:
+            self._cache.reserve(1 + max(position for _, _, position in moves))
+            layout.commit(moves)

@@ -1,0 +1,215 @@
+"""The policy: a causal language model with a LoRA adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from contrail.engine.admission import cache_tokens
+from contrail.errors import ContrailError
+from contrail.model.chat import Chat
+from contrail.model.frozen_layers import FrozenLayers
+from contrail.model.head import Head
+from contrail.model.lora import fused
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ModelSource = Callable[[], Path]
+"""Returns the directory of a transformers model, making it first where need be."""
+
+ADAPTER = "default"
+
+
+class Policy:
+    """The model that acts and learns.
+
+    `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
+    tokens of an episode at most. `cache_tokens`: tokens of all episodes under way whose keys are
+    held. `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if
+    it can be run apart.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_context: int | None = None,
+        cache_gb: float | None = None,
+    ) -> None:
+        self.model = model
+        self.chat = Chat(tokenizer)
+        self.frozen = FrozenLayers.of(model)
+        self.head = Head.of(self.base)
+        limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        self.max_context = limit if max_context is None else min(limit, max_context)
+        self.cache_tokens = cache_tokens(self.base, cache_gb)
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The transformers model; its forward includes the adapter."""
+        model: PreTrainedModel = self.model.get_base_model()  # type: ignore[assignment]
+        return model
+
+    @contextmanager
+    def acting(self) -> Iterator[PreTrainedModel]:
+        """Context manager: the model as it acts, base and adapter, for inference."""
+        with self._evaluating(), fused(self.model, ADAPTER):
+            yield self.base
+
+    @contextmanager
+    def learning(self) -> Iterator[PreTrainedModel]:
+        """Context manager: the same model with gradients that flow to the adapter.
+
+        Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
+        """
+        with self._evaluating(), fused(self.model, ADAPTER, learn=True):
+            yield self.base
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(training)
+
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name: all that is trained."""
+        named = self.model.named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """A copy of the adapter, by the names of `parameters`."""
+        return {name: item.detach().clone() for name, item in self.parameters.items()}
+
+    @torch.no_grad()
+    def load(self, snapshot: Mapping[str, torch.Tensor]) -> None:
+        """Make the adapter that of a snapshot."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(snapshot[name])
+
+    @contextmanager
+    def holding(self, snapshot: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """The policy with another adapter for the time being; its own is put back as it was."""
+        own = [(parameter, parameter.data) for parameter in self.parameters.values()]
+        try:
+            for name, parameter in self.parameters.items():
+                parameter.data = snapshot[name].to(parameter.device)
+            yield
+        finally:
+            for parameter, data in own:
+                parameter.data = data
+
+    @contextmanager
+    def reference(
+        self, snapshot: Mapping[str, torch.Tensor] | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """The model with the adapter of a snapshot; without one, before any training."""
+        if snapshot is not None:
+            with self.holding(snapshot), self.acting() as model:
+                yield model
+            return
+        with self._evaluating(), self.model.disable_adapter():
+            yield self.base
+
+    def save(self, directory: Path) -> None:
+        """Write the adapter as an ordinary PEFT directory."""
+        self.model.save_pretrained(str(directory))
+
+    def restore(self, directory: Path) -> None:
+        """Take up an adapter written by `save`."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        set_peft_model_state_dict(
+            self.model, load_file(directory / "adapter_model.safetensors"), adapter_name=ADAPTER
+        )
+
+
+def load_base(
+    name: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model with frozen weights, and its tokenizer.
+
+    Args:
+        name: a directory, or a hub id.
+        dtype: "auto" (see `fast_dtype`), "float32" or "bfloat16".
+        device: "auto", "cpu" or "cuda".
+        trust_remote_code: whether code that comes with the model may run.
+
+    Raises:
+        ContrailError: it cannot be loaded.
+    """
+    transformers_logging.disable_progress_bar()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = fast_dtype(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            name, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
+    model.requires_grad_(False)
+    model.to(device)  # type: ignore[arg-type]
+    return model, tokenizer
+
+
+def with_adapter(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lora: LoraConfig,
+    seed: int,
+    max_context: int | None = None,
+    cache_gb: float | None = None,
+) -> Policy:
+    """The policy made of a model and a fresh adapter.
+
+    Args:
+        model: with frozen weights.
+        tokenizer: the model's.
+        lora: the adapter; its target modules are named one by one (see `linear_modules`).
+        seed: of the adapter's initial weights.
+        max_context: tokens of an episode at most; None for the model's own limit.
+        cache_gb: memory for the keys of episodes under way (see `rollout.room.cache_tokens`).
+    """
+    # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return Policy(get_peft_model(model, lora), tokenizer, max_context, cache_gb)
+
+
+def fast_dtype(device: str) -> str:
+    """The precision in which this machine multiplies matrices fastest.
+
+    A processor without bfloat16 instructions emulates them: measured 5 times slower than fp32.
+    """
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # torch has no public name for these yet.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def linear_modules(model: PreTrainedModel) -> set[str]:
+    """The names (last parts) of the linear layers, without the vocabulary head."""
+    head = model.get_output_embeddings()
+    return {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }

@@ -1,0 +1,176 @@
+"""Several strategies as one, and the blame where one of them raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from contrail.config.parse import RunConfig
+from contrail.environment import Task
+from contrail.errors import ContrailError
+from contrail.registry import Plugins, Registered, blamed
+from contrail.runs.state import split
+from contrail.strategy import Strategy
+from contrail.stream import Experience
+
+if TYPE_CHECKING:
+    import torch
+
+    from contrail.episode import Episode
+    from contrail.training.learner import Trainer
+
+
+@dataclass
+class _Member:
+    name: str
+    registered: Registered[type[Strategy]]
+    strategy: Strategy
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the strategy; what it raises carries its name."""
+        try:
+            return getattr(self.strategy, method)(*arguments)
+        except (Exception, SystemExit) as error:
+            raise self.blame(method, error) from error
+
+    def blame(self, method: str, error: BaseException) -> ContrailError:
+        return blamed("strategy", self.name, self.registered, method, error)
+
+    def overrides(self, method: str) -> bool:
+        return getattr(type(self.strategy), method) is not getattr(Strategy, method)
+
+
+class Composition:
+    """The strategies of a run, in the order in which they were written.
+
+    It has the methods of a `Strategy` and is, as one, a plugin of the core loop. At most one member
+    decides the stages and one the tasks; penalties add up.
+    """
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self._members = list(members)
+
+    @property
+    def restarts(self) -> bool:
+        """See `Strategy.restarts`."""
+        return any(member.strategy.restarts for member in self._members)
+
+    def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
+        return self._decider("stages").call("stages", experiences)  # type: ignore[no-any-return]
+
+    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+        for member in self._members:
+            member.call("begin", trainer, stages)
+
+    def draw(
+        self,
+        experience: Experience,
+        update: int,
+        count: int,
+        rng: numpy.random.Generator,
+        environments: Sequence[str],
+    ) -> Sequence[Task]:
+        """The tasks of one update, each of one of `environments`."""
+        member = self._decider("draw")
+        tasks: Sequence[Task] = member.call("draw", experience, update, count, rng)
+        wrong = None
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+            wrong = f"it must return a list of contrail.Task; it returned {str(tasks)[:80]}"
+        elif unknown := [task for task in tasks if task.environment not in environments]:
+            wrong = f"it returned the task {unknown[0]}, of no environment of this run"
+        elif len(tasks) != count:
+            wrong = (
+                f"it returned {len(tasks)} tasks where {count} were asked for; "
+                "all strategies train on the same number of episodes"
+            )
+        if wrong:
+            raise member.blame("draw", ValueError(wrong))
+        return tasks
+
+    def observe(
+        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> None:
+        for member in self._members:
+            member.call("observe", experience, episodes, rng)
+
+    def penalty(
+        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> Iterator[torch.Tensor]:
+        for member in self._members:
+            try:
+                yield from member.strategy.penalty(trainer, episodes, rng)
+            except (Exception, SystemExit) as error:
+                raise member.blame("penalty", error) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """The members' states by name, without the empty ones."""
+        states = {}
+        for member in self._members:
+            if state := member.call("state_dict"):
+                try:
+                    split(state)
+                except TypeError as error:
+                    raise member.blame("state_dict", error) from error
+                states[member.name] = state
+        return states
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for member in self._members:
+            if member.name in state:
+                member.call("load_state_dict", state[member.name])
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Avalanche's callbacks: those that a member defines."""
+        if not name.startswith(("before_", "after_")):
+            raise AttributeError(name)
+        having = [item for item in self._members if hasattr(item.strategy, name)]
+        if not having:
+            raise AttributeError(name)
+
+        def callback(loop: Any) -> None:
+            for member in having:
+                member.call(name, loop)
+
+        return callback
+
+    def _decider(self, method: str) -> _Member:
+        deciding = [member for member in self._members if member.overrides(method)]
+        return (deciding or self._members)[0]
+
+
+DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
+
+
+def compose(config: RunConfig, plugins: Plugins) -> Composition:
+    """The strategies that the configuration names, made and put together.
+
+    Raises:
+        ConfigError: they do not go together.
+        PluginError: one raised.
+    """
+    members = []
+    for component in config.strategies:
+        registered = plugins.strategies[component.name]
+        try:
+            made = registered.value(component.settings)
+        except (Exception, SystemExit) as error:
+            raise blamed("strategy", component.name, registered, "cannot be made", error) from error
+        members.append(_Member(component.name, registered, made))
+    for member in members:
+        if len(members) > 1 and member.strategy.alone:
+            reason = member.strategy.alone
+            config.source.fail(
+                ("strategy",), f"{member.name!r} does not go with others: {reason}. Use it alone."
+            )
+    for method, what in DECISIONS.items():
+        deciding = [member.name for member in members if member.overrides(method)]
+        if len(deciding) > 1:
+            config.source.fail(
+                ("strategy",),
+                f"{deciding[0]!r} and {deciding[1]!r} do not go together: both decide {what}. "
+                "Remove one.",
+            )
+    return Composition(members)

@@ -1,0 +1,251 @@
+"""Everything a run keeps on disk: plain files, written whole or not at all.
+
+config.yaml              the resolved configuration; `contrail run config.yaml` repeats the run
+result.json, result.csv, R.png
+episodes/NNN-train.jsonl.gz, episodes/NNN-evaluate.jsonl.gz
+checkpoints/NNN/         after stage NNN: the adapter as PEFT saves it, and state.json
+tensorboard/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from contrail.errors import ConfigError, ContrailError
+
+if TYPE_CHECKING:
+    from contrail.episode import Episode
+
+STATE = "state.json"
+
+
+def default_directory(path: Path, overrides: Sequence[str]) -> Path:
+    """runs/NAME, or runs/NAME_OVERRIDES: the same command has the same directory."""
+    suffix = re.sub(r"[^\w.=+-]+", "_", "_".join(overrides))
+    if len(suffix) > 80:
+        suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
+    return Path("runs") / (f"{path.stem}_{suffix}" if suffix else path.stem)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it: it is the old one or the new one, whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+class RunDirectory:
+    """One run's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def result(self) -> Path:
+        """The result; there once the run has ended."""
+        return self.path / "result.json"
+
+    @property
+    def base(self) -> Path:
+        """What `contrail compare` has given the run of the base model's evaluation, if anything."""
+        return self.path / "checkpoints" / "base.json"
+
+    def read_result(self) -> dict[str, Any]:
+        """The content of result.json.
+
+        Raises:
+            ContrailError: there is none, or it cannot be read.
+        """
+        if not self.path.is_dir():
+            raise ContrailError(f"there is no run directory {self.path}. Runs are under runs/.")
+        if not self.result.is_file():
+            hint = (
+                "The run has not ended: the command that started it goes on with it."
+                if self.config.is_file()
+                else "It is not a run directory."
+            )
+            raise ContrailError(f"{self.path} holds no result.json. {hint}")
+        try:
+            result: dict[str, Any] = json.loads(self.result.read_text())
+        except (OSError, ValueError) as error:
+            raise ContrailError(f"{self.result} cannot be read: {error}") from error
+        return result
+
+    def check_writable(self) -> None:
+        """Refuse a place where nothing can be written, before any work is done for it.
+
+        Raises:
+            ContrailError: it, or the nearest directory above it, is not a writable directory.
+        """
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise ContrailError(f"--out {self.path}: {place} is a file. Choose another directory.")
+        try:  # asking for permission is not enough: root has it on a read-only disk, and in /proc
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise ContrailError(
+                f"--out {self.path}: {place} cannot be written to ({error.strerror}). "
+                "Choose another."
+            ) from error
+        if not self.config.is_file() and self.path.is_dir() and _holds_other_files(self.path):
+            raise ConfigError(
+                f"--out {self.path}: the directory is not empty, and not a run's. Choose another."
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory and keep other processes out of it.
+
+        Raises:
+            ContrailError: a run is under way in it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            with lock.acquire(timeout=0):
+                self._sweep()
+                yield
+        except Timeout:
+            raise ContrailError(
+                f"another process is running in {self.path}. Wait for it, or choose another --out."
+            ) from None
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was in the middle of writing."""
+        places = (".*.??????*", "checkpoints/.*", "episodes/.*")
+        for leftover in [path for place in places for path in self.path.glob(place)]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            elif leftover.name != ".lock":
+                leftover.unlink()
+
+    def write_config(self, text: str) -> None:
+        """Keep the resolved configuration."""
+        write_atomically(self.config, text.encode())
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Keep the result."""
+        write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
+
+    def episodes(self, stage: int, kind: str) -> EpisodeLog:
+        """The log of a stage's episodes, emptied: a stage that begins again is logged again."""
+        return EpisodeLog(self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz")
+
+    def save_checkpoint(
+        self, stage: int, state: dict[str, Any], save_adapter: Callable[[Path], None]
+    ) -> Path:
+        """Write `checkpoints/NNN`: the adapter's files, and the state with their checksums."""
+        final = self.path / "checkpoints" / f"{stage:03d}"
+        partial = final.with_name(f".{stage:03d}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_adapter(partial)
+        sums = {file.name: _sha256(file) for file in sorted(partial.iterdir()) if file.is_file()}
+        content = {"stage": stage, "sha256": sums, **state}
+        write_atomically(partial / STATE, (json.dumps(content, indent=1) + "\n").encode())
+        for file in partial.iterdir():
+            _sync(file)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _sync(final.parent)
+        return final
+
+    def base_evaluation(self) -> dict[str, Any] | None:
+        """The base model's evaluations, and what they cost, where another run has computed them."""
+        if not self.base.is_file():
+            return None
+        given: dict[str, Any] = json.loads(self.base.read_text())
+        return given
+
+    def last_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
+        """The checkpoint to go on from, with its state, or None.
+
+        Raises:
+            ContrailError: the newest one is damaged.
+        """
+        found = sorted((self.path / "checkpoints").glob("[0-9][0-9][0-9]"))
+        if not found:
+            return None
+        return found[-1], read_checkpoint(found[-1])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint whose files are all as they were written.
+
+    Raises:
+        ContrailError: a file is missing or has changed.
+    """
+    remove = f"Remove {path} to go on from the one before."
+    try:
+        state: dict[str, Any] = json.loads((path / STATE).read_text())
+        for name, expected in state["sha256"].items():
+            if _sha256(path / name) != expected:
+                raise ContrailError(f"checkpoint {path}: {name} is damaged. {remove}")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ContrailError(f"checkpoint {path} cannot be read: {error}. {remove}") from error
+    return state
+
+
+class EpisodeLog:
+    """Episodes as gzipped JSON lines; every `add` is a whole gzip member, so none is ever torn
+    but the last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, b"")
+
+    def add(self, episodes: Sequence[Episode], **context: Any) -> None:
+        """Append episodes, each with the same context."""
+        lines = [json.dumps({**context, **episode.record()}) + "\n" for episode in episodes]
+        with self._path.open("ab") as file:
+            file.write(gzip.compress("".join(lines).encode(), mtime=0))
+
+
+def _holds_other_files(directory: Path) -> bool:
+    """Whether there is more than a process leaves that is killed right after it began."""
+    names = (item.name for item in directory.iterdir())
+    begun = (".config.yaml.", ".plan.json.")
+    return any(name != ".lock" and not name.startswith(begun) for name in names)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

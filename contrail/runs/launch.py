@@ -1,0 +1,73 @@
+"""Starts a run: reads the stream file, and looks at what is in the run directory already.
+
+The heavy imports come after that, so that mistakes and finished runs are answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from contrail.config.parse import RunConfig, differences, load
+from contrail.errors import ConfigError, PluginError
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory, default_directory
+
+# Where it runs is not what is run: these may change when a run goes on.
+MACHINE = {"threads", "device"}
+
+
+def run_stream(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    plugins: Plugins | None = None,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> RunDirectory:
+    """Run a stream to its end, or go on with it where it was interrupted.
+
+    Args:
+        path: the stream file.
+        overrides: `key=value` each.
+        plugins: those loaded already; by default the installed ones.
+        out: the run directory; by default one under runs/, named after the file and the overrides.
+        quiet: show nothing while it works.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    config, plugins = load(path, overrides, plugins)
+    files = RunDirectory(out or default_directory(path, overrides))
+    files.check_writable()
+    check_same(files, config, plugins)
+    if not files.result.is_file():
+        from contrail.runs import assemble as session
+
+        session.run(config, plugins, files, quiet)
+    return files
+
+
+def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None:
+    """Refuse to go on with a run under another configuration.
+
+    Raises:
+        ConfigError: the directory holds a run, and its configuration is another.
+    """
+    if not files.config.is_file():
+        return
+    try:
+        old, _ = load(files.config, (), plugins)
+    except (ConfigError, PluginError) as error:
+        raise ConfigError(
+            f"{files.path} holds a run whose configuration no longer loads: {error} "
+            "Choose another --out."
+        ) from error
+    changed = [item for item in differences(old, config) if item[0] not in MACHINE]
+    if changed:
+        key, before, after = changed[0]
+        more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise ConfigError(
+            f"{files.path} holds a run with another configuration: {key} is {before!r} there and "
+            f"{after!r} now{more}. Choose another --out, or remove it."
+        )

@@ -1,0 +1,188 @@
+"""One run: its configuration, its directory, and what it has done so far."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contrail.baselines import Baseline
+from contrail.baselines.stream import Baselines
+from contrail.config.parse import RunConfig, to_yaml
+from contrail.runs.evaluate import Evaluation
+from contrail.intervals import Estimate
+from contrail.registry import Plugins
+from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.runs.directory import RunDirectory
+
+
+@dataclass
+class Budget:
+    """What a run has cost.
+
+    Training updates and episodes, and tokens the model wrote in them: the same for every strategy.
+    `faults`: of these episodes, those that were lost to a fault of their environment.
+    `extra_episodes`: played to choose tasks by, not learnt from. `extra_tokens`: computed for a
+    strategy's penalties and references. Seconds of everything.
+    """
+
+    updates: int = 0
+    episodes: int = 0
+    faults: int = 0
+    generated_tokens: int = 0
+    extra_episodes: int = 0
+    extra_tokens: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """What plugins are told about.
+
+    `stages[i]`: name of stage i + 1. `meant[i]`: the environments that it is meant to train on.
+    `played[i]`: how many episodes its updates learnt from, by environment. `curves[i]`: by
+    environment, [updates made, success] of the evaluations during the stage, its ends included.
+    `restarts`: see `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
+    `baselines`: what players without a model reach.
+    """
+
+    name: str
+    config: RunConfig
+    files: RunDirectory
+    plugins: Plugins
+    environments: list[str]
+    stages: list[str]
+    meant: list[list[str]]
+    restarts: bool = False
+    played: list[dict[str, int]] = field(default_factory=list)
+    curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
+    evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
+    baselines: Baselines = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    _cpu: float = field(default_factory=time.process_time)
+    _wall: float = field(default_factory=time.monotonic)
+
+    @property
+    def directory(self) -> Path:
+        """Where the run's files are."""
+        return self.files.path
+
+    @property
+    def config_text(self) -> str:
+        """The resolved configuration as YAML."""
+        return to_yaml(self.config)
+
+    @property
+    def update(self) -> int:
+        """How many updates have been made since the start of the run."""
+        return self.budget.updates
+
+    @property
+    def trained(self) -> list[list[str]]:
+        """For each stage so far, the environments that its updates learnt from, as columns of R."""
+        return [[name for name in self.environments if name in stage] for stage in self.played]
+
+    @property
+    def own(self) -> list[list[str]]:
+        """Of `trained`, those that the stage is meant for; `replay`, say, also plays others."""
+        stages = zip(self.trained, self.meant, strict=False)
+        return [[name for name in trained if name in meant] for trained, meant in stages]
+
+    def clock(self) -> None:
+        """Add the time since the last call to the budget."""
+        cpu, wall = time.process_time(), time.monotonic()
+        self.budget.cpu_seconds += cpu - self._cpu
+        self.budget.wall_seconds += wall - self._wall
+        self._cpu, self._wall = cpu, wall
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, as JSON values."""
+        self.clock()
+        return {
+            "budget": asdict(self.budget),
+            "played": self.played,
+            "curves": self.curves,
+            "evaluations": [
+                {name: item.record() for name, item in row.items()} for row in self.evaluations
+            ],
+            "baselines": {
+                label: {name: item and item.record() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` kept."""
+        self.budget = Budget(**state["budget"])
+        self.played = state["played"]
+        self.curves = state["curves"]
+        self.evaluations = [
+            {name: Evaluation(**record) for name, record in row.items()}
+            for row in state["evaluations"]
+        ]
+        if "baselines" in state:  # a comparison gives the base model's evaluation without them
+            self.baselines = {
+                label: {name: item and Baseline(**item) for name, item in players.items()}
+                for label, players in state["baselines"].items()
+            }
+
+    def result(self) -> dict[str, Any]:
+        """The content of result.json."""
+        judged = {
+            "environments": self.environments,
+            "stages": self.stages,
+            "trained": self.trained,
+            "own": self.own,
+            "played": self.played,
+            "curves": self.curves,
+            "evaluations": [
+                {name: item.summary() for name, item in row.items()} for row in self.evaluations
+            ],
+        }
+        results = TaskScores.read(judged)
+        cells, changes = matrix(results), change(results)
+        chance = {
+            label: random.scores
+            for label, players in self.baselines.items()
+            if (random := players.get("random")) is not None
+        }
+        gains = over(results, chance)
+        found = {name: metric(results) for name, metric in METRICS.items()}
+        if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
+            found = dict.fromkeys(METRICS, Estimate(None, None))
+        evaluate = self.config.evaluate
+        return {
+            "name": self.name,
+            "model": self.config.model,
+            "adapter": self.config.adapter.name,
+            "strategy": self.config.strategy.name,
+            "seed": self.config.seed,
+            **judged,
+            "R": [[cell.value for cell in row] for row in cells],
+            "interval": [[cell.interval for cell in row] for row in cells],
+            "change": {
+                "value": [[cell.value for cell in row] for row in changes],
+                "interval": [[cell.interval for cell in row] for row in changes],
+                "tasks": [[cell.count for cell in row] for row in changes],
+            },
+            "over_random": {
+                "value": [[cell.value for cell in row] for row in gains],
+                "interval": [[cell.interval for cell in row] for row in gains],
+            },
+            "restarts": self.restarts,
+            "metrics": {name: item.value for name, item in found.items()},
+            "metric_intervals": {name: item.interval for name, item in found.items()},
+            "formulas": {name: metric.formula for name, metric in METRICS.items()},
+            "evaluate": {
+                "samples": evaluate.samples,
+                "decoding": evaluate.decoding,
+                "temperature": float(self.config.grpo.get("temperature", 1.0)),
+            },
+            "baselines": {
+                label: {name: item and item.summary() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
+            "budget": asdict(self.budget),
+        }

@@ -1,0 +1,359 @@
+"""Updates the policy from episodes, by the losses of TRL's GRPO trainer.
+
+TRL computes the loss from log-probabilities of decisions; where these come from is ours: token
+trees, in which what a group's episodes share is computed once, and only decisions that can carry a
+gradient are computed at all. A decision is a model-written token, or, where the model chooses from
+candidates, one choice under the distribution normalised over them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl import GRPOConfig
+
+from contrail.engine.hidden_states import States
+from contrail.episode import Episode
+from contrail.errors import ContrailError
+from contrail.model.policy import Policy
+from contrail.model.tree import TokenTree
+from contrail.training.advantages import describe, environment_weights, group_advantages
+from contrail.training.shared.forest import Forest, Scores
+from contrail.training.shared.packs import Decisions, Pack, split, tokens_at_once
+from contrail.training.shared.prefix import Stem
+from contrail.training.trl_loss import BY_EPISODE, BY_MINIBATCH, Loss, no_reward
+
+
+class Trainer:
+    """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
+
+    `penalty`: what is added to the loss of an optimizer step on the given episodes, as
+    `contrail.Strategy.penalty` says. `extra_tokens`: computed for penalties and references.
+    `by_environment`: whether the environments of a batch count in its loss by their shares of the
+    episodes, as they do by default, or of the decisions.
+    """
+
+    penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
+    extra_tokens: int
+    by_environment: bool
+
+    def __init__(self, policy: Policy, config: GRPOConfig) -> None:
+        self._policy = policy
+        self._at_once = tokens_at_once(policy.base)
+        self._anchor: Mapping[str, torch.Tensor] | None = None
+        self.penalty = None
+        self.extra_tokens = 0
+        self.by_environment = True
+        self.config = config
+        assert config.num_generations is not None
+        assert config.generation_batch_size is not None
+        assert config.steps_per_generation is not None
+        self.group_size = config.num_generations
+        self.batch_size = config.generation_batch_size
+        self._minibatches = config.steps_per_generation
+        beta = config.beta
+        with _global_random_state_kept():
+            # TRL would keep a second adapter as the reference; ours is the base model itself.
+            config.beta = 0.0
+            self._trl = Loss(
+                model=policy.model,
+                reward_funcs=[no_reward],
+                args=config,
+                train_dataset=Dataset.from_dict({"prompt": ["-"]}),
+                processing_class=policy.chat.tokenizer,
+            )
+            config.beta = beta
+        self._trl.beta = self._beta = beta
+        self._trl.current_gradient_accumulation_steps = 1
+        self.begin(1)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that is updated."""
+        return self._policy
+
+    def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
+        """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
+        self._anchor = adapter
+        self._trl.beta = self._beta = beta
+
+    def begin(self, updates: int) -> None:
+        """Start a stage of so many updates with a fresh optimizer and schedule."""
+        steps = updates * self._minibatches * self.config.num_iterations
+        self._trl.optimizer = None
+        self._trl.lr_scheduler = None
+        self._trl.create_optimizer()
+        self._trl.create_scheduler(num_training_steps=max(1, steps))
+        # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
+        self._trl.entropy_coef = self.config.entropy_coef
+        self._trl._last_world_entropy = float("inf")
+
+    def update(
+        self,
+        groups: Sequence[Sequence[Episode]],
+        rng: numpy.random.Generator,
+        states: States | None = None,
+    ) -> dict[str, float]:
+        """Learn from one batch of episodes, in groups that played the same task.
+
+        Episodes that ended in a fault of the environment are left out. An optimizer step is made
+        only where rewards differ within a group, or a penalty has a gradient; in the latter case
+        alone, the step follows the penalty and nothing else. The learning rate's schedule goes by
+        updates, whether or not they made a step.
+
+        Args:
+            groups: the episodes.
+            rng: of the order in which they are used.
+            states: what the policy's frozen layers computed when the episodes were played.
+
+        Returns:
+            What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
+            `skipped_steps` is the share of the optimizer steps that were not made; without any,
+            there is no `loss`.
+        """
+        kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
+        kept = [group for group in kept if len(group) > 1]
+        episodes = [episode for group in kept for episode in group]
+        scalars = describe(kept)
+        played = [item for group in groups for item in group]
+        scalars["fault_rate"] = sum(item.fault is not None for item in played) / max(1, len(played))
+        minibatches: list[list[int]] = []
+        for _ in range(self.config.num_iterations):
+            order = numpy.arange(len(episodes))
+            if self._minibatches > 1:
+                order = rng.permutation(order)
+            parts = numpy.array_split(order, self._minibatches)
+            minibatches += [sorted(part.tolist()) for part in parts]
+        advantages = self._advantages(kept, minibatches)
+        norms = []
+        losses = []
+        for indices, own in zip(minibatches, advantages, strict=True):
+            made = self._step(
+                [episodes[index] for index in indices],
+                own,
+                len(minibatches) > 1,
+                sum(len(episode.logprobs) for episode in episodes),
+                rng,
+                states,
+            )
+            if made is not None:
+                losses.append(made[0])
+                norms.append(made[1])
+        scalars.update(self._trl.take_metrics())
+        scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
+        if losses:
+            scalars["loss"] = float(numpy.mean(losses))
+            scalars["gradient_norm"] = float(numpy.mean(norms))
+        return scalars
+
+    def _advantages(
+        self, groups: Sequence[Sequence[Episode]], minibatches: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """Those of each minibatch's episodes, weighed by environment where that is wanted."""
+        episodes = [episode for group in groups for episode in group]
+        if not episodes:
+            return [torch.zeros(0) for _ in minibatches]
+        advantages = torch.tensor(group_advantages(groups, self.config.scale_rewards))
+        weighed = self.by_environment and self.config.loss_type not in BY_EPISODE
+        if weighed and self.config.loss_type not in BY_MINIBATCH:
+            advantages = advantages * torch.tensor(environment_weights(episodes))
+        parts = [advantages[list(indices)] for indices in minibatches]
+        if weighed and self.config.loss_type in BY_MINIBATCH:
+            for indices, part in zip(minibatches, parts, strict=True):
+                part *= torch.tensor(environment_weights([episodes[index] for index in indices]))
+        return parts
+
+    def gradients(
+        self,
+        episodes: Sequence[Episode],
+        advantages: torch.Tensor,
+        off_policy: bool = False,
+        decisions_in_batch: int | None = None,
+        states: States | None = None,
+    ) -> float:
+        """Add the loss's gradients to the adapter's parameters; return the loss.
+
+        Each pack of decisions is scored with gradients while the others stand in as constants, and
+        TRL's loss is taken of the whole batch: its normalisations are those of the batch, whatever
+        the packs. (Its losses are sums over episodes, whose weights depend on lengths alone.) At
+        the last pack the others are as scored, so that loss is the batch's.
+        """
+        device = self._policy.model.device
+        recorded = Decisions.of(episodes, device)
+        total = decisions_in_batch or int(recorded.mask.sum())
+        with_entropy = self._trl._entropy_bonus_enabled
+        everywhere = self._beta != 0.0 or with_entropy
+        needed = [
+            index
+            for index in range(len(episodes))
+            if everywhere or float(advantages[index].abs()) > 0
+        ]
+        reference = None
+        if self._beta != 0.0:
+            reference = self._reference(episodes, recorded)
+        loss = 0.0
+        current = recorded
+        packs = list(split(episodes, needed, self._at_once))
+        with self._policy.learning() as model:
+            # An episode's own decisions may be too many for one pack, and weigh on one another
+            # where importance is that of whole sequences: they must be as they are now.
+            if off_policy and any(pack.splits for pack in packs):
+                with torch.no_grad():
+                    for pack, scores in self._scores(model, packs, with_entropy, states):
+                        current = current.replaced(pack, scores, with_entropy)
+            scored = self._scores(model, packs, with_entropy, states)
+            for number, (pack, scores) in enumerate(scored, start=1):
+                current = current.detached().replaced(pack, scores, with_entropy)
+                value = self._trl.loss(
+                    current,
+                    advantages.to(device),
+                    recorded.logprobs if off_policy else None,
+                    reference,
+                    torch.tensor(float(total), device=device),
+                    final=number == len(packs),
+                )
+                value.backward()
+                loss = float(value.detach())
+        return loss
+
+    def _step(
+        self,
+        episodes: Sequence[Episode],
+        advantages: torch.Tensor,
+        off_policy: bool,
+        decisions_in_batch: int,
+        rng: numpy.random.Generator,
+        states: States | None,
+    ) -> tuple[float, float] | None:
+        """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        optimizer.zero_grad()
+        loss = 0.0
+        # Adam takes a full step with any gradient, however small: without advantages, that of the
+        # entropy, say, would undo what has been learnt.
+        rewarded = bool(advantages.any())
+        if rewarded:
+            loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
+        for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
+            term.backward()
+            loss += float(term.detach())
+        parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
+        limit = self.config.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not bool(norm.isfinite()):
+            raise ContrailError(
+                f"the gradient is not finite (loss {loss:g}), so the policy cannot be updated. "
+                "Lower grpo.learning_rate, or what the strategy adds to the loss."
+            )
+        made = rewarded or float(norm) > 0
+        if not made:
+            optimizer.zero_grad()
+        optimizer.step()  # it leaves parameters without a gradient alone
+        scheduler.step()
+        return (loss, float(norm)) if made else None
+
+    def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
+        """Log-probabilities of what the episodes' models decided, under the present policy.
+
+        With gradients, where they are enabled; in parts whose activations fit into memory. Be done
+        with the gradients of one before the next is asked for: they are complete when all were.
+        An episode may be divided among several parts. What is computed counts as `extra_tokens`.
+        """
+        with self._policy.learning() as model:
+            packs = split(episodes, range(len(episodes)), self._at_once)
+            for _, scores in self._scores(model, packs, extra=True):
+                yield scores
+
+    def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
+        """Log-probabilities of all that could have been decided, under the present policy.
+
+        For each part of an episode, a tensor for each of its decisions: over the candidates, or
+        over the vocabulary. A part's graph is of that part alone, so it may be differentiated as
+        often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
+        """
+        temperature = self.config.temperature
+        with self._policy.learning() as model:
+            for pack in (
+                pack for episode in episodes for pack in split([episode], [0], self._at_once)
+            ):
+                for part in pack.parts:
+                    forest = Forest(TokenTree())
+                    forest.add([part])
+                    self.extra_tokens += forest.plan.size
+                    [scores] = forest.score(
+                        model, temperature, head=self._policy.head, distributions=True
+                    )
+                    yield scores.distributions
+
+    def _scores(
+        self,
+        model: PreTrainedModel,
+        packs: Iterable[Pack],
+        entropies: bool = False,
+        states: States | None = None,
+        extra: bool = False,
+    ) -> Iterator[tuple[Pack, list[Scores]]]:
+        """The packs' decisions; a stem's gradients are complete after the last of its packs."""
+        tree = TokenTree() if states is None else states.tree
+        head = self._policy.head
+        computed = 0
+        for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.stem):
+            stem, partial = None, False
+            if tokens:
+                stem = Stem(tree, tokens)
+                computed += stem.plan.size
+                with self._known(stem.nodes, states) as partial:
+                    stem.compute(model, head)
+            for pack in alike:
+                forest = pack.forest(tree, stem)
+                with self._known(forest.plan.nodes(), states) as known:
+                    if partial and not known:  # it needs keys of the frozen layers, too
+                        forest = pack.forest(tree)
+                    scores = forest.score(model, self.config.temperature, entropies, head)
+                computed += forest.plan.size
+                yield pack, scores
+            if stem is not None:
+                stem.backward()
+        if extra:
+            self.extra_tokens += computed
+
+    @contextmanager
+    def _known(self, nodes: Sequence[int], states: States | None) -> Iterator[bool]:
+        """Within, forwards begin with the first trained layer, if what it is given is known."""
+        frozen = self._policy.frozen
+        known = None if states is None or frozen is None else states.get(nodes)
+        if frozen is None or known is None:
+            yield False
+        else:
+            with frozen.replaced(known):
+                yield True
+
+    @torch.no_grad()
+    def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
+        reference = recorded
+        with self._policy.reference(self._anchor) as model:
+            packs = split(episodes, range(len(episodes)), self._at_once)
+            for pack, scores in self._scores(model, packs, extra=True):
+                reference = reference.replaced(pack, scores, False)
+        return reference.logprobs
+
+
+@contextmanager
+def _global_random_state_kept() -> Iterator[None]:
+    """TRL seeds every global generator when it is made; a library must not."""
+    state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            numpy.random.set_state(numpy_state)  # noqa: NPY002

@@ -1,0 +1,1 @@
+"""The fast scorer: what episodes share is computed once, in token trees and packs."""

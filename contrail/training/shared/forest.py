@@ -1,0 +1,176 @@
+"""Log-probabilities of what episodes' models wrote, in one forward and with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel
+
+from contrail.engine.decide import choice_logprobs
+from contrail.episode import Episode, Turn
+from contrail.model.attention import Packed, forward
+from contrail.model.head import Head
+from contrail.model.tree import ROOT, Plan, TokenTree
+from contrail.training.shared.prefix import Stem
+
+
+@dataclass
+class Scores:
+    """Of one episode: log-probabilities and entropies of its decisions, (decisions,) in fp32.
+
+    `distributions`: where asked for, the log-probabilities of all that could have been decided, a
+    tensor for each decision: (candidates,), or (vocabulary,) for a token.
+    """
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
+    distributions: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Turns `begin` to `end` (exclusive) of an episode are scored; those before are context."""
+
+    episode: Episode
+    begin: int
+    end: int
+
+
+@dataclass
+class _Place:
+    """Where a turn's branches are: `branches[b]` of the growth is its candidate b, or its text."""
+
+    turn: Turn
+    growth: int
+    branches: list[int]
+
+
+class Forest:
+    """Episodes as token trees: what they share is there once.
+
+    Args:
+        tree: names their nodes.
+        stem: what they begin with, if that is computed already.
+
+    Attributes:
+        plan: what is to be computed.
+    """
+
+    def __init__(self, tree: TokenTree, stem: Stem | None = None) -> None:
+        self.plan = Plan(tree, stem.nodes if stem else ())
+        self._stem = stem
+        self._edges: list[list[list[int]]] = []  # by growth and branch: the rows that predict it
+        self._ids: list[list[list[int]]] = []  # likewise: the tokens predicted
+        self._places: list[list[_Place]] = []  # by part
+
+    def add(self, parts: Sequence[Part]) -> None:
+        """Add parts of episodes; those that begin alike should be added together."""
+        paths: list[list[int]] = [[] for _ in parts]
+        nodes = [ROOT for _ in parts]
+        places: list[list[_Place]] = [[] for _ in parts]
+        for depth in range(max(part.end for part in parts)):
+            # Equal contexts grow once, with the branches of all.
+            alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+            for index, part in enumerate(parts):
+                if depth < part.end:
+                    turns = part.episode.turns
+                    before = [turns[depth - 1].written[-1]] if depth else []
+                    new = (*before, *turns[depth].prompt)
+                    alike.setdefault((nodes[index], new), []).append(index)
+            for (node, new), indices in alike.items():
+                place_of: dict[tuple[int, ...], int] = {}
+                chosen = []
+                for index in indices:
+                    turn = parts[index].episode.turns[depth]
+                    scored = depth >= parts[index].begin
+                    branches = [
+                        place_of.setdefault(tuple(branch), len(place_of))
+                        for branch in (scored and turn.choices) or [turn.written]
+                    ]
+                    chosen.append(branches[turn.choice or 0 if scored else 0])
+                    if scored:
+                        places[index].append(_Place(turn, len(self._ids), branches))
+                ids = [list(branch) for branch in place_of]
+                path = paths[indices[0]]
+                growth = self.plan.add(node, path, new, ids)
+                self._ids.append(ids)
+                self._edges.append(growth.edges)
+                for index, branch in zip(indices, chosen, strict=True):
+                    paths[index] = path + growth.rows + growth.branches[branch]
+                    nodes[index] = growth.ends[branch]
+        self._places.extend(places)
+
+    def score(
+        self,
+        model: PreTrainedModel,
+        temperature: float,
+        token_entropies: bool = False,
+        head: Head | None = None,
+        distributions: bool = False,
+    ) -> list[Scores]:
+        """Score all parts, in the order in which they were added.
+
+        Args:
+            model: as the policy acts or learns; gradients flow if they are enabled.
+            temperature: of the distribution that sampled.
+            token_entropies: whether entropies of free text are wanted; they cost a pass over the
+                vocabulary, and are 0 otherwise.
+            head: the model's, if it is one that can be run apart.
+            distributions: whether `Scores.distributions` are wanted; those of tokens hold the
+                whole vocabulary in memory.
+        """
+        device = model.device
+        rows: list[int] = []
+        wanted: list[int] = []
+        spans: list[list[slice]] = []  # by growth and branch, of `rows`
+        scored = {place.growth for places in self._places for place in places}
+        for number, (branches, ids) in enumerate(zip(self._edges, self._ids, strict=True)):
+            spans.append([])
+            for edges, tokens in zip(branches, ids, strict=True):
+                spans[-1].append(slice(len(rows), len(rows) + len(tokens)))
+                if number in scored:
+                    rows.extend(edges)
+                    wanted.extend(tokens)
+        kept, row_of = torch.tensor(rows, device=device).unique(return_inverse=True)
+        tokens_of = torch.tensor(self.plan.tokens(), device=device)
+        positions = torch.from_numpy(self.plan.positions()).to(device)
+        layout = Packed(self.plan, device, self._stem.keys if self._stem else None)
+        texts = any(place.turn.choices is None for places in self._places for place in places)
+        ids_wanted = torch.tensor(wanted, device=device)
+        if head is not None and not (texts and (token_entropies or distributions)):
+            with head.left_out():
+                hidden = forward(model, tokens_of, positions, kept, layout)
+            plain = head.logprobs(hidden, row_of, ids_wanted, 1.0)
+            tempered, entropies = plain, torch.zeros_like(plain)
+            if texts and temperature != 1.0:
+                tempered = head.logprobs(hidden, row_of, ids_wanted, temperature)
+        else:
+            logits = forward(model, tokens_of, positions, kept, layout).float()
+            plain = logits[row_of, ids_wanted] - logits.logsumexp(-1)[row_of]
+            soft = (logits / temperature).log_softmax(-1)
+            tempered = soft[row_of, ids_wanted]
+            entropies = -(soft.exp() * soft).sum(-1)[row_of]
+        made = []
+        for places in self._places:
+            parts, uncertain = [], []
+            every: list[torch.Tensor] = []
+            for place in places:
+                of_growth = spans[place.growth]
+                if place.turn.choices is None:
+                    span = of_growth[place.branches[0]]
+                    parts.append(tempered[span])
+                    uncertain.append(entropies[span])
+                    if distributions:
+                        every.extend(soft[row_of[span]])
+                else:
+                    assert place.turn.choice is not None
+                    means = torch.stack([plain[of_growth[b]].mean() for b in place.branches])
+                    choice = choice_logprobs(means, temperature)
+                    parts.append(choice[place.turn.choice : place.turn.choice + 1])
+                    uncertain.append(-(choice.exp() * choice).sum().unsqueeze(0))
+                    if distributions:
+                        every.append(choice)
+            made.append(Scores(torch.cat(parts), torch.cat(uncertain), every))
+        return made

@@ -1,0 +1,1 @@
+"""Instances of environments, in this process or in workers."""

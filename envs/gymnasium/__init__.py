@@ -1,0 +1,1 @@
+"""gymnasium's text environments."""

@@ -1,0 +1,1 @@
+"""TextWorldExpress's games."""

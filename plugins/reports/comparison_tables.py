@@ -1,0 +1,177 @@
+"""A comparison for other programs: compare.csv, compare.runs.csv, and compare.tex for a paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import contrail
+from contrail.plugins.reports.comparison import HEADINGS, shown_budget, shown_metrics
+from contrail.plugins.reports.table import write
+
+COLUMNS = (
+    "strategy",
+    "quantity",
+    "seeds",
+    "mean",
+    "low",
+    "high",
+    "tasks_low",
+    "tasks_high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "difference_p",
+    "difference_seeds_needed",
+)
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+@contrail.hookimpl
+def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
+    """Write compare.csv (a row for each strategy and quantity), compare.runs.csv (a row for each
+    run) and compare.tex (metrics, differences, success and budget)."""
+    place = Path(directory)
+    write(place / "compare.csv", _csv(COLUMNS, quantities(comparison)))
+    runs = run_rows(comparison)
+    columns = list(dict.fromkeys(name for run in runs for name in run))
+    write(place / "compare.runs.csv", _csv(columns, runs))
+    write(place / "compare.tex", latex(comparison).encode())
+
+
+def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Keyed by `COLUMNS`; what is undefined is None (an empty cell)."""
+    rows = []
+    for label, item in comparison["summary"].items():
+        named = dict(item["metrics"])
+        named.update((f"success {name}", value) for name, value in item["success"].items())
+        for name, value in named.items():
+            difference = value["difference"] or {}
+            row = (
+                *(label, name, value["seeds"], value["mean"]),
+                *(value["interval"] or (None, None)),
+                *(value["interval_tasks"] or (None, None)),
+                difference.get("mean"),
+                *(difference.get("interval") or (None, None)),
+                difference.get("p"),
+                difference.get("seeds_needed"),
+            )
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return rows
+
+
+def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each run with its metrics, its success at the end and its budget."""
+    return [
+        {
+            "run": row["run"],
+            "strategy": row["strategy"],
+            "order": " > ".join(comparison["orders"][row["order"]]),
+            "seed": row["seed"],
+            **row["metrics"],
+            **{f"success {name}": score for name, score in row["success"].items()},
+            **row["budget"],
+        }
+        for row in comparison["rows"]
+    ]
+
+
+def latex(comparison: dict[str, Any]) -> str:
+    """Tabulars of what the terminal shows, for a document with the package booktabs."""
+    summary = comparison["summary"]
+    metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
+    success = {name: name for name in comparison["environments"]}
+    others = [label for label in summary if label != comparison["baseline"]]
+    budget = shown_budget(comparison)
+    parts = {
+        "Metrics": _tabular(
+            metrics.values(),
+            {
+                label: [_cell(item["metrics"][key]) for key in metrics]
+                for label, item in summary.items()
+            },
+        ),
+        f"Differences to {comparison['baseline']}, paired by seed": _tabular(
+            metrics.values(),
+            {
+                label: [_cell(summary[label]["metrics"][key]["difference"], "+") for key in metrics]
+                for label in others
+            },
+        ),
+        "Success at the end": _tabular(
+            success.values(),
+            {
+                label: [_cell(item["success"][key]) for key in success]
+                for label, item in summary.items()
+            },
+        ),
+        "Budget of a run (means)": _tabular(
+            budget.values(),
+            {
+                label: [f"${item['budget'].get(key, 0):.0f}$" for key in budget]
+                for label, item in summary.items()
+            },
+        ),
+    }
+    head = (
+        f"% {comparison['name']}: means and 95% intervals over "
+        f"{len(comparison['seeds'])} seeds. Needs \\usepackage{{booktabs}}."
+    )
+    shown = [f"\n% {title}\n{text}" for title, text in parts.items() if text]
+    return "\n".join([head, *shown, ""])
+
+
+def _tabular(headings: Iterable[str], rows: Mapping[str, Sequence[str]]) -> str:
+    if not rows:  # one strategy alone has no differences
+        return ""
+    names = ["strategy", *headings]
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
+        r"\toprule",
+        _line(names),
+        r"\midrule",
+        *(_line([label], cells) for label, cells in rows.items()),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines)
+
+
+def _line(texts: Sequence[str], cells: Sequence[str] = ()) -> str:
+    escaped = ["".join(_LATEX.get(letter, letter) for letter in text) for text in texts]
+    return " & ".join([*escaped, *cells]) + r" \\"
+
+
+def _cell(value: dict[str, Any], sign: str = "") -> str:
+    if value["mean"] is None:
+        return "--"
+    mean = format(value["mean"], f"{sign}.2f")
+    if value["interval"] is None:
+        return f"${mean}$"
+    low, high = (format(end, f"{sign}.2f") for end in value["interval"])
+    return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,88 @@
+"""The course of a run in TensorBoard: `tensorboard --logdir RUN/tensorboard`."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import contrail
+from contrail.plugins.reports.figures import png
+from contrail.plugins.reports.table import markdown
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from contrail.runs.evaluate import Evaluation
+    from contrail.runs.run import Run
+
+SCORES = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate", "fault_rate")
+REPORT = ".report"
+
+_writers: dict[Path, SummaryWriter] = {}
+"""The open writers, by run directory: the module is the plugin, and runs may live side by side."""
+
+
+@contrail.hookimpl
+def contrail_run_start(run: Run) -> None:
+    """Open the writer; hide what a killed run wrote after the checkpoint it goes on from."""
+    _close(run.directory)
+    # TensorBoard purges the given step too, and the checkpoint's own update will not come again.
+    purge = run.update + 1 if run.update else 0
+    _writers[run.directory] = writer = _writer(run.directory, purge_step=purge)
+    if run.update == 0:
+        writer.add_text("config", textwrap.indent(run.config_text, "    "), 0)
+    writer.flush()
+
+
+@contrail.hookimpl
+def contrail_update(run: Run, scalars: dict[str, float]) -> None:
+    """`train/<name>`, at the update."""
+    writer = _writers[run.directory]
+    for name, value in scalars.items():
+        writer.add_scalar(f"train/{name}", value, run.update)
+    writer.flush()
+
+
+@contrail.hookimpl
+def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Evaluation]) -> None:
+    """`evaluate/<environment>/<score>`, at the update after which it was measured."""
+    writer = _writers[run.directory]
+    for environment, evaluation in evaluations.items():
+        for name in SCORES:
+            value = getattr(evaluation, name)
+            if value is not None:
+                writer.add_scalar(f"evaluate/{environment}/{name}", value, run.update)
+    writer.flush()
+
+
+@contrail.hookimpl
+def contrail_run_end(run: Run) -> None:
+    """Close the writer."""
+    _close(run.directory)
+
+
+@contrail.hookimpl
+def contrail_report(result: dict[str, Any], directory: str) -> None:
+    """R, as a table and as a heat map, in an event file of its own: a new report replaces it."""
+    from matplotlib.image import imread
+
+    for old in Path(directory, "tensorboard").glob(f"events.*{REPORT}"):
+        old.unlink()
+    step = result["budget"]["updates"]
+    with _writer(Path(directory), filename_suffix=REPORT) as writer:
+        writer.add_text("R", markdown(result), step)
+        writer.add_image("R", imread(io.BytesIO(png(result))), step, dataformats="HWC")
+
+
+def _writer(directory: Path, **options: Any) -> SummaryWriter:
+    # Imported here, so that loading the plugin costs the command line nothing.
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(directory / "tensorboard"), **options)
+
+
+def _close(directory: Path) -> None:
+    if directory in _writers:
+        _writers.pop(directory).close()

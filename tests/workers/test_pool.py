@@ -1,0 +1,493 @@
+"""Environments in worker processes: real ones, which are really killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rooms import Rooms
+from slow import Settings, Slow, maker
+
+import contrail
+from contrail.config.parse import load
+from contrail.engine.engine import Engine
+from contrail.errors import ConfigError, EnvironmentFault, PluginError
+from contrail.plugins.adapters.choose import Choose
+from contrail.plugins.adapters.react import React, ReactConfig
+from contrail.registry import Registered, load_plugins
+from contrail.rollout import play as play_module
+from contrail.rollout.play import Job, play
+from contrail.seeding import generator
+from contrail.stream import build
+from contrail.workers.pool import EnvironmentPool, Maker, Remote
+
+Make = Callable[..., Any]
+HERE = Path(__file__).parents[1] / "support"
+
+
+class Words(React):
+    """Free text; whatever the model writes is an action."""
+
+    def parse(self, text: str, observation: contrail.Observation) -> str:
+        return text
+
+
+@pytest.fixture
+def pools() -> Iterator[Callable[..., EnvironmentPool]]:
+    """Makes pools, and closes them."""
+    made: list[EnvironmentPool] = []
+
+    def make(*args: Any, **settings: Any) -> EnvironmentPool:
+        made.append(EnvironmentPool({"slow": maker(*args, **settings)}))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+@pytest.fixture
+def remote() -> Iterator[Callable[..., Remote]]:
+    """Makes instances in worker processes, and ends them."""
+    made: list[Remote] = []
+
+    def make(**settings: Any) -> Remote:
+        environment = maker(**settings)()
+        assert isinstance(environment, Remote)
+        made.append(environment)
+        return environment
+
+    yield make
+    for environment in made:
+        environment.kill()
+
+
+def process(environment: Remote) -> int:
+    assert environment._process is not None
+    return environment._process.pid
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there, and not only waits for its parent to ask how it ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def jobs(count: int, adapter: contrail.Adapter | None = None, first: int = 0) -> list[Job]:
+    return [
+        Job("slow", task, adapter or Choose(), generator(0, "rollout", task.id))
+        for task in Slow().tasks("train")[first : first + count]
+    ]
+
+
+def most_at_once(directory: Path) -> int:
+    """How many calls were under way at the same time, at most."""
+    changes = []
+    for file in directory.glob("times-*"):
+        times = [float(line) for line in file.read_text().splitlines()]
+        changes += [(when, 1) for when in times[::2]] + [(when, -1) for when in times[1::2]]
+    count = most = 0
+    for _, change in sorted(changes):
+        count += change
+        most = max(most, count)
+    return most
+
+
+# one instance
+
+
+def test_an_instance_elsewhere_is_like_one_here(remote: Callable[..., Remote]) -> None:
+    here, there = Slow(), remote()
+    assert there.tasks("test") == here.tasks("test")
+    task = here.tasks("test")[2]
+    assert there.expert(task) == here.expert(task)
+    assert there.reset(task) == here.reset(task)
+    for action in ("go", "walk", "nonsense \x00 ü"):
+        assert there.step(action) == here.step(action)
+    assert (there.system_prompt, there.max_turns) == (Slow.system_prompt, Slow.max_turns)
+    assert there.config == Settings()
+
+
+def test_a_worker_process_is_light(remote: Callable[..., Remote]) -> None:
+    there = remote()
+    there.tasks("test")
+    maps = Path(f"/proc/{process(there)}/maps").read_text()
+    assert "python" in maps
+    assert not any(name in maps for name in ("torch", "numpy", "avalanche"))
+
+
+def test_what_is_raised_there_reads_as_if_it_were_raised_here(
+    remote: Callable[..., Remote],
+) -> None:
+    there = remote(fail="raise in reset")
+    task = there.tasks("train")[1]
+    with pytest.raises(EnvironmentFault, match=r"^ValueError: it broke; .*slow\.py line \d+$"):
+        there.reset(task)
+    before = process(there)
+    there.reset(there.tasks("train")[0])  # it goes on
+    assert process(there) == before
+
+
+@pytest.mark.parametrize("how", ["exit in step", "kill"])
+def test_a_process_that_dies_is_replaced(how: str, remote: Callable[..., Remote]) -> None:
+    there = remote(fail=how, delay=0.2)
+    task = there.tasks("train")[1]
+    there.reset(task)
+    before = process(there)
+    there.step("go")
+    there.send("step", "go")
+    if how == "kill":
+        os.kill(before, signal.SIGKILL)
+    code = "killed by SIGKILL" if how == "kill" else "exit code 3"
+    with pytest.raises(EnvironmentFault, match=f"^its worker process died, {code}$"):
+        there.receive()
+    assert there.reset(task).text == "You are at 1."
+    assert process(there) != before
+
+
+def test_a_process_that_dies_between_two_episodes_is_replaced_in_silence(
+    remote: Callable[..., Remote],
+) -> None:
+    there = remote()
+    task = there.tasks("train")[1]
+    before = process(there)
+    os.kill(before, signal.SIGKILL)
+    # Its threads may end a moment after it is no longer there.
+    assert there._process is not None
+    assert there._process.wait(20) == -signal.SIGKILL
+    assert there.reset(task).text == "You are at 1."
+
+
+def test_a_step_that_hangs_is_ended_with_all_it_has_started(
+    remote: Callable[..., Remote], tmp_path: Path
+) -> None:
+    there = remote(fail="hang in reset", timeout=5.0, log=str(tmp_path))
+    task = there.tasks("train")[1]
+    before = process(there)
+    with pytest.raises(EnvironmentFault, match=r"^no answer within 5 s \(step_timeout\)$"):
+        there.reset(task)
+    (child,) = tmp_path.glob("child-*")
+    assert gone(before)
+    assert gone(int(child.name.removeprefix("child-")))
+    assert there.reset(there.tasks("train")[0]).text == "You are at 0."
+
+
+def test_an_episode_that_was_abandoned_amid_a_step(remote: Callable[..., Remote]) -> None:
+    there = remote(delay=0.1)
+    tasks = there.tasks("train")
+    there.reset(tasks[0])
+    there.send("step", "go")
+    assert there.reset(tasks[2]).text == "You are at 2."
+
+
+def test_errors_for_humans_arrive_as_such(remote: Callable[..., Remote]) -> None:
+    with pytest.raises(ConfigError, match=r"^`fail` must not be unmade$"):
+        remote(fail="unmade").tasks("train")
+    message = r"^environment 'slow' \(plugin 'slow'\) needs a package.*'jvm'.*contrail\[slow\]"
+    with pytest.raises(PluginError, match=message):
+        remote(fail="missing").tasks("train")
+    with pytest.raises(EnvironmentFault, match=r"^its worker process died, exit code 7$"):
+        remote(fail="killed at start").tasks("train")
+
+
+def test_a_class_that_another_process_cannot_find() -> None:
+    class Local(Slow):
+        pass
+
+    make = Maker("local", Registered(Local, "plugin"), Settings(), None, 1)
+    message = r"'local' \(plugin 'plugin'\) cannot be made in a worker process.*workers: 0"
+    with pytest.raises(PluginError, match=message):
+        make().tasks("train")
+
+
+def test_an_answer_that_cannot_be_sent(remote: Callable[..., Remote]) -> None:
+    there = remote(fail="generator in reset")
+    with pytest.raises(EnvironmentFault, match=r"^TypeError: cannot pickle 'generator' object"):
+        there.reset(there.tasks("train")[1])
+
+
+# nothing is left behind
+
+
+def test_close_lets_the_instances_close(
+    pools: Callable[..., EnvironmentPool], tmp_path: Path
+) -> None:
+    pool = pools(3, log=str(tmp_path))
+    made = [pool.take("slow") for _ in range(3)]
+    for environment in made[:2]:
+        environment.tasks("train")
+    processes = [process(item) for item in made[:2] if isinstance(item, Remote)]
+    pool.close()
+    assert not any(alive(pid) for pid in processes)
+    assert len(list(tmp_path.glob("closed-*"))) == 2
+    pool.close()
+
+
+PARENT = """
+import signal
+import sys
+import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+sys.path.insert(0, {tests!r})
+from slow import maker
+
+there = maker({settings})()
+there.tasks("train")
+print(there._process.pid, flush=True)
+there.send("reset", there.tasks("train")[1])
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "fail"),
+    [
+        ("", ""),
+        ("raise ValueError", ""),
+        ("SIGTERM", ""),
+        ("SIGINT", ""),
+        ("SIGKILL", ""),
+        ("", "hang in reset"),
+        ("SIGKILL", "hang in reset"),
+    ],
+)
+def test_the_end_of_the_main_process_ends_the_others(end: str, fail: str, tmp_path: Path) -> None:
+    settings = f"log={str(tmp_path)!r}, fail={fail!r}"
+    code = "time.sleep(600)" if end.startswith("SIG") else f"input()\n{end}"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(tests=str(HERE), settings=settings, end=code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    while fail and not list(tmp_path.glob("child-*")):
+        time.sleep(0.02)
+    if end.startswith("SIG"):
+        # As the terminal does it: to all processes of the group.
+        os.killpg(parent.pid, signal.Signals[end])
+    _, errors = parent.communicate("\n", timeout=60)
+    assert gone(worker)
+    for child in tmp_path.glob("child-*"):
+        assert gone(int(child.name.removeprefix("child-")))
+    assert len(list(tmp_path.glob("closed-*"))) == (not fail)
+    assert errors.count("Traceback") == (end in ("raise ValueError", "SIGINT"))
+
+
+# many episodes
+
+
+@pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))])
+def test_episodes_do_not_depend_on_how_fast_anything_is(
+    adapter: contrail.Adapter, make_tiny: Make, pools: Callable[..., EnvironmentPool]
+) -> None:
+    policy = make_tiny()
+    first, *others = [
+        play(policy, pool, jobs(12, adapter), concurrency=9)
+        for pool in (pools(5), pools(5, delay=0.04, random=True), pools(5, delay=0.08, random=True))
+    ]
+    assert first == others[0] == others[1]
+    # Rows of other forwards may differ in their last bits, but the episodes are the same.
+    here = play(policy, EnvironmentPool({"slow": Slow}), jobs(12, adapter))
+    assert [item.token_ids for item in first] == [item.token_ids for item in here]
+    assert [item.ended for item in first] == [item.ended for item in here]
+
+
+def test_32_episodes_step_side_by_side(
+    make_tiny: Make, pools: Callable[..., EnvironmentPool], tmp_path: Path
+) -> None:
+    episodes = play(make_tiny(), pools(32, delay=0.2, log=str(tmp_path)), jobs(32))
+    assert all(episode.ended in ("terminated", "max_turns") for episode in episodes)
+    assert len(list(tmp_path.glob("times-*"))) == 32  # a process each
+    assert 16 <= most_at_once(tmp_path) <= 32
+
+
+def test_no_more_processes_than_allowed(
+    make_tiny: Make, pools: Callable[..., EnvironmentPool], tmp_path: Path
+) -> None:
+    pool = pools(3, delay=0.02, log=str(tmp_path))
+    policy = make_tiny()
+    for _ in range(2):
+        assert len(play(policy, pool, jobs(8))) == 8
+    assert len(list(tmp_path.glob("times-*"))) == 3
+    assert most_at_once(tmp_path) <= 3
+
+
+def test_the_model_works_while_environments_do(
+    make_tiny: Make, pools: Callable[..., EnvironmentPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+
+    class Watched(Engine):
+        def run(self, requests: Any) -> Any:
+            waiting.append(sum(bool(item._unanswered) for item in made if isinstance(item, Remote)))
+            return super().run(requests)
+
+    monkeypatch.setattr(play_module, "Engine", Watched)
+    pool = pools(8, delay=0.1)
+    made = pool._made["slow"]
+    play(make_tiny(), pool, jobs(8))
+    # Half of the episodes are with the model, and the other half with their environments.
+    assert waiting[:4] == [4, 4, 4, 4]
+
+
+def test_fast_environments_do_not_wait_for_slow_ones(make_tiny: Make) -> None:
+    ended: list[str] = []
+    pool = EnvironmentPool({"slow": maker(2, delay=0.3), "rooms": Rooms})
+    rooms = [
+        Job("rooms", task, Choose(), generator(0, task.id)) for task in Rooms().tasks("train")[:6]
+    ]
+    try:
+        mixed = [*jobs(6), *rooms]
+        episodes = play(
+            make_tiny(), pool, mixed, progress=lambda item: ended.append(item.environment)
+        )
+    finally:
+        pool.close()
+    assert ended == ["rooms"] * 6 + ["slow"] * 6
+    assert [item.environment for item in episodes] == ["slow"] * 6 + ["rooms"] * 6
+
+
+@pytest.mark.parametrize(
+    ("fail", "fault"),
+    [
+        ("raise in reset", r"reset: ValueError: it broke; .*slow\.py line \d+"),
+        ("raise in step", r"step\('.*'\): ValueError: it broke; .*slow\.py line \d+"),
+        ("exit in reset", r"reset: its worker process died, exit code 3"),
+        ("exit in step", r"step\('.*'\): its worker process died, exit code 3"),
+        ("hang in step", r"step\('.*'\): no answer within 5 s \(step_timeout\)"),
+    ],
+)
+def test_a_fault_leaves_the_others_alone(
+    fail: str,
+    fault: str,
+    make_tiny: Make,
+    pools: Callable[..., EnvironmentPool],
+    tmp_path: Path,
+) -> None:
+    policy = make_tiny()
+    sound = play(policy, EnvironmentPool({"slow": Slow}), jobs(6))
+    assert len(sound[1].turns) > 1
+    episodes = play(policy, pools(2, 5.0, fail=fail, log=str(tmp_path)), jobs(6))
+    assert re.fullmatch(fault, episodes[1].fault or "")
+    assert episodes[1].ended == "fault"
+    others = [0, 2, 3, 4, 5]
+    assert [episodes[i].token_ids for i in others] == [sound[i].token_ids for i in others]
+    assert not any(episodes[i].fault for i in others)
+
+
+def test_the_pool_can_be_used_after_an_interruption(
+    make_tiny: Make, pools: Callable[..., EnvironmentPool]
+) -> None:
+    policy, pool = make_tiny(), pools(4, delay=0.05)
+
+    def interrupt(episode: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(policy, pool, jobs(8), progress=interrupt)
+    assert len(play(policy, pool, jobs(8))) == 8
+
+
+# from a stream file
+
+
+def stream(directory: Path, environment: str, plugin: str = "") -> Any:
+    (directory / "world.py").write_text(plugin or (HERE / "slow.py").read_text())
+    (directory / "stream.yaml").write_text(
+        f"plugins: [world.py]\nstream: [{{environment: {environment}}}]\n"
+    )
+    return load(directory / "stream.yaml", (), load_plugins())
+
+
+def test_a_plugin_file_is_imported_in_the_worker_process(tmp_path: Path) -> None:
+    scenario = build(*stream(tmp_path, "{name: slow, workers: 2, max_turns: 3, fail: none}"))
+    try:
+        first = scenario.pool.take("slow")
+        assert isinstance(first, Remote)
+        first.tasks("test")
+        assert first.max_turns == 3
+        assert first.config.fail == "none"
+        scenario.pool.take("slow")
+        assert not scenario.pool.free("slow")
+    finally:
+        scenario.pool.close()
+
+
+def test_the_class_says_where_it_runs(tmp_path: Path) -> None:
+    plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", "workers = 1")
+    scenario = build(*stream(tmp_path, "slow", plugin))
+    assert isinstance(scenario.pool.take("slow"), Remote)
+    scenario.pool.close()
+    scenario = build(*stream(tmp_path, "{name: slow, workers: 0}"))
+    assert not isinstance(scenario.pool.take("slow"), Remote)
+
+
+@pytest.mark.parametrize("fail", ["missing", "unmade", "killed at start"])
+def test_an_environment_that_cannot_be_made_leaves_no_process(
+    fail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    messages = []
+    for workers in (0, 1):
+        if fail == "killed at start" and not workers:
+            continue
+        settings = f"{{name: slow, workers: {workers}, fail: {fail}}}"
+        with pytest.raises((PluginError, ConfigError)) as caught:
+            build(*stream(tmp_path, settings))
+        messages.append(str(caught.value))
+    assert len(set(messages)) == 1  # wherever it runs
+    assert len(started) == 1
+    assert not alive(started[0].pid)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "wanted"),
+    [
+        ("max_turns", "0", "a whole number above 0"),
+        ("max_turns", "'x'", "a whole number above 0"),
+        ("max_turns", "True", "a whole number above 0"),
+        ("workers", "-1", "a whole number, 0 or more"),
+        ("step_timeout", "float('nan')", "a number of seconds above 0"),
+    ],
+)
+def test_members_that_make_no_sense_are_refused(
+    member: str, value: str, wanted: str, tmp_path: Path
+) -> None:
+    plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", f"{member} = {value}")
+    message = rf"environment 'slow' \(plugin 'world'\): {member} is .*, not {wanted}"
+    with pytest.raises(PluginError, match=message):
+        build(*stream(tmp_path, "slow", plugin))
+
+
+@pytest.mark.parametrize("written", ["workers: -1", "workers: many", "step_timeout: 0"])
+def test_keys_that_make_no_sense_are_refused(written: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"stream.0.environment.{written.partition(':')[0]}"):
+        stream(tmp_path, f"{{name: slow, {written}}}")
