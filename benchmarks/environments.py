@@ -13,7 +13,7 @@ from benchmarks.workload import Settings, jobs_of
 from contrail.plugins.adapters.choose import Choose
 from contrail.registry import Registered
 from contrail.rollout.play import play
-from contrail.workers.pool import EnvironmentPool, Maker
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
 
 # A tiny model, so that the time is the environment's.
 DEFAULTS: dict[str, Any] = {"model": "tiny-random", "tasks": 4, "group": 8, "rounds": 3}
@@ -26,7 +26,7 @@ def run(settings: Settings) -> Report:
     report = Report("environments", settings)
     policy = make_policy(settings)
     config = SlowConfig(settings.turns, QUICK_STEP if settings.quick else STEP)
-    here = Maker("slow", Registered(Slow, "benchmarks"), config)
+    here = EnvironmentFactory("slow", Registered(Slow, "benchmarks"), config)
     apart = replace(here, workers=settings.episodes)
     tasks = here().tasks("train")[: settings.tasks]
     jobs = jobs_of("slow", tasks, settings.group, lambda task, sample: Choose())

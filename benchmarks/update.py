@@ -14,7 +14,7 @@ from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import SEED, Settings, record
 from contrail.model.policy import Policy
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 import torch  # isort: skip
 
@@ -37,7 +37,7 @@ def run(settings: Settings) -> Report:
     parameters = [item for item in policy.model.parameters() if item.requires_grad]
     with tempfile.TemporaryDirectory() as scratch:
         arguments = trl_trainer.config(settings, Path(scratch))
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
         trl = trl_trainer.make_trainer(policy, arguments)
         whole = trl_updates.batch(episodes, policy, advantages)
         # The step is taken, and the weights stay, so that all rounds are alike.
@@ -118,7 +118,7 @@ def _check_gradients(report: Report, policy: Policy, settings: Settings) -> None
                 trl_updates.gradients(trl, policy, whole, few.trl_batch)
                 expected = _taken(policy)
                 arguments = contrail_config(few, Path(scratch), beta=beta, **loss)
-                Trainer(policy, arguments).gradients(episodes, advantages)
+                Learner(policy, arguments).gradients(episodes, advantages)
                 error = _relative_l2(_taken(policy), expected)
                 report.check(f"gradients_{name}_beta_{beta:g}", error, EXACT)
 

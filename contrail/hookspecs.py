@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from contrail.environment import Environment
     from contrail.episode import Episode
     from contrail.model.policy import ModelSource
-    from contrail.runs.evaluate import Evaluation
     from contrail.runs.run import Run
+    from contrail.scores import Scores
+    from contrail.stage import Stage
     from contrail.strategy import Strategy
-    from contrail.stream import Experience
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
@@ -54,7 +54,7 @@ def contrail_run_start(run: Run) -> None:
 
 
 @hookspec
-def contrail_experience_start(run: Run, experience: Experience) -> None:
+def contrail_stage_start(run: Run, stage: Stage) -> None:
     """A stage is about to be trained on."""
 
 
@@ -69,12 +69,12 @@ def contrail_update(run: Run, scalars: dict[str, float]) -> None:
 
 
 @hookspec
-def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Evaluation]) -> None:
+def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
     """All environments have been evaluated after stage `stage` (0: before any training)."""
 
 
 @hookspec
-def contrail_experience_end(run: Run, experience: Experience) -> None:
+def contrail_stage_end(run: Run, stage: Stage) -> None:
     """A stage has been trained on, evaluated and saved."""
 
 

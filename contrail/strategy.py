@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 NOTHING_YET = "sequential"
@@ -31,7 +31,7 @@ class Strategy:
     Config: ClassVar[type] = NoConfig
     """A dataclass; its fields are the strategy's keys in stream.yaml."""
 
-    alone: str = ""
+    exclusive: str = ""
     """Why no other strategy makes sense beside this one; empty where others do."""
 
     restarts: bool = False
@@ -40,11 +40,11 @@ class Strategy:
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
-    def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
-        """The stages to train, made of the stream's experiences."""
-        return experiences
+    def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+        """The stages to train, made of the stream's stages."""
+        return stages
 
-    def prefix(self, stage: int) -> str | None:
+    def cache_key(self, stage: int) -> str | None:
         """A text that stands for what the first `stage` stages make of policy and state.
 
         Strategies that give the same text do the same up to there, if the stream is the same up to
@@ -53,7 +53,7 @@ class Strategy:
         """
         return None
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         """Once in every process, before anything is written, with the policy as it was at first.
 
         Raises:
@@ -61,25 +61,25 @@ class Strategy:
         """
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> Sequence[Task]:
         """The tasks of one update.
 
         Args:
-            experience: the present stage.
+            stage: the present stage.
             update: how many updates of the stage have been made.
             count: how many tasks to draw.
             rng: the only source of randomness to use, the same when the update is made again.
         """
-        return experience.sample(count, rng)
+        return stage.sample(count, rng)
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         """What was played for an update, before it is learnt from."""
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterable[torch.Tensor]:
         """Scalars to add to the loss of an optimizer step on `episodes`.
 

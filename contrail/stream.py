@@ -1,4 +1,4 @@
-"""From the configuration to Avalanche's stream of experiences, each with its tasks."""
+"""From the configuration to Avalanche's stream of stages, each with its tasks."""
 
 from __future__ import annotations
 
@@ -6,102 +6,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy
-
 from contrail import leaks
 from contrail.adapter import Adapter
-from contrail.compat.avalanche import CLExperience, EagerCLStream
+from contrail.compat.avalanche import EagerCLStream
 from contrail.config.parse import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.registry import Plugins, blamed
+from contrail.stage import Stage
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentPool, Maker
-
-
-class Experience(CLExperience):  # type: ignore[misc]
-    """One stage: which tasks are trained on, through which adapters, for how many updates.
-
-    `tasks` and `adapters` are by environment (the name of its column in R). A task's `environment`
-    is that name too.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        tasks: Mapping[str, Sequence[Task]],
-        adapters: Mapping[str, Adapter],
-        updates: int = 0,
-    ) -> None:
-        super().__init__(current_experience=0, origin_stream=None)
-        self.name = name
-        self.tasks = dict(tasks)
-        self.adapters = dict(adapters)
-        self.updates = updates
-
-    @property
-    def environments(self) -> list[str]:
-        """The environments the stage's tasks are of."""
-        return list(self.tasks)
-
-    @classmethod
-    def union(cls, name: str, experiences: Sequence[Experience], updates: int) -> Experience:
-        """One stage with the tasks of several.
-
-        Raises:
-            ConfigError: two of them see one environment through different adapters.
-        """
-        tasks: dict[str, dict[Task, None]] = {}
-        adapters: dict[str, Adapter] = {}
-        for experience in experiences:
-            for environment, listed in experience.tasks.items():
-                tasks.setdefault(environment, {}).update(dict.fromkeys(listed))
-                adapter = experience.adapters[environment]
-                other = adapters.setdefault(environment, adapter)
-                if type(other) is not type(adapter) or other.config != adapter.config:
-                    raise ConfigError(
-                        f"stages that train on {environment!r} through different adapters cannot "
-                        "be put together. Give them one adapter, or the environment two labels."
-                    )
-        return cls(name, {key: list(listed) for key, listed in tasks.items()}, adapters, updates)
-
-    def sample(
-        self, count: int, rng: numpy.random.Generator, shares: Mapping[str, float] | None = None
-    ) -> list[Task]:
-        """Draw tasks, each at most once if there are enough.
-
-        Args:
-            count: how many.
-            rng: the source of randomness.
-            shares: of each environment, how probable it is, up to a factor; without them all tasks
-                are equally so.
-        """
-        if shares is not None:
-            weights = numpy.array([shares[name] for name in self.tasks])
-            counts = rng.multinomial(count, weights / weights.sum())
-            parts = zip(self.tasks.values(), counts, strict=True)
-            return [task for tasks, part in parts for task in choose(tasks, int(part), rng)]
-        return choose([task for group in self.tasks.values() for task in group], count, rng)
-
-
-def choose(tasks: Sequence[Task], count: int, rng: numpy.random.Generator) -> list[Task]:
-    """Draw so many of the tasks, each at most once if there are enough."""
-    chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
-    return [tasks[index] for index in chosen]
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
 
 
 @dataclass
 class Scenario:
     """All that a run is about: what is trained on, what is evaluated, and where it is played."""
 
-    train: Sequence[Experience]
-    test: Sequence[Experience]
+    train: Sequence[Stage]
+    test: Sequence[Stage]
     pool: EnvironmentPool
 
     @property
     def environments(self) -> list[str]:
         """The columns of R."""
-        return [experience.name for experience in self.test]
+        return [stage.name for stage in self.test]
 
     @property
     def adapters(self) -> dict[str, Adapter]:
@@ -149,7 +77,7 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
         _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
-        stages.append(Experience(stage.name, {label: tasks}, {label: adapter}, stage.updates))
+        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates))
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
@@ -157,7 +85,7 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
         adapters = {item.label: adapter_of.get(item.label, default)}
         if item.label not in adapter_of:
             _try(pool, item, tasks[0], config.adapter, plugins)
-        tests.append(Experience(item.label, {item.label: tasks}, adapters))
+        tests.append(Stage(item.label, {item.label: tasks}, adapters))
     _refuse_leaks(config, plugins, pool, listed, stages)
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
 
@@ -167,7 +95,7 @@ def _refuse_leaks(
     plugins: Plugins,
     pool: EnvironmentPool,
     listed: Mapping[str, Mapping[str, list[Task]]],
-    stages: Sequence[Experience],
+    stages: Sequence[Stage],
 ) -> None:
     """Refuse a stream in which one label tests on what another trains on.
 
@@ -220,14 +148,14 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
-def maker(config: EnvironmentConfig, plugins: Plugins) -> Maker:
+def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
     """What makes instances of a registered environment with its settings.
 
     Raises:
         PluginError: its class has `workers` or a `step_timeout` that make no sense.
     """
     registered = plugins.environments[config.name]
-    make = Maker(config.name, registered, config.settings, config.max_turns)
+    make = EnvironmentFactory(config.name, registered, config.settings, config.max_turns)
     own = {}
     for member in ("workers", "step_timeout"):
         value = getattr(config, member)

@@ -10,8 +10,8 @@ import contrail
 if TYPE_CHECKING:
     import torch
 
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 Snapshot = dict[str, "torch.Tensor"]
 
@@ -24,13 +24,13 @@ class Adapters(contrail.Strategy):
     of stage NNN.
     """
 
-    alone = "every environment has a LoRA of its own, so nothing is there to protect"
+    exclusive = "every environment has a LoRA of its own, so nothing is there to protect"
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._of: dict[str, Snapshot] = {}
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         self._fresh = trainer.policy.snapshot()
 
     def before_training_exp(self, loop: Any) -> None:
@@ -47,7 +47,7 @@ class Adapters(contrail.Strategy):
     def after_eval_exp(self, loop: Any) -> None:
         loop.policy.load(self._last)
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "adapters"
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import contrail
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -31,30 +31,30 @@ class Cumulative(contrail.Strategy):
 
     Config = CumulativeConfig
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
+        from contrail.stage import Stage  # heavy: not before it is needed
 
         return [
-            Experience.union(
+            Stage.union(
                 stage.name,
-                [*(item for item in experiences[:end] if item.updates), stage],
+                [*(item for item in stages[:end] if item.updates), stage],
                 stage.updates,
             )
-            for end, stage in enumerate(experiences)
+            for end, stage in enumerate(stages)
         ]
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "sequential" if stage == 1 else f"cumulative {self.config}"
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         trainer.by_environment = self.config.normalize
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        if len(experience.environments) == 1:
-            return experience.sample(count, rng)
-        return experience.sample(count, rng, dict.fromkeys(experience.environments, 1.0))
+        if len(stage.environments) == 1:
+            return stage.sample(count, rng)
+        return stage.sample(count, rng, dict.fromkeys(stage.environments, 1.0))
 
 
 @contrail.hookimpl

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy
 
     from contrail.episode import Episode
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
 
@@ -43,7 +43,7 @@ class Curriculum(contrail.Strategy):
 
     Config = CurriculumConfig
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         self._fresh = trainer.policy.snapshot()
         if self.config.by == "label":
             for stage in stages:
@@ -51,7 +51,7 @@ class Curriculum(contrail.Strategy):
                     for task in tasks:
                         self._rank(task)
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return f"curriculum {self.config}"
 
     def _rank(self, task: contrail.Task) -> float:
@@ -71,7 +71,7 @@ class Curriculum(contrail.Strategy):
         if self.config.by == "label":
             ranks = [self._rank(task) for task in tasks]
         else:
-            with loop.policy.holding(self._fresh):
+            with loop.policy.using(self._fresh):
                 groups = loop.rollout(tasks, self.config.samples, "pass rate")
             loop.run.budget.extra_episodes += sum(map(len, groups))
             ranks = [_rank_by_success(group) for group in groups]
@@ -80,12 +80,12 @@ class Curriculum(contrail.Strategy):
         self._ranks = [ranks[index] for index in order]
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        from contrail.stream import choose  # heavy: not before it is needed
+        from contrail.stage import draw_tasks  # heavy: not before it is needed
 
         first = self.config.initial_competence
-        span = self.config.duration * experience.updates
+        span = self.config.duration * stage.updates
         competence = min(1.0, first + (1 - first) * update / span) if span else 1.0
         last = max(1, math.ceil(competence * len(self._tasks)))
         open_tasks = [
@@ -93,7 +93,7 @@ class Curriculum(contrail.Strategy):
             for task, rank in zip(self._tasks, self._ranks, strict=True)
             if rank <= self._ranks[last - 1]
         ]
-        return choose(open_tasks, count, rng)
+        return draw_tasks(open_tasks, count, rng)
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -53,7 +53,7 @@ class EWC(contrail.Strategy):
         self._recent: deque[Episode] = deque(maxlen=self.config.episodes)
         self._kept: list[dict[str, dict[str, torch.Tensor]]] = []
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         settings = self.config
         made = f"ewc {settings.episodes} {settings.passes} {settings.normalize}"
         return made if stage == 1 else f"ewc {self.config}"
@@ -62,7 +62,7 @@ class EWC(contrail.Strategy):
         self._recent.clear()
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         self._recent.extend(item for item in episodes if item.fault is None and item.turns)
 
@@ -82,7 +82,7 @@ class EWC(contrail.Strategy):
         self._kept.append({"fisher": fisher, "anchor": loop.policy.snapshot()})
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         for name, parameter in trainer.policy.parameters.items():
             for kept in self._kept:
@@ -97,7 +97,7 @@ class EWC(contrail.Strategy):
 
 
 def diagonal_fisher(
-    trainer: Trainer, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
+    trainer: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
 ) -> dict[str, torch.Tensor]:
     """The diagonal of the policy's Fisher matrix, by the names of parameters.
 
@@ -149,7 +149,7 @@ def diagonal_fisher(
     return fisher
 
 
-def _possible_decisions(trainer: Trainer, episodes: Sequence[Episode]) -> int:
+def _possible_decisions(trainer: Learner, episodes: Sequence[Episode]) -> int:
     """Candidates, or tokens of the vocabulary, at all of the episodes' decisions."""
     vocabulary = int(trainer.policy.base.config.vocab_size)
     return sum(

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
+    from contrail.stage import Stage
 
 
 class Frozen(contrail.Strategy):
     """The stages of the stream without their updates: what no training does."""
 
-    alone = "it trains nothing"
+    exclusive = "it trains nothing"
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
+        from contrail.stage import Stage  # heavy: not before it is needed
 
-        return [Experience(stage.name, stage.tasks, stage.adapters, 0) for stage in experiences]
+        return [Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "frozen"
 
 

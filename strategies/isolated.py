@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 class Isolated(contrail.Strategy):
@@ -17,12 +17,12 @@ class Isolated(contrail.Strategy):
     one environment alone, the score on each."""
 
     restarts = True
-    alone = "every stage begins with the base model, so nothing is there to protect"
+    exclusive = "every stage begins with the base model, so nothing is there to protect"
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "sequential" if stage == 1 else "isolated"
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         self._fresh = trainer.policy.snapshot()
 
     def before_training_exp(self, loop: Any) -> None:

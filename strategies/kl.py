@@ -10,8 +10,8 @@ import contrail
 from contrail.errors import ConfigError
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -30,14 +30,14 @@ class KL(contrail.Strategy):
 
     Config = KLConfig
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         if trainer.config.beta:
             raise ConfigError(
                 f"grpo.beta is {trainer.config.beta}, a KL term against the base model; the "
                 "strategy kl takes its place. Remove grpo.beta."
             )
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "sequential" if stage == 1 else f"kl {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:

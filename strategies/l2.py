@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
-    from contrail.training.learner import Trainer
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -34,7 +34,7 @@ class L2(contrail.Strategy):
         super().__init__(config)
         self._anchor: dict[str, torch.Tensor] = {}
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "sequential" if stage == 1 else f"l2 {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:
@@ -42,7 +42,7 @@ class L2(contrail.Strategy):
             self._anchor = loop.policy.snapshot()
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         parameters = trainer.policy.parameters
         for name, anchor in self._anchor.items():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.model.policy import Policy
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 Snapshot = dict[str, "torch.Tensor"]
 
@@ -55,12 +55,12 @@ class Merge(contrail.Strategy):
         super().__init__(config)
         self._learnt: list[Snapshot] = []
         if self.config.start == "base":
-            self.alone = "every stage begins with the base model, unless `start: merged`"
+            self.exclusive = "every stage begins with the base model, unless `start: merged`"
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return f"merge {self.config}"
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         self._fresh = trainer.policy.snapshot()
         if any("lora_A" not in name and "lora_B" not in name for name in self._fresh):
             raise ConfigError("merge needs an adapter of lora_A and lora_B alone.")

@@ -12,8 +12,8 @@ from contrail.errors import ConfigError, nearest
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -45,20 +45,20 @@ class Mixture(contrail.Strategy):
     """One stage of as many updates as the stream has; every update mixes all environments."""
 
     Config = MixtureConfig
-    alone = "it has one stage, after which nothing is forgotten"
+    exclusive = "it has one stage, after which nothing is forgotten"
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
+        from contrail.stage import Stage  # heavy: not before it is needed
 
-        updates = sum(experience.updates for experience in experiences)
+        updates = sum(stage.updates for stage in stages)
         if updates and not self.config.weights:  # a stage without updates has no share
-            experiences = [item for item in experiences if item.updates]
-        stage = Experience.union("mixture", experiences, updates)
-        weights = dict.fromkeys(stage.environments, 0.0)
+            stages = [item for item in stages if item.updates]
+        mixed = Stage.union("mixture", stages, updates)
+        weights = dict.fromkeys(mixed.environments, 0.0)
         if self.config.weights is None:
-            for experience in experiences:
-                for environment in experience.environments:
-                    weights[environment] += experience.updates if updates else 1
+            for stage in stages:
+                for environment in stage.environments:
+                    weights[environment] += stage.updates if updates else 1
         for environment, weight in (self.config.weights or {}).items():
             if environment not in weights:
                 raise ConfigError(
@@ -73,17 +73,17 @@ class Mixture(contrail.Strategy):
             for name, weight in weights.items()
             if weight
         }
-        tasks = {name: stage.tasks[name] for name in self._shares}
-        adapters = {name: stage.adapters[name] for name in self._shares}
-        return [Experience("mixture", tasks, adapters, updates)]
+        tasks = {name: mixed.tasks[name] for name in self._shares}
+        adapters = {name: mixed.adapters[name] for name in self._shares}
+        return [Stage("mixture", tasks, adapters, updates)]
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         trainer.by_environment = self.config.normalize
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        return experience.sample(count, rng, self._shares)
+        return stage.sample(count, rng, self._shares)
 
 
 @contrail.hookimpl

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -40,10 +40,10 @@ class Orthogonal(contrail.Strategy):
         self._stage = 0
         self._held: list[Any] = []
 
-    def prefix(self, stage: int) -> str | None:
+    def cache_key(self, stage: int) -> str | None:
         return None  # how many ranks a stage has depends on how many stages there are
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         ranks = {min(item.shape) for item in trainer.policy.parameters.values()}
         if not all("lora_A" in name or "lora_B" in name for name in trainer.policy.parameters):
             raise ConfigError("orthogonal needs an adapter of lora_A and lora_B alone.")
@@ -77,7 +77,7 @@ class Orthogonal(contrail.Strategy):
             self._held.pop().remove()
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         if self._stage < 2:
             return

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.stream import Experience
-    from contrail.training.learner import Trainer
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
 
@@ -55,18 +55,18 @@ class Replay(contrail.Strategy):
         self._success: dict[str, dict[str, list[float]]] = {}  # environment -> task -> best, latest
         self._old: list[str] = []  # environments of earlier stages, not of this one
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
         trainer.by_environment = self.config.normalize
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         if stage == 1 and self.config.mode == "tasks":
             return "sequential"
         return f"replay {self.config}"
 
     def before_training_exp(self, loop: Any) -> None:
         from contrail.seeding import generator  # heavy: not before they are needed
-        from contrail.stream import Experience
+        from contrail.stage import Stage
 
         past = [stage for stage in self._stages[: loop.stage - 1] if stage.updates]
         new = loop.experience.environments
@@ -76,23 +76,23 @@ class Replay(contrail.Strategy):
         self._tasks = {}
         for name in self._old:
             rng = generator(loop.run.config.seed, "replay", name)
-            stage = Experience.union(name, [item for item in past if name in item.tasks], 0)
+            stage = Stage.union(name, [item for item in past if name in item.tasks], 0)
             # The first of the same permutation: with less room a task is dropped, not exchanged.
             tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
             self._tasks[name] = tasks[: rooms[name]]
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        from contrail.stream import choose  # heavy: not before it is needed
+        from contrail.stage import draw_tasks  # heavy: not before it is needed
 
         old = 0
         if self._old and self.config.mode != "episodes":
             old = _on_average(self.config.fraction * count, rng)
-        tasks = experience.sample(count - old, rng)
+        tasks = stage.sample(count - old, rng)
         for name, part in _shares(self._old, old, rng):
             if self.config.mode == "tasks":
-                tasks += choose(self._tasks[name], part, rng)
+                tasks += draw_tasks(self._tasks[name], part, rng)
             else:
                 tasks += self._dropped(name, part, rng)
         return tasks
@@ -107,7 +107,7 @@ class Replay(contrail.Strategy):
         return [tasks[index] for index in chosen]
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         if self.config.mode == "episodes":
             self._reservoir.add([item for item in episodes if item.success], rng)
@@ -124,7 +124,7 @@ class Replay(contrail.Strategy):
             known[task] = [max(latest, known.get(task, [0.0])[0]), latest]
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         if self.config.mode != "episodes":
             return

@@ -10,7 +10,7 @@ import contrail
 class Sequential(contrail.Strategy):
     """Each stage trains on its own tasks, in the order of the stream."""
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stage: int) -> str:
         return "sequential"
 
 

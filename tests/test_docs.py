@@ -37,7 +37,7 @@ from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
 from contrail.config.schema import (
     EnvironmentConfig,
     EvaluateConfig,
-    ExperienceConfig,
+    StageConfig,
     TaskFilter,
     names,
 )
@@ -220,7 +220,7 @@ def fields(cls: Any, prefix: str = "") -> dict[str, dataclasses.Field[Any]]:
 def test_every_key_of_a_stream_file_is_documented() -> None:
     keys = {
         **fields(RunConfig),
-        **fields(ExperienceConfig, "stream[]."),
+        **fields(StageConfig, "stream[]."),
         **fields(TaskFilter, "stream[].train."),
         **fields(EvaluateConfig, "evaluate."),
     }

@@ -141,9 +141,9 @@ def test_both_tests_of_alfworld_are_columns_of_one_stream(tmp_path: Path) -> Non
     scenario = stream(tmp_path, text)
     assert scenario.environments == ["seen", "unseen"]
     rooms = [
-        {task.id.split("/")[2] for task in experience.tasks[label]}
-        for experience in (*scenario.train, *scenario.test)
-        for label in experience.tasks
+        {task.id.split("/")[2] for task in stage.tasks[label]}
+        for stage in (*scenario.train, *scenario.test)
+        for label in stage.tasks
     ]
     assert rooms[1] & rooms[0]
     assert not rooms[2] & rooms[0]

@@ -1,4 +1,4 @@
-"""From the configuration to experiences: which tasks each stage trains on, and which are tested."""
+"""From the configuration to stages: which tasks each stage trains on, and which are tested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from contrail.errors import ContrailError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.registry import load_plugins
-from contrail.stream import Experience, Scenario, build
+from contrail.stage import Stage
+from contrail.stream import Scenario, build
 from contrail.tasks import test_tasks
 
 # pytest would take it for a test.
@@ -76,8 +77,8 @@ def scenario(tmp_path: Path) -> Build:
     return make
 
 
-def ids(experience: Experience) -> list[str]:
-    return [task.id for tasks in experience.tasks.values() for task in tasks]
+def ids(stage: Stage) -> list[str]:
+    return [task.id for tasks in stage.tasks.values() for task in tasks]
 
 
 def test_a_stage_trains_on_training_tasks(scenario: Build) -> None:
@@ -143,7 +144,7 @@ def test_the_adapter_of_a_stage_also_evaluates_its_environment(scenario: Build) 
         "stream: [{environment: world, adapter: react}, textcraft]\n"
         "evaluate: {environments: [{name: world, label: other}]}"
     )
-    adapters = {experience.name: experience.adapters[experience.name] for experience in built.test}
+    adapters = {stage.name: stage.adapters[stage.name] for stage in built.test}
     assert isinstance(built.train[0].adapters["world"], React)
     assert isinstance(adapters["world"], React)
     assert isinstance(adapters["textcraft"], Choose)
@@ -192,9 +193,9 @@ def test_test_tasks_do_not_depend_on_the_seed(scenario: Build) -> None:
 
 def test_samples_are_distinct_where_there_are_enough() -> None:
     tasks = [Task("world", str(number), number, "train") for number in range(10)]
-    experience = Experience("world", {"world": tasks}, {"world": Choose()})
+    stage = Stage("world", {"world": tasks}, {"world": Choose()})
     rng = numpy.random.default_rng(0)
-    assert len(set(experience.sample(10, rng))) == 10
-    assert len(experience.sample(25, rng)) == 25
-    drawn = [experience.sample(4, numpy.random.default_rng(1)) for _ in range(2)]
+    assert len(set(stage.sample(10, rng))) == 10
+    assert len(stage.sample(25, rng)) == 25
+    drawn = [stage.sample(4, numpy.random.default_rng(1)) for _ in range(2)]
     assert drawn[0] == drawn[1]

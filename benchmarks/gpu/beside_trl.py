@@ -15,7 +15,7 @@ from benchmarks.workload import QUICK, SEED, Settings, grouped, record
 from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.seeding import generator
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 UPDATE = "An update beside TRL's: seconds"
 STEP = "A step (rollout and update) beside TRL's: seconds"
@@ -42,7 +42,7 @@ def update_of(options: Options, sink: Sink, name: str, policy: Policy, settings:
     sink.add(UPDATE, row, "tokens", float(tokens))
     advantages = some_advantages(len(episodes))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
         trainer.gradients(episodes, advantages)
         options.on.clean()
         ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))
@@ -84,7 +84,7 @@ def step(options: Options, sink: Sink) -> None:
     noise = generator(SEED, "rewards")
     episodes: list[Episode] = []
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
 
         played = 0.0
 

@@ -20,7 +20,7 @@ from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
 from contrail.episode import Episode
 from contrail.model.policy import Policy
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 import torch  # isort: skip
 
@@ -111,7 +111,7 @@ def _update(
         trl_batch=1,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
         trainer.gradients(episodes, some_advantages(len(episodes)))
     for parameter in policy.parameters.values():
         parameter.grad = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from contrail.episode import Episode
 from contrail.model.policy import Policy
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 from contrail.training.shared.packs import Decisions, split
 
 import torch  # isort: skip
@@ -73,7 +73,7 @@ def recorded(episodes: Sequence[Episode], device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.double, device=device)
 
 
-def updated(trainer: Trainer, policy: Policy, episodes: Sequence[Episode]) -> torch.Tensor:
+def updated(trainer: Learner, policy: Policy, episodes: Sequence[Episode]) -> torch.Tensor:
     """What the update scores them with, in the same order."""
     found = Decisions.of(episodes, policy.model.device)
     with torch.no_grad(), policy.learning() as model:

@@ -16,7 +16,7 @@ from benchmarks.workload import SEED, Settings, grouped
 from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.seeding import generator
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 import torch  # isort: skip
 
@@ -98,12 +98,12 @@ def _episodes(options: Options, policy: Policy, adapter: str) -> list[Episode]:
 
 def _trainer(
     options: Options, policy: Policy, dtype: str, episodes: int, scratch: str, **values: Any
-) -> Trainer:
+) -> Learner:
     settings = Settings(
         dtype=dtype, device=options.device, tasks=episodes // 2, group=2, trl_batch=1
     )
     arguments = contrail_config(settings, Path(scratch), loss_type="dapo", beta=0.0, **values)
-    return Trainer(policy, arguments)
+    return Learner(policy, arguments)
 
 
 def drift(options: Options, sink: Sink) -> None:

@@ -16,7 +16,7 @@ from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
 from contrail.model.policy import Policy
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 from torch.profiler import ProfilerActivity, profile  # isort: skip
 
@@ -82,7 +82,7 @@ def update(options: Options, sink: Sink) -> None:
     )
     advantages = some_advantages(len(episodes))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
 
         def work() -> None:
             trainer.gradients(episodes, advantages)

@@ -25,7 +25,7 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
-from contrail.workers.pool import EnvironmentPool, Maker
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
 
 NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10
@@ -61,7 +61,7 @@ class Subject:
     """
 
     label: str
-    make: Maker
+    make: EnvironmentFactory
     adapter: Adapter
     tasks: Sequence[Task]
     training: Sequence[Task] = ()

@@ -26,7 +26,7 @@ Progress = Callable[[], object]
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a player did on one environment; the fields are as in `Evaluation`.
+    """How a player did on one environment; the fields are as in `Scores`.
 
     `scores`: task id -> mean success over its samples, None where every sample was a fault or the
     player could not play the task. `samples`: episodes of each task, fewer than asked for where the

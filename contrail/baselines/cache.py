@@ -26,7 +26,7 @@ from contrail.config.schema import plain
 from contrail.download import cache
 from contrail.environment import Task
 from contrail.runs.directory import write_atomically
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up
@@ -34,7 +34,7 @@ FORMAT = 1  # changed how baselines are played or kept? count it up
 
 def key(
     label: str,
-    make: Maker,
+    make: EnvironmentFactory,
     adapter: Adapter,
     tasks: Sequence[Sequence[Task]],
     player: str,

@@ -21,7 +21,7 @@ import gymnasium
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 LONGEST = 1 << 20  # characters; gymnasium wants a bound on texts
 
@@ -103,7 +103,7 @@ def as_gymnasium(
     Raises:
         ContrailError: the environment cannot be made.
     """
-    return Played(Maker.of(environment, settings, plugins).here(), split)
+    return Played(EnvironmentFactory.of(environment, settings, plugins).here(), split)
 
 
 def as_trl(
@@ -124,7 +124,7 @@ def as_trl(
     Raises:
         ContrailError: no environment has the name.
     """
-    make = Maker.of(environment, settings, plugins)
+    make = EnvironmentFactory.of(environment, settings, plugins)
 
     class Acted:
         # TRL makes a tool of every public method but reset and get_reward.
@@ -206,7 +206,7 @@ def trl_rows(
     Raises:
         ContrailError: the environment cannot be made.
     """
-    made = Maker.of(environment, settings, plugins).here()
+    made = EnvironmentFactory.of(environment, settings, plugins).here()
     try:
         system = [{"role": "system", "content": made.system_prompt}] if made.system_prompt else []
         prompt = [*system, {"role": "user", "content": ""}]

@@ -23,7 +23,7 @@ from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import EnvironmentFault
 from contrail.registry import Plugins
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
 
@@ -100,7 +100,7 @@ def check(
     Raises:
         ContrailError: the environment cannot be made at all.
     """
-    subject = Subject(Maker.of(environment, settings, plugins), tasks)
+    subject = Subject(EnvironmentFactory.of(environment, settings, plugins), tasks)
     _ = subject.used  # what is missing, or wrong in the settings, is told before any check
     try:
         return report(subject.make.name, lambda one: run(one, subject))

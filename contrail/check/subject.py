@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy
 
 from contrail.environment import SPLITS, Environment, Observation, Step, Task
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 WALK = 8
 """So many actions are played in a walk."""
@@ -73,7 +73,7 @@ class Subject:
         steps: the seconds of every step so far.
     """
 
-    make: Maker
+    make: EnvironmentFactory
     count: int = 3
     listed: dict[str, list[Task]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)

@@ -26,7 +26,7 @@ from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import Plugins, blamed
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentPool, Maker
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def measure_all(selection: Selection, plugins: Plugins, adapter: str, tasks: int
     return found
 
 
-def _measured(make: Maker, adapter: Adapter, count: int, say: Callable[[str], object]) -> Measured:
+def _measured(
+    make: EnvironmentFactory, adapter: Adapter, count: int, say: Callable[[str], object]
+) -> Measured:
     pool = EnvironmentPool({make.name: make})
     played = 0
 

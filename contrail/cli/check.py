@@ -19,7 +19,7 @@ from contrail.config.convert import build
 from contrail.config.source import Source
 from contrail.errors import PluginError
 from contrail.registry import Plugins
-from contrail.workers.pool import Maker, Remote
+from contrail.workers.pool import EnvironmentFactory, Remote
 
 TIMEOUT = 300.0  # seconds for one check of few tasks; those of slow environments take a minute
 
@@ -79,13 +79,13 @@ class Checks:
 
 
 @dataclass(frozen=True)
-class CheckMaker(Maker):
+class CheckMaker(EnvironmentFactory):
     """Makes, in a worker process, the checks of an environment of which `tasks` are played."""
 
     tasks: int = 3
 
     def here(self) -> Any:
-        plain = Maker(self.name, self.registered, self.settings)
+        plain = EnvironmentFactory(self.name, self.registered, self.settings)
         return Checks(Subject(plain, self.tasks))
 
 

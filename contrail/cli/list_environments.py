@@ -13,7 +13,7 @@ from contrail.config.source import Source, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ContrailError, PluginError
 from contrail.registry import Plugins, blamed
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Selection:
         named: whether they were named, rather than being all that there are.
     """
 
-    makers: Sequence[Maker]
+    makers: Sequence[EnvironmentFactory]
     named: bool
 
 
@@ -90,18 +90,18 @@ def select(words: Sequence[str], plugins: Plugins) -> Selection:
             )
         values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
         settings = build(source, config, values, ()) if named else None
-        makers.append(Maker(name, registered, settings, **own))
+        makers.append(EnvironmentFactory(name, registered, settings, **own))
     return Selection(makers, bool(named))
 
 
-def catalogue(plugins: Plugins, makers: Sequence[Maker] | None = None) -> list[Entry]:
+def catalogue(plugins: Plugins, makers: Sequence[EnvironmentFactory] | None = None) -> list[Entry]:
     """Environments, each made once: by default all registered ones, with default settings."""
     if makers is None:
         makers = select((), plugins).makers
     return [_entry(make) for make in makers]
 
 
-def _entry(make: Maker) -> Entry:
+def _entry(make: EnvironmentFactory) -> Entry:
     name, registered = make.name, make.registered
     extras = importlib.metadata.metadata("contrail").get_all("Provides-Extra") or []
     known: dict[str, Any] = {

@@ -10,7 +10,7 @@ from rich.console import Console
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, PluginError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 
 def play_in_terminal(
@@ -37,7 +37,7 @@ def play_in_terminal(
         raise ConfigError(f"--split {split}: {nearest(split, SPLITS)}")
     name = plugins.environments_of(name)[0]
     registered = plugins.environments[name]
-    environment = Maker(name, registered).here()
+    environment = EnvironmentFactory(name, registered).here()
     try:
         _play(environment, environment.tasks(split), task_id, expert)
     except ContrailError:

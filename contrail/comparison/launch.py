@@ -154,12 +154,12 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise ContrailError(f"{directory / PLAN} cannot be read: {error!r}") from error
     planned = {run.directory for run in plan.runs}
-    left_out = [name for name in known if name not in planned]
-    if left_out:
-        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+    bypassed = [name for name in known if name not in planned]
+    if bypassed:
+        more = f", and {len(bypassed) - 1} more" if len(bypassed) > 1 else ""
         raise ConfigError(
             f"{directory} holds another comparison, with runs that are not part of this one: "
-            f"{left_out[0]}{more}. More strategies, orders and seeds may be added, none taken "
+            f"{bypassed[0]}{more}. More strategies, orders and seeds may be added, none taken "
             "away. Choose another --out."
         )
     for run in plan.runs:

@@ -5,7 +5,7 @@ would have ended alone. Two things are shared:
 
 - the base model's evaluation. It depends neither on the strategy nor on the order of the stages. It
   does depend on the seed: every seed has its own dice.
-- the first stages, where everything that they depend on is the same (see `Strategy.prefix`).
+- the first stages, where everything that they depend on is the same (see `Strategy.cache_key`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
     registered = plugins.strategies[component.name]
     try:
         strategy: Strategy = registered.value(component.settings)
-        return strategy.prefix(stage)
+        return strategy.cache_key(stage)
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"strategy {component.name!r} (plugin {registered.plugin!r}): prefix: "

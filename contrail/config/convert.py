@@ -105,7 +105,7 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
             inside = f"{show(values[name])} holds a value of the wrong kind"
             source.fail((*key, name), f"{inside}. Expected {describe(hints[name])}.")
         bounds = {bound: item.metadata.get(bound) for bound in ("min", "max")}
-        within(source, (*key, name), getattr(instance, name), **bounds)
+        check_bounds(source, (*key, name), getattr(instance, name), **bounds)
     return instance
 
 
@@ -120,7 +120,7 @@ def _found(source: Source, value: object, words: Collection[str] | None) -> obje
     return value
 
 
-def within(
+def check_bounds(
     source: Source, key: Key, value: Any, min: float | None = None, max: float | None = None
 ) -> None:
     """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""

@@ -23,8 +23,8 @@ from contrail.config.schema import (
     Composite,
     EnvironmentConfig,
     EvaluateConfig,
-    ExperienceConfig,
     RunConfig,
+    StageConfig,
     TaskFilter,
     differences,
     names,
@@ -51,8 +51,8 @@ __all__ = [
     "Composite",
     "EnvironmentConfig",
     "EvaluateConfig",
-    "ExperienceConfig",
     "RunConfig",
+    "StageConfig",
     "TaskFilter",
     "differences",
     "grpo_config",
@@ -206,7 +206,7 @@ class _Parser:
             return made[0]
         return Composite("+".join(component.name for component in made), made)
 
-    def stream(self, values: Any, adapter: Component) -> tuple[ExperienceConfig, ...]:
+    def stream(self, values: Any, adapter: Component) -> tuple[StageConfig, ...]:
         example = "Write for example `stream: [babyai, textcraft]`."
         if "stream" not in self.source.values:
             self.fail((), f"`stream` is missing. {example}")
@@ -215,17 +215,17 @@ class _Parser:
         if not values:
             self.fail(("stream",), f"there must be at least one stage. {example}")
         return tuple(
-            self.experience(("stream", index), value, adapter) for index, value in enumerate(values)
+            self.stage(("stream", index), value, adapter) for index, value in enumerate(values)
         )
 
-    def experience(self, key: Key, values: Any, adapter: Component) -> ExperienceConfig:
+    def stage(self, key: Key, values: Any, adapter: Component) -> StageConfig:
         if isinstance(values, str):
             values = {"environment": values}
             environment = self.environment(key, values["environment"])
         elif not isinstance(values, dict):
             self.fail(key, f"{show(values)} is neither an environment's name nor a mapping.")
         else:
-            check_keys(self.source, key, values, names(ExperienceConfig), self.misplaced(values))
+            check_keys(self.source, key, values, names(StageConfig), self.misplaced(values))
             if "environment" not in values:
                 known = nearest("", self.plugins.environments)
                 self.fail(key, f"`environment` is missing. {known}")
@@ -238,7 +238,7 @@ class _Parser:
             values = {**values, "name": environment.label}
         return build(
             self.source,
-            ExperienceConfig,
+            StageConfig,
             values,
             key,
             environment=environment,

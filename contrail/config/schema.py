@@ -52,7 +52,7 @@ class TaskFilter:
 
 
 @dataclass(frozen=True)
-class ExperienceConfig:
+class StageConfig:
     """One stage of the stream."""
 
     environment: EnvironmentConfig
@@ -88,7 +88,7 @@ class RunConfig:
     passed to trl.GRPOConfig and peft.LoraConfig by `grpo_config` and `lora_config`.
     """
 
-    stream: tuple[ExperienceConfig, ...]
+    stream: tuple[StageConfig, ...]
     strategy: Component
     adapter: Component
     evaluate: EvaluateConfig

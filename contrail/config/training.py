@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from contrail.config.convert import describe, fits, within
+from contrail.config.convert import check_bounds, describe, fits
 from contrail.config.source import Source, show
 from contrail.errors import nearest
 
@@ -189,7 +189,7 @@ def check_training(source: Source, section: str, written: Mapping[str, Any]) -> 
         allowed = _CHOICES[section].get(name)
         if allowed and value not in allowed:
             source.fail(key, f"{show(value)} is not allowed. {nearest(value, allowed)}")
-        within(source, key, value, _LEAST[section].get(name))
+        check_bounds(source, key, value, _LEAST[section].get(name))
     if section == "lora" and written["lora_dropout"] != 0:
         source.fail(
             ("lora", "lora_dropout"),

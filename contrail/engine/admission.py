@@ -28,7 +28,7 @@ def cache_tokens(model: PreTrainedModel, gigabytes: float | None = None) -> int:
     return int(memory // token)
 
 
-class Room:
+class CacheAdmission:
     """Divides the cache among episodes. One that loses its keys computes them again later.
 
     Where nothing is known of how long episodes become, all begin. Then an episode is expected to

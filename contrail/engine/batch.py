@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from contrail.engine.cache import Step
-from contrail.model.tree import ROOT, Growth, Plan, TokenTree
+from contrail.model.tree import ROOT, ForwardPlan, Placement, TokenTree
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Item:
     request: Request
     branches: Sequence[Sequence[int]]
     last: bool
-    growth: Growth | None
+    growth: Placement | None
     chosen: list[int] = field(default_factory=list)
     kept: int = 0
 
@@ -68,7 +68,7 @@ class Item:
         context.tokens.extend(self.chosen)
 
 
-class Work:
+class Batch:
     """Collects the parts of one forward: single tokens first, then a plan of segments.
 
     Attributes:
@@ -83,13 +83,13 @@ class Work:
     def __init__(self, tree: TokenTree) -> None:
         self._tree = tree
         self.step = Step([], [])
-        self.plan = Plan(tree)
+        self.plan = ForwardPlan(tree)
         self.rows: list[int] = []
         self.writes: list[tuple[int, int, int]] = []
         self.longest = 0
         self._single: list[Item] = []
         self._grown: list[Item] = []
-        self._alike: dict[tuple[object, ...], Growth] = {}
+        self._alike: dict[tuple[object, ...], Placement] = {}
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from contrail.engine.memory import Memory, lazy
 from contrail.model.attention import additive, attend_padded, blocks
-from contrail.model.tree import Plan, Segment
+from contrail.model.tree import ForwardPlan, Segment
 
 # Rows have room for at least so many positions.
 POSITIONS = 256
@@ -49,7 +49,7 @@ class Cache:
             self._positions = max(positions, int(self._positions * self._growth), POSITIONS)
         for layer in self._layers.values():
             for memory in layer:
-                memory.fit(self._positions, self._ends)
+                memory.grow(self._positions, self._ends)
 
     def copy(self, source: int, target: int, positions: int) -> None:
         """Copy the beginning of a row to another."""
@@ -64,7 +64,7 @@ class Cache:
         if layer not in self._layers:
             self._layers[layer] = (Memory(like), Memory(like))
             for memory in self._layers[layer]:
-                memory.fit(self._positions, self._ends)
+                memory.grow(self._positions, self._ends)
         keys, values = self._layers[layer]
         return keys.data, values.data
 
@@ -98,7 +98,7 @@ class Cached:
         self,
         cache: Cache,
         step: Step,
-        plan: Plan,
+        plan: ForwardPlan,
         rows: Sequence[int],
         writes: Sequence[tuple[int, int, int]],
         device: torch.device,

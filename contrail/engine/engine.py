@@ -14,13 +14,13 @@ import numpy
 import torch
 from transformers import PreTrainedModel
 
-from contrail.engine.batch import Context, Request, Work
+from contrail.engine.batch import Batch, Context, Request
 from contrail.engine.cache import Cache, Cached
 from contrail.engine.decide import Decision, choose, sample, token_logprobs
-from contrail.engine.hidden_states import States
+from contrail.engine.hidden_states import HiddenStates
 from contrail.model.attention import forward
 from contrail.model.frozen_layers import FrozenLayers
-from contrail.model.tree import ROOT, TokenTree, common
+from contrail.model.tree import ROOT, TokenTree, common_prefix_length
 
 # A new episode copies the keys of another one if they share at least so many tokens.
 WORTH_COPYING = 16
@@ -43,7 +43,7 @@ class Engine:
         temperature: float = 1.0,
         max_tokens: int = 2048,
         frozen: FrozenLayers | None = None,
-        states: States | None = None,
+        states: HiddenStates | None = None,
     ) -> None:
         self._model = model
         self._temperature = temperature
@@ -67,14 +67,14 @@ class Engine:
             self._begin(context)
         decisions: dict[int, Decision] = {}
         scores: dict[int, list[torch.Tensor]] = {}
-        work = Work(self._tree)
+        work = Batch(self._tree)
         for index, request in enumerate(requests):
             *others, last = self._portions(request.branches)
             for branches in [*others, last]:
                 work.add(index, request, branches, branches is last)
                 if work.size >= self._max_tokens:
                     self._run(work, scores, decisions)
-                    work = Work(self._tree)
+                    work = Batch(self._tree)
         if work.size:
             self._run(work, scores, decisions)
         return [decisions[index] for index in range(len(requests))]
@@ -90,7 +90,7 @@ class Engine:
         """Fill the context's row with what another one has stored of the same beginning."""
         best, shared = None, 0
         for other in self._live:
-            length = common(other.tokens[: other.stored], context.tokens)
+            length = common_prefix_length(other.tokens[: other.stored], context.tokens)
             if length > shared:
                 best, shared = other, length
         self._live.append(context)
@@ -113,7 +113,7 @@ class Engine:
         return list(portions)
 
     def _run(
-        self, work: Work, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Decision]
+        self, work: Batch, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Decision]
     ) -> None:
         device = self._model.device
         self._cache.reserve(work.longest)
@@ -138,7 +138,7 @@ class Engine:
 
     def _sample(
         self,
-        work: Work,
+        work: Batch,
         logits: torch.Tensor,
         place: numpy.ndarray,
         decisions: dict[int, Decision],
@@ -158,7 +158,7 @@ class Engine:
 
     def _choose(
         self,
-        work: Work,
+        work: Batch,
         logits: torch.Tensor,
         place: numpy.ndarray,
         scores: dict[int, list[torch.Tensor]],

@@ -9,7 +9,7 @@ import torch
 from contrail.model.tree import TokenTree
 
 
-class States:
+class HiddenStates:
     """Inputs of the first trained layer, by node of a token tree.
 
     Attributes:

@@ -29,7 +29,7 @@ class Memory:
         self.data = like.new_empty((0, 0, *like.shape[1:]))
         self._pages: mmap.mmap | None = None
 
-    def fit(self, positions: int, ends: Sequence[int]) -> None:
+    def grow(self, positions: int, ends: Sequence[int]) -> None:
         """Have a row for each of `ends`, with so many positions, of which `ends` are written."""
         old = self.data
         rows = len(ends)

@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from contrail.errors import ContrailError
-from contrail.model.tree import Plan, Segment
+from contrail.model.tree import ForwardPlan, Segment
 
 NAME = "contrail"
 
@@ -190,7 +190,7 @@ class Packed:
         keys: those of the last forward.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, stem: Keys | None = None) -> None:
+    def __init__(self, plan: ForwardPlan, device: torch.device, stem: Keys | None = None) -> None:
         self.longest = int(plan.positions().max())
         self.keys: Keys = {}
         self._stem = stem

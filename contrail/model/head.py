@@ -39,13 +39,13 @@ class Head:
         tokens = torch.tensor([[1, 2, 3]], device=model.device)
         with torch.no_grad():
             expected = model(input_ids=tokens, use_cache=False).logits
-            with head.left_out():
+            with head.bypassed():
                 hidden = model(input_ids=tokens, use_cache=False).logits
             found = layer(hidden) if hidden.shape[-1] == layer.in_features else None
         return head if found is not None and torch.equal(found, expected) else None
 
     @contextmanager
-    def left_out(self) -> Iterator[None]:
+    def bypassed(self) -> Iterator[None]:
         """Within, the model's logits are the hidden states that the head would be given."""
         self._layer.forward = _pass_on
         try:

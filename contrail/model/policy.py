@@ -100,7 +100,7 @@ class Policy:
             parameter.copy_(snapshot[name])
 
     @contextmanager
-    def holding(self, snapshot: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    def using(self, snapshot: Mapping[str, torch.Tensor]) -> Iterator[None]:
         """The policy with another adapter for the time being; its own is put back as it was."""
         own = [(parameter, parameter.data) for parameter in self.parameters.values()]
         try:
@@ -117,7 +117,7 @@ class Policy:
     ) -> Iterator[PreTrainedModel]:
         """The model with the adapter of a snapshot; without one, before any training."""
         if snapshot is not None:
-            with self.holding(snapshot), self.acting() as model:
+            with self.using(snapshot), self.acting() as model:
                 yield model
             return
         with self._evaluating(), self.model.disable_adapter():

@@ -2,8 +2,8 @@
 
 Rollout and update show the model contexts that begin alike (system prompt, start state, earlier
 turns) and branch (other actions, other answers). A `TokenTree` names every distinct token position,
-a node. A `Plan` lists the nodes that one forward computes: segments of new nodes, laid end to end
-with no padding between them.
+a node. A `ForwardPlan` lists the nodes that one forward computes: segments of new nodes, laid end
+to end with no padding between them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy
 ROOT = -1
 
 
-def common(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens agree from the beginning on."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
@@ -83,7 +83,7 @@ class Segment:
 
 
 @dataclass
-class Growth:
+class Placement:
     """Where a context and its branches are in a plan.
 
     `leaf`: the context's last node. `rows`: of the tokens given. `edges[b]`: for each token of
@@ -98,7 +98,7 @@ class Growth:
     ends: list[int]
 
 
-class Plan:
+class ForwardPlan:
     """The nodes that one forward computes.
 
     Args:
@@ -124,7 +124,7 @@ class Plan:
         path: Sequence[int],
         tokens: Sequence[int],
         branches: Sequence[Sequence[int]] = (),
-    ) -> Growth:
+    ) -> Placement:
         """Tokens after the node `parent`, and branches after the last of them.
 
         Args:
@@ -173,7 +173,7 @@ class Plan:
         if segment.nodes:
             self.segments.append(segment)
             self.size += len(segment.nodes)
-        return Growth(leaf, rows, edges, below, ends)
+        return Placement(leaf, rows, edges, below, ends)
 
     def tokens(self) -> list[int]:
         """The token of each row."""

@@ -20,11 +20,11 @@ from typing import Any
 import numpy
 
 from contrail.adapter import Adapter
-from contrail.engine.admission import Room
+from contrail.engine.admission import CacheAdmission
 from contrail.engine.batch import Context, Request
 from contrail.engine.decide import Decision
 from contrail.engine.engine import Engine
-from contrail.engine.hidden_states import States
+from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.episode import Episode, Turn
 from contrail.errors import ContrailError, InvalidAction, PluginError, describe
@@ -86,7 +86,7 @@ def play(
     temperature: float = 1.0,
     greedy: bool = False,
     concurrency: int = 64,
-    states: States | None = None,
+    states: HiddenStates | None = None,
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; a finished episode's place is taken by the next job.
@@ -147,7 +147,7 @@ class _Player:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._engine = engine
-        self._room = Room(policy.cache_tokens)
+        self._room = CacheAdmission(policy.cache_tokens)
         self._greedy = greedy
         self._forwards = 0
         self._asked: deque[_Play] = deque()  # of worker processes

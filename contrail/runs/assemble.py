@@ -25,7 +25,8 @@ from contrail.config.parse import (
 )
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.runs.evaluate import Evaluation, evaluate
+from contrail.runs.evaluate import evaluate
+from contrail.scores import Scores
 from contrail.runs.loop import Loop
 from contrail.registry import Plugins
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
@@ -33,8 +34,8 @@ from contrail.progress import Reporter
 from contrail.workers.pool import EnvironmentPool
 from contrail.runs.run import Run
 from contrail.runs.directory import RunDirectory
+from contrail.stage import Stage
 from contrail.stream import (
-    Experience,
     Scenario,
     build,
     list_tasks,
@@ -42,7 +43,7 @@ from contrail.stream import (
     maker,
 )
 from contrail.tasks import test_tasks
-from contrail.training.learner import Trainer
+from contrail.training.learner import Learner
 
 from peft import LoraConfig
 
@@ -52,9 +53,9 @@ class Prepared:
     """All that a run needs, made and found to fit together."""
 
     scenario: Scenario
-    stages: Sequence[Experience]
+    stages: Sequence[Stage]
     policy: Policy
-    trainer: Trainer
+    trainer: Learner
     strategy: Composition
 
 
@@ -79,7 +80,7 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
             config.source.fail(("strategy",), str(error), of_children=True)
         policy = make_policy(config, plugins)
         try:
-            trainer = Trainer(policy, grpo)
+            trainer = Learner(policy, grpo)
         except (ValueError, ImportError) as error:
             text = " ".join(str(error).split())
             config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
@@ -173,7 +174,7 @@ def evaluate_policy(
     greedy: bool | None = None,
     threads: int = 1,
     quiet: bool = False,
-) -> dict[str, Evaluation]:
+) -> dict[str, Scores]:
     """Scores of a policy on environments, by environment.
 
     Args:

@@ -14,13 +14,13 @@ from contrail.errors import ContrailError
 from contrail.registry import Plugins, Registered, blamed
 from contrail.runs.state import split
 from contrail.strategy import Strategy
-from contrail.stream import Experience
+from contrail.stage import Stage
 
 if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
-    from contrail.training.learner import Trainer
+    from contrail.training.learner import Learner
 
 
 @dataclass
@@ -58,16 +58,16 @@ class Composition:
         """See `Strategy.restarts`."""
         return any(member.strategy.restarts for member in self._members)
 
-    def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
-        return self._decider("stages").call("stages", experiences)  # type: ignore[no-any-return]
+    def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+        return self._decider("stages").call("stages", stages)  # type: ignore[no-any-return]
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
         for member in self._members:
             member.call("begin", trainer, stages)
 
     def draw(
         self,
-        experience: Experience,
+        stage: Stage,
         update: int,
         count: int,
         rng: numpy.random.Generator,
@@ -75,7 +75,7 @@ class Composition:
     ) -> Sequence[Task]:
         """The tasks of one update, each of one of `environments`."""
         member = self._decider("draw")
-        tasks: Sequence[Task] = member.call("draw", experience, update, count, rng)
+        tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
         wrong = None
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
             wrong = f"it must return a list of contrail.Task; it returned {str(tasks)[:80]}"
@@ -91,13 +91,13 @@ class Composition:
         return tasks
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         for member in self._members:
-            member.call("observe", experience, episodes, rng)
+            member.call("observe", stage, episodes, rng)
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         for member in self._members:
             try:
@@ -160,8 +160,8 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
             raise blamed("strategy", component.name, registered, "cannot be made", error) from error
         members.append(_Member(component.name, registered, made))
     for member in members:
-        if len(members) > 1 and member.strategy.alone:
-            reason = member.strategy.alone
+        if len(members) > 1 and member.strategy.exclusive:
+            reason = member.strategy.exclusive
             config.source.fail(
                 ("strategy",), f"{member.name!r} does not go with others: {reason}. Use it alone."
             )

@@ -13,18 +13,20 @@ from contrail.compat.avalanche import BaseTemplate
 from contrail.runs.composition import Composition
 from contrail.environment import Task
 from contrail.errors import PluginError
-from contrail.runs.evaluate import Evaluation, evaluate
+from contrail.runs.evaluate import evaluate
+from contrail.scores import Scores
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.episode import Episode
 from contrail.rollout.play import Job, play
-from contrail.engine.hidden_states import States
+from contrail.engine.hidden_states import HiddenStates
 from contrail.runs.run import Run
 from contrail.runs.directory import EpisodeLog
 from contrail.seeding import generator
 from contrail.runs.state import join, load_tensors, save_tensors, split
-from contrail.stream import Experience, Scenario
-from contrail.training.learner import Trainer
+from contrail.stage import Stage
+from contrail.stream import Scenario
+from contrail.training.learner import Learner
 
 
 class Loop(BaseTemplate):  # type: ignore[misc]
@@ -42,9 +44,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         *,
         run: Run,
         scenario: Scenario,
-        stages: Sequence[Experience],
+        stages: Sequence[Stage],
         policy: Policy,
-        trainer: Trainer,
+        trainer: Learner,
         strategy: Composition,
         reporter: Reporter,
     ) -> None:
@@ -60,7 +62,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.stage = 0
         trainer.penalty = functools.partial(strategy.penalty, trainer)
         self._told: set[tuple[str, str]] = set()
-        self.evaluations: dict[str, Evaluation] = {}
+        self.evaluations: dict[str, Scores] = {}
 
     def go(self) -> None:
         """Run to the end, from the beginning or from the last checkpoint."""
@@ -71,17 +73,17 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self._evaluate_and_save(0)
         for stage, experience in enumerate(self.stages, start=1):
             if stage > self.stage:
-                hook.contrail_experience_start(run=self.run, experience=experience)
+                hook.contrail_stage_start(run=self.run, experience=experience)
                 self.stage = stage
                 self.train(experience, eval_streams=[])
                 self._evaluate_and_save(stage)
-                hook.contrail_experience_end(run=self.run, experience=experience)
+                hook.contrail_stage_end(run=self.run, experience=experience)
         self.run.clock()
         self.run.files.write_result(self.run.result())
         hook.contrail_run_end(run=self.run)
 
     def _train_exp(
-        self, experience: Experience, eval_streams: Sequence[Any], **kwargs: Any
+        self, experience: Stage, eval_streams: Sequence[Any], **kwargs: Any
     ) -> None:
         run = self.run
         hook = run.plugins.hook
@@ -95,7 +97,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self._draw(experience, update)
-            states = States() if self.policy.frozen else None
+            states = HiddenStates() if self.policy.frozen else None
             groups = self.rollout(tasks, size, update, states=states)
             episodes = [episode for group in groups for episode in group]
             log.add(episodes, update=update)
@@ -119,7 +121,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             if episode.fault is None:
                 played[episode.environment] = played.get(episode.environment, 0) + 1
 
-    def _add_to_curves(self, experience: Experience, update: int) -> None:
+    def _add_to_curves(self, experience: Stage, update: int) -> None:
         """Evaluate the stage's environments after so many of its updates, where that is asked for.
 
         The tasks and dice are those of R. What is evaluated is the policy in training, which may
@@ -137,7 +139,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 curve = self.run.curves[-1].setdefault(test.name, [])
                 curve.append([update, evaluation.success])
 
-    def _draw(self, experience: Experience, update: int) -> Sequence[Task]:
+    def _draw(self, experience: Stage, update: int) -> Sequence[Task]:
         """The strategy's choice of tasks."""
         count = self.trainer.batch_size // self.trainer.group_size
         rng = self._generator("draw", update)
@@ -148,7 +150,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         tasks: Sequence[Task],
         samples: int,
         *draw: str | int,
-        states: States | None = None,
+        states: HiddenStates | None = None,
     ) -> list[list[Episode]]:
         """Play each task so often in the present stage; a group of episodes for each.
 
@@ -209,7 +211,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.run.files.save_checkpoint(stage, {**self.run.state(), "strategy": kept}, save)
 
     def _eval_exp(self, **kwargs: Any) -> None:
-        experience: Experience = self.experience
+        experience: Stage = self.experience
         after = f"after {self.run.stages[self.stage - 1]}" if self.stage > 0 else "before training"
         evaluation, episodes = self._evaluate(experience, after)
         self.log.add(episodes)
@@ -221,7 +223,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             )
         self.evaluations[experience.name] = evaluation
 
-    def _evaluate(self, test: Experience, when: str) -> tuple[Evaluation, list[Episode]]:
+    def _evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
         """Play the test tasks of one environment with the policy as it is."""
         settings = self.run.config.evaluate
         tasks = test.tasks[test.name]

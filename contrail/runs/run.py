@@ -10,7 +10,7 @@ from typing import Any
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config.parse import RunConfig, to_yaml
-from contrail.runs.evaluate import Evaluation
+from contrail.scores import Scores
 from contrail.intervals import Estimate
 from contrail.registry import Plugins
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
@@ -58,7 +58,7 @@ class Run:
     restarts: bool = False
     played: list[dict[str, int]] = field(default_factory=list)
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
-    evaluations: list[dict[str, Evaluation]] = field(default_factory=list)
+    evaluations: list[dict[str, Scores]] = field(default_factory=list)
     baselines: Baselines = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
@@ -119,7 +119,7 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.evaluations = [
-            {name: Evaluation(**record) for name, record in row.items()}
+            {name: Scores(**record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them

@@ -19,19 +19,19 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
-from contrail.engine.hidden_states import States
+from contrail.engine.hidden_states import HiddenStates
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.model.tree import TokenTree
 from contrail.training.advantages import describe, environment_weights, group_advantages
-from contrail.training.shared.forest import Forest, Scores
+from contrail.training.shared.forest import DecisionScores, Forest
 from contrail.training.shared.packs import Decisions, Pack, split, tokens_at_once
-from contrail.training.shared.prefix import Stem
+from contrail.training.shared.prefix import SharedPrefix
 from contrail.training.trl_loss import BY_EPISODE, BY_MINIBATCH, Loss, no_reward
 
 
-class Trainer:
+class Learner:
     """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
 
     `penalty`: what is added to the loss of an optimizer step on the given episodes, as
@@ -99,7 +99,7 @@ class Trainer:
         self,
         groups: Sequence[Sequence[Episode]],
         rng: numpy.random.Generator,
-        states: States | None = None,
+        states: HiddenStates | None = None,
     ) -> dict[str, float]:
         """Learn from one batch of episodes, in groups that played the same task.
 
@@ -176,7 +176,7 @@ class Trainer:
         advantages: torch.Tensor,
         off_policy: bool = False,
         decisions_in_batch: int | None = None,
-        states: States | None = None,
+        states: HiddenStates | None = None,
     ) -> float:
         """Add the loss's gradients to the adapter's parameters; return the loss.
 
@@ -230,7 +230,7 @@ class Trainer:
         off_policy: bool,
         decisions_in_batch: int,
         rng: numpy.random.Generator,
-        states: States | None,
+        states: HiddenStates | None,
     ) -> tuple[float, float] | None:
         """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
@@ -261,7 +261,7 @@ class Trainer:
         scheduler.step()
         return (loss, float(norm)) if made else None
 
-    def score(self, episodes: Sequence[Episode]) -> Iterator[list[Scores]]:
+    def score(self, episodes: Sequence[Episode]) -> Iterator[list[DecisionScores]]:
         """Log-probabilities of what the episodes' models decided, under the present policy.
 
         With gradients, where they are enabled; in parts whose activations fit into memory. Be done
@@ -299,9 +299,9 @@ class Trainer:
         model: PreTrainedModel,
         packs: Iterable[Pack],
         entropies: bool = False,
-        states: States | None = None,
+        states: HiddenStates | None = None,
         extra: bool = False,
-    ) -> Iterator[tuple[Pack, list[Scores]]]:
+    ) -> Iterator[tuple[Pack, list[DecisionScores]]]:
         """The packs' decisions; a stem's gradients are complete after the last of its packs."""
         tree = TokenTree() if states is None else states.tree
         head = self._policy.head
@@ -309,7 +309,7 @@ class Trainer:
         for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.stem):
             stem, partial = None, False
             if tokens:
-                stem = Stem(tree, tokens)
+                stem = SharedPrefix(tree, tokens)
                 computed += stem.plan.size
                 with self._known(stem.nodes, states) as partial:
                     stem.compute(model, head)
@@ -327,7 +327,7 @@ class Trainer:
             self.extra_tokens += computed
 
     @contextmanager
-    def _known(self, nodes: Sequence[int], states: States | None) -> Iterator[bool]:
+    def _known(self, nodes: Sequence[int], states: HiddenStates | None) -> Iterator[bool]:
         """Within, forwards begin with the first trained layer, if what it is given is known."""
         frozen = self._policy.frozen
         known = None if states is None or frozen is None else states.get(nodes)

@@ -28,7 +28,7 @@ GRACE = 5.0
 
 
 @dataclass(frozen=True)
-class Maker:
+class EnvironmentFactory:
     """Makes instances of a registered environment: itself, or in a worker process.
 
     `settings` are the default ones if None, and `max_turns` is the environment's own; `workers` and
@@ -48,7 +48,7 @@ class Maker:
         environment: str | type[Environment],
         settings: Any = None,
         plugins: Plugins | None = None,
-    ) -> Maker:
+    ) -> EnvironmentFactory:
         """What makes, in this process, the environment of a name or class.
 
         Names are looked up in `plugins`, by default the installed ones.
@@ -116,7 +116,7 @@ class EnvironmentPool:
     def free(self, name: str) -> bool:
         """Whether there is an instance to take: of worker processes there may be no more."""
         make = self._makers[name]
-        limit = make.workers if isinstance(make, Maker) else 0
+        limit = make.workers if isinstance(make, EnvironmentFactory) else 0
         return not limit or bool(self._idle[name]) or len(self._made[name]) < limit
 
     def take(self, name: str) -> Environment:
@@ -158,7 +158,7 @@ class Remote(Environment):
     be done. `system_prompt` and `max_turns` are those after the last answer.
     """
 
-    def __init__(self, make: Maker) -> None:
+    def __init__(self, make: EnvironmentFactory) -> None:
         self.config = make.settings
         self._make = make
         self._process: subprocess.Popen[bytes] | None = None

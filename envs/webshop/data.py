@@ -41,7 +41,7 @@ class Shop:
     products: tuple[Product, ...]
     index: Index
     goals: dict[str, dict[str, Goal]]
-    left_out: int
+    bypassed: int
     """Instructions that no purchase fulfils."""
     told: int
     """Goals left out, as a product that is a goal of the other split fulfils them."""
@@ -66,7 +66,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
     products = list(_products(records, synthetic))
     use_human = human if instructions != "synthetic" else {}
     goals: dict[str, list[Goal]] = {}
-    left_out = 0
+    bypassed = 0
     for product in products:
         if use_human:
             found = human_goals(product, use_human.get(product.asin))
@@ -78,13 +78,13 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             for goal in found
             if len(goal.options) <= MOST_OPTIONS and reward(goal, product, best_options(goal)) == 1
         ]
-        left_out += len(found) - len(kept)
+        bypassed += len(found) - len(kept)
         if kept:
             goals[product.asin] = kept
     if not goals:
         raise ConfigError(
             f"webshop: no product of {data} has an instruction"
-            f"{f' that can be fulfilled ({left_out} cannot)' if left_out else ''}. {WHERE}"
+            f"{f' that can be fulfilled ({bypassed} cannot)' if bypassed else ''}. {WHERE}"
         )
     split, told = split_goals(goals, products)
     for side, what in (("train", "train on"), ("test", "test on")):
@@ -95,7 +95,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
                 "that). Add products of other kinds."
             )
     texts = [_searched(product) for product in products]
-    return Shop(tuple(products), Index(texts), split, left_out, told)
+    return Shop(tuple(products), Index(texts), split, bypassed, told)
 
 
 def _read(path: Path) -> tuple[list[Any], Record, Record]:

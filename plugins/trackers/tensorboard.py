@@ -14,8 +14,8 @@ from contrail.plugins.reports.table import markdown
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from contrail.runs.evaluate import Evaluation
     from contrail.runs.run import Run
+    from contrail.scores import Scores
 
 SCORES = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate", "fault_rate")
 REPORT = ".report"
@@ -46,7 +46,7 @@ def contrail_update(run: Run, scalars: dict[str, float]) -> None:
 
 
 @contrail.hookimpl
-def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Evaluation]) -> None:
+def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
     """`evaluate/<environment>/<score>`, at the update after which it was measured."""
     writer = _writers[run.directory]
     for environment, evaluation in evaluations.items():

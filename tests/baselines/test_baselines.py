@@ -18,7 +18,7 @@ from contrail.environment import NoConfig
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.seeding import generator
-from contrail.workers.pool import EnvironmentPool, Maker, Registered
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Registered
 
 
 class Mostly(Doors):
@@ -293,7 +293,7 @@ def test_worker_processes_give_the_same() -> None:
     """The episodes are those that are played in this process."""
     found = {}
     for workers in (0, 2):
-        make = Maker("it", Registered(Slow, "tests"), NoConfig(), workers=workers)
+        make = EnvironmentFactory("it", Registered(Slow, "tests"), NoConfig(), workers=workers)
         pool = EnvironmentPool({"it": make})
         subject = Subject("it", make, Choose(), Slow().tasks("test")[:12])
         found[workers] = baselines(subject, pool, ["random", "expert"], samples=3)

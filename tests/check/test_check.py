@@ -25,7 +25,7 @@ from contrail.check.other_process import walks_elsewhere
 from contrail.check.subject import Moment, Subject
 from contrail.errors import ContrailError
 from contrail.registry import Plugins
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 WAYS = ["left", "right"]
 
@@ -395,7 +395,9 @@ class StartsAnother(Corridor):
 
 
 def test_what_an_environment_starts_elsewhere_is_ended_and_not_waited_for() -> None:
-    ((begun, *_),) = walks_elsewhere(Subject(Maker.of(StartsAnother)), [Task("x", "x", 0, "train")])
+    ((begun, *_),) = walks_elsewhere(
+        Subject(EnvironmentFactory.of(StartsAnother)), [Task("x", "x", 0, "train")]
+    )
     with contextlib.suppress(psutil.NoSuchProcess):
         while psutil.Process(int(begun.text)).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)  # a killed process takes a moment to end

@@ -10,7 +10,7 @@ import contrail.check
 from contrail import Environment, Observation, Step, Task
 from contrail.check import near
 from contrail.check.subject import Subject, Warned
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 NAMES = ["ash", "beech", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine", "rowan"]
 NAMES += ["spruce", "teak", "willow", "yew"]
@@ -98,7 +98,7 @@ class StartsAlike(Workshop):
 
 
 def found(cls: type[Environment]) -> str:
-    subject = Subject(Maker.of(cls))
+    subject = Subject(EnvironmentFactory.of(cls))
     with subject.instance() as environment:
         subject.listed = {split: environment.tasks(split) for split in ("train", "test")}
     try:

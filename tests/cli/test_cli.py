@@ -342,7 +342,7 @@ def test_an_environment_without_an_expert(command: Command) -> None:
     assert done.err == "error: there is no expert for task 'number-1'\n"
 
 
-# Evaluation of a policy.
+# Scores of a policy.
 
 
 @pytest.fixture(scope="module")

@@ -112,8 +112,8 @@ from pathlib import Path
 import contrail
 
 @contrail.hookimpl
-def contrail_experience_start(run, experience):
-    while experience.name == "long" and Path(__file__).with_name("hold").exists():
+def contrail_stage_start(run, stage):
+    while stage.name == "long" and Path(__file__).with_name("hold").exists():
         time.sleep(0.01)
 """
 

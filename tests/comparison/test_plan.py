@@ -39,7 +39,7 @@ class Settings:
 
 class Same(contrail.Strategy):
     Config = Settings
-    def prefix(self, stage):
+    def cache_key(self, stage):
         return "sequential" if stage == 1 else f"same {self.config.strength}"
 
 class Secret(contrail.Strategy):

@@ -19,11 +19,11 @@ from contrail.rollout import play as play_module  # isort: skip
 from contrail.engine.cache import Cache  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
-from contrail.engine.admission import Room, cache_tokens  # isort: skip
+from contrail.engine.admission import CacheAdmission, cache_tokens  # isort: skip
 
 
 def test_the_oldest_keep_their_keys() -> None:
-    room = Room(100)
+    room = CacheAdmission(100)
     assert room.admit(["a"] * 3, [40, 30, 50], [True] * 3) == [True, True, False]
     # The third waits: the first two may become as long as it is.
     assert room.admit(["a"] * 3, [41, 31, 50], [True, True, False]) == [True, True, False]
@@ -31,13 +31,13 @@ def test_the_oldest_keep_their_keys() -> None:
 
 
 def test_all_begin_where_nothing_is_known_of_their_lengths() -> None:
-    room = Room(100)
+    room = CacheAdmission(100)
     assert room.admit(["a"] * 4, [25] * 4, [False] * 4) == [True] * 4
     assert room.admit(["a"] * 4, [26] * 4, [True] * 4) == [True, True, True, False]
 
 
 def test_lengths_are_expected_by_environment() -> None:
-    room = Room(100)
+    room = CacheAdmission(100)
     room.admit(["long"], [90], [True])
     assert room.admit(["short", "short", "long"], [20, 20, 10], [True, True, False]) == [
         True,
@@ -49,7 +49,7 @@ def test_lengths_are_expected_by_environment() -> None:
 
 @pytest.mark.parametrize("holding", [True, False])
 def test_an_episode_longer_than_the_room_goes_on_alone(holding: bool) -> None:
-    room = Room(100)
+    room = CacheAdmission(100)
     assert room.admit(["a"] * 2, [150, 10], [holding] * 2) == [True, False]
 
 

@@ -14,7 +14,7 @@ from contrail.model.attention import blocks  # isort: skip
 from contrail.engine.cache import Cache, Cached  # isort: skip
 from contrail.engine.decide import Decision, choice_logprobs  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
-from contrail.engine.batch import Context, Request, Work  # isort: skip
+from contrail.engine.batch import Context, Request, Batch  # isort: skip
 from contrail.model.tree import Segment  # isort: skip
 
 EXACT = 1e-4
@@ -179,7 +179,7 @@ def test_many_candidates_take_several_forwards(
         engine = Engine(model, TEMPERATURE, max_tokens=100)
         run = engine._run
 
-        def counted(work: Work, *rest: object) -> None:
+        def counted(work: Batch, *rest: object) -> None:
             sizes.append(work.size)
             run(work, *rest)
 

@@ -9,7 +9,7 @@ import pytest
 import contrail.check
 from contrail.errors import ContrailError
 from contrail.registry import load_plugins
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 PLUGINS = load_plugins()
 
@@ -32,7 +32,7 @@ def test_it_keeps_the_contract(name: str) -> None:
     registered = PLUGINS.environments[name]
     settings = registered.value.Config(**SETTINGS.get(name, {}))
     try:
-        Maker(name, registered, settings).here().close()
+        EnvironmentFactory(name, registered, settings).here().close()
     except ContrailError as error:
         if isinstance(error.__cause__, ImportError) or "needs Java" in str(error):
             pytest.skip(str(error))

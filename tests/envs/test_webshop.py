@@ -250,10 +250,10 @@ def test_wrong_purchases(environment: WebShop) -> None:
         wishes = len(goal.attributes) + len(goal.options) + 1
         *before, _ = environment.expert(task) or []
         picks = [action for action in before if action[6:-1] in goal.options]
-        for left_out in picks:
+        for bypassed in picks:
             environment.reset(task)
             for action in before:
-                if action != left_out:
+                if action != bypassed:
                     environment.step(action)
             step = environment.step("click[Buy Now]")
             assert (step.reward, step.terminated, step.success) == (
@@ -493,7 +493,7 @@ def test_a_title_is_listed_only_where_the_instruction_does_not_lead_to_it(tmp_pa
     starts = {task.id: environment.reset(task).actions or () for task in everything(environment)}
     assert starts["B1/0"][-1] == "search[Soft Dress]"  # "wish" finds another
     assert starts["B2/0"][-1] == "search[Soft Wish]"
-    assert load_shop("", "auto", 5).left_out == 0
+    assert load_shop("", "auto", 5).bypassed == 0
     generated = WebShop()
     for task in everything(generated)[::50]:
         title = generated._goal_of(task).product.title

@@ -39,7 +39,7 @@ def test_the_model_is_left_as_it_was(make_tiny: Callable[..., Policy]) -> None:
     assert policy.head is not None
     with torch.no_grad():
         expected = policy.base(input_ids=tokens).logits
-        with policy.head.left_out():
+        with policy.head.bypassed():
             hidden = policy.base(input_ids=tokens).logits
         assert hidden.shape == (1, 3, policy.base.config.hidden_size)
         torch.testing.assert_close(policy.base(input_ids=tokens).logits, expected)

@@ -14,7 +14,7 @@ from contrail.plugins.adapters.choose import Choose
 
 import torch  # isort: skip
 from contrail.model.frozen_layers import FrozenLayers  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
@@ -90,7 +90,7 @@ def test_a_small_learning_rate_is_not_rounded_away_in_bfloat16(
 ) -> None:
     """Added to bfloat16 weights, updates of 1e-5 change none of them."""
     policy = make_tiny(trained=False, dtype=torch.bfloat16)
-    trainer = Trainer(policy, config(tmp_path, learning_rate=1e-5))
+    trainer = Learner(policy, config(tmp_path, learning_rate=1e-5))
     for update in range(5):
         played = groups(policy, Choose())
         for number, episode in enumerate(flat(played)):  # something to learn from, whatever it did
@@ -112,7 +112,7 @@ def shares_of_the_first_action(
 ) -> list[float]:
     """Before each of twelve updates that reward the first of the actions."""
     policy = make_tiny(trained=False, dtype=dtype, enlarged=1)
-    trainer = Trainer(policy, config(tmp_path, learning_rate=1e-3, temperature=0.1))
+    trainer = Learner(policy, config(tmp_path, learning_rate=1e-3, temperature=0.1))
     shares = []
     for update in range(12):
         played = groups(policy, Choose(), temperature=0.1, size=8)

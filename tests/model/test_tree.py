@@ -12,7 +12,7 @@ from contrail.model.policy import Policy
 import torch  # isort: skip
 from contrail.model import attention  # isort: skip
 from contrail.model.attention import Packed, forward  # isort: skip
-from contrail.model.tree import ROOT, Growth, Plan, TokenTree  # isort: skip
+from contrail.model.tree import ROOT, Placement, ForwardPlan, TokenTree  # isort: skip
 
 EXACT = 1e-4
 
@@ -25,7 +25,7 @@ def test_equal_sequences_are_the_same_nodes() -> None:
 
 
 def test_equal_beginnings_are_computed_once() -> None:
-    plan = Plan(TokenTree())
+    plan = ForwardPlan(TokenTree())
     first = plan.add(ROOT, [], [1, 2, 3, 4])
     second = plan.add(ROOT, [], [1, 2, 3, 5])
     assert second.rows[:3] == first.rows[:3]
@@ -41,7 +41,7 @@ def test_equal_beginnings_are_computed_once() -> None:
 
 
 def test_branches_share_their_stems() -> None:
-    plan = Plan(TokenTree())
+    plan = ForwardPlan(TokenTree())
     growth = plan.add(ROOT, [], [1, 2], [[7, 8, 0], [7, 9, 0], [7], [3]])
     # The last token of a branch is predicted, and never read.
     assert plan.tokens() == [1, 2, 7, 8, 9]
@@ -65,7 +65,7 @@ def plain(policy: Policy, tokens: list[int]) -> torch.Tensor:
         return model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].log_softmax(-1)
 
 
-def run(policy: Policy, plan: Plan, keep: torch.Tensor) -> torch.Tensor:
+def run(policy: Policy, plan: ForwardPlan, keep: torch.Tensor) -> torch.Tensor:
     with torch.no_grad(), policy.reference() as model:
         logits = forward(
             model,
@@ -88,9 +88,9 @@ def test_random_trees(
         monkeypatch.setattr(attention, "SMALL_BLOCK_PAIRS", 20)
     policy = make_tiny()
     rng = numpy.random.default_rng(100 + seed)
-    plan = Plan(TokenTree())
+    plan = ForwardPlan(TokenTree())
     start = rng.integers(512, size=20).tolist()
-    grown: list[tuple[Growth, list[int], list[list[int]]]] = []
+    grown: list[tuple[Placement, list[int], list[list[int]]]] = []
     contexts: list[tuple[int, list[int], list[int]]] = [(ROOT, [], []) for _ in range(6)]
     for depth in range(3):
         for index, (node, path, before) in enumerate(contexts):
@@ -118,7 +118,7 @@ def test_random_trees(
 
 def test_rows_are_those_asked_for(make_tiny: Callable[..., Policy]) -> None:
     policy = make_tiny()
-    plan = Plan(TokenTree())
+    plan = ForwardPlan(TokenTree())
     plan.add(ROOT, [], [5, 6, 7])
     plan.add(ROOT, [], [8])
     every = run(policy, plan, torch.arange(4))

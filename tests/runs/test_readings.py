@@ -35,13 +35,13 @@ class Swapped(contrail.Strategy):
     def begin(self, trainer, stages):
         self.stages_ = list(stages)
 
-    def draw(self, experience, update, count, rng):
-        other = next(stage for stage in self.stages_ if stage.name != experience.name)
+    def draw(self, stage, update, count, rng):
+        other = next(stage for stage in self.stages_ if stage.name != stage.name)
         return other.sample(count, rng)
 
 class Short(contrail.Strategy):
-    def draw(self, experience, update, count, rng):
-        return experience.sample(count - 1, rng)
+    def draw(self, stage, update, count, rng):
+        return stage.sample(count - 1, rng)
 
 @contrail.hookimpl
 def contrail_strategies(register):

@@ -60,8 +60,8 @@ def contrail_episodes(run, episodes):
     hold(f"update {run.update}")
 
 @contrail.hookimpl
-def contrail_experience_end(run, experience):
-    hold(f"end of {experience.name}")
+def contrail_stage_end(run, stage):
+    hold(f"end of {stage.name}")
 """
 
 

@@ -13,14 +13,14 @@ from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.registry import Registered
 from contrail.runs.composition import Composition, _Member
+from contrail.stage import Stage
 from contrail.strategies.cumulative import Cumulative
 from contrail.strategies.curriculum import Curriculum, CurriculumConfig
 from contrail.strategies.mixture import Mixture, MixtureConfig
 from contrail.strategies.replay import Replay, ReplayConfig
 from contrail.strategies.sequential import Sequential
-from contrail.stream import Experience
 
-from stages import stage, tasks  # isort: skip
+from stages import make_stage, tasks  # isort: skip
 
 MAKE: list[Any] = [
     Sequential,
@@ -51,7 +51,7 @@ MAKE: list[Any] = [
 def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> None:
     for updates in ((3, 3, 3), (0, 3, 3), (3, 0, 2), (0, 0, 0)):
         listed = [
-            stage(name, [Task(name, str(n), n, "train", n) for n in range(size)], count)
+            make_stage(name, [Task(name, str(n), n, "train", n) for n in range(size)], count)
             for name, size, count in zip("abc", sizes, updates, strict=True)
         ]
         strategy = make()
@@ -60,31 +60,31 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
         strategy.begin(SimpleNamespace(policy=policy, by_environment=True), stages)
         run = SimpleNamespace(config=SimpleNamespace(seed=0))
         composed = Composition([_Member("it", Registered(type(strategy), "p"), strategy)])
-        for number, experience in enumerate(stages, start=1):
+        for number, stage in enumerate(stages, start=1):
             if hasattr(strategy, "before_training_exp"):
                 strategy.before_training_exp(
-                    SimpleNamespace(stage=number, experience=experience, run=run)
+                    SimpleNamespace(stage=number, experience=stage, run=run)
                 )
             for count in (1, 2, 5, 64):
                 for update in range(4):
                     rng = numpy.random.default_rng(update)
-                    drawn = composed.draw(experience, update, count, rng, ["a", "b", "c"])
+                    drawn = composed.draw(stage, update, count, rng, ["a", "b", "c"])
                     assert len(drawn) == count
 
 
 def trained(strategy: Any, updates: dict[str, int]) -> set[str]:
     """The environments that the strategy draws from, of a stream with so many updates of each."""
-    stages = strategy.stages([stage(name, tasks(name, 5), n) for name, n in updates.items()])
+    stages = strategy.stages([make_stage(name, tasks(name, 5), n) for name, n in updates.items()])
     strategy.begin(SimpleNamespace(by_environment=True), stages)
     run = SimpleNamespace(config=SimpleNamespace(seed=0))
     found = set()
-    for number, experience in enumerate(stages, start=1):
+    for number, stage in enumerate(stages, start=1):
         if hasattr(strategy, "before_training_exp"):
-            loop = SimpleNamespace(stage=number, experience=experience, run=run)
+            loop = SimpleNamespace(stage=number, experience=stage, run=run)
             strategy.before_training_exp(loop)
-        for update in range(experience.updates):
+        for update in range(stage.updates):
             rng = numpy.random.default_rng(update)
-            found |= {task.environment for task in strategy.draw(experience, update, 8, rng)}
+            found |= {task.environment for task in strategy.draw(stage, update, 8, rng)}
     return found
 
 
@@ -96,7 +96,7 @@ def test_a_stage_without_updates_is_not_trained_on(make: Any) -> None:
 def test_a_weight_of_nought_is_not_trained_on() -> None:
     weights = {"a": 1.0, "b": 0.0}
     strategy = Mixture(MixtureConfig(weights=weights))
-    [mixed] = strategy.stages([stage(name, tasks(name, 5)) for name in "abc"])
+    [mixed] = strategy.stages([make_stage(name, tasks(name, 5)) for name in "abc"])
     assert mixed.environments == ["a"]
     assert trained(Mixture(MixtureConfig(weights=weights)), {"a": 3, "b": 3, "c": 3}) == {"a"}
 
@@ -106,7 +106,7 @@ class Drawing(contrail.Strategy):
 
     returns: Any
 
-    def draw(self, experience: Any, update: int, count: int, rng: Any) -> Any:
+    def draw(self, stage: Any, update: int, count: int, rng: Any) -> Any:
         return self.returns
 
 
@@ -125,7 +125,7 @@ def test_another_number_is_refused(returns: Any, message: str) -> None:
     strategy = Drawing()
     strategy.returns = returns
     composed = Composition([_Member("mine", Registered(Drawing, "plugin"), strategy)])
-    experience: Experience = stage("a", tasks("a", 9))
+    stage: Stage = make_stage("a", tasks("a", 9))
     with pytest.raises(PluginError, match=message) as refused:
-        composed.draw(experience, 0, 4, numpy.random.default_rng(0), ["a"])
+        composed.draw(stage, 0, 4, numpy.random.default_rng(0), ["a"])
     assert "strategy 'mine' (plugin 'plugin'): draw" in str(refused.value)

@@ -19,7 +19,7 @@ from contrail.strategies.ewc import diagonal_fisher, normalized
 import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 from learning import Gradients, Make, One, Words, config, flat, groups  # isort: skip
 
 
@@ -82,12 +82,12 @@ def relative(found: Gradients, expected: Gradients) -> float:
 
 def made(
     make: Make, path: Path, adapter: contrail.Adapter, temperature: float, sharp: float, **of: Any
-) -> tuple[Trainer, list[Episode], Policy]:
+) -> tuple[Learner, list[Episode], Policy]:
     """A trainer, episodes that its policy has played, and the same policy once more."""
     policy, twin = make(), make()
     train(policy, sharp)
     train(twin, sharp)
-    trainer = Trainer(policy, config(path, temperature=temperature))
+    trainer = Learner(policy, config(path, temperature=temperature))
     return trainer, flat(groups(policy, adapter, temperature, **of)), twin
 
 

@@ -21,23 +21,23 @@ from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.policy import Policy
 from contrail.plugins.adapters.choose import Choose
 from contrail.seeding import generator
+from contrail.stage import Stage
 from contrail.strategies.kl import KL, KLConfig
 from contrail.strategies.merge import Merge, MergeConfig
 from contrail.strategies.replay import Replay, ReplayConfig
-from contrail.stream import Experience
 
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.engine.hidden_states import States  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.engine.hidden_states import HiddenStates  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 from learning import config, flat, groups  # isort: skip
 
 Make = Callable[..., Policy]
 ABOVE = {"layers_to_transform": [1]}  # of two layers
 
 
-def stage(name: str) -> Experience:
-    return Experience(name, {name: Rooms().tasks("train")}, {name: Choose()}, 2)
+def stage(name: str) -> Stage:
+    return Stage(name, {name: Rooms().tasks("train")}, {name: Choose()}, 2)
 
 
 def replaying(episodes: Sequence[Episode]) -> Replay:
@@ -54,10 +54,12 @@ def replaying(episodes: Sequence[Episode]) -> Replay:
     return strategy
 
 
-def learnt(make: Make, tmp_path: Path, strategies: str, states: States | None) -> tuple[Any, ...]:
+def learnt(
+    make: Make, tmp_path: Path, strategies: str, states: HiddenStates | None
+) -> tuple[Any, ...]:
     """The adapter and what is logged after an update in the second stage."""
     policy = make(**ABOVE)
-    trainer = Trainer(policy, config(tmp_path, optim="sgd", learning_rate=0.1))
+    trainer = Learner(policy, config(tmp_path, optim="sgd", learning_rate=0.1))
     run = SimpleNamespace(config=SimpleNamespace(seed=0))
     loop = SimpleNamespace(trainer=trainer, policy=policy, stage=2, run=run)
     merge = Merge(MergeConfig(start="merged"))
@@ -91,7 +93,7 @@ def test_an_update_is_the_same_with_what_the_rollout_kept(
     monkeypatch.setattr(FrozenLayers, "replaced", counted)
     policy, expected, extra = learnt(make_tiny, tmp_path, strategies, None)
     skipped.clear()
-    other, scalars, extra_with = learnt(make_tiny, tmp_path, strategies, States())
+    other, scalars, extra_with = learnt(make_tiny, tmp_path, strategies, HiddenStates())
     assert skipped
     assert extra_with == extra
     assert (extra > 0) == ("replay" in strategies or "kl" in strategies)

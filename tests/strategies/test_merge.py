@@ -13,7 +13,7 @@ from contrail.model.policy import Policy
 from contrail.strategies.merge import Merge, MergeConfig, default_weight, merged
 
 import torch  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 from learning import Make, config  # isort: skip
 
 TYPES = get_args(get_type_hints(MergeConfig)["combination_type"])
@@ -110,6 +110,6 @@ def test_a_rank_larger_than_the_layer_can_be_merged(make_tiny: Make) -> None:
 
 
 def test_loras_of_several_ranks_are_refused(make_tiny: Make, tmp_path: Path) -> None:
-    trainer = Trainer(make_tiny(rank_pattern={"q_proj": 2}), config(tmp_path))
+    trainer = Learner(make_tiny(rank_pattern={"q_proj": 2}), config(tmp_path))
     with pytest.raises(ConfigError, match="rank_pattern"):
         Merge().begin(trainer, [])

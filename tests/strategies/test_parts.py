@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import pytest
 from rooms import train
-from stages import stage
+from stages import make_stage
 
 from contrail.model.policy import Policy
 from contrail.plugins.adapters.choose import Choose
@@ -23,22 +23,22 @@ from contrail.strategies.orthogonal import Orthogonal
 
 import torch  # isort: skip
 from contrail.runs.state import join, load_tensors, save_tensors, split  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 from learning import config, flat, groups  # isort: skip
 
 Make = Callable[..., Policy]
 
 
 @pytest.fixture
-def trainer(make_tiny: Make, tmp_path: Path) -> Trainer:
-    return Trainer(make_tiny(), config(tmp_path))
+def trainer(make_tiny: Make, tmp_path: Path) -> Learner:
+    return Learner(make_tiny(), config(tmp_path))
 
 
-def loop(trainer: Trainer, number: int, experience: Any = None) -> Any:
+def loop(trainer: Learner, number: int, stage: Any = None) -> Any:
     """What of the core loop callbacks look at."""
     run = SimpleNamespace(config=SimpleNamespace(seed=0))
     return SimpleNamespace(
-        trainer=trainer, policy=trainer.policy, stage=number, experience=experience, run=run
+        trainer=trainer, policy=trainer.policy, stage=number, experience=stage, run=run
     )
 
 
@@ -50,7 +50,7 @@ def test_a_snapshot_is_held_and_put_back(make_tiny: Make) -> None:
     own = policy.snapshot()
     other = {name: torch.ones_like(value) for name, value in own.items()}
     identities = {name: id(item) for name, item in policy.parameters.items()}
-    with policy.holding(other):
+    with policy.using(other):
         assert all((item == 1).all() for item in policy.parameters.values())
     assert all(torch.equal(item, own[name]) for name, item in policy.parameters.items())
     policy.load(other)
@@ -62,14 +62,14 @@ def test_a_snapshot_is_held_and_put_back(make_tiny: Make) -> None:
 
 
 @pytest.mark.parametrize("mode", ["online", "separate"])
-def test_ewc_is_the_sum_of_its_quadratics(trainer: Trainer, mode: Any) -> None:
+def test_ewc_is_the_sum_of_its_quadratics(trainer: Learner, mode: Any) -> None:
     strategy = EWC(EWCConfig(strength=3.0, mode=mode, decay=0.5, episodes=4, normalize=False))
     rng = numpy.random.default_rng(0)
     kept = []
     for number in (1, 2):
         strategy.before_training_exp(loop(trainer, number))
         episodes = flat(groups(trainer.policy, Choose()))
-        strategy.observe(stage("rooms", []), episodes, rng)
+        strategy.observe(make_stage("rooms", []), episodes, rng)
         strategy.after_training_exp(loop(trainer, number))
         fisher = diagonal_fisher(trainer, episodes[-4:], 1024, rng)
         kept.append((fisher, trainer.policy.snapshot()))
@@ -91,7 +91,7 @@ def test_ewc_is_the_sum_of_its_quadratics(trainer: Trainer, mode: Any) -> None:
     assert expected > 0
 
 
-def test_l2_is_half_the_squared_distance(trainer: Trainer) -> None:
+def test_l2_is_half_the_squared_distance(trainer: Learner) -> None:
     strategy = L2(L2Config(strength=3.0))
     rng = numpy.random.default_rng(0)
     strategy.before_training_exp(loop(trainer, 1))
@@ -108,7 +108,7 @@ def test_l2_is_half_the_squared_distance(trainer: Trainer) -> None:
 def test_kl_is_taken_against_the_previous_stage(make_tiny: Make, tmp_path: Path) -> None:
     def kl(move: bool, number: int = 2) -> float | None:
         policy = make_tiny()
-        made = Trainer(policy, config(tmp_path, learning_rate=1e-9))
+        made = Learner(policy, config(tmp_path, learning_rate=1e-9))
         KL(KLConfig(beta=0.5)).before_training_exp(loop(made, number))
         if move:
             train(policy, 0.3)
@@ -122,7 +122,7 @@ def test_kl_is_taken_against_the_previous_stage(make_tiny: Make, tmp_path: Path)
     assert not kl(move=True, number=1)  # the first stage has no anchor
 
 
-def test_a_penalty_moves_what_is_learnt(trainer: Trainer) -> None:
+def test_a_penalty_moves_what_is_learnt(trainer: Learner) -> None:
     played = groups(trainer.policy, Choose())
     seen = []
 
@@ -179,9 +179,9 @@ def test_dare_drops_by_its_seed_alone(make_tiny: Make) -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Trainer) -> None:
+def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Learner) -> None:
     strategy = Orthogonal()
-    strategy.begin(trainer, [stage("a", []), stage("b", [])])
+    strategy.begin(trainer, [make_stage("a", []), make_stage("b", [])])
     rng = numpy.random.default_rng(0)
     trainer.penalty = lambda episodes, rng: strategy.penalty(trainer, episodes, rng)
     for number, own in ((1, slice(0, 2)), (2, slice(2, 4))):
@@ -198,9 +198,9 @@ def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Trainer) -> No
             assert not step.any(), name
 
 
-def test_the_overlap_is_that_of_o_lora(trainer: Trainer) -> None:
+def test_the_overlap_is_that_of_o_lora(trainer: Learner) -> None:
     strategy = Orthogonal()
-    strategy.begin(trainer, [stage("a", []), stage("b", [])])
+    strategy.begin(trainer, [make_stage("a", []), make_stage("b", [])])
     strategy.before_training_exp(loop(trainer, 2))
     total = sum(
         float(term.detach()) for term in strategy.penalty(trainer, [], numpy.random.default_rng(0))

@@ -19,8 +19,8 @@ from contrail.training.advantages import describe, environment_weights
 import torch  # isort: skip
 from contrail.training.shared.packs import Decisions  # isort: skip
 from contrail.episode import Episode, Turn  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
-from stages import stage, tasks  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
+from stages import make_stage, tasks  # isort: skip
 from learning import Make, config, groups, taken  # isort: skip
 
 LOSSES: list[dict[str, Any]] = [
@@ -41,7 +41,7 @@ def episode(environment: str, decisions: int, reward: float) -> Episode:
 BATCH = [[episode("short", 4, n % 2) for n in range(6)], [episode("long", 40, n) for n in range(2)]]
 
 
-def shares(trainer: Trainer, grouped: Sequence[Sequence[Episode]]) -> dict[str, float]:
+def shares(trainer: Learner, grouped: Sequence[Sequence[Episode]]) -> dict[str, float]:
     """Of each environment in the sum of the absolute gradients at the decisions.
 
     All advantages are 1 but for the weights, so that nothing but these matters.
@@ -79,7 +79,7 @@ def test_an_environment_counts_by_its_episodes(
     monkeypatch.setattr(
         "contrail.training.learner.group_advantages", lambda groups, scale: [1.0] * 8
     )
-    trainer = Trainer(make_tiny(), config(tmp_path, steps_per_generation=steps, **loss))
+    trainer = Learner(make_tiny(), config(tmp_path, steps_per_generation=steps, **loss))
     # BNPO divides by the decisions of each minibatch: there the shares are each minibatch's.
     assert shares(trainer, BATCH)["short"] == pytest.approx(0.75, abs=1e-4)
     trainer.by_environment = False
@@ -110,7 +110,7 @@ def test_an_update_uses_the_weights(make_tiny: Make, tmp_path: Path) -> None:
         del item.turns[1:]
     grouped[1][0].turns[0].reward = 1.0
     assert sum(len(item.logprobs) for item in grouped[0]) > 4
-    trainer = Trainer(policy, config(tmp_path, max_grad_norm=1e9, learning_rate=0.0))
+    trainer = Learner(policy, config(tmp_path, max_grad_norm=1e9, learning_rate=0.0))
     policy.model.train()
     found = []
     for batch in (grouped, grouped[:1], grouped[1:]):
@@ -133,8 +133,8 @@ def test_shares_are_logged() -> None:
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_strategies_say_so(make_tiny: Make, tmp_path: Path, normalize: bool) -> None:
-    trainer = Trainer(make_tiny(), config(tmp_path))
-    stages = [stage("a", tasks("a", 3)), stage("b", tasks("b", 3))]
+    trainer = Learner(make_tiny(), config(tmp_path))
+    stages = [make_stage("a", tasks("a", 3)), make_stage("b", tasks("b", 3))]
     for made in (
         Mixture(MixtureConfig(normalize=normalize)),
         Cumulative(CumulativeConfig(normalize=normalize)),
@@ -147,7 +147,7 @@ def test_strategies_say_so(make_tiny: Make, tmp_path: Path, normalize: bool) -> 
 
 def test_stored_successes_count_by_environment(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny()
-    trainer = Trainer(policy, config(tmp_path))
+    trainer = Learner(policy, config(tmp_path))
     long, short = groups(policy, Choose(), count=2)
     for item in short:
         del item.turns[1:]
@@ -159,7 +159,7 @@ def test_stored_successes_count_by_environment(make_tiny: Make, tmp_path: Path) 
         strategy = Replay(ReplayConfig(mode="episodes", fraction=1.0, normalize=normalize))
         strategy._old = ["a", "b"]
         rng = numpy.random.default_rng(0)
-        strategy.observe(stage("c", []), [*long, *short], rng)
+        strategy.observe(make_stage("c", []), [*long, *short], rng)
         terms = strategy.penalty(trainer, [*long, *short], rng)
         found = sum(float(term.detach()) for term in terms)
         with torch.no_grad():

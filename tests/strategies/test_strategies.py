@@ -352,7 +352,7 @@ def contrail_strategies(register):
         ("after_training_exp(self, loop)", "loop.nothing", "after_training_exp: AttributeError"),
         ("state_dict(self)", "return {1: 2}", "the key 1 is not text"),
         ("state_dict(self)", "return {'a': (1,)}", "tuple is neither a JSON value nor a tensor"),
-        ("draw(self, experience, update, count, rng)", "return []", "it returned 0 tasks where 4"),
+        ("draw(self, stage, update, count, rng)", "return []", "it returned 0 tasks where 4"),
     ],
 )
 def test_a_broken_strategy_is_named(

@@ -15,26 +15,28 @@ from rooms import train
 from contrail.environment import Task
 from contrail.errors import ConfigError
 from contrail.plugins.adapters.choose import Choose
+from contrail.stage import Stage
 from contrail.strategies.curriculum import Curriculum, CurriculumConfig
 from contrail.strategies.mixture import Mixture, MixtureConfig
 from contrail.strategies.replay import Replay, ReplayConfig, Reservoir
-from contrail.stream import Experience
 
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
-from stages import stage, tasks  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
+from stages import make_stage, tasks  # isort: skip
 from learning import Make, config, flat, groups  # isort: skip
 
 
 @pytest.fixture
-def trainer(make_tiny: Make, tmp_path: Path) -> Trainer:
-    return Trainer(make_tiny(), config(tmp_path))
+def trainer(make_tiny: Make, tmp_path: Path) -> Learner:
+    return Learner(make_tiny(), config(tmp_path))
 
 
 def test_a_mixture_has_the_streams_proportions() -> None:
     strategy = Mixture()
-    [mixed] = strategy.stages([stage("a", tasks("a", 3), 30), stage("b", tasks("b", 99), 10)])
+    [mixed] = strategy.stages(
+        [make_stage("a", tasks("a", 3), 30), make_stage("b", tasks("b", 99), 10)]
+    )
     assert (mixed.updates, mixed.environments) == (40, ["a", "b"])
     drawn = strategy.draw(mixed, 0, 4000, numpy.random.default_rng(0))
     assert Counter(task.environment for task in drawn)["a"] == pytest.approx(3000, abs=120)
@@ -43,16 +45,16 @@ def test_a_mixture_has_the_streams_proportions() -> None:
 @pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.8), (2.0, 2 / 3), (1e6, 0.5)])
 def test_the_temperature_of_a_mixture(temperature: float, share: float) -> None:
     strategy = Mixture(MixtureConfig(weights={"a": 4, "b": 1}, temperature=temperature))
-    [mixed] = strategy.stages([stage("a", tasks("a", 9)), stage("b", tasks("b", 9))])
+    [mixed] = strategy.stages([make_stage("a", tasks("a", 9)), make_stage("b", tasks("b", 9))])
     drawn = strategy.draw(mixed, 0, 4000, numpy.random.default_rng(0))
     assert Counter(task.environment for task in drawn)["a"] / 4000 == pytest.approx(share, abs=0.03)
 
 
 def test_a_curriculum_opens_the_easiest_first() -> None:
     listed = [Task("a", str(n), n, "train", ("hard", "easy", "medium")[n % 3]) for n in range(12)]
-    one = stage("a", listed, updates=8)
+    one = make_stage("a", listed, updates=8)
     strategy = Curriculum(CurriculumConfig(initial_competence=0.25, duration=0.5))
-    strategy.before_training_exp(SimpleNamespace(experience=one))
+    strategy.before_training_exp(SimpleNamespace(stage=one))
     opened = [
         {task.difficulty for task in strategy.draw(one, n, 200, numpy.random.default_rng(n))}
         for n in range(8)
@@ -62,9 +64,9 @@ def test_a_curriculum_opens_the_easiest_first() -> None:
     assert opened[4:] == [{"easy", "medium", "hard"}] * 4
 
 
-def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Trainer) -> None:
+def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Learner) -> None:
     listed = tasks("a", 4)
-    one = stage("a", listed, updates=4)
+    one = make_stage("a", listed, updates=4)
     strategy = Curriculum(CurriculumConfig(by="pass_rate", samples=2, initial_competence=0.25))
     fresh = trainer.policy.snapshot()
     strategy.begin(trainer, [one])
@@ -82,7 +84,7 @@ def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Trainer) -> None
     budget = SimpleNamespace(extra_episodes=0)
     strategy.before_training_exp(
         SimpleNamespace(
-            experience=one,
+            stage=one,
             policy=trainer.policy,
             rollout=rollout,
             run=SimpleNamespace(budget=budget),
@@ -92,10 +94,10 @@ def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Trainer) -> None
     assert budget.extra_episodes == 8
 
 
-def replaying(mode: Any, **values: Any) -> tuple[Replay, Experience]:
+def replaying(mode: Any, **values: Any) -> tuple[Replay, Stage]:
     """A replay in its third stage, after two others."""
     strategy = Replay(ReplayConfig(mode=mode, **values))
-    stages = [stage(name, tasks(name, 40)) for name in "abc"]
+    stages = [make_stage(name, tasks(name, 40)) for name in "abc"]
     strategy.begin(SimpleNamespace(), stages)  # type: ignore[arg-type]
     run = SimpleNamespace(config=SimpleNamespace(seed=0))
     strategy.before_training_exp(SimpleNamespace(stage=3, experience=stages[2], run=run))
@@ -191,13 +193,13 @@ def test_the_reservoir_comes_back_from_json(make_tiny: Make) -> None:
     assert len(drawn[0]) == 3
 
 
-def test_stored_successes_become_likelier(trainer: Trainer) -> None:
+def test_stored_successes_become_likelier(trainer: Learner) -> None:
     strategy, _ = replaying("episodes", fraction=1.0)
     rng = numpy.random.default_rng(0)
     episodes = flat(groups(trainer.policy, Choose()))
     for episode in episodes:
         episode.environment, episode.success = "a", True
-    strategy.observe(stage("a", []), episodes, rng)
+    strategy.observe(make_stage("a", []), episodes, rng)
 
     def likelihood() -> float:
         with torch.no_grad():
@@ -222,5 +224,5 @@ def test_a_curriculum_names_the_unknown_label() -> None:
     with pytest.raises(ConfigError, match="'a/0' of 'a' has the difficulty 'odd'"):
         strategy.begin(
             SimpleNamespace(policy=SimpleNamespace(snapshot=dict)),  # type: ignore[arg-type]
-            [stage("a", tasks("a", 2, "odd"))],
+            [make_stage("a", tasks("a", 2, "odd"))],
         )

@@ -30,12 +30,12 @@ import contrail
 class Anchored(contrail.Strategy):
     seen = 0
 
-    def prefix(self, stage):
+    def cache_key(self, stage):
         return "sequential" if stage == 1 else "anchored"
 
-    def draw(self, experience, update, count, rng):
-        tasks = experience.sample(count, rng)
-        return tasks[::-1] if experience.name == "long" else tasks
+    def draw(self, stage, update, count, rng):
+        tasks = stage.sample(count, rng)
+        return tasks[::-1] if stage.name == "long" else tasks
 
     def after_training_exp(self, loop):
         self.seen = loop.stage if loop.stage > 1 else 0

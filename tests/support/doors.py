@@ -8,7 +8,7 @@ from typing import Any
 from contrail import Adapter, Environment, Observation, Step, Task
 from contrail.baselines import NAMES, Baseline, Subject, baselines
 from contrail.plugins.adapters.choose import Choose
-from contrail.workers.pool import EnvironmentPool, Maker, Registered
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Registered
 
 COLOURS = ("red", "green", "blue", "grey")
 
@@ -49,7 +49,7 @@ def measure(
 ) -> dict[str, Baseline | None]:
     settings, max_turns = values.pop("settings", None), values.pop("max_turns", None)
     label = values.pop("label", "it")
-    make = Maker("it", Registered(environment, "tests"), settings, max_turns)
+    make = EnvironmentFactory("it", Registered(environment, "tests"), settings, max_turns)
     listed = make.here()
     test, train = listed.tasks("test"), listed.tasks("train")
     subject = Subject(label, make, adapter or Choose(), test, train)

@@ -18,7 +18,7 @@ from contrail.seeding import generator
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
-from contrail.engine.hidden_states import States  # isort: skip
+from contrail.engine.hidden_states import HiddenStates  # isort: skip
 from trl import GRPOConfig  # isort: skip
 
 EXACT = 1e-4
@@ -71,7 +71,7 @@ def groups(
     environment: Callable[[], Rooms] = Rooms,
     count: int = 2,
     size: int = 4,
-    states: States | None = None,
+    states: HiddenStates | None = None,
 ) -> list[list[Episode]]:
     """Episodes of `count` tasks, `size` of each."""
     jobs = [

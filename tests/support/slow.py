@@ -16,7 +16,7 @@ from typing import Any
 import contrail
 from contrail.errors import ConfigError
 from contrail.registry import Registered
-from contrail.workers.pool import Maker
+from contrail.workers.pool import EnvironmentFactory
 
 
 @dataclass
@@ -103,10 +103,10 @@ class Slow(contrail.Environment):
             self._seen = lambda: (word for word in ["no", "observation"])  # type: ignore
 
 
-def maker(workers: int = 2, timeout: float = 60.0, **settings: Any) -> Maker:
+def maker(workers: int = 2, timeout: float = 60.0, **settings: Any) -> EnvironmentFactory:
     """What makes instances in so many worker processes."""
     registered = Registered[type[contrail.Environment]](Slow, "slow")
-    return Maker("slow", registered, Settings(**settings), None, workers, timeout)
+    return EnvironmentFactory("slow", registered, Settings(**settings), None, workers, timeout)
 
 
 @contrail.hookimpl

@@ -6,12 +6,12 @@ from typing import Any
 
 from contrail.environment import Task
 from contrail.plugins.adapters.choose import Choose
-from contrail.stream import Experience
+from contrail.stage import Stage
 
 
 def tasks(environment: str, count: int, difficulty: Any = None) -> list[Task]:
     return [Task(environment, f"{environment}/{n}", n, "train", difficulty) for n in range(count)]
 
 
-def stage(name: str, listed: list[Task], updates: int = 10) -> Experience:
-    return Experience(name, {name: listed}, {name: Choose()}, updates)
+def make_stage(name: str, listed: list[Task], updates: int = 10) -> Stage:
+    return Stage(name, {name: listed}, {name: Choose()}, updates)

@@ -19,7 +19,7 @@ from contrail.plugins.models.smollm2 import smollm2_135m
 import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 from datasets import Dataset  # isort: skip
 from peft import LoraConfig  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
@@ -157,7 +157,7 @@ def test_gradients_are_those_of_trl(
         policy, settings, episodes, advantages, off_policy
     )
     for limit in (packs_module.MAX_TOKENS, 1):  # in one pack, and in packs of one turn
-        trainer = Trainer(policy, settings)
+        trainer = Learner(policy, settings)
         policy.model.train()
         monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
         found_loss = trainer.gradients(episodes, advantages, off_policy)
@@ -182,7 +182,7 @@ def test_gradients_of_single_turns_are_those_of_trl(
     advantages = some_advantages(len(episodes))
     settings = config(tmp_path, beta=0.04, **loss)
     _, expected, _ = trl_gradients(policy, settings, episodes, advantages, off_policy=False)
-    trainer = Trainer(policy, settings)
+    trainer = Learner(policy, settings)
     policy.model.train()
     trainer.gradients(episodes, advantages)
     assert distance(taken(policy), expected) < EXACT
@@ -206,7 +206,7 @@ def test_gradients_on_a_real_model_are_those_of_trl(tmp_path: Path) -> None:
     advantages = torch.tensor([1.0, -0.5])
     settings = config(tmp_path, loss_type="dapo")
     _, expected, _ = trl_gradients(policy, settings, episodes, advantages, off_policy=False)
-    trainer = Trainer(policy, settings)
+    trainer = Learner(policy, settings)
     policy.model.train()
     trainer.gradients(episodes, advantages)
     assert distance(taken(policy), expected) < EXACT
@@ -271,7 +271,7 @@ def test_gradients_of_choices(
     expected = taken(policy)
     assert (clipped > 3) is off_policy
 
-    trainer = Trainer(policy, settings)
+    trainer = Learner(policy, settings)
     policy.model.train()
     found = trainer.gradients(episodes, advantages, off_policy)
     assert distance(taken(policy), expected) < EXACT

@@ -20,11 +20,11 @@ from contrail.seeding import generator
 import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.training.shared.forest import Forest, Part  # isort: skip
-from contrail.engine.hidden_states import States  # isort: skip
+from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
+from contrail.engine.hidden_states import HiddenStates  # isort: skip
 from contrail.model.tree import ROOT, TokenTree  # isort: skip
 from contrail.training.advantages import describe, group_advantages  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
     EXACT,
@@ -60,7 +60,7 @@ def test_group_advantages_by_hand(make_tiny: Make) -> None:
 
 def test_only_the_adapter_is_trained(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny()
-    trainer = Trainer(policy, config(tmp_path))
+    trainer = Learner(policy, config(tmp_path))
     grouped = groups(policy, Choose())
     rewarded(grouped, VARIED)
     before = parameters(policy)
@@ -74,7 +74,7 @@ def test_only_the_adapter_is_trained(make_tiny: Make, tmp_path: Path) -> None:
 
 def test_an_update_makes_the_rewarded_likelier(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny(trained=False)
-    trainer = Trainer(policy, config(tmp_path, learning_rate=1e-3))
+    trainer = Learner(policy, config(tmp_path, learning_rate=1e-3))
     grouped = groups(policy, Choose(), environment=One)
     wanted = grouped[0][0].turns[0].choice
     assert len({episode.turns[0].choice for episode in grouped[0]}) > 1
@@ -83,7 +83,7 @@ def test_an_update_makes_the_rewarded_likelier(make_tiny: Make, tmp_path: Path) 
     trainer.update(grouped[:1], generator(0))
     forest = Forest(TokenTree())
     episode = grouped[0][0]
-    forest.add([Part(episode, 0, len(episode.turns))])
+    forest.add([TurnSpan(episode, 0, len(episode.turns))])
     with torch.no_grad():
         assert float(forest.score(policy.base, 1.0)[0].logprobs[0]) > before
 
@@ -94,8 +94,8 @@ def test_frozen_layers_are_not_computed_again(
 ) -> None:
     monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
     policy = make_tiny(layers_to_transform=[1])
-    trainer = Trainer(policy, config(tmp_path))
-    states = States()
+    trainer = Learner(policy, config(tmp_path))
+    states = HiddenStates()
     episodes = [
         episode
         for adapter in (Choose(), Words(ReactConfig(max_new_tokens=6)))
@@ -117,8 +117,8 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
 ) -> None:
     monkeypatch.setattr(packs_module, "MAX_TOKENS", 150)
     policy = make_tiny(layers_to_transform=[1])
-    trainer = Trainer(policy, config(tmp_path))
-    states = States()
+    trainer = Learner(policy, config(tmp_path))
+    states = HiddenStates()
     episodes = flat(groups(policy, Choose(), count=2, states=states))
     advantages = some_advantages(len(episodes))
     trainer.gradients(episodes, advantages)
@@ -153,7 +153,7 @@ def test_faulted_episodes_are_left_out(make_tiny: Make, tmp_path: Path) -> None:
     ends = []
     for batch in ([[*grouped[0][:2], grouped[0][3]], grouped[1]], [*with_faults, alone]):
         set_parameters(policy, start)
-        trainer = Trainer(policy, config(tmp_path))
+        trainer = Learner(policy, config(tmp_path))
         scalars = trainer.update(batch, generator(0))
         assert scalars["episodes"] == 7
         ends.append(parameters(policy))
@@ -180,7 +180,7 @@ def test_stages_do_not_leak(
         policy = make_tiny()
         entropy = {"use_adaptive_entropy": True, "entropy_target": 100.0} if adaptive else {}
         settings = config(tmp_path, lr_scheduler_type="linear", beta=0.01, **entropy)
-        trainer = Trainer(policy, settings)
+        trainer = Learner(policy, settings)
         if before:
             trainer.begin(5)
             for update in range(3):
@@ -199,7 +199,7 @@ def test_stages_do_not_leak(
 
 def test_schedule_covers_a_stage(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny()
-    trainer = Trainer(
+    trainer = Learner(
         policy,
         config(tmp_path, lr_scheduler_type="linear", num_iterations=2, steps_per_generation=2),
     )
@@ -222,7 +222,7 @@ def test_first_of_several_iterations_is_the_only_one(make_tiny: Make, tmp_path: 
     rewarded(grouped, VARIED)
     for iterations in (1, 2):
         policy = make_tiny()
-        trainer = Trainer(policy, config(tmp_path, num_iterations=iterations))
+        trainer = Learner(policy, config(tmp_path, num_iterations=iterations))
         steps: list[Gradients] = []
         step = trainer._step
 
@@ -253,7 +253,7 @@ def test_minibatches_are_parts_of_the_batch(make_tiny: Make, tmp_path: Path) -> 
     ends = []
     for seed in (0, 0, 1):
         policy = make_tiny()
-        trainer = Trainer(policy, config(tmp_path, steps_per_generation=2, num_iterations=2))
+        trainer = Learner(policy, config(tmp_path, steps_per_generation=2, num_iterations=2))
         seen: list[list[Episode]] = []
         step = trainer._step
 
@@ -288,7 +288,7 @@ def test_global_random_state_is_not_touched(make_tiny: Make, tmp_path: Path) -> 
     numpy.random.seed(11)  # noqa: NPY002
     torch.manual_seed(11)
     before = state()
-    trainer = Trainer(policy, config(tmp_path, num_iterations=2, steps_per_generation=2, beta=0.1))
+    trainer = Learner(policy, config(tmp_path, num_iterations=2, steps_per_generation=2, beta=0.1))
     assert state() == before
     trainer.begin(2)
     trainer.update(grouped, generator(0))

@@ -16,9 +16,9 @@ from contrail.plugins.adapters.react import ReactConfig
 import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.training.shared.forest import Forest, Part  # isort: skip
+from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
 from contrail.model.tree import TokenTree  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
     EXACT,
@@ -64,7 +64,7 @@ def test_what_a_group_begins_with_is_computed_once(
 ) -> None:
     policy = make_tiny()
     episodes = flat(groups(policy, Words(ReactConfig(max_new_tokens=6)), count=2))
-    trainer = Trainer(policy, config(tmp_path))
+    trainer = Learner(policy, config(tmp_path))
     sizes = []
     longest = max(len(episode.token_ids) for episode in episodes)
     for limit in (longest, 1 << 20):
@@ -80,8 +80,8 @@ def test_what_a_group_begins_with_is_computed_once(
     assert whole <= split < whole + again / 2
 
 
-def wholes(episodes: Sequence[Episode]) -> list[Part]:
-    return [Part(episode, 0, len(episode.turns)) for episode in episodes]
+def wholes(episodes: Sequence[Episode]) -> list[TurnSpan]:
+    return [TurnSpan(episode, 0, len(episode.turns)) for episode in episodes]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

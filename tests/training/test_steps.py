@@ -13,7 +13,7 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from contrail.training.advantages import group_advantages  # isort: skip
-from contrail.training.learner import Trainer  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
     VARIED,
@@ -40,7 +40,7 @@ def test_groups_without_variance_change_nothing(
     make_tiny: Make, tmp_path: Path, steps: dict[str, int]
 ) -> None:
     policy = make_tiny()
-    trainer = Trainer(policy, config(tmp_path, weight_decay=0.1, **steps))
+    trainer = Learner(policy, config(tmp_path, weight_decay=0.1, **steps))
     trainer.begin(3)
     grouped = groups(policy, Choose())
     rewarded(grouped, [[0.1] * 4, [0.7] * 4])
@@ -77,7 +77,7 @@ def test_without_variance_nothing_else_makes_a_step(
 ) -> None:
     policy = make_tiny()
     settings = config(tmp_path, weight_decay=0.1, lr_scheduler_type="linear", **adds, **steps)
-    trainer = Trainer(policy, settings)
+    trainer = Learner(policy, settings)
     trainer.begin(4)
     grouped = groups(policy, Choose())
     rewarded(grouped, VARIED)
@@ -104,7 +104,7 @@ def test_without_variance_a_step_follows_the_penalty_alone(make_tiny: Make, tmp_
     ends = []
     for entropy, slope in ((0.0, 1.0), (5.0, 1.0), (5.0, 0.0)):
         policy = make_tiny()
-        trainer = Trainer(policy, config(tmp_path, entropy_coef=entropy, beta=entropy))
+        trainer = Learner(policy, config(tmp_path, entropy_coef=entropy, beta=entropy))
         start = parameters(policy)
 
         def penalty(episodes: Any, rng: Any, policy: Policy = policy, slope: float = slope) -> Any:
@@ -121,7 +121,7 @@ def test_without_variance_a_step_follows_the_penalty_alone(make_tiny: Make, tmp_
 
 def test_a_minibatch_without_advantages_makes_no_step(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny()
-    trainer = Trainer(policy, config(tmp_path, steps_per_generation=4, entropy_coef=0.1))
+    trainer = Learner(policy, config(tmp_path, steps_per_generation=4, entropy_coef=0.1))
     grouped = groups(policy, Choose())
     rewarded(grouped, [[0.5] * 4, [0.0, 1.0, 0.0, 0.0]])
     seen = []

@@ -27,7 +27,7 @@ from contrail.rollout import play as play_module
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
 from contrail.stream import build
-from contrail.workers.pool import EnvironmentPool, Maker, Remote
+from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Remote
 
 Make = Callable[..., Any]
 HERE = Path(__file__).parents[1] / "support"
@@ -211,7 +211,7 @@ def test_a_class_that_another_process_cannot_find() -> None:
     class Local(Slow):
         pass
 
-    make = Maker("local", Registered(Local, "plugin"), Settings(), None, 1)
+    make = EnvironmentFactory("local", Registered(Local, "plugin"), Settings(), None, 1)
     message = r"'local' \(plugin 'plugin'\) cannot be made in a worker process.*workers: 0"
     with pytest.raises(PluginError, match=message):
         make().tasks("train")

@@ -12,12 +12,12 @@ from contrail.engine.decide import choice_logprobs
 from contrail.episode import Episode, Turn
 from contrail.model.attention import Packed, forward
 from contrail.model.head import Head
-from contrail.model.tree import ROOT, Plan, TokenTree
-from contrail.training.shared.prefix import Stem
+from contrail.model.tree import ROOT, ForwardPlan, TokenTree
+from contrail.training.shared.prefix import SharedPrefix
 
 
 @dataclass
-class Scores:
+class DecisionScores:
     """Of one episode: log-probabilities and entropies of its decisions, (decisions,) in fp32.
 
     `distributions`: where asked for, the log-probabilities of all that could have been decided, a
@@ -30,7 +30,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Part:
+class TurnSpan:
     """Turns `begin` to `end` (exclusive) of an episode are scored; those before are context."""
 
     episode: Episode
@@ -58,14 +58,14 @@ class Forest:
         plan: what is to be computed.
     """
 
-    def __init__(self, tree: TokenTree, stem: Stem | None = None) -> None:
-        self.plan = Plan(tree, stem.nodes if stem else ())
+    def __init__(self, tree: TokenTree, stem: SharedPrefix | None = None) -> None:
+        self.plan = ForwardPlan(tree, stem.nodes if stem else ())
         self._stem = stem
         self._edges: list[list[list[int]]] = []  # by growth and branch: the rows that predict it
         self._ids: list[list[list[int]]] = []  # likewise: the tokens predicted
         self._places: list[list[_Place]] = []  # by part
 
-    def add(self, parts: Sequence[Part]) -> None:
+    def add(self, parts: Sequence[TurnSpan]) -> None:
         """Add parts of episodes; those that begin alike should be added together."""
         paths: list[list[int]] = [[] for _ in parts]
         nodes = [ROOT for _ in parts]
@@ -109,7 +109,7 @@ class Forest:
         token_entropies: bool = False,
         head: Head | None = None,
         distributions: bool = False,
-    ) -> list[Scores]:
+    ) -> list[DecisionScores]:
         """Score all parts, in the order in which they were added.
 
         Args:
@@ -118,8 +118,8 @@ class Forest:
             token_entropies: whether entropies of free text are wanted; they cost a pass over the
                 vocabulary, and are 0 otherwise.
             head: the model's, if it is one that can be run apart.
-            distributions: whether `Scores.distributions` are wanted; those of tokens hold the
-                whole vocabulary in memory.
+            distributions: whether `DecisionScores.distributions` are wanted; those of tokens hold
+                the whole vocabulary in memory.
         """
         device = model.device
         rows: list[int] = []
@@ -140,7 +140,7 @@ class Forest:
         texts = any(place.turn.choices is None for places in self._places for place in places)
         ids_wanted = torch.tensor(wanted, device=device)
         if head is not None and not (texts and (token_entropies or distributions)):
-            with head.left_out():
+            with head.bypassed():
                 hidden = forward(model, tokens_of, positions, kept, layout)
             plain = head.logprobs(hidden, row_of, ids_wanted, 1.0)
             tempered, entropies = plain, torch.zeros_like(plain)
@@ -172,5 +172,5 @@ class Forest:
                     uncertain.append(-(choice.exp() * choice).sum().unsqueeze(0))
                     if distributions:
                         every.append(choice)
-            made.append(Scores(torch.cat(parts), torch.cat(uncertain), every))
+            made.append(DecisionScores(torch.cat(parts), torch.cat(uncertain), every))
         return made

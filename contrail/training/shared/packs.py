@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from contrail.episode import Episode, Turn
-from contrail.model.tree import TokenTree, common
-from contrail.training.shared.forest import Forest, Part, Scores
-from contrail.training.shared.prefix import Stem
+from contrail.model.tree import TokenTree, common_prefix_length
+from contrail.training.shared.forest import DecisionScores, Forest, TurnSpan
+from contrail.training.shared.prefix import SharedPrefix
 
 # Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
 # computed again: 1,024 took 10% longer than 2,048, and 1,280 as long, with less memory.
@@ -63,7 +63,7 @@ class Decisions:
         """The same as constants."""
         return Decisions(self.logprobs.detach(), self.entropies.detach(), self.mask)
 
-    def replaced(self, pack: Pack, scores: Sequence[Scores], entropies: bool) -> Decisions:
+    def replaced(self, pack: Pack, scores: Sequence[DecisionScores], entropies: bool) -> Decisions:
         """The same, but for the pack's decisions, which are as scored."""
         rows: list[int] = []
         columns: list[int] = []
@@ -94,7 +94,7 @@ class Pack:
     """
 
     rows: list[int]
-    parts: list[Part]
+    parts: list[TurnSpan]
     stem: tuple[int, ...] = ()
 
     @property
@@ -102,7 +102,7 @@ class Pack:
         """Whether some of an episode's decisions are missing."""
         return any(part.begin > 0 or part.end < len(part.episode.turns) for part in self.parts)
 
-    def forest(self, tree: TokenTree, stem: Stem | None = None) -> Forest:
+    def forest(self, tree: TokenTree, stem: SharedPrefix | None = None) -> Forest:
         """The parts as a forest whose nodes are those of the tree."""
         forest = Forest(tree, stem)
         forest.add(self.parts)
@@ -161,27 +161,27 @@ def _divide(
 def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """What all begin with, without the last token, whose output is asked for."""
     first = prompts[0]
-    length = min(min(common(first, prompt), len(prompt) - 1) for prompt in prompts)
+    length = min(min(common_prefix_length(first, prompt), len(prompt) - 1) for prompt in prompts)
     return tuple(first[:length])
 
 
-def _parts(episode: Episode, most: int) -> Iterator[tuple[Part, int]]:
+def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
     """An episode in as few parts as `most` tokens allow, each with the tokens that it needs."""
     begin = context = length = 0
     for number, turn in enumerate(episode.turns):
         size = _nodes(turn)
         if number > begin and context + length + size > most:
-            yield Part(episode, begin, number), context + length
+            yield TurnSpan(episode, begin, number), context + length
             context += sum(
                 len(turn.prompt) + len(turn.written) for turn in episode.turns[begin:number]
             )
             begin, length = number, 0
         length += size
-    yield Part(episode, begin, len(episode.turns)), context + length
+    yield TurnSpan(episode, begin, len(episode.turns)), context + length
 
 
 def _nodes(turn: Turn) -> int:
-    """Tokens of a turn: its prompt, and its branches, whose common stems count once."""
+    """Tokens of a turn: its prompt, and its branches, whose common beginnings count once."""
     branches = turn.choices or [turn.written]
     stems = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
     return len(turn.prompt) + len(stems)

@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from contrail.model.attention import Keys, Packed, forward
 from contrail.model.head import Head
-from contrail.model.tree import ROOT, Plan, TokenTree
+from contrail.model.tree import ROOT, ForwardPlan, TokenTree
 
 
-class Stem:
+class SharedPrefix:
     """Keys and values of a common beginning.
 
     Packs see them as constants; what their losses' gradients with respect to these are adds up, and
@@ -30,7 +30,7 @@ class Stem:
 
     def __init__(self, tree: TokenTree, tokens: Sequence[int]) -> None:
         self.tree = tree
-        self.plan = Plan(tree)
+        self.plan = ForwardPlan(tree)
         self.plan.add(ROOT, [], tokens)
         self.nodes = self.plan.nodes()
         self._computed: Keys = {}
@@ -40,7 +40,7 @@ class Stem:
         """Run the model; gradients can flow back if they are enabled."""
         device = model.device
         layout = Packed(self.plan, device)
-        with nullcontext() if head is None else head.left_out():
+        with nullcontext() if head is None else head.bypassed():
             forward(
                 model,
                 torch.tensor(self.plan.tokens(), device=device),

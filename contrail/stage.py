@@ -1,0 +1,83 @@
+"""One entry of the stream: which tasks are trained on, and through which adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy
+
+from contrail.adapter import Adapter
+from contrail.compat.avalanche import CLExperience
+from contrail.environment import Task
+from contrail.errors import ConfigError
+
+
+class Stage(CLExperience):  # type: ignore[misc]
+    """One stage: which tasks are trained on, through which adapters, for how many updates.
+
+    `tasks` and `adapters` are by environment (the name of its column in R). A task's `environment`
+    is that name too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Mapping[str, Sequence[Task]],
+        adapters: Mapping[str, Adapter],
+        updates: int = 0,
+    ) -> None:
+        super().__init__(current_experience=0, origin_stream=None)
+        self.name = name
+        self.tasks = dict(tasks)
+        self.adapters = dict(adapters)
+        self.updates = updates
+
+    @property
+    def environments(self) -> list[str]:
+        """The environments the stage's tasks are of."""
+        return list(self.tasks)
+
+    @classmethod
+    def union(cls, name: str, stages: Sequence[Stage], updates: int) -> Stage:
+        """One stage with the tasks of several.
+
+        Raises:
+            ConfigError: two of them see one environment through different adapters.
+        """
+        tasks: dict[str, dict[Task, None]] = {}
+        adapters: dict[str, Adapter] = {}
+        for stage in stages:
+            for environment, listed in stage.tasks.items():
+                tasks.setdefault(environment, {}).update(dict.fromkeys(listed))
+                adapter = stage.adapters[environment]
+                other = adapters.setdefault(environment, adapter)
+                if type(other) is not type(adapter) or other.config != adapter.config:
+                    raise ConfigError(
+                        f"stages that train on {environment!r} through different adapters cannot "
+                        "be put together. Give them one adapter, or the environment two labels."
+                    )
+        return cls(name, {key: list(listed) for key, listed in tasks.items()}, adapters, updates)
+
+    def sample(
+        self, count: int, rng: numpy.random.Generator, shares: Mapping[str, float] | None = None
+    ) -> list[Task]:
+        """Draw tasks, each at most once if there are enough.
+
+        Args:
+            count: how many.
+            rng: the source of randomness.
+            shares: of each environment, how probable it is, up to a factor; without them all tasks
+                are equally so.
+        """
+        if shares is not None:
+            weights = numpy.array([shares[name] for name in self.tasks])
+            counts = rng.multinomial(count, weights / weights.sum())
+            parts = zip(self.tasks.values(), counts, strict=True)
+            return [task for tasks, part in parts for task in draw_tasks(tasks, int(part), rng)]
+        return draw_tasks([task for group in self.tasks.values() for task in group], count, rng)
+
+
+def draw_tasks(tasks: Sequence[Task], count: int, rng: numpy.random.Generator) -> list[Task]:
+    """Draw so many of the tasks, each at most once if there are enough."""
+    chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
+    return [tasks[index] for index in chosen]
