@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 Split = Literal["train", "test"]
@@ -41,6 +42,7 @@ class Step:
     `terminated`: the task itself has ended, well or badly. `truncated`: the environment cut the
     episode short. `success`: the task is solved, which is not the same as having ended. `valid`:
     False where the environment could make nothing of the action (counted as an invalid action).
+    `info`: further finite numbers by name, for episode metrics and the log of episodes.
     """
 
     observation: Observation
@@ -49,6 +51,27 @@ class Step:
     truncated: bool = False
     success: bool = False
     valid: bool = True
+    info: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_info(info: object) -> dict[str, float]:
+    """What a run keeps of `Step.info`.
+
+    Raises:
+        ValueError: it is not a mapping of names to finite numbers.
+    """
+    if not isinstance(info, Mapping):
+        raise ValueError(f"Step.info is {str(info)[:80]!r}, not a mapping")
+    numbers = {}
+    for name, value in info.items():
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not isinstance(name, str) or not math.isfinite(number):
+            raise ValueError(f"Step.info has {name!r}: {value!r}, not a finite number by name")
+        numbers[name] = number
+    return numbers
 
 
 @dataclass

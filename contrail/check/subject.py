@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy
 
-from contrail.environment import SPLITS, Environment, Observation, Step, Task
+from contrail.environment import SPLITS, Environment, Observation, Step, Task, read_info
 from contrail.workers.pool import EnvironmentFactory
 
 WALK = 8
@@ -141,6 +141,10 @@ class Subject:
                     f"{what} has {flag}={getattr(step, flag)!r}, a "
                     f"{type(getattr(step, flag)).__name__}. Make it True or False: bool(…)."
                 )
+        try:
+            read_info(step.info)
+        except ValueError as error:
+            raise Failed(f"{what}: {error}. Make it a finite number: float(…).") from error
         flags = map(bool, (step.terminated, step.truncated, step.success, step.valid))
         return Moment(action, *_observed(what, step.observation), step.reward, *flags)
 

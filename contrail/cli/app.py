@@ -236,12 +236,15 @@ def evaluate(
     if as_json:
         print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
         return
-    columns = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate")
-    table = Table("environment", "tasks", *(name.replace("_", " ") for name in columns))
+    metrics = _plugins(context).episode_metrics
+    table = Table("environment", "tasks", *(escape(item.about()["heading"]) for item in metrics))
     for name, result in results.items():
-        values = [getattr(result, column) for column in columns]
-        cells = ["–" if value is None else f"{value:.2f}" for value in values]
-        table.add_row(name, str(len(result.scores)), *cells)
+        values = [result.metrics[item.name] for item in metrics]
+        cells = [
+            "–" if value is None else format(value, item.format)
+            for item, value in zip(metrics, values, strict=True)
+        ]
+        table.add_row(escape(name), str(len(result.scores)), *cells)
     Console().print(table)
 
 

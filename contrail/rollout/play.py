@@ -25,7 +25,7 @@ from contrail.engine.batch import Context, Request
 from contrail.engine.decide import Decision
 from contrail.engine.engine import Engine
 from contrail.engine.hidden_states import HiddenStates
-from contrail.environment import Environment, Observation, Step, Task
+from contrail.environment import Environment, Observation, Step, Task, read_info
 from contrail.episode import Episode, Turn
 from contrail.errors import ContrailError, InvalidAction, PluginError, describe
 from contrail.model.policy import Policy
@@ -320,6 +320,7 @@ class _Player:
             turn.reward = float(step.reward)
             if not math.isfinite(turn.reward):
                 raise ValueError(f"the reward is {turn.reward}")
+            turn.info = read_info(step.info)
         except (TypeError, ValueError) as error:
             turn.reward = 0.0
             self._fault(item, f"step({turn.action!r})", error)

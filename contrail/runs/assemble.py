@@ -246,6 +246,7 @@ def evaluate_policy(
                     temperature=temperature,
                     greedy=greedy,
                     progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
                 )
             finally:
                 pool.close()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy
+from collections.abc import Iterable, Sequence
 
 from contrail.adapter import Adapter
 from contrail.environment import Task
 from contrail.model.policy import Policy
 from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
 from contrail.rollout.play import Job, Progress, play
 from contrail.workers.pool import EnvironmentPool
 from contrail.scores import Scores
@@ -30,6 +27,7 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     progress: Progress | None = None,
+    metrics: Iterable[EpisodeMetric] = (),
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -49,6 +47,4 @@ def evaluate(
         for sample in range(samples)
     ]
     episodes = play(policy, pool, jobs, temperature=temperature, greedy=greedy, progress=progress)
-    return Scores.of(episodes), episodes
-
-
+    return Scores.of(episodes, metrics), episodes

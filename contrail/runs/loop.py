@@ -18,6 +18,7 @@ from contrail.scores import Scores
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.episode import Episode
+from contrail.episode_metrics import averages
 from contrail.rollout.play import Job, play
 from contrail.engine.hidden_states import HiddenStates
 from contrail.runs.run import Run
@@ -105,6 +106,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             hook.contrail_episodes(run=run, episodes=episodes)
             self.strategy.observe(experience, episodes, self._generator("observe", update))
             scalars = self.trainer.update(groups, self._generator("update", update), states)
+            played = averages(run.plugins.episode_metrics, episodes, by_task=False)
+            scalars |= {name: mean for name, mean in played.items() if mean is not None}
             self._count(episodes)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
@@ -240,11 +243,13 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             temperature=self.trainer.config.temperature,
             greedy=settings.decoding == "greedy",
             progress=self.reporter.advance,
+            metrics=self.run.plugins.episode_metrics,
         )
         self._tell(episodes)
         self._refuse_faults(test.name, episodes)
         shown = "–" if evaluation.success is None else f"{evaluation.success:.2f}"
-        faults = f", faults {evaluation.fault_rate:.0%}" if evaluation.fault_rate else ""
+        rate = evaluation.metrics.get("fault_rate")
+        faults = f", faults {rate:.0%}" if rate else ""
         self.reporter.done(f"success {shown}{faults}")
         return evaluation, episodes
 
@@ -302,6 +307,6 @@ def _line(scalars: dict[str, float]) -> str:
     said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
     if "loss" not in scalars:
         said.insert(0, "nothing to learn from")
-    if scalars["fault_rate"]:
+    if scalars.get("fault_rate"):
         said.append(f"faults {scalars['fault_rate']:.0%}")
     return ", ".join(said)

@@ -119,7 +119,7 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.evaluations = [
-            {name: Scores(**record) for name, record in row.items()}
+            {name: Scores.read(record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them
@@ -174,6 +174,7 @@ class Run:
             "restarts": self.restarts,
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
+            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
             "evaluate": {
                 "samples": evaluate.samples,

@@ -93,7 +93,12 @@ class Gymnasium(Environment):
         for key in ("success", "is_success"):
             solved = bool(info.get(key, solved))
         return Step(
-            self._observe(seen, info), float(reward), bool(terminated), bool(truncated), solved
+            self._observe(seen, info),
+            float(reward),
+            bool(terminated),
+            bool(truncated),
+            solved,
+            info={name: float(value) for name, value in info.items() if _is_number(value)},
         )
 
     def close(self) -> None:
@@ -182,6 +187,10 @@ def _make(config: GymnasiumConfig) -> Any:
             "Text space, a Dict with one, or what can be rendered in the mode ansi."
         )
     return make(render_mode="ansi")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (Real, numpy.bool_)) and math.isfinite(value)
 
 
 def _speaks(space: Any) -> bool:

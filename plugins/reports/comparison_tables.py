@@ -62,6 +62,8 @@ def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     for label, item in comparison["summary"].items():
         named = dict(item["metrics"])
         named.update((f"success {name}", value) for name, value in item["success"].items())
+        for environment, values in item.get("played", {}).items():
+            named.update((f"{name} {environment}", value) for name, value in values.items())
         for name, value in named.items():
             difference = value["difference"] or {}
             row = (
@@ -78,7 +80,7 @@ def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each run with its metrics, its success at the end and its budget."""
+    """Each run with its metrics, how it played at the end, and its budget."""
     return [
         {
             "run": row["run"],
@@ -87,6 +89,11 @@ def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
             "seed": row["seed"],
             **row["metrics"],
             **{f"success {name}": score for name, score in row["success"].items()},
+            **{
+                f"{name} {environment}": value
+                for environment, values in row.get("played", {}).items()
+                for name, value in values.items()
+            },
             **row["budget"],
         }
         for row in comparison["rows"]
