@@ -17,28 +17,9 @@ from contrail.errors import PluginError, describe
 
 Value = float | Sequence[float] | None
 RESERVED = frozenset(
-    [
-        "run",
-        "strategy",
-        "seed",
-        "stage",
-        "stage_name",
-        "environment",
-        "low",
-        "high",
-        "change",
-        "change_low",
-        "change_high",
-        "scores",
-        "tasks",
-        "by_difficulty",
-        "interval",
-        "samples",
-        "action",
-        "first_fault",
-        "difficulty",
-        "loss",
-    ]
+    ("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change")
+    + ("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval")
+    + ("samples", "action", "first_fault", "loss", "episodes")
 )
 """Names with another meaning in the files in which metrics stand."""
 

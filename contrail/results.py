@@ -34,19 +34,9 @@ def episode_metrics(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def columns(result: Mapping[str, Any]) -> list[str]:
     """The keys of `rows`."""
-    first = [
-        "run",
-        "strategy",
-        "seed",
-        "stage",
-        "stage_name",
-        "environment",
-        "success",
-        "low",
-        "high",
-        "change",
-    ]
-    return [*first, "change_low", "change_high", *episode_metrics(result), "tasks"]
+    first = ("run", "strategy", "seed", "stage", "stage_name", "environment", "success")
+    ends = ("low", "high", "change", "change_low", "change_high")
+    return [*first, *ends, *episode_metrics(result), "tasks"]
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -156,7 +156,7 @@ def test_a_metric_that_fails_names_its_plugin(value: Callable[[Episode], Any]) -
     "info", [None, [1], {"far": math.inf}, {"far": "3"}, {"far": None}, {3: 1.0}]
 )
 def test_info_is_finite_numbers_by_name(info: object) -> None:
-    with pytest.raises(ValueError, match="Step.info"):
+    with pytest.raises(ValueError, match=r"Step\.info"):
         read_info(info)
 
 

@@ -83,9 +83,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.run.files.write_result(self.run.result())
         hook.contrail_run_end(run=self.run)
 
-    def _train_exp(
-        self, experience: Stage, eval_streams: Sequence[Any], **kwargs: Any
-    ) -> None:
+    def _train_exp(self, experience: Stage, eval_streams: Sequence[Any], **kwargs: Any) -> None:
         run = self.run
         hook = run.plugins.hook
         self.trainer.begin(experience.updates)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
+
+import numpy
 
 from contrail import Environment, Observation, Step, Task, hookimpl
 from contrail.errors import ConfigError
