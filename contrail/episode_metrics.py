@@ -16,11 +16,11 @@ from contrail.episode import Episode
 from contrail.errors import PluginError, describe
 
 Value = float | Sequence[float] | None
-RESERVED = frozenset(
-    ("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change")
-    + ("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval")
-    + ("samples", "action", "first_fault", "loss", "episodes")
-)
+RESERVED = {
+    *("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change"),
+    *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
+    *("samples", "action", "first_fault", "loss", "episodes"),
+}
 """Names with another meaning in the files in which metrics stand."""
 
 
