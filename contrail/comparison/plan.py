@@ -16,9 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from contrail.config.parse import RunConfig, load
-from contrail.config.schema import plain
-from contrail.config.source import Source, show
+from contrail.config import RunConfig, Source, load, plain, show
 from contrail.errors import ConfigError, nearest
 from contrail.registry import Plugins
 from contrail.seeding import generator
