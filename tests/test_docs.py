@@ -33,8 +33,8 @@ import yaml
 import contrail
 from contrail import cli, hookspecs
 from contrail.check import NEEDED, OTHERS
-from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
-from contrail.config.schema import (
+from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
+from contrail.config import (
     EnvironmentConfig,
     EvaluateConfig,
     StageConfig,

@@ -155,9 +155,7 @@ def _found(directory: Path | None, value: object, words: Collection[str] | None)
     return value
 
 
-def check_bounds(
-    key: Key, value: Any, min: float | None = None, max: float | None = None
-) -> None:
+def check_bounds(key: Key, value: Any, min: float | None = None, max: float | None = None) -> None:
     """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
         return
@@ -232,15 +230,15 @@ def choices(hint: Any) -> list[str]:
     return []
 
 
-def _explained(
-    key: Key, error: OmegaConfBaseException, hint: Any, value: object
-) -> ConfigError:
+def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object) -> ConfigError:
     """OmegaConf's error in the words of these messages."""
     inner = parts(error.full_key or "")
     # Below a list of dataclasses, OmegaConf forgets what stands above; then blame the whole.
     place = key + inner[1:] if inner and inner[0] == key[-1] else key
     if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
-        return UnknownKey(place, value, [item.name for item in dataclasses.fields(error.object_type)])
+        return UnknownKey(
+            place, value, [item.name for item in dataclasses.fields(error.object_type)]
+        )
     if inner and inner != key[-1:]:
         text = str(error).splitlines()[0].rstrip(".")
         null = "NoneType" in text or "not Optional" in text

@@ -1,8 +1,8 @@
 """What a stream file says once it is resolved, and its way back into YAML.
 
 Names stand for things that exist, settings are instances of their `Config` dataclasses, and every
-default is filled in. A field's metadata holds its bounds ("min", "max"), and "identity": False where
-the value says how a run is computed and not which run it is.
+default is filled in. A field's metadata holds its bounds ("min", "max"), and "identity": False
+where the value says how a run is computed and not which run it is.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class RunConfig:
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
-    grpo: GRPOSettings = GRPOSettings()
-    lora: LoRASettings = LoRASettings()
+    grpo: GRPOSettings = field(default_factory=GRPOSettings)
+    lora: LoRASettings = field(default_factory=LoRASettings)
     threads: int = field(default=1, metadata={"min": 1, "max": 1024, "identity": False})
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"identity": False})

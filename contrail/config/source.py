@@ -72,6 +72,15 @@ class Source:
             self._root = yaml.MappingNode("", [])
             self.values = copy.deepcopy(dict(origin))
 
+    @classmethod
+    def of_overrides(cls, texts: Iterable[str]) -> Source:
+        """Overrides alone: settings that are given on a command line."""
+        source = cls()
+        source.override(texts)
+        with source.located():
+            source.resolve()
+        return source
+
     @contextmanager
     def located(self) -> Iterator[None]:
         """Context manager: a ConfigError about a key that is raised within says where the key was

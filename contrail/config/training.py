@@ -155,9 +155,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "gradient_accumulation_steps": _BATCH,
         "seed": "use the top-level key `seed`",
         "*[bf]*16*": "use the top-level key `dtype`",
-        "max_completion_length": "use `max_context` for an episode; the length of an answer belongs "
-        "to the adapter",
-        "top_[pk]": "contrail learns from the distribution it samples from: use `grpo.temperature`",
+        "max_completion_length": "use `max_context`; an answer's length belongs to the adapter",
+        "top_[pk]": "use `grpo.temperature`: contrail learns from the distribution it samples",
         "*_checkpointing*": "contrail chooses it by the device",
         "*vllm*": "contrail plays the episodes itself",
         "*eval*": "use `evaluate`",
