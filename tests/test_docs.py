@@ -34,8 +34,8 @@ import contrail
 from contrail import hookspecs
 from contrail.cli import app as cli
 from contrail.check import NEEDED, OTHERS
-from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
-from contrail.config.schema import (
+from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
+from contrail.config import (
     EnvironmentConfig,
     EvaluateConfig,
     StageConfig,

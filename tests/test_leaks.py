@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.errors import ConfigError
 from contrail.leaks import split_seeds
 from contrail.registry import load_plugins

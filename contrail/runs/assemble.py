@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import LoraConfig
 
 from contrail.baselines.stream import of_run
-from contrail.runs.composition import Composition, compose
-from contrail.config.parse import (
+from contrail.config import (
     Component,
     EnvironmentConfig,
     EvaluateConfig,
@@ -25,15 +25,15 @@ from contrail.config.parse import (
 )
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.runs.evaluate import evaluate
-from contrail.scores import Scores
-from contrail.runs.loop import Loop
-from contrail.registry import Plugins
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
-from contrail.workers.pool import EnvironmentPool
-from contrail.runs.run import Run
+from contrail.registry import Plugins
+from contrail.runs.composition import Composition, compose
 from contrail.runs.directory import RunDirectory
+from contrail.runs.evaluate import evaluate
+from contrail.runs.loop import Loop
+from contrail.runs.run import Run
+from contrail.scores import Scores
 from contrail.stage import Stage
 from contrail.stream import (
     Scenario,
@@ -44,8 +44,7 @@ from contrail.stream import (
 )
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
-
-from peft import LoraConfig
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass
@@ -77,17 +76,17 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         try:
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins)
         try:
             trainer = Learner(policy, grpo)
-        except (ValueError, ImportError) as error:
-            text = " ".join(str(error).split())
-            config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
+        except (ValueError, TypeError, ImportError) as error:
+            text = f"trl refuses it: {' '.join(str(error).split())}"
+            raise ConfigError(text, key=("grpo",), of_children=True) from error
         try:
             strategy.begin(trainer, stages)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         yield Prepared(scenario, stages, policy, trainer, strategy)
 
 
@@ -155,12 +154,12 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
         return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
-        config.source.fail(
-            ("lora",),
+        raise ConfigError(
             f"peft refuses it: {' '.join(str(error).split())} "
             f"The model's linear modules: {', '.join(modules)}.",
+            key=("lora",),
             of_children=True,
-        )
+        ) from error
 
 
 def evaluate_policy(
@@ -226,7 +225,7 @@ def evaluate_policy(
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples
     greedy = settings.decoding == "greedy" if greedy is None else greedy
-    temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
+    temperature = config.grpo.temperature if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
         for item in chosen:

@@ -12,7 +12,7 @@ import numpy
 from contrail.compat.avalanche import BaseTemplate
 from contrail.runs.composition import Composition
 from contrail.environment import Task
-from contrail.errors import PluginError
+from contrail.errors import ConfigError, PluginError
 from contrail.runs.evaluate import evaluate
 from contrail.scores import Scores
 from contrail.model.policy import Policy
@@ -217,10 +217,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         evaluation, episodes = self._evaluate(experience, after)
         self.log.add(episodes)
         if all(_unfit(episode) for episode in episodes):
-            self.run.config.source.fail(
-                ("max_context",),
+            raise ConfigError(
                 f"{self.policy.max_context} tokens have no room for the system message and the "
                 f"first observation of any test task of {experience.name!r}.",
+                key=("max_context",),
             )
         self.evaluations[experience.name] = evaluation
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
-from contrail.config.parse import RunConfig, to_yaml
-from contrail.scores import Scores
+from contrail.config import RunConfig, to_yaml
 from contrail.intervals import Estimate
-from contrail.registry import Plugins
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
+from contrail.scores import Scores
 
 
 @dataclass
@@ -179,7 +179,7 @@ class Run:
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,
-                "temperature": float(self.config.grpo.get("temperature", 1.0)),
+                "temperature": self.config.grpo.temperature,
             },
             "baselines": {
                 label: {name: item and item.summary() for name, item in players.items()}
