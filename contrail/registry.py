@@ -228,6 +228,26 @@ class Plugins:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added
 
+    def add_class(self, cls: type) -> str:
+        """Register a class under its own name; returns the name.
+
+        Raises:
+            PluginError: it is no environment, adapter or strategy, or its name is taken.
+        """
+        for table, base in self._tables.values():
+            if base is not None and isinstance(cls, type) and issubclass(cls, base):
+                _register(table, base, cls.__module__, cls.__name__, cls)
+                return cls.__name__
+        raise PluginError(
+            f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
+            "of contrail.Environment, contrail.Adapter or contrail.Strategy."
+        )
+
+    def name_of(self, cls: type) -> str | None:
+        """The name under which a class is registered, if it is."""
+        entries = (item for table, _ in self._tables.values() for item in table.entries.items())
+        return next((name for name, entry in entries if entry.value is cls), None)
+
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
         tables: list[Table[Any]] = [table for table, _ in self._tables.values()]

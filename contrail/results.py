@@ -1,125 +1,260 @@
-"""What a run leaves: result.json as numbers and tables, its episodes, its policy.
-
-Everything is read from the run's directory; numpy, pandas, torch and peft are imported when used.
-"""
+"""What a run or a comparison leaves in its directory, for Python: numbers, episodes, the policy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-PLAYERS = ("random", "expert")
-"""Players without a model; rows of theirs follow those of the stages."""
-OTHERS = ("scores", "success", "by_difficulty", "tasks", "interval", "samples", "action")
-OTHERS += ("first_fault",)
-"""Keys of an evaluation that are no metrics of an episode, or have a place of their own."""
+from contrail import tables
+from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+Kind = Literal["train", "evaluate"]
 
 
-def episode_metrics(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The metrics of an episode in a result, `success` apart: name -> heading, format, ….
+@dataclass(frozen=True)
+class Result:
+    """A finished run: `contrail.run` and `contrail.load` return one.
 
-    Args:
-        result: the content of result.json, of this version or an older one.
+    Attributes:
+        directory: of the run.
+        record: the content of result.json.
     """
-    described = dict(result.get("episode_metrics", {}))
-    if not described:  # from before metrics were described
-        described = {name: {} for row in result["evaluations"][0].values() for name in row}
-    plain = {"description": "", "unit": "", "over": "episodes", "format": ".2f"}
-    return {
-        name: {**plain, "heading": name.replace("_", " "), **about}
-        for name, about in described.items()
-        if name not in OTHERS
-    }
 
+    directory: Path
+    record: dict[str, Any] = field(repr=False)
+    _plugins: Plugins = field(repr=False, compare=False)
 
-def columns(result: Mapping[str, Any]) -> list[str]:
-    """The keys of `rows`."""
-    first = ("run", "strategy", "seed", "stage", "stage_name", "environment", "success")
-    ends = ("low", "high", "change", "change_low", "change_high")
-    return [*first, *ends, *episode_metrics(result), "tasks"]
+    @classmethod
+    def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Result:
+        """The result in a run's directory.
 
+        Raises:
+            ContrailError: there is none, or the run has not ended.
+        """
+        files = RunDirectory(Path(directory))
+        return cls(files.path, files.read_result(), plugins)
 
-def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The result in long format: a row per stage and environment, keyed by `columns`.
+    @property
+    def environments(self) -> list[str]:
+        """The columns of R."""
+        return list(self.record["environments"])
 
-    What is undefined is None. The last rows are those of the players without a model, which belong
-    to no stage.
-    """
-    metrics = [*episode_metrics(result), "tasks"]
-    run = {"run": result["name"], "strategy": result["strategy"], "seed": result["seed"]}
-    made = []
-    for i, j, stage, environment in _cells(result):
-        evaluation = result["evaluations"][i].get(environment, {})
-        changes = result["change"]
-        made.append(
-            {
-                **run,
-                "stage": i,
-                "stage_name": stage,
-                "environment": environment,
-                "success": result["R"][i][j],
-                **_ends(result["interval"][i][j], "low", "high"),
-                "change": changes["value"][i][j],
-                **_ends(changes["interval"][i][j], "change_low", "change_high"),
-                **{name: evaluation.get(name) for name in metrics},
-            }
-        )
-    for player in PLAYERS:
-        for environment in result["environments"]:
-            if environment in result.get("baselines", {}):
-                found = baseline(result, player, environment) or {}
-                made.append(
-                    {
-                        **dict.fromkeys(columns(result)),
-                        **run,
-                        "stage_name": player,
-                        "environment": environment,
-                        "success": found.get("success"),
-                        **_ends(found.get("interval"), "low", "high"),
-                        **{name: found.get(name) for name in metrics},
-                    }
-                )
-    return made
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages, which are the rows of R from 1 on."""
+        return list(self.record["stages"])
 
+    @property
+    def R(self) -> numpy.ndarray[Any, Any]:
+        """(T + 1, environments): success on each environment after each stage.
 
-def difficulty_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Success by difficulty: a row per stage, environment and difficulty.
+        Row 0 is the model before any training; what is undefined is nan.
+        """
+        return self.values("success")
 
-    Empty where no task has a difficulty.
-    """
-    return [
-        {
-            "run": result["name"],
-            "strategy": result["strategy"],
-            "seed": result["seed"],
-            "stage": i,
-            "stage_name": stage,
-            "environment": environment,
-            "difficulty": difficulty,
-            **found,
+    @property
+    def intervals(self) -> numpy.ndarray[Any, Any]:
+        """(T + 1, environments, 2): 95% intervals of R, over test tasks and dice."""
+        import numpy
+
+        ends = [[item or (None, None) for item in row] for row in self.record["interval"]]
+        return numpy.array(ends, dtype=float)
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Transfer and forgetting by name, see docs/metrics.md; None where undefined."""
+        return dict(self.record["metrics"])
+
+    @property
+    def episode_metrics(self) -> list[str]:
+        """What `values` takes."""
+        return ["success", *tables.episode_metrics(self.record)]
+
+    def values(self, metric: str = "success") -> numpy.ndarray[Any, Any]:
+        """(T + 1, environments): a metric of an episode; what is undefined is nan.
+
+        Raises:
+            ConfigError: the run has no such metric.
+        """
+        import numpy
+
+        if metric == "success":
+            return numpy.array(self.record["R"], dtype=float)
+        if metric not in self.episode_metrics:
+            raise ConfigError(
+                f"no episode metric is called {metric!r}. {nearest(metric, self.episode_metrics)}"
+            )
+        names = self.environments
+        rows = [[row[name].get(metric) for name in names] for row in self.record["evaluations"]]
+        return numpy.array(rows, dtype=float)
+
+    def frame(self, metric: str = "success") -> pandas.DataFrame:
+        """`values` as a DataFrame: a row per stage, a column per environment."""
+        rows = tables.row_names(self.record)
+        return _pandas().DataFrame(self.values(metric), index=rows, columns=self.environments)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Everything in long format: a row per stage and environment, as in result.csv."""
+        return _pandas().DataFrame(tables.rows(self.record), columns=tables.columns(self.record))
+
+    def metrics_frame(self) -> pandas.DataFrame:
+        """Transfer and forgetting: a row per metric, with value, interval and formula."""
+        ends = {
+            name: item or (None, None) for name, item in self.record["metric_intervals"].items()
         }
-        for i, _, stage, environment in _cells(result)
-        for difficulty, found in result["evaluations"][i]
-        .get(environment, {})
-        .get("by_difficulty", {})
-        .items()
-    ]
+        return (
+            _pandas()
+            .DataFrame(
+                {
+                    name: {
+                        "value": value,
+                        "low": ends[name][0],
+                        "high": ends[name][1],
+                        "formula": self.record["formulas"][name],
+                    }
+                    for name, value in self.metrics.items()
+                }
+            )
+            .T
+        )
+
+    def episodes(
+        self, stage: int | None = None, kind: Kind | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The run's episodes in their order, as docs/run-directory.md describes their lines.
+
+        Each has two more keys, `stage` and `kind`.
+
+        Args:
+            stage: of this stage alone; 0 is the evaluation before any training.
+            kind: "train" or "evaluate" alone.
+
+        Raises:
+            ConfigError: there is no such stage or kind.
+        """
+        if kind not in (None, "train", "evaluate"):
+            raise ConfigError(f"kind is {kind!r}: it is 'train' or 'evaluate'.")
+        if stage is not None and stage not in range(len(self.stages) + 1):
+            raise ConfigError(
+                f"stage is {stage!r}: the run has the stages 0 to {len(self.stages)}."
+            )
+        return self._episodes(stage, kind)
+
+    def _episodes(self, stage: int | None, kind: Kind | None) -> Iterator[dict[str, Any]]:
+        logs = (self.directory / "episodes").glob("[0-9]*-*.jsonl.gz")
+        found = []
+        for log in logs:
+            number, _, name = log.name.removesuffix(".jsonl.gz").partition("-")
+            if stage in (None, int(number)) and kind in (None, name):
+                found.append((int(number), name == "evaluate", log))
+        for begun, evaluated, log in sorted(found):
+            context = {"stage": begun, "kind": "evaluate" if evaluated else "train"}
+            with gzip.open(log, "rt") as lines:
+                for line in lines:
+                    yield {**context, **json.loads(line)}
+
+    def policy(self, stage: int | None = None) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+        """The policy as a PEFT model, on the run's device and in its precision; its tokenizer.
+
+        Args:
+            stage: after which stage; by default after the last.
+
+        Raises:
+            ContrailError: there is no such checkpoint, or the model cannot be loaded.
+        """
+        import yaml
+        from peft import PeftModel
+
+        from contrail.model.policy import load_base
+
+        files = RunDirectory(self.directory)
+        number = len(self.stages) if stage is None else stage
+        checkpoint = self.directory / "checkpoints" / f"{number:03d}"
+        if not (checkpoint / "adapter_config.json").is_file():
+            raise ContrailError(f"there is no checkpoint {checkpoint}.")
+        config = yaml.safe_load(files.config.read_text())
+        name = config["model"]
+        if name in self._plugins.models:
+            name = str(self._plugins.models[name].value())
+        base, tokenizer = load_base(
+            name,
+            dtype=config["dtype"],
+            device=config["device"],
+            trust_remote_code=config["trust_remote_code"],
+        )
+        return PeftModel.from_pretrained(base, str(checkpoint)), tokenizer
+
+    def report(self) -> None:
+        """Show the report that `contrail report` shows, and write its files."""
+        self._plugins.hook.contrail_report(result=self.record, directory=str(self.directory))
 
 
-def baseline(result: Mapping[str, Any], player: str, environment: str) -> dict[str, Any] | None:
-    """What a player without a model reaches; None where it cannot play or did not."""
-    found: dict[str, Any] | None = result.get("baselines", {}).get(environment, {}).get(player)
-    return found
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side: `contrail.compare` returns one.
+
+    Attributes:
+        directory: of the comparison.
+        record: the content of compare.json.
+    """
+
+    directory: Path
+    record: dict[str, Any] = field(repr=False)
+    _plugins: Plugins = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Comparison:
+        """The comparison in a directory.
+
+        Raises:
+            ContrailError: there is none.
+        """
+        from contrail.comparison.launch import read_comparison
+
+        path = Path(directory).resolve()
+        return cls(path, read_comparison(path), plugins)
+
+    @property
+    def strategies(self) -> list[str]:
+        """The labels of the strategies."""
+        return list(self.record["strategies"])
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Runs that failed, with what they said; the same call tries them again."""
+        return dict(self.record["failed"])
+
+    def frame(self) -> pandas.DataFrame:
+        """A row per strategy and quantity: mean, intervals, difference; as in compare.csv."""
+        return _pandas().DataFrame(tables.quantities(self.record), columns=tables.QUANTITY)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row per run: its metrics, how it played at the end, its budget; as compare.runs.csv."""
+        return _pandas().DataFrame(tables.run_rows(self.record))
+
+    def report(self) -> None:
+        """Show the report that `contrail report` shows, and write its files."""
+        self._plugins.hook.contrail_comparison(
+            comparison=self.record, directory=str(self.directory)
+        )
 
 
-def _cells(result: Mapping[str, Any]) -> list[tuple[int, int, str, str]]:
-    """Row and column of each cell of R, with the names of both."""
-    return [
-        (i, j, stage, environment)
-        for i, stage in enumerate(["base", *result["stages"]])
-        for j, environment in enumerate(result["environments"])
-    ]
-
-
-def _ends(ends: Sequence[float] | None, low: str, high: str) -> dict[str, float | None]:
-    return {low: None, high: None} if ends is None else {low: ends[0], high: ends[1]}
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ContrailError("this needs pandas. Try: pip install pandas") from error
+    return pandas

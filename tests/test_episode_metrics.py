@@ -234,7 +234,7 @@ def test_eval_shows_it(
 
 
 def test_a_run_without_the_plugin_is_still_reported(result: dict[str, Any]) -> None:
-    from contrail.results import columns, rows
+    from contrail.tables import columns, rows
 
     old = {**result}
     del old["episode_metrics"]

@@ -19,7 +19,7 @@ from contrail.intervals import (
     tasks_and_seeds_interval,
 )
 from contrail.metrics import METRICS, Part, TaskScores, estimate
-from contrail.results import episode_metrics
+from contrail.tables import episode_metrics
 
 Order = tuple[str, ...]
 Parts = Mapping[str, Part]

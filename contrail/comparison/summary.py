@@ -33,7 +33,7 @@ from contrail.intervals import (
     sign_flip_p,
 )
 from contrail.metrics import METRICS, TaskScores
-from contrail.results import episode_metrics
+from contrail.tables import episode_metrics
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED
 

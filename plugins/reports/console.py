@@ -19,7 +19,7 @@ from contrail.plugins.reports.table import (
     shown_rows,
     trained_on,
 )
-from contrail.results import baseline, difficulty_rows, episode_metrics
+from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
 PLAYED = "How it was played (means per episode)"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import contrail
-from contrail.results import baseline, columns, difficulty_rows, rows
+from contrail.tables import baseline, columns, difficulty_rows, row_names, rows
 
 UNDEFINED = "\N{EN DASH}"
 ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places around R
@@ -59,13 +59,6 @@ def _players(result: dict[str, Any], names: Sequence[str]) -> list[Row]:
             scores = [item.get("success") for item in found]
             made.append(Row(name, scores, [item.get("interval") for item in found]))
     return made
-
-
-def row_names(result: dict[str, Any]) -> list[str]:
-    """What R's rows are called: "base", "after 1: babyai", …; or, where each stage begins with the
-    base model, "1: babyai alone"."""
-    form = "{}: {} alone" if result.get("restarts") else "after {}: {}"
-    return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
 
 
 def trained_on(result: dict[str, Any], row: int, column: int) -> bool:

@@ -14,7 +14,7 @@ from results import MIXED, NAMES, make_result
 
 from contrail.plugins.reports import console, figures, table
 from contrail.plugins.trackers import tensorboard
-from contrail.results import columns
+from contrail.tables import columns
 from contrail.scores import Scores
 
 
