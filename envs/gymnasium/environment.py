@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.errors import ConfigError
+from contrail import ConfigError, Environment, Observation, Step, Task, hookimpl
 from contrail.leaks import seed_tasks
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
