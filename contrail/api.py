@@ -63,12 +63,10 @@ def run(
     """
     from contrail.runs.launch import run_stream
 
-    given = _Given(plugins)
-    texts = [*overrides, *given.overrides(values)]
-    source = given.source(stream)
+    source, texts, loaded = stream_of(stream, overrides, plugins, values)
     directory = Path(out) if out is not None else _directory(source, texts)
-    files = run_stream(source, texts, plugins=given.plugins, out=directory, quiet=quiet)
-    return Result.read(files.path, given.plugins)
+    files = run_stream(source, texts, plugins=loaded, out=directory, quiet=quiet)
+    return Result.read(files.path, loaded)
 
 
 def compare(
@@ -200,6 +198,18 @@ def evaluate(
         threads=threads,
         quiet=quiet,
     )
+
+
+def stream_of(
+    stream: Stream,
+    overrides: Iterable[str],
+    plugins: Plugins | Iterable[Plugin],
+    values: Mapping[str, Any],
+) -> tuple[Source, list[str], Plugins]:
+    """What `contrail.config.load` takes, made of the arguments of `run`."""
+    given = _Given(plugins)
+    texts = [*overrides, *given.overrides(values)]
+    return given.source(stream), texts, given.plugins
 
 
 class _Given:
