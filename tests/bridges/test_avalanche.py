@@ -174,6 +174,7 @@ def test_a_template_learns_by_reinforcement(benchmark: Any) -> None:
     assert template.scores == {"Signs": 0, "Mirrored": 1, "Silent": 0}
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_a_strategy_learns_from_the_expert(benchmark: Any) -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(64, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
