@@ -6,13 +6,37 @@ import difflib
 import traceback
 from collections.abc import Iterable
 
+Key = tuple[str | int, ...]
+"""The place of a value in a stream file: ("stream", 0, "updates") is written stream.0.updates."""
+
 
 class ContrailError(Exception):
     """Something the user can put right. The CLI prints the message alone and exits with 2."""
 
 
 class ConfigError(ContrailError):
-    """A stream file or an override asks for something impossible."""
+    """A stream file or an override asks for something impossible.
+
+    Whoever finds the fault names the key, ("stream", 0, "updates"); whoever has loaded the file
+    says where the key is written (`contrail.config.Source.located`).
+
+    Args:
+        message: what is wrong and what to do.
+        key: the key at fault; None where the message says all.
+        of_children: the error arises from the values below `key` taken together, so that an
+            override of one of them is likelier to blame than the line of `key` in the file.
+    """
+
+    def __init__(self, message: str, *, key: Key | None = None, of_children: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.of_children = of_children
+        self.place: str | None = None
+
+    def __str__(self) -> str:
+        place = dotted(self.key or ()) if self.place is None else self.place
+        return f"{place}: {self.message}" if place else self.message
 
 
 class PluginError(ContrailError):
@@ -41,6 +65,11 @@ def describe(error: BaseException) -> str:
     known = isinstance(error, ContrailError) or not frames
     place = "" if known else f"; {frames[-1].filename} line {frames[-1].lineno}"
     return f"{type(error).__name__}: {error}{place}"
+
+
+def dotted(key: Key) -> str:
+    """A key as the user writes it."""
+    return ".".join(str(part) for part in key)
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:

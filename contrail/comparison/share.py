@@ -50,7 +50,7 @@ def keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     written = to_dict(config)
     stages = written.pop("stream")
     # Of these only their meaning matters, which is in the stages and columns; plugins are code.
-    for name in ("strategy", "adapter", "plugins", "threads", "device"):
+    for name in ("strategy", "adapter", "plugins", "threads", "device", "checkpoint"):
         del written[name]
     del written["evaluate"]["environments"]
     for stage, resolved in zip(stages, config.stream, strict=True):

@@ -19,6 +19,7 @@ from typing import Any
 
 from contrail.config.convert import build, check_keys
 from contrail.config.schema import (
+    CheckpointConfig,
     Component,
     Composite,
     EnvironmentConfig,
@@ -112,7 +113,9 @@ class _Parser:
             if isinstance(values[section], dict):
                 check_training(self.source, section, values[section])
         # First the plain keys: plugins must be known to be texts before they are loaded.
-        later: dict[str, Any] = dict.fromkeys(("stream", "strategy", "adapter", "evaluate"))
+        later: dict[str, Any] = dict.fromkeys(
+            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+        )
         first = build(self.source, RunConfig, values, (), source=self.source, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
         adapter = self.component(("adapter",), values["adapter"], self.plugins.adapters)
@@ -124,6 +127,9 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            checkpoint=build(
+                self.source, CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",)
+            ),
         )
 
     def plugin(self, index: int, name: str) -> str:

@@ -14,7 +14,7 @@ from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 
 # Where it runs is not what is run: these may change when a run goes on.
-MACHINE = {"threads", "device"}
+MACHINE = {"threads", "device", "checkpoint.updates", "checkpoint.keep"}
 
 
 def run_stream(

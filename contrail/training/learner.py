@@ -9,9 +9,11 @@ candidates, one choice under the distribution normalised over them.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy
 import torch
@@ -94,6 +96,36 @@ class Learner:
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
         self._trl.entropy_coef = self.config.entropy_coef
         self._trl._last_world_entropy = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state within a stage, between two updates: JSON values and tensors."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        moments = optimizer.state_dict()["state"]
+        entropy = self._trl._last_world_entropy
+        return {
+            "optimizer": {str(index): dict(values) for index, values in moments.items()},
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+            "scheduler": scheduler.state_dict(),
+            "entropy_coef": self._trl.entropy_coef,
+            "entropy": None if math.isinf(entropy) else float(entropy),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, after `begin` with the same number of updates."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        whole = optimizer.state_dict()
+        whole["state"] = {int(index): values for index, values in state["optimizer"].items()}
+        for group, rate in zip(whole["param_groups"], state["learning_rates"], strict=True):
+            group["lr"] = rate
+        optimizer.load_state_dict(whole)
+        scheduler.load_state_dict(state["scheduler"])
+        self._trl.entropy_coef = state["entropy_coef"]
+        entropy = state["entropy"]
+        self._trl._last_world_entropy = float("inf") if entropy is None else entropy
 
     def update(
         self,

@@ -1,0 +1,1 @@
+"""A run of a stream: what it needs, its loop, its directory."""
