@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from contrail import leaks
 from contrail.adapter import Adapter
 from contrail.compat.avalanche import EagerCLStream
-from contrail.config.parse import Component, EnvironmentConfig, RunConfig
+from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.registry import Plugins, blamed
@@ -57,7 +57,9 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
         try:
             listed[item.label] = list_tasks(pool, item, plugins)
         except ConfigError as error:  # of the environment's own settings
-            config.source.fail(_written(config, item.label), str(error), of_children=True)
+            raise ConfigError(
+                str(error), key=_written(config, item.label), of_children=True
+            ) from error
     stages = []
     adapter_of: dict[str, Adapter] = {}
     for index, stage in enumerate(config.stream):
@@ -67,10 +69,10 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
             known = sorted({task.difficulty for task in tasks}, key=str)
             for value in stage.train.difficulty:
                 if value not in known:
-                    config.source.fail(
-                        ("stream", index, "train", "difficulty"),
+                    raise ConfigError(
                         f"{label!r} has no training task of difficulty {value!r}. "
                         f"{nearest(value, known)}",
+                        key=("stream", index, "train", "difficulty"),
                     )
             tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
         tasks = tasks[: stage.train.tasks]
@@ -123,7 +125,8 @@ def _refuse_leaks(
             pool.give(label, environment)
 
     if found := leaks.shared_start(columns, reset):
-        config.source.fail(_written(config, found[0].label), leaks.advice(*found), of_children=True)
+        key = _written(config, found[0].label)
+        raise ConfigError(leaks.advice(*found), key=key, of_children=True)
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:

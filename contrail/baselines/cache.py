@@ -22,7 +22,7 @@ from typing import Any
 import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
-from contrail.config.schema import plain
+from contrail.config import plain
 from contrail.download import cache
 from contrail.environment import Task
 from contrail.runs.directory import write_atomically

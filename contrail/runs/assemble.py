@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 
 from contrail.baselines.stream import of_run
-from contrail.config.parse import (
+from contrail.config import (
     Component,
     EnvironmentConfig,
     EvaluateConfig,
@@ -79,17 +79,17 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         try:
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins)
         try:
             learner = Learner(policy, grpo)
-        except (ValueError, ImportError) as error:
-            text = " ".join(str(error).split())
-            config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
+        except (ValueError, TypeError, ImportError) as error:
+            text = f"trl refuses it: {' '.join(str(error).split())}"
+            raise ConfigError(text, key=("grpo",), of_children=True) from error
         try:
             strategy.begin(learner, stages)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         yield Prepared(scenario, stages, policy, learner, strategy)
 
 
@@ -176,12 +176,12 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
         return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
-        config.source.fail(
-            ("lora",),
+        raise ConfigError(
             f"peft refuses it: {' '.join(str(error).split())} "
             f"The model's linear modules: {', '.join(modules)}.",
+            key=("lora",),
             of_children=True,
-        )
+        ) from error
 
 
 def evaluate_policy(
@@ -247,7 +247,7 @@ def evaluate_policy(
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples
     greedy = settings.decoding == "greedy" if greedy is None else greedy
-    temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
+    temperature = config.grpo.temperature if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
         for item in chosen:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from contrail.config.parse import RunConfig
+from contrail.config import RunConfig
 from contrail.environment import Task
-from contrail.errors import ContrailError
+from contrail.errors import ConfigError, ContrailError
 from contrail.registry import Plugins, Registered, blamed
 from contrail.runs.state import split
 from contrail.stage import Stage
@@ -183,15 +183,16 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:
             reason = member.strategy.exclusive
-            config.source.fail(
-                ("strategy",), f"{member.name!r} does not go with others: {reason}. Use it alone."
+            raise ConfigError(
+                f"{member.name!r} does not go with others: {reason}. Use it alone.",
+                key=("strategy",),
             )
     for method, what in DECISIONS.items():
         deciding = [member.name for member in members if member.overrides(method)]
         if len(deciding) > 1:
-            config.source.fail(
-                ("strategy",),
+            raise ConfigError(
                 f"{deciding[0]!r} and {deciding[1]!r} do not go together: both decide {what}. "
                 "Remove one.",
+                key=("strategy",),
             )
     return Composition(members)

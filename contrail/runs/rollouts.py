@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from contrail.adapter import Adapter
-from contrail.config.parse import EvaluateConfig
+from contrail.config import EvaluateConfig
 from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Task
 from contrail.episode import Episode

@@ -10,7 +10,7 @@ from typing import Any
 
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
-from contrail.config.parse import RunConfig, to_yaml
+from contrail.config import RunConfig, to_yaml
 from contrail.episode import Episode
 from contrail.intervals import Estimate
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
@@ -196,7 +196,7 @@ class Run:
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,
-                "temperature": float(self.config.grpo.get("temperature", 1.0)),
+                "temperature": self.config.grpo.temperature,
             },
             "baselines": {
                 label: {name: item and item.summary() for name, item in players.items()}

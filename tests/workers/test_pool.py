@@ -17,7 +17,7 @@ from rooms import Rooms
 from slow import Settings, Slow, maker
 
 import contrail
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.engine.engine import Engine
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
 from contrail.plugins.adapters.choose import Choose
