@@ -25,8 +25,8 @@ from contrail.baselines.baseline import Baseline
 from contrail.config.schema import plain
 from contrail.download import cache
 from contrail.environment import Task
-from contrail.runs.directory import write_atomically
-from contrail.workers.pool import EnvironmentFactory
+from contrail.files import write_atomically
+from contrail.workers.factory import EnvironmentFactory
 
 KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up

@@ -19,7 +19,8 @@ from contrail.config.convert import build
 from contrail.config.source import Source
 from contrail.errors import PluginError
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory, Remote
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.remote import Remote
 
 TIMEOUT = 300.0  # seconds for one check of few tasks; those of slow environments take a minute
 

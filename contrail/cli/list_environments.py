@@ -13,7 +13,7 @@ from contrail.config.source import Source, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ContrailError, PluginError
 from contrail.registry import Plugins, blamed
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from contrail.comparison.plan import PlannedRun
 from contrail.config.parse import Component, RunConfig, to_dict
 from contrail.config.schema import plain
 from contrail.errors import PluginError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, read_checkpoint, write_atomically
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 
 
