@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import LoraConfig
 
 from contrail.baselines.stream import of_run
-from contrail.runs.composition import Composition, compose
 from contrail.config.parse import (
     Component,
     EnvironmentConfig,
@@ -25,15 +25,15 @@ from contrail.config.parse import (
 )
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.runs.evaluate import evaluate
-from contrail.scores import Scores
-from contrail.runs.loop import Loop
-from contrail.registry import Plugins
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
-from contrail.workers.pool import EnvironmentPool
-from contrail.runs.run import Run
+from contrail.registry import Plugins
+from contrail.runs.composition import Composition, compose
 from contrail.runs.directory import RunDirectory
+from contrail.runs.evaluate import evaluate
+from contrail.runs.loop import Loop
+from contrail.runs.run import Run
+from contrail.scores import Scores
 from contrail.stage import Stage
 from contrail.stream import (
     Scenario,
@@ -44,8 +44,7 @@ from contrail.stream import (
 )
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
-
-from peft import LoraConfig
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass

@@ -13,8 +13,8 @@ from contrail.environment import Task
 from contrail.errors import ContrailError
 from contrail.registry import Plugins, Registered, blamed
 from contrail.runs.state import split
-from contrail.strategy import Strategy
 from contrail.stage import Stage
+from contrail.strategy import Strategy
 
 if TYPE_CHECKING:
     import torch

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy
 
 from contrail.adapter import Adapter
 from contrail.environment import Task
-from contrail.model.policy import Policy
 from contrail.episode import Episode
+from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
-from contrail.workers.pool import EnvironmentPool
 from contrail.scores import Scores
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 
 def evaluate(
@@ -50,5 +46,3 @@ def evaluate(
     ]
     episodes = play(policy, pool, jobs, temperature=temperature, greedy=greedy, progress=progress)
     return Scores.of(episodes), episodes
-
-

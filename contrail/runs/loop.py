@@ -10,20 +10,20 @@ from typing import Any
 import numpy
 
 from contrail.compat.avalanche import BaseTemplate
-from contrail.runs.composition import Composition
+from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Task
+from contrail.episode import Episode
 from contrail.errors import PluginError
-from contrail.runs.evaluate import evaluate
-from contrail.scores import Scores
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
-from contrail.episode import Episode
 from contrail.rollout.play import Job, play
-from contrail.engine.hidden_states import HiddenStates
-from contrail.runs.run import Run
+from contrail.runs.composition import Composition
 from contrail.runs.directory import EpisodeLog
-from contrail.seeding import generator
+from contrail.runs.evaluate import evaluate
+from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, split
+from contrail.scores import Scores
+from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.stream import Scenario
 from contrail.training.learner import Learner
@@ -82,9 +82,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.run.files.write_result(self.run.result())
         hook.contrail_run_end(run=self.run)
 
-    def _train_exp(
-        self, experience: Stage, eval_streams: Sequence[Any], **kwargs: Any
-    ) -> None:
+    def _train_exp(self, experience: Stage, eval_streams: Sequence[Any], **kwargs: Any) -> None:
         run = self.run
         hook = run.plugins.hook
         self.trainer.begin(experience.updates)

@@ -10,11 +10,11 @@ from typing import Any
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config.parse import RunConfig, to_yaml
-from contrail.scores import Scores
 from contrail.intervals import Estimate
-from contrail.registry import Plugins
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
+from contrail.scores import Scores
 
 
 @dataclass
@@ -119,8 +119,7 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.evaluations = [
-            {name: Scores(**record) for name, record in row.items()}
-            for row in state["evaluations"]
+            {name: Scores(**record) for name, record in row.items()} for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them
             self.baselines = {
