@@ -22,8 +22,8 @@ from typing import Any
 import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
+from contrail.cache import cache
 from contrail.config.schema import plain
-from contrail.download import cache
 from contrail.environment import Task
 from contrail.files import write_atomically
 from contrail.workers.factory import EnvironmentFactory
