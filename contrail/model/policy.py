@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from contrail.errors import ContrailError
+from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
@@ -125,6 +126,7 @@ class Policy:
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
         self.model.save_pretrained(str(directory))
+        write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
         """Take up an adapter written by `save`."""
