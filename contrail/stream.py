@@ -15,7 +15,8 @@ from contrail.errors import ConfigError, PluginError, nearest
 from contrail.registry import Plugins, blamed
 from contrail.stage import Stage
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass

@@ -15,7 +15,8 @@ from contrail.adapter import Adapter
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import ConfigError, InvalidAction, describe
-from contrail.workers.pool import EnvironmentPool, Remote
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 
 @dataclass(frozen=True)

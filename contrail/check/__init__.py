@@ -23,7 +23,7 @@ from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import EnvironmentFault
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
 

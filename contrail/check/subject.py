@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy
 
 from contrail.environment import SPLITS, Environment, Observation, Step, Task
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 WALK = 8
 """So many actions are played in a walk."""

@@ -26,7 +26,8 @@ from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import Plugins, blamed
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass(frozen=True)

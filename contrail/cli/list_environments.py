@@ -12,7 +12,7 @@ from contrail.config import Source, build, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry import Plugins, blamed
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, PluginError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 
 def play_in_terminal(

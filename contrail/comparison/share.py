@@ -21,8 +21,9 @@ from typing import Any
 from contrail.comparison.plan import PlannedRun
 from contrail.config import Component, RunConfig, identity, plain, to_dict
 from contrail.errors import PluginError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, read_checkpoint, write_atomically
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 
 

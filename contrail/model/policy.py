@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from contrail.engine.admission import cache_tokens
 from contrail.errors import ContrailError
+from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
@@ -33,8 +33,8 @@ class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
-    tokens of an episode at most. `cache_tokens`: tokens of all episodes under way whose keys are
-    held. `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if
+    tokens of an episode at most. `cache_gb`: memory in GB for the keys of the episodes under way.
+    `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if
     it can be run apart.
     """
 
@@ -51,7 +51,7 @@ class Policy:
         self.head = Head.of(self.base)
         limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.max_context = limit if max_context is None else min(limit, max_context)
-        self.cache_tokens = cache_tokens(self.base, cache_gb)
+        self.cache_gb = cache_gb
 
     @property
     def base(self) -> PreTrainedModel:
@@ -126,6 +126,7 @@ class Policy:
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
         self.model.save_pretrained(str(directory))
+        write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
         """Take up an adapter written by `save`."""
@@ -185,7 +186,7 @@ def with_adapter(
         lora: the adapter; its target modules are named one by one (see `linear_modules`).
         seed: of the adapter's initial weights.
         max_context: tokens of an episode at most; None for the model's own limit.
-        cache_gb: memory for the keys of episodes under way (see `rollout.room.cache_tokens`).
+        cache_gb: memory for the keys of episodes under way (see `engine.admission.cache_tokens`).
     """
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):

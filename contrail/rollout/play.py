@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from contrail.adapter import Adapter
-from contrail.engine.admission import CacheAdmission
+from contrail.engine.admission import CacheAdmission, cache_tokens
 from contrail.engine.batch import Context, Request
 from contrail.engine.decide import Decision
 from contrail.engine.engine import Engine
@@ -29,7 +29,8 @@ from contrail.environment import Environment, Observation, Step, Task
 from contrail.episode import Episode, Turn
 from contrail.errors import ContrailError, InvalidAction, PluginError, describe
 from contrail.model.policy import Policy
-from contrail.workers.pool import EnvironmentPool, Remote
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 Progress = Callable[[Episode], None]
 
@@ -147,7 +148,7 @@ class _Player:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._engine = engine
-        self._room = CacheAdmission(policy.cache_tokens)
+        self._room = CacheAdmission(cache_tokens(policy.base, policy.cache_gb))
         self._greedy = greedy
         self._forwards = 0
         self._asked: deque[_Play] = deque()  # of worker processes

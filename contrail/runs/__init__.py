@@ -1,1 +1,1 @@
-"""A run of a stream: what it needs, its loop, its directory."""
+"""One run: what it is made of, its loop, its directory on disk, and its result."""

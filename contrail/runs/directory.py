@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
 from contrail.runs.position import Position
 
 if TYPE_CHECKING:
@@ -39,22 +40,6 @@ def default_directory(path: Path, overrides: Sequence[str]) -> Path:
     if len(suffix) > 80:
         suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
     return Path("runs") / (f"{path.stem}_{suffix}" if suffix else path.stem)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it: it is the old one or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
 
 
 class RunDirectory:

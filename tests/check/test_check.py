@@ -25,7 +25,7 @@ from contrail.check.other_process import walks_elsewhere
 from contrail.check.subject import Moment, Subject
 from contrail.errors import ContrailError
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 WAYS = ["left", "right"]
 

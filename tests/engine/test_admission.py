@@ -84,10 +84,10 @@ def test_a_bound_changes_nothing_but_the_work(
         return [(episode.token_ids, episode.logprobs) for episode in episodes]
 
     free, most = run(), max(held)
-    policy.cache_tokens = most // 3
+    policy.cache_gb = most / 3 / cache_tokens(policy.base, 1.0)
     bound = run()
     # A chosen action's keys come on top.
-    assert max(held) <= 1.1 * policy.cache_tokens
+    assert max(held) <= 1.1 * most / 3
     assert [tokens for tokens, _ in bound] == [tokens for tokens, _ in free]
     for (_, one), (_, other) in zip(bound, free, strict=True):
         assert one == pytest.approx(other, abs=1e-4)

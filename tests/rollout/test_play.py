@@ -15,7 +15,7 @@ from rooms import Rooms, train
 
 import contrail
 from contrail import Observation, Step, Task
-from contrail.download import cache
+from contrail.cache import cache
 from contrail.errors import ConfigError, ContrailError
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.plugins.adapters.choose import Choose
