@@ -290,13 +290,13 @@ class _Player:
         over = (
             token in self._chat.ends
             or len(turn.written) >= adapter.max_new_tokens
-            or any(stop in text for stop in adapter.stop)
+            or any(stop in text for stop in (*adapter.stop, *self._chat.stop))
         )
         if not over:
             return None
         item.episode.turns.append(turn)
         item.turn = None
-        return text
+        return self._chat.cut(text)
 
     def _act(self, item: _Play, text: str) -> None:
         turn = item.episode.turns[-1]

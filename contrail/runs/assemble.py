@@ -112,6 +112,8 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
                 if stage.updates
             )
         reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
+        for note in made.policy.chat.notes:
+            reporter.say(note)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
         wanted = config.evaluate.baselines and files.last_checkpoint() is None
@@ -229,6 +231,8 @@ def evaluate_policy(
     temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.chat.notes:
+            reporter.say(note)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
