@@ -130,7 +130,7 @@ class Chat:
     def _find_prefix(self) -> list[int]:
         """What the tokenizer puts before a text: in many models, one token for its beginning."""
         plain = self._encode("a")
-        whole: list[int] = self.tokenizer("a")["input_ids"]  # type: ignore[assignment]
+        whole: list[int] = self.tokenizer("a")["input_ids"]
         return next(
             (whole[:i] for i in range(len(whole)) if whole[i : i + len(plain)] == plain), []
         )
