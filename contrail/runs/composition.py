@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ import numpy
 
 from contrail.config.parse import RunConfig
 from contrail.environment import Task
-from contrail.errors import ContrailError
-from contrail.registry import Plugins, Registered, blamed
+from contrail.errors import ContrailError, boundary
+from contrail.registry import Plugins, Registered, blamed, blaming
 from contrail.runs.state import split
 from contrail.strategy import Strategy
 from contrail.stage import Stage
@@ -31,10 +32,19 @@ class _Member:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the strategy; what it raises carries its name."""
-        try:
+        with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
-        except (Exception, SystemExit) as error:
-            raise self.blame(method, error) from error
+
+    def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
+        """What a generator of the strategy yields; what it raises carries its name."""
+        values = iter(self.call(method, *arguments))
+        end = object()
+        while True:
+            with boundary(functools.partial(self.blame, method)):
+                value = next(values, end)
+            if value is end:
+                return
+            yield value
 
     def blame(self, method: str, error: BaseException) -> ContrailError:
         return blamed("strategy", self.name, self.registered, method, error)
@@ -100,10 +110,7 @@ class Composition:
         self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         for member in self._members:
-            try:
-                yield from member.strategy.penalty(trainer, episodes, rng)
-            except (Exception, SystemExit) as error:
-                raise member.blame("penalty", error) from error
+            yield from member.iterate("penalty", trainer, episodes, rng)
 
     def state_dict(self) -> dict[str, Any]:
         """The members' states by name, without the empty ones."""
@@ -154,10 +161,8 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
     members = []
     for component in config.strategies:
         registered = plugins.strategies[component.name]
-        try:
+        with blaming("strategy", component.name, registered, "cannot be made"):
             made = registered.value(component.settings)
-        except (Exception, SystemExit) as error:
-            raise blamed("strategy", component.name, registered, "cannot be made", error) from error
         members.append(_Member(component.name, registered, made))
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:

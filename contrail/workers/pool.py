@@ -21,7 +21,7 @@ from typing import Any
 
 from contrail.environment import OVERRIDES, Environment, Observation, Step, Task
 from contrail.errors import EnvironmentFault, PluginError
-from contrail.registry import FILE_PREFIX, Plugins, Registered, blamed, load_plugins
+from contrail.registry import FILE_PREFIX, Plugins, Registered, blaming, load_plugins
 
 # A worker process has this long (seconds) to close its environment.
 GRACE = 5.0
@@ -76,15 +76,16 @@ class EnvironmentFactory:
             ContrailError: it cannot be made.
         """
         try:
-            environment = self.registered.value(self.settings)
-        except ImportError as error:
+            with blaming("environment", self.name, self.registered, "cannot be made"):
+                environment = self.registered.value(self.settings)
+        except PluginError as error:
+            missing = error.__cause__
+            if not isinstance(missing, ImportError):
+                raise
             raise PluginError(
-                f"{self} needs a package that is not installed: {error}. "
+                f"{self} needs a package that is not installed: {missing}. "
                 f"Try: pip install 'contrail[{self.name}]'"
-            ) from error
-        except (Exception, SystemExit) as error:
-            what = blamed("environment", self.name, self.registered, "cannot be made", error)
-            raise what from error
+            ) from missing
         if self.max_turns is not None:
             environment.max_turns = self.max_turns
         self.check("max_turns", environment.max_turns)

@@ -20,7 +20,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, EnvironmentFault, PluginError, describe
+from contrail.errors import (
+    ConfigError,
+    ContrailError,
+    EnvironmentFault,
+    PluginError,
+    boundary,
+    describe,
+)
 from contrail.registry import load_file
 from contrail.workers.pool import GRACE, Answer
 
@@ -56,16 +63,17 @@ def _serve(connection: Connection, messages: Messages) -> None:
     try:
         while (message := messages.get()) is not None:
             try:
-                member, argument = pickle.loads(message)
-                if member == "start":
-                    environment, value = _start(*argument), None
-                else:
-                    value = getattr(environment, member)(argument)
-                assert environment is not None
-                done = Answer(value, None, environment.system_prompt, environment.max_turns)
-                packed = pickle.dumps(done)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 (it is told)
-                packed = pickle.dumps(Answer(error=_portable(error)))
+                with boundary(_portable):
+                    member, argument = pickle.loads(message)
+                    if member == "start":
+                        environment, value = _start(*argument), None
+                    else:
+                        value = getattr(environment, member)(argument)
+                    assert environment is not None
+                    done = Answer(value, None, environment.system_prompt, environment.max_turns)
+                    packed = pickle.dumps(done)
+            except (ContrailError, EnvironmentFault) as error:
+                packed = pickle.dumps(Answer(error=error))
             try:
                 connection.send_bytes(packed)
             except ConnectionError:
