@@ -32,8 +32,8 @@ import yaml
 
 import contrail
 from contrail import hookspecs
-from contrail.cli import app as cli
 from contrail.check import NEEDED, OTHERS
+from contrail.cli import app as cli
 from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
 from contrail.config.schema import (
     EnvironmentConfig,

@@ -147,10 +147,7 @@ def test_tasks(environment: WebShop) -> None:
 
 
 def test_same_in_every_process() -> None:
-    code = (
-        f"import sys; sys.path[:0] = {PATHS!r}; import test_webshop;"
-        "print(test_webshop.digest())"
-    )
+    code = f"import sys; sys.path[:0] = {PATHS!r}; import test_webshop;print(test_webshop.digest())"
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed}
         out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
