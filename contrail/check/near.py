@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from contrail.check.subject import Subject, Warned, quoted
+from contrail.check.subject import Subject, Warned, expert_plan, quoted
 from contrail.environment import Task
 
 COMPARED = 500  # tasks of each split; of slow environments as many as there is time for
@@ -81,12 +81,9 @@ def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, list[str]]]:
         starts[task] = (known or subject.reset(environment, task)).text
     plans: dict[Task, list[str]] = {}
     for task in subject.in_time(starts, least=1):
-        try:
-            plan = environment.expert(task)
-        except Exception:  # noqa: BLE001 (which the check of the expert tells)
-            plan = None
-        if plan and not isinstance(plan, str):
-            plans[task] = [str(action) for action in plan]
+        plan = expert_plan(environment, task)
+        if plan:
+            plans[task] = plan
     return starts, plans
 
 

@@ -15,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 
@@ -27,11 +27,20 @@ from contrail.engine.engine import Engine
 from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.episode import Episode, Turn
-from contrail.errors import ContrailError, InvalidAction, PluginError, describe
+from contrail.errors import (
+    ContrailError,
+    InvalidAction,
+    PluginError,
+    Raised,
+    boundary,
+    describe,
+)
 from contrail.model.policy import Policy
+from contrail.values import as_text, as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
 
+T = TypeVar("T")
 Progress = Callable[[Episode], None]
 
 # Forwards for which a worker process is not waited for. With fewer the other episodes wait for it
@@ -143,6 +152,28 @@ def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | No
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
 
 
+def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *arguments: Any) -> T:
+    """What a method of an adapter returns.
+
+    Raises:
+        InvalidAction: the adapter found none.
+        ContrailError: it raised something else, or returned something of another type.
+    """
+
+    def blame(error: BaseException) -> Exception:
+        if isinstance(error, (ContrailError, InvalidAction)):
+            return error
+        kind = type(getattr(method, "__self__", method)).__name__
+        return PluginError(f"adapter {kind}: {method.__name__}: {describe(error)}")
+
+    with boundary(blame):
+        return convert(method(*arguments), f"what {method.__name__} returned")
+
+
+def _candidates(value: Any, what: str) -> Sequence[str] | None:
+    return None if value is None else as_texts(value, what)
+
+
 class _Player:
     def __init__(self, policy: Policy, engine: Engine, greedy: bool) -> None:
         self._chat = policy.chat
@@ -199,10 +230,11 @@ class _Player:
         assert item.asked is not None
         (member, argument), item.asked = item.asked, None
         try:
-            value = answer()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
+            with boundary():
+                value = answer()
+        except Raised as raised:
             where = "reset" if member == "reset" else f"{member}({argument!r})"
-            self._fault(item, where, error)
+            self._fault(item, where, raised.error)
             return
         if member == "reset":
             self._begin(item, value)
@@ -210,10 +242,16 @@ class _Player:
             self._go_on(item, value)
 
     def _begin(self, item: _Play, observation: Observation) -> None:
+        if not isinstance(observation, Observation):
+            raise PluginError(
+                f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
+                f"for the task {item.job.task.id!r} it returned {str(observation)[:80]}"
+            )
         adapter = item.job.adapter
         item.observation = observation
-        item.shown = adapter.render(observation)
-        item.prompt = self._chat.start(adapter.system(item.environment), item.shown)
+        item.shown = _adapted(as_text, adapter.render, observation)
+        system = _adapted(as_text, adapter.system, item.environment)
+        item.prompt = self._chat.start(system, item.shown)
 
     def turn(self, items: Sequence[_Play]) -> None:
         """One forward for all: choices are made; free text grows by one token."""
@@ -246,7 +284,7 @@ class _Player:
         """What to ask the engine next, or None where the context has no room for it."""
         if item.turn is not None:
             return Request(item.context, (), (), self._draw(item)), None
-        candidates = item.job.adapter.candidates(item.observation)
+        candidates = _adapted(_candidates, item.job.adapter.candidates, item.observation)
         if candidates is None:
             room = item.job.adapter.max_new_tokens
             branches = []
@@ -291,19 +329,19 @@ class _Player:
         over = (
             token in self._chat.ends
             or len(turn.written) >= adapter.max_new_tokens
-            or any(stop in text for stop in adapter.stop)
+            or any(stop in text for stop in (*adapter.stop, *self._chat.stop))
         )
         if not over:
             return None
         item.episode.turns.append(turn)
         item.turn = None
-        return text
+        return self._chat.cut(text)
 
     def _act(self, item: _Play, text: str) -> None:
         turn = item.episode.turns[-1]
         turn.text = text
         try:
-            turn.action = item.job.adapter.parse(text, item.observation)
+            turn.action = _adapted(as_text, item.job.adapter.parse, text, item.observation)
         except InvalidAction as error:
             turn.valid = False
             self._next(item, str(error))
@@ -331,7 +369,7 @@ class _Player:
         if step.terminated or step.truncated:
             self._end(item, "terminated" if step.terminated else "truncated")
         else:
-            self._next(item, item.job.adapter.render(step.observation))
+            self._next(item, _adapted(as_text, item.job.adapter.render, step.observation))
 
     def _next(self, item: _Play, message: str) -> None:
         if len(item.episode.turns) >= item.environment.max_turns:

@@ -107,6 +107,8 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
         stack.enter_context(files.locked())
         interruption = stack.enter_context(Interruption().handling())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
+        for note in made.policy.chat.notes:
+            reporter.say(note)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
         wanted = config.evaluate.baselines and not files.checkpoints()
@@ -250,6 +252,8 @@ def evaluate_policy(
     temperature = config.grpo.temperature if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.chat.notes:
+            reporter.say(note)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:

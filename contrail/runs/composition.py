@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ import numpy
 
 from contrail.config import RunConfig
 from contrail.environment import Task
-from contrail.errors import ConfigError, ContrailError
-from contrail.registry import Plugins, Registered, blamed
+from contrail.errors import ConfigError, ContrailError, boundary
+from contrail.registry import Plugins, Registered, blamed, blaming
 from contrail.runs.state import split
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
@@ -35,10 +36,19 @@ class _Member:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the strategy; what it raises carries its name."""
-        try:
+        with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
-        except (Exception, SystemExit) as error:
-            raise self.blame(method, error) from error
+
+    def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
+        """What a generator of the strategy yields; what it raises carries its name."""
+        values = iter(self.call(method, *arguments))
+        end = object()
+        while True:
+            with boundary(functools.partial(self.blame, method)):
+                value = next(values, end)
+            if value is end:
+                return
+            yield value
 
     def blame(self, method: str, error: BaseException) -> ContrailError:
         return blamed("strategy", self.name, self.registered, method, error)
@@ -109,12 +119,9 @@ class Composition:
     ) -> Iterator[torch.Tensor]:
         for member in self._members:
             total, added = 0.0, False
-            try:
-                for term in member.strategy.penalty(learner, episodes, rng):
-                    total, added = total + float(term.detach()), True
-                    yield term
-            except (Exception, SystemExit) as error:
-                raise member.blame("penalty", error) from error
+            for term in member.iterate("penalty", learner, episodes, rng):
+                total, added = total + float(term.detach()), True
+                yield term
             if added:
                 member.penalties.append(total)
 
@@ -175,10 +182,8 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
     members = []
     for component in config.strategies:
         registered = plugins.strategies[component.name]
-        try:
+        with blaming("strategy", component.name, registered, "cannot be made"):
             made = registered.value(component.settings)
-        except (Exception, SystemExit) as error:
-            raise blamed("strategy", component.name, registered, "cannot be made", error) from error
         members.append(_Member(component.name, registered, made))
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:

@@ -375,6 +375,7 @@ def test_fast_environments_do_not_wait_for_slow_ones(make_tiny: Make) -> None:
     [
         ("raise in reset", r"reset: ValueError: it broke; .*slow\.py line \d+"),
         ("raise in step", r"step\('.*'\): ValueError: it broke; .*slow\.py line \d+"),
+        ("cancel in step", r"step\('.*'\): CancelledError: by peer; .*slow\.py line \d+"),
         ("exit in reset", r"reset: its worker process died, exit code 3"),
         ("exit in step", r"step\('.*'\): its worker process died, exit code 3"),
         ("hang in step", r"step\('.*'\): no answer within 5 s \(step_timeout\)"),
