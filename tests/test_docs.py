@@ -31,7 +31,8 @@ import pytest
 import yaml
 
 import contrail
-from contrail import cli, hookspecs
+from contrail import hookspecs
+from contrail.cli import app as cli
 from contrail.check import NEEDED, OTHERS
 from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
 from contrail.config.schema import (

@@ -198,7 +198,7 @@ def test_a_hook_that_raises_during_a_run_is_blamed(plugins: Plugins) -> None:
     module = ModuleType("tracker")
     module.contrail_update = contrail.hookimpl(contrail_update)  # type: ignore[attr-defined]
     plugins.add(module, "tracker", source=__file__)
-    message = r"plugin 'tracker' raised in contrail_update: KeyError: 'loss'; .*test_manager\.py"
+    message = r"plugin 'tracker' raised in contrail_update: KeyError: 'loss'; .*test_registry\.py"
     with pytest.raises(PluginError, match=message):
         plugins.hook.contrail_update(run=None, scalars={})
 

@@ -73,11 +73,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self._evaluate_and_save(0)
         for stage, experience in enumerate(self.stages, start=1):
             if stage > self.stage:
-                hook.contrail_stage_start(run=self.run, experience=experience)
+                hook.contrail_stage_start(run=self.run, stage=experience)
                 self.stage = stage
                 self.train(experience, eval_streams=[])
                 self._evaluate_and_save(stage)
-                hook.contrail_stage_end(run=self.run, experience=experience)
+                hook.contrail_stage_end(run=self.run, stage=experience)
         self.run.clock()
         self.run.files.write_result(self.run.result())
         hook.contrail_run_end(run=self.run)

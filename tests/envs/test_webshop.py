@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from webshop_goals import assert_no_goal_is_sold_on_the_other_side
 
+PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[webshop]'")
 pytest.importorskip("rapidfuzz", reason="needs pip install 'contrail[webshop]'")
 
@@ -147,7 +148,7 @@ def test_tasks(environment: WebShop) -> None:
 
 def test_same_in_every_process() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_webshop;"
+        f"import sys; sys.path[:0] = {PATHS!r}; import test_webshop;"
         "print(test_webshop.digest())"
     )
     for seed in ("1", "2"):

@@ -36,7 +36,7 @@ class Swapped(contrail.Strategy):
         self.stages_ = list(stages)
 
     def draw(self, stage, update, count, rng):
-        other = next(stage for stage in self.stages_ if stage.name != stage.name)
+        other = next(item for item in self.stages_ if item.name != stage.name)
         return other.sample(count, rng)
 
 class Short(contrail.Strategy):

@@ -54,7 +54,7 @@ def test_a_curriculum_opens_the_easiest_first() -> None:
     listed = [Task("a", str(n), n, "train", ("hard", "easy", "medium")[n % 3]) for n in range(12)]
     one = make_stage("a", listed, updates=8)
     strategy = Curriculum(CurriculumConfig(initial_competence=0.25, duration=0.5))
-    strategy.before_training_exp(SimpleNamespace(stage=one))
+    strategy.before_training_exp(SimpleNamespace(experience=one))
     opened = [
         {task.difficulty for task in strategy.draw(one, n, 200, numpy.random.default_rng(n))}
         for n in range(8)
@@ -84,7 +84,7 @@ def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Learner) -> None
     budget = SimpleNamespace(extra_episodes=0)
     strategy.before_training_exp(
         SimpleNamespace(
-            stage=one,
+            experience=one,
             policy=trainer.policy,
             rollout=rollout,
             run=SimpleNamespace(budget=budget),
