@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from contrail.compat.loading import load_libraries
 from contrail.config.parse import RunConfig, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
@@ -42,6 +43,7 @@ def run_stream(
     files.check_writable()
     check_same(files, config, plugins)
     if not files.result.is_file():
+        load_libraries(quiet=quiet)
         from contrail.runs import assemble as session
 
         session.run(config, plugins, files, quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import textwrap
 import time
 from pathlib import Path
@@ -81,7 +82,12 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
         metadata=create_summary_metadata(display_name="", description=""),
         tensor=make_tensor_proto([markdown(result)]),
     )
-    figure = Summary.Value(tag="R", image=Summary.Image(encoded_image_string=png(result)))
+    image = png(result)
+    width, height = struct.unpack(">II", image[16:24])  # of the header of a PNG file
+    figure = Summary.Value(
+        tag="R",
+        image=Summary.Image(encoded_image_string=image, width=width, height=height, colorspace=4),
+    )
     writer = EventFileWriter(str(folder), filename_suffix=REPORT)
     step = result["budget"]["updates"]
     writer.add_event(
