@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from contrail.check.subject import Subject, Warned, expert_plan, quoted
 from contrail.environment import Task
@@ -72,14 +72,14 @@ def leaks(subject: Subject) -> str:
     return compared
 
 
-def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, list[str]]]:
+def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, Sequence[str]]]:
     """The texts of starts, and the expert's plans, of as many tasks as there is time for."""
     environment = subject.used
     starts: dict[Task, str] = {}
     for task in subject.in_time(subject.sample(COMPARED)):
         known = subject.starts.get(task)
         starts[task] = (known or subject.reset(environment, task)).text
-    plans: dict[Task, list[str]] = {}
+    plans: dict[Task, Sequence[str]] = {}
     for task in subject.in_time(starts, least=1):
         plan = expert_plan(environment, task)
         if plan:
