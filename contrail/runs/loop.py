@@ -19,7 +19,6 @@ from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.episode import Episode
 from contrail.rollout.play import Job, play
-from contrail.engine.hidden_states import HiddenStates
 from contrail.runs.run import Run
 from contrail.runs.directory import EpisodeLog
 from contrail.seeding import generator
@@ -97,14 +96,14 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             name = f"{experience.name} {update + 1}/{experience.updates}"
             self.reporter.start("update", name, self.trainer.batch_size)
             tasks = self._draw(experience, update)
-            states = HiddenStates() if self.policy.frozen else None
-            groups = self.rollout(tasks, size, update, states=states)
-            episodes = [episode for group in groups for episode in group]
-            log.add(episodes, update=update)
-            self._refuse_faults(experience.name, episodes)
-            hook.contrail_episodes(run=run, episodes=episodes)
-            self.strategy.observe(experience, episodes, self._generator("observe", update))
-            scalars = self.trainer.update(groups, self._generator("update", update), states)
+            with self.policy.keeping():
+                groups = self.rollout(tasks, size, update)
+                episodes = [episode for group in groups for episode in group]
+                log.add(episodes, update=update)
+                self._refuse_faults(experience.name, episodes)
+                hook.contrail_episodes(run=run, episodes=episodes)
+                self.strategy.observe(experience, episodes, self._generator("observe", update))
+                scalars = self.trainer.update(groups, self._generator("update", update))
             self._count(episodes)
             run.budget.updates += 1
             run.budget.episodes += len(episodes)
@@ -150,7 +149,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         tasks: Sequence[Task],
         samples: int,
         *draw: str | int,
-        states: HiddenStates | None = None,
     ) -> list[list[Episode]]:
         """Play each task so often in the present stage; a group of episodes for each.
 
@@ -158,7 +156,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             tasks: of any environment of the run.
             samples: episodes of each.
             draw: the name of the randomness: other names, other episodes.
-            states: where to keep what the policy's frozen layers compute, for an update.
         """
         adapters = {**self.adapters, **self.experience.adapters}
         jobs = [
@@ -177,7 +174,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.scenario.pool,
             jobs,
             temperature=self.trainer.config.temperature,
-            states=states,
             progress=self.reporter.advance,
         )
         self._tell(episodes)
