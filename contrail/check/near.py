@@ -138,7 +138,7 @@ def _share(
     return shared[other] / together if together else 0.0
 
 
-def _steps(plans: Mapping[Task, list[str]]) -> Found:
+def _steps(plans: Mapping[Task, Sequence[str]]) -> Found:
     """The tested tasks whose plan ends in an action that a training plan has on its way.
 
     Last actions that most plans have, such as a purchase, are no goal.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy
 
 from contrail.compat.avalanche import BaseTemplate
-from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition
+from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
 from contrail.runs.rollouts import Rollouts, refuse_faults
@@ -93,26 +94,20 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         log = run.files.episodes(number, "train", self.checkpoints.log_size if made else 0)
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
-            try:
+            with self._saving(Position(number - 1, update), log):
                 self._add_to_curves(stage, update)
-                self.reporter.start(
-                    "update", f"{stage.name} {update + 1}/{stage.updates}", learner.batch_size
-                )
-                tasks = self._draw(stage, update, rng("draw", number, update))
-                states = HiddenStates() if self.policy.frozen else None
-                groups = self.rollouts.train(
-                    stage, number, tasks, learner.group_size, update, hidden_states=states
-                )
-            except Interrupted:  # this update has changed nothing yet
-                if update:
-                    self.checkpoints.save(Position(number - 1, update), log.size)
-                raise
-            episodes = [episode for group in groups for episode in group]
-            log.add(episodes, update=update)
-            refuse_faults(stage.name, episodes)
-            self.hook.contrail_episodes(run=run, episodes=episodes)
-            strategy.observe(stage, episodes, rng("observe", number, update))
-            scalars = learner.update(groups, rng("update", number, update), states)
+            name = f"{stage.name} {update + 1}/{stage.updates}"
+            self.reporter.start("update", name, learner.batch_size)
+            with self.policy.keeping():
+                with self._saving(Position(number - 1, update), log):
+                    tasks = self._draw(stage, update, rng("draw", number, update))
+                    groups = self.rollouts.train(stage, number, tasks, learner.group_size, update)
+                episodes = [episode for group in groups for episode in group]
+                log.add(episodes, update=update)
+                refuse_faults(stage.name, episodes)
+                self.hook.contrail_episodes(run=run, episodes=episodes)
+                strategy.observe(stage, episodes, rng("observe", number, update))
+                scalars = learner.update(groups, rng("update", number, update))
             scalars |= strategy.scalars() | _draws(tasks)
             run.count(episodes)
             self.hook.contrail_update(run=run, scalars=scalars)
@@ -142,6 +137,16 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self._after_eval()
             run.evaluations.append(scores)
         self.hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
+
+    @contextmanager
+    def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
+        """Context manager: if the run is interrupted, save it at the position where it still is."""
+        try:
+            yield
+        except Interrupted:
+            if position.update:
+                self.checkpoints.save(position, log.size)
+            raise
 
     def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
         """The strategy's choice of tasks."""

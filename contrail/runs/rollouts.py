@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from contrail.adapter import Adapter
 from contrail.config import EvaluateConfig
-from contrail.engine.hidden_states import HiddenStates
 from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.errors import ConfigError, PluginError
@@ -31,7 +30,7 @@ class Rollouts:
         temperature: of the distribution that is sampled.
         settings: of evaluations.
         reporter: follows the episodes.
-        check: called after each episode; raises where the run is to be interrupted.
+        check: called before each step of the sampler; raises if the run is interrupted.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Rollouts:
         tasks: Sequence[Task],
         samples: int,
         *draw: str | int,
-        hidden_states: HiddenStates | None = None,
     ) -> list[list[Episode]]:
         """Play each task `samples` times in a stage; return a group of episodes per task.
 
@@ -73,7 +71,6 @@ class Rollouts:
             tasks: of any environment of the run.
             samples: episodes of each.
             draw: the name of the randomness: other names, other episodes.
-            hidden_states: where to keep what the policy's frozen layers compute, for an update.
         """
         adapters = {**self._adapters, **stage.adapters}
         jobs = [
@@ -92,8 +89,8 @@ class Rollouts:
             self._pool,
             jobs,
             temperature=self._temperature,
-            states=hidden_states,
-            progress=self._advance,
+            progress=self._reporter.advance,
+            check=self._check,
         )
         self._report_first_problem(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
@@ -119,7 +116,8 @@ class Rollouts:
             samples=settings.samples,
             temperature=self._temperature,
             greedy=settings.decoding == "greedy",
-            progress=self._advance,
+            progress=self._reporter.advance,
+            check=self._check,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)
@@ -133,10 +131,6 @@ class Rollouts:
         faults = f", faults {scores.fault_rate:.0%}" if scores.fault_rate else ""
         self._reporter.done(f"success {shown}{faults}")
         return scores, episodes
-
-    def _advance(self, episode: Episode) -> None:
-        self._reporter.advance(episode)
-        self._check()
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
         """Report each environment's first fault, and its first task that the context cannot hold.

@@ -26,10 +26,10 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
-from contrail.rollout import play as play_module  # isort: skip
+from contrail.engine import sampler as sampler_module  # isort: skip
 from contrail.model.chat import Chat  # isort: skip
 from contrail.engine import engine as engine_module  # isort: skip
-from contrail.engine.decide import Decision  # isort: skip
+from contrail.engine.decide import Drawn  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
@@ -75,7 +75,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
         made.append(Engine(*args, **settings))
         return made[-1]
 
-    monkeypatch.setattr(play_module, "Engine", make)
+    monkeypatch.setattr(sampler_module, "Engine", make)
     return made
 
 
@@ -84,7 +84,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `Scripted` stand in for a job's generator."""
     drawn = engine_module.sample
 
-    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Decision]:
+    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Drawn]:
         made = drawn(
             logits, temperature, [draw if isinstance(draw, float) else 0 for draw in draws]
         )
