@@ -181,6 +181,9 @@ def evaluate(
     Raises:
         ContrailError: something the user can put right.
     """
+    from contrail.compat.loading import load_libraries
+
+    load_libraries(quiet=quiet)
     from contrail.runs.assemble import evaluate_policy
 
     own = policy._plugins if isinstance(policy, Result) and not plugins else plugins

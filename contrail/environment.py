@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+from contrail.values import as_difficulty, as_flag, as_number, as_numbers, as_text, as_texts, as_whole
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -22,6 +23,14 @@ class Task:
     split: str
     difficulty: str | int | None = None
 
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "environment", as_text)
+        _set(self, "id", as_text)
+        _set(self, "seed", as_whole)
+        _set(self, "split", as_text)
+        _set(self, "difficulty", as_difficulty)
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -33,6 +42,12 @@ class Observation:
 
     text: str
     actions: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "text", as_text)
+        if self.actions is not None:
+            _set(self, "actions", as_texts)
 
 
 @dataclass(frozen=True)
@@ -53,25 +68,12 @@ class Step:
     valid: bool = True
     info: Mapping[str, float] = field(default_factory=dict)
 
-
-def read_info(info: object) -> dict[str, float]:
-    """What a run keeps of `Step.info`.
-
-    Raises:
-        ValueError: it is not a mapping of names to finite numbers.
-    """
-    if not isinstance(info, Mapping):
-        raise ValueError(f"Step.info is {str(info)[:80]!r}, not a mapping")
-    numbers = {}
-    for name, value in info.items():
-        try:
-            number = math.nan if isinstance(value, str) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not isinstance(name, str) or not math.isfinite(number):
-            raise ValueError(f"Step.info has {name!r}: {value!r}, not a finite number by name")
-        numbers[name] = number
-    return numbers
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "reward", as_number)
+        for flag in ("terminated", "truncated", "success", "valid"):
+            _set(self, flag, as_flag)
+        _set(self, "info", as_numbers)
 
 
 @dataclass
@@ -130,6 +132,14 @@ class Environment(ABC):
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
         """Give back processes, files and memory."""
+
+
+def _set(values: object, field: str, convert: Callable[[Any, str], Any]) -> None:
+    """Convert a field of a frozen dataclass."""
+    value = getattr(values, field)
+    converted = convert(value, f"{type(values).__name__}.{field}")
+    if converted is not value:
+        object.__setattr__(values, field, converted)
 
 
 # Members that stream.yaml may set for an environment: what they must be, in words and as a test.

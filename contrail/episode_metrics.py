@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contrail.episode import Episode
-from contrail.errors import PluginError, describe
+from contrail.errors import PluginError, boundary, describe
+from contrail.values import as_number
 
 Value = float | Sequence[float] | None
 RESERVED = {
@@ -102,17 +103,18 @@ class EpisodeMetric:
         }
 
     def _values(self, episode: Episode) -> list[float]:
-        try:
-            value = self.value(episode)
-            several: Any = value if self.over == "turns" else [value]
-            numbers = [float(item) for item in several if item is not None]
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError(f"it is {value}; return None where it is undefined")
-        except (Exception, SystemExit) as error:
-            raise PluginError(
+        def blame(error: BaseException) -> PluginError:
+            return PluginError(
                 f"episode metric {self.name!r} (plugin {self.plugin!r}) of the task "
                 f"{episode.task.id!r} of {episode.environment!r}: {describe(error)}"
-            ) from error
+            )
+
+        with boundary(blame):
+            value = self.value(episode)
+            several: Any = value if self.over == "turns" else [value]
+            numbers = [as_number(item, "it") for item in several if item is not None]
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"it is {value}; return None where it is undefined")
         return numbers
 
 

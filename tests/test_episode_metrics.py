@@ -13,9 +13,8 @@ from typing import Any
 import numpy
 import pytest
 
-from contrail import EpisodeMetric, PluginError, Task, Turn
+from contrail import EpisodeMetric, Observation, PluginError, Step, Task, Turn
 from contrail.cli import app as cli
-from contrail.environment import read_info
 from contrail.episode import Episode
 from contrail.plugins.metrics.episode import METRICS
 from contrail.registry import Plugins
@@ -155,13 +154,15 @@ def test_a_metric_that_fails_names_its_plugin(value: Callable[[Episode], Any]) -
 @pytest.mark.parametrize(
     "info", [None, [1], {"far": math.inf}, {"far": "3"}, {"far": None}, {3: 1.0}]
 )
-def test_info_is_finite_numbers_by_name(info: object) -> None:
-    with pytest.raises(ValueError, match=r"Step\.info"):
-        read_info(info)
+def test_info_is_finite_numbers_by_name(info: Any) -> None:
+    with pytest.raises(TypeError, match=r"Step\.info"):
+        Step(Observation(""), info=info)
 
 
 def test_numbers_of_any_kind_are_info() -> None:
-    assert read_info({"a": numpy.float32(0.5), "b": True, "c": 2}) == {"a": 0.5, "b": 1, "c": 2}
+    info = Step(Observation(""), info={"a": numpy.float32(0.5), "b": True, "c": 2}).info
+    assert info == {"a": 0.5, "b": 1, "c": 2}
+    assert {type(value) for value in info.values()} == {float}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from contrail.errors import ConfigError
 from contrail.registry import Plugins
 from contrail.stage import Stage
 from contrail.stream import build, maker
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario  # isort: skip
 

@@ -16,7 +16,7 @@ from contrail.bridges.tasks import find_task
 from contrail.environment import SPLITS, Environment, Observation
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 
 def as_trl(

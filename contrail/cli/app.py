@@ -18,6 +18,7 @@ import contrail
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import Plugins, load_plugins
+from contrail.runs.interrupt import own_process
 
 cli = typer.Typer(
     help="What does training an LLM agent on a new environment do to the others?",
@@ -74,7 +75,7 @@ def run(
         result = contrail.run(
             stream, *(overrides or ()), plugins=_plugins(context), out=out, quiet=quiet
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         from contrail.runs.directory import default_directory
 
         directory = out or default_directory(stream, overrides or ())
@@ -82,7 +83,7 @@ def run(
             f"\ninterrupted; the same command goes on from the last checkpoint in {directory}",
             file=sys.stderr,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
     result.report()
 
 
@@ -351,6 +352,7 @@ def main() -> None:
     """The entry point: errors for humans end with one message and exit code 2."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries; they are for developers
+    own_process()
     try:
         plugins = load_plugins()
         plugins.hook.contrail_commands(cli=cli)

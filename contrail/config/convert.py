@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import enum
 import math
 import os
@@ -21,6 +22,7 @@ from contrail.config.yaml_file import parts
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, nearest
 
 T = TypeVar("T")
+MANY = 20  # keys: too many to list in a message
 _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -44,6 +46,9 @@ class UnknownKey(ConfigError):
 
     def __init__(self, key: Key, value: object, known: Sequence[str], hint: str = "") -> None:
         near = nearest(key[-1], known) if known else "There are no settings here."
+        if len(known) > MANY:
+            close = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.7)
+            near = f"Did you mean {close[0]!r}?" if close else f"It is none of {len(known)} keys."
         super().__init__(f"unknown key. {near}{hint}", key=key)
         self.value = value
         self.known = known

@@ -87,8 +87,8 @@ def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
     for above, table, written in tables:
         for value in written:
             name = value.get("name") if isinstance(value, dict) else value
-            cls = table[name].value.Config if isinstance(name, str) and name in table else None
-            if dataclasses.is_dataclass(cls):
+            cls: Any = table[name].value.Config if isinstance(name, str) and name in table else None
+            if isinstance(cls, type) and dataclasses.is_dataclass(cls):
                 yield from ((*above, setting) for setting in names(cls))
 
 

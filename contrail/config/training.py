@@ -160,6 +160,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "*_checkpointing*": "contrail chooses it by the device",
         "*vllm*": "contrail plays the episodes itself",
         "*eval*": "use `evaluate`",
+        "*ref_model*": "the reference of `beta` is the model before any training",
         "output_dir": "use the command line's --out",
         "save_*": "contrail keeps the run directory and resumes by itself",
         "report_to": "contrail's plugins do that (contrail_update and the other hooks)",

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from contrail.compat.loading import load_libraries
 from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
+from contrail.runs.interrupt import ending_at_once
 
 
 def run_stream(
@@ -44,9 +46,11 @@ def run_stream(
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():
-            from contrail.runs import assemble as session
+            with ending_at_once("interrupted before the run began; nothing was lost"):
+                load_libraries(quiet=quiet)
+                from contrail.runs import assemble
 
-            session.run(config, plugins, files, quiet)
+            assemble.run(config, plugins, files, quiet)
     return files
 
 

@@ -258,7 +258,7 @@ def test_names_that_are_too_long_for_a_file(plan: Any) -> None:
 def test_other_evaluations_are_not_shared(plan: Any, plugins: Plugins, override: str) -> None:
     one = plan({}, strategies=["sequential"]).runs[0]
     other = plan({}, override, strategies=["sequential"]).runs[0]
-    assert share.row_keys(one, plugins)[0] != share.keys(other, plugins)[0]
+    assert share.row_keys(one, plugins)[0] != share.row_keys(other, plugins)[0]
 
 
 def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
