@@ -23,7 +23,7 @@ import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
 from contrail.cache import cache
-from contrail.config.schema import plain
+from contrail.config import plain
 from contrail.environment import Task
 from contrail.files import write_atomically
 from contrail.workers.factory import EnvironmentFactory

@@ -11,8 +11,7 @@ from rich.console import Console
 from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
 from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
-from contrail.config.convert import build
-from contrail.config.source import Source
+from contrail.config import Source, build
 from contrail.errors import PluginError
 from contrail.registry import Plugins
 from contrail.workers.factory import EnvironmentFactory
@@ -43,7 +42,8 @@ def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) ->
                 f"plugin {registered.plugin!r}: the environment {one!r} has a Config that is not a "
                 "dataclass. Decorate it."
             )
-        settings = build(source, config, source.values, ())
+        with source.located():
+            settings = build(config, source.values)
         if importable(registered.value):
             factory = EnvironmentFactory(one, registered, settings)
             reports.append(_check_elsewhere(factory, tasks))

@@ -14,7 +14,7 @@ from contrail.comparison.gather import check_comparable, read_row, read_rows
 from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
-from contrail.config.parse import to_yaml
+from contrail.config import to_yaml
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.registry import Plugins

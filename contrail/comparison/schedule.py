@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contrail.comparison import share
 from contrail.comparison.plan import PlannedRun
-from contrail.config.parse import to_yaml
+from contrail.config import to_yaml
 from contrail.errors import ContrailError
 from contrail.files import write_atomically
 from contrail.registry import Plugins
@@ -87,7 +87,7 @@ class Schedule:
             Job(
                 run,
                 RunDirectory(directory / run.directory),
-                share.keys(run, plugins) if sharing else (),
+                share.row_keys(run, plugins) if sharing else (),
             )
             for run in runs
         ]

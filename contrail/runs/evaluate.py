@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from contrail.adapter import Adapter
 from contrail.environment import Task
@@ -26,6 +26,7 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -44,5 +45,13 @@ def evaluate(
         for task in tasks
         for sample in range(samples)
     ]
-    episodes = play(policy, pool, jobs, temperature=temperature, greedy=greedy, progress=progress)
+    episodes = play(
+        policy,
+        pool,
+        jobs,
+        temperature=temperature,
+        greedy=greedy,
+        progress=progress,
+        check=check,
+    )
     return Scores.of(episodes), episodes

@@ -7,7 +7,7 @@ from typing import Any
 
 from contrail.environment import OVERRIDES, Environment
 from contrail.errors import PluginError
-from contrail.registry import Plugins, Registered, blamed, load_plugins
+from contrail.registry import Plugins, Registered, blaming, load_plugins
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,16 @@ class EnvironmentFactory:
             ContrailError: the environment cannot be made.
         """
         try:
-            environment = self.registered.value(self.settings)
-        except ImportError as error:
+            with blaming("environment", self.name, self.registered, "cannot be made"):
+                environment = self.registered.value(self.settings)
+        except PluginError as error:
+            missing = error.__cause__
+            if not isinstance(missing, ImportError):
+                raise
             raise PluginError(
-                f"{self} needs a package that is not installed: {error}. "
+                f"{self} needs a package that is not installed: {missing}. "
                 f"Try: pip install 'contrail[{self.name}]'"
-            ) from error
-        except (Exception, SystemExit) as error:
-            what = blamed("environment", self.name, self.registered, "cannot be made", error)
-            raise what from error
+            ) from missing
         if self.max_turns is not None:
             environment.max_turns = self.max_turns
         self.check("max_turns", environment.max_turns)

@@ -14,7 +14,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, EnvironmentFault, PluginError, describe
+from contrail.errors import (
+    ConfigError,
+    ContrailError,
+    EnvironmentFault,
+    PluginError,
+    boundary,
+    describe,
+)
 from contrail.registry import load_file
 from contrail.workers.child import listen
 from contrail.workers.remote import GRACE, Answer
@@ -35,16 +42,17 @@ def _serve(connection: Connection, messages: Messages) -> None:
     try:
         while (message := messages.get()) is not None:
             try:
-                method, argument = pickle.loads(message)
-                if method == "start":
-                    environment, value = _start(*argument), None
-                else:
-                    value = getattr(environment, method)(argument)
-                assert environment is not None
-                answer = Answer(value, None, environment.system_prompt, environment.max_turns)
-                packed = pickle.dumps(answer)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 (it is sent)
-                packed = pickle.dumps(Answer(error=_portable(error)))
+                with boundary(_portable):
+                    member, argument = pickle.loads(message)
+                    if member == "start":
+                        environment, value = _start(*argument), None
+                    else:
+                        value = getattr(environment, member)(argument)
+                    assert environment is not None
+                    done = Answer(value, None, environment.system_prompt, environment.max_turns)
+                    packed = pickle.dumps(done)
+            except (ContrailError, EnvironmentFault) as error:
+                packed = pickle.dumps(Answer(error=error))
             try:
                 connection.send_bytes(packed)
             except ConnectionError:

@@ -13,7 +13,7 @@ from rooms import Rooms
 from slow import Slow, maker
 
 import contrail
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.engine.engine import Engine
 from contrail.errors import ConfigError, PluginError
 from contrail.plugins.adapters.choose import Choose
@@ -177,6 +177,7 @@ def test_fast_environments_do_not_wait_for_slow_ones(make_tiny: Make) -> None:
     [
         ("raise in reset", r"reset: ValueError: it broke; .*slow\.py line \d+"),
         ("raise in step", r"step\('.*'\): ValueError: it broke; .*slow\.py line \d+"),
+        ("cancel in step", r"step\('.*'\): CancelledError: by peer; .*slow\.py line \d+"),
         ("exit in reset", r"reset: its worker process died, exit code 3"),
         ("exit in step", r"step\('.*'\): its worker process died, exit code 3"),
         ("hang in step", r"step\('.*'\): no answer within 5 s \(step_timeout\)"),
