@@ -15,7 +15,7 @@ from contrail.plugins.reports.table import markdown
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from contrail.runs.run import Run
+    from contrail.hookspecs import Run
     from contrail.scores import Scores
 
 SCORES = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate", "fault_rate")
