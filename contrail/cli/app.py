@@ -7,16 +7,17 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import contrail
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
+from contrail.names import visible
 from contrail.registry import Plugins, load_plugins
 
 cli = typer.Typer(
@@ -151,9 +152,7 @@ def compare(
         except KeyboardInterrupt:
             print("\ninterrupted; the same command goes on", file=sys.stderr)
             raise typer.Exit(130) from None
-    plugins.hook.contrail_comparison(
-        comparison=outcome.comparison, directory=str(outcome.directory)
-    )
+    _show(plugins, comparison=outcome.comparison, directory=str(outcome.directory))
     for name, error in outcome.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     if outcome.failed:
@@ -174,7 +173,7 @@ def report(
     plugins = _plugins(context)
     if (directory / RESULT).is_file():
         comparison, place = read_comparison(directory), str(directory.resolve())
-        plugins.hook.contrail_comparison(comparison=comparison, directory=place)
+        _show(plugins, comparison=comparison, directory=place)
     else:
         _report(plugins, directory)
 
@@ -184,7 +183,14 @@ def _report(plugins: Plugins, directory: Path) -> None:
 
     files = RunDirectory(directory)
     result = files.read_result()
-    plugins.hook.contrail_report(result=result, directory=str(files.path))
+    _show(plugins, result=result, directory=str(files.path))
+
+
+def _show(plugins: Plugins, **arguments: Any) -> None:
+    """Every report of a result, or of a comparison; one that fails does not take the others."""
+    hook = "contrail_report" if "result" in arguments else "contrail_comparison"
+    for error in plugins.call_each(hook, **arguments):
+        print(f"warning: {error} The other reports are complete.", file=sys.stderr)
 
 
 @cli.command("eval")
@@ -241,7 +247,7 @@ def evaluate(
     for name, result in results.items():
         values = [getattr(result, column) for column in columns]
         cells = ["–" if value is None else f"{value:.2f}" for value in values]
-        table.add_row(name, str(len(result.scores)), *cells)
+        table.add_row(Text(visible(name)), str(len(result.scores)), *cells)
     Console().print(table)
 
 
@@ -253,7 +259,8 @@ def list_plugins(context: typer.Context) -> None:
     for info in plugins.info():
         hooks = ", ".join(hook.removeprefix("contrail_") for hook in info.hooks)
         registers = ", ".join(plugins.registered_by(info.name))
-        table.add_row(info.name, info.version, info.source, registers, hooks)
+        cells = (info.name, info.version, info.source, registers, hooks)
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -319,14 +326,15 @@ def environments(
     said = {None: "–", True: "yes", False: "no"}
     for entry in entries:
         table.add_row(
-            entry.environment,
+            Text(visible(entry.environment)),
             *(str(entry.tasks.get(split, "–")) for split in SPLITS),
             said[entry.actions],
             said[entry.expert],
             (entry.extra and "yes") or "–",
-            ", ".join(map(str, entry.difficulties)) or "–",
+            Text(", ".join(map(visible, entry.difficulties)) or "–"),
         )
-        data.add_row(entry.environment, escape(entry.missing or entry.about_data or "–"))
+        about = Text(entry.missing or entry.about_data or "–")
+        data.add_row(Text(visible(entry.environment)), about)
     console = Console()
     console.print(table)
     console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
@@ -357,11 +365,12 @@ def check(
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
     else:
         for report in reports:
-            table = Table("check", "", "", title=report.environment, title_justify="left")
+            title = Text(visible(report.environment))
+            table = Table("check", "", "", title=title, title_justify="left")
             for finding in report.findings:
                 passed = finding.state == "passed"
                 note = f"{finding.what} {finding.note}" if passed else finding.note
-                table.add_row(finding.check, finding.state, escape(note))
+                table.add_row(finding.check, finding.state, Text(note))
             Console().print(table)
     if any(report.failed for report in reports):
         raise typer.Exit(1)

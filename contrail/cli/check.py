@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
 from contrail.check.other_process import importable
@@ -18,6 +19,7 @@ from contrail.check.subject import Subject
 from contrail.config.convert import build
 from contrail.config.source import Source
 from contrail.errors import PluginError
+from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.workers.pool import EnvironmentFactory, Remote
 
@@ -97,10 +99,10 @@ def _apart(make: CheckMaker) -> Report:
     """
     worker = Remote(make)
     console = Console(stderr=True)
-    doing = console.status(make.name)
+    doing = console.status(Text(visible(make.name)))
 
     def ask(one: Check) -> Finding:
-        doing.update(f"{make.name}: {one.__name__}")
+        doing.update(Text(visible(f"{make.name}: {one.__name__}")))
         worker.send("step", one.__name__)
         finding: Finding = worker.receive()
         return finding
