@@ -173,9 +173,9 @@ def orders(comparison: dict[str, Any]) -> Figure:
 
 
 def _legend_name(label: str) -> str:
-    """A label of a line; matplotlib leaves out those that begin with an underscore."""
+    """A label of a line; matplotlib leaves out one that is empty or begins with "_"."""
     name = folded(label, 40)
-    return f"\u200b{name}" if name.startswith("_") else name
+    return f"\u200b{name}" if not name or name.startswith("_") else name
 
 
 def _curve(
