@@ -47,12 +47,15 @@ def attempt(configs: Sequence[Path]) -> None:
     from contrail.config import Source, load
     from contrail.registry import load_plugins
     from contrail.runs.assemble import prepared
+    from contrail.stream import listed
 
     plugins = load_plugins()
     for path in configs:
         source = Source(path)
-        with source.located(), prepared(load(source, (), plugins)[0], plugins):
-            pass
+        with source.located():
+            config, _ = load(source, (), plugins)
+            with listed(config, plugins) as listing, prepared(config, plugins, listing):
+                pass
 
 
 def _end_with_parent() -> None:

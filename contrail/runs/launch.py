@@ -5,6 +5,7 @@ The heavy imports come after that, so that mistakes and finished runs are answer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
+from contrail.stream import listed
 
 
 def run_stream(
@@ -41,9 +43,13 @@ def run_stream(
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():
-            from contrail.runs import assemble as session
+            labels = [item.label for item in config.environments]
+            if not quiet:
+                print(f"listing the tasks of {', '.join(labels)} …", file=sys.stderr, flush=True)
+            with listed(config, plugins) as listing:
+                from contrail.runs import assemble as session
 
-            session.run(config, plugins, files, quiet)
+                session.run(config, plugins, files, listing, quiet)
     return files
 
 
