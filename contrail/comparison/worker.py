@@ -46,7 +46,6 @@ def attempt(configs: Sequence[Path]) -> None:
     """
     from contrail.config import Source, load
     from contrail.registry import load_plugins
-    from contrail.runs.assemble import prepared
     from contrail.stream import listed
 
     plugins = load_plugins()
@@ -54,8 +53,11 @@ def attempt(configs: Sequence[Path]) -> None:
         source = Source(path)
         with source.located():
             config, _ = load(source, (), plugins)
-            with listed(config, plugins) as listing, prepared(config, plugins, listing):
-                pass
+            with listed(config, plugins) as listing:
+                from contrail.runs.assemble import prepared  # it takes seconds
+
+                with prepared(config, plugins, listing):
+                    pass
 
 
 def _end_with_parent() -> None:

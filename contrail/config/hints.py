@@ -47,7 +47,9 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         if likeness > max(0.75, _likest(written[-1], error.known)[1]):
             found = _ending((leaf,), places, written)
     if found is not None:
-        error.message = f"unknown key. Did you mean {_shown(found, error.key or ())}{error.hint}"
+        error.message = (
+            f"unknown key. Did you mean {_shown(found, error.key or ())} {error.hint}".rstrip()
+        )
 
 
 def _places() -> Iterator[Key]:
