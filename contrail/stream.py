@@ -12,10 +12,12 @@ from contrail import leaks
 from contrail.adapter import Adapter
 from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
-from contrail.errors import ConfigError, PluginError, nearest
-from contrail.registry import Plugins, blamed
+from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
+from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.values import as_text, as_texts
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 if TYPE_CHECKING:
     from contrail.stage import Stage
@@ -152,8 +154,9 @@ def _refuse_leaks(
     def reset(label: str, task: Task) -> Observation | None:
         environment = listing.pool.take(label)
         try:
-            return environment.reset(task)
-        except (Exception, SystemExit):  # noqa: BLE001 (which playing it will tell)
+            with boundary():
+                return environment.reset(task)
+        except Raised:  # playing it will say so
             return None
         finally:
             listing.pool.give(label, environment)
@@ -179,10 +182,8 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         PluginError: it raised.
     """
     registered = plugins.adapters[component.name]
-    try:
+    with blaming("adapter", component.name, registered, "cannot be made"):
         return registered.value(component.settings)
-    except (Exception, SystemExit) as error:
-        raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
 def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
@@ -214,10 +215,8 @@ def list_tasks(
     listed: dict[str, list[Task]] = {}
     for split in ("train", "test"):
         what = f"tasks({split!r})"
-        try:
-            tasks = environment.tasks(split)
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", config.name, registered, what, error) from error
+        with blaming("environment", config.name, registered, what):
+            tasks = list(environment.tasks(split))
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -257,10 +256,8 @@ def _try(
     registered = plugins.environments[config.name]
     what = f"reset of the task {task.id!r}"
     environment = pool.take(config.label)
-    try:
+    with blaming("environment", config.name, registered, what):
         observation = environment.reset(task)
-    except (Exception, SystemExit) as error:
-        raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -269,11 +266,11 @@ def _try(
     pool.give(config.label, environment)
     adapter = make_adapter(component, plugins)
     try:
-        adapter.system(environment)
-        adapter.render(observation)
-        adapter.candidates(observation)
+        with blaming("adapter", component.name, plugins.adapters[component.name], what):
+            as_text(adapter.system(environment), "system()")
+            as_text(adapter.render(observation), "render()")
+            candidates = adapter.candidates(observation)
+            if candidates is not None:
+                as_texts(candidates, "candidates()")
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error
-    except (Exception, SystemExit) as error:
-        who = plugins.adapters[component.name]
-        raise blamed("adapter", component.name, who, what, error) from error

@@ -220,6 +220,9 @@ def evaluate(
     The columns of a run are known with the run's settings; other names stand for environments with
     their default settings.
     """
+    from contrail.compat.loading import load_libraries
+
+    load_libraries(quiet=quiet)
     from contrail.runs.assemble import evaluate_policy
 
     results = evaluate_policy(

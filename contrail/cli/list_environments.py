@@ -11,8 +11,8 @@ from typing import Any
 from contrail.config import Source, build, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
-from contrail.registry import Plugins, blamed
-from contrail.workers.pool import EnvironmentFactory
+from contrail.registry import Plugins, blaming
+from contrail.workers.factory import EnvironmentFactory
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,11 @@ def _entry(make: EnvironmentFactory) -> Entry:
     except ContrailError as error:
         return Entry(name, missing=str(error), **known)
     try:
-        listed = {split: environment.tasks(split) for split in SPLITS}
-        actions = environment.reset(listed["train"][0]).actions is not None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is shown)
-        return Entry(
-            name,
-            missing=str(blamed("environment", name, registered, "first task", error)),
-            **known,
-        )
+        with blaming("environment", name, registered, "first task"):
+            listed = {split: list(environment.tasks(split)) for split in SPLITS}
+            actions = environment.reset(listed["train"][0]).actions is not None
+    except ContrailError as error:
+        return Entry(name, missing=str(error), **known)
     finally:
         environment.close()
     found = {task.difficulty for task in listed["train"]} - {None}

@@ -16,8 +16,9 @@ from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
 from contrail.config import to_yaml
 from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, default_directory, write_atomically
+from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.launch import check_same
 
 PLAN = "plan.json"

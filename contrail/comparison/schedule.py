@@ -15,8 +15,9 @@ from contrail.comparison import share
 from contrail.comparison.plan import PlannedRun
 from contrail.config import to_yaml
 from contrail.errors import ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, write_atomically
+from contrail.runs.directory import RunDirectory
 
 POLL = 0.2  # seconds
 GRACE = 30.0  # seconds that a process has to end after it has been told to

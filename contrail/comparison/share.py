@@ -21,8 +21,9 @@ from typing import Any
 from contrail.comparison.plan import PlannedRun
 from contrail.config import Component, RunConfig, identity, plain, to_dict
 from contrail.errors import PluginError
-from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, read_checkpoint, write_atomically
+from contrail.files import write_atomically
+from contrail.registry import Plugins, blaming
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 
 
@@ -68,14 +69,9 @@ def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
 
 def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
     registered = plugins.strategies[component.name]
-    try:
+    with blaming("strategy", component.name, registered, "cache_key"):
         strategy: Strategy = registered.value(component.settings)
         return strategy.cache_key(stage)
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"strategy {component.name!r} (plugin {registered.plugin!r}): prefix: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def last_row(files: RunDirectory) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
 from contrail.config.schema import (
+    CheckpointConfig,
     Component,
     Composite,
     EnvironmentConfig,
@@ -91,7 +92,9 @@ class _Parser:
         check_keys((), values, names(RunConfig))
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be known to be texts before they are loaded.
-        later: dict[str, Any] = dict.fromkeys(("stream", "strategy", "adapter", "evaluate"))
+        later: dict[str, Any] = dict.fromkeys(
+            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+        )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
         adapter = self.component(("adapter",), values["adapter"], self.plugins.adapters)
@@ -103,6 +106,9 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            checkpoint=build(
+                CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
+            ),
         )
 
     def section(self, name: str, values: Any) -> Any:

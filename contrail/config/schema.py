@@ -83,6 +83,18 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """When a run is saved within its stages; at their ends it always is.
+
+    `updates`: between two checkpoints; None for about two minutes. `keep`: the number of newest
+    checkpoints within stages that are kept.
+    """
+
+    updates: int | None = field(default=None, metadata={"min": 1})
+    keep: int = field(default=2, metadata={"min": 1})
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A stream file with its overrides, resolved.
 
@@ -106,6 +118,9 @@ class RunConfig:
     trust_remote_code: bool = False
     max_context: int | None = field(default=None, metadata={"min": 1})
     cache_gb: float | None = field(default=None, metadata={"min": 0.01})
+    checkpoint: CheckpointConfig = field(
+        default_factory=CheckpointConfig, metadata={"identity": False}
+    )
 
     @property
     def strategies(self) -> tuple[Component, ...]:

@@ -28,10 +28,13 @@ from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
 from contrail.registry import Plugins
+from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.directory import RunDirectory
 from contrail.runs.evaluate import evaluate
+from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
+from contrail.runs.rollouts import Rollouts
 from contrail.runs.run import Run
 from contrail.scores import Scores
 from contrail.stage import Stage
@@ -55,7 +58,7 @@ class Prepared:
     scenario: Scenario
     stages: Sequence[Stage]
     policy: Policy
-    trainer: Learner
+    learner: Learner
     strategy: Composition
 
 
@@ -79,15 +82,15 @@ def prepared(config: RunConfig, plugins: Plugins, listing: Listing) -> Iterator[
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins)
         try:
-            trainer = Learner(policy, grpo)
+            learner = Learner(policy, grpo)
         except (ValueError, TypeError, ImportError) as error:
             text = f"trl refuses it: {' '.join(str(error).split())}"
             raise ConfigError(text, key=("grpo",), of_children=True) from error
         try:
-            strategy.begin(trainer, stages)
+            strategy.begin(learner, stages)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
-        yield Prepared(scenario, stages, policy, trainer, strategy)
+        yield Prepared(scenario, stages, policy, learner, strategy)
 
 
 def run(
@@ -104,38 +107,59 @@ def run(
     with ExitStack() as stack:
         made = stack.enter_context(prepared(config, plugins, listing))
         stack.enter_context(files.locked())
-        updates = sum(stage.updates for stage in made.stages)
-        evaluations = (len(made.stages) + 1) * len(made.scenario.test)
-        if every := config.evaluate.every:
-            evaluations += sum(
-                (1 - -stage.updates // every) * len(stage.environments)
-                for stage in made.stages
-                if stage.updates
-            )
-        reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
+        interruption = stack.enter_context(Interruption().handling())
+        reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
+        for note in made.policy.chat.notes:
+            reporter.say(note)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
-        wanted = config.evaluate.baselines and files.last_checkpoint() is None
+        wanted = config.evaluate.baselines and not files.checkpoints()
         beside = of_run(config, made.scenario, plugins, reporter) if wanted else {}
+        run = Run(
+            name=files.path.name,
+            config=config,
+            files=files,
+            plugins=plugins,
+            environments=made.scenario.environments,
+            stages=[stage.name for stage in made.stages],
+            meant=[stage.environments for stage in made.stages],
+            restarts=made.strategy.restarts,
+            baselines=beside,
+        )
+        rollouts = Rollouts(
+            made.policy,
+            made.scenario.pool,
+            made.scenario.adapters,
+            seed=config.seed,
+            temperature=made.learner.config.temperature,
+            settings=config.evaluate,
+            reporter=reporter,
+            check=interruption.check,
+        )
         Loop(
-            run=Run(
-                name=files.path.name,
-                config=config,
-                files=files,
-                plugins=plugins,
-                environments=made.scenario.environments,
-                stages=[stage.name for stage in made.stages],
-                meant=[stage.environments for stage in made.stages],
-                restarts=made.strategy.restarts,
-                baselines=beside,
-            ),
+            run=run,
             scenario=made.scenario,
             stages=made.stages,
             policy=made.policy,
-            trainer=made.trainer,
+            learner=made.learner,
             strategy=made.strategy,
+            rollouts=rollouts,
+            checkpoints=Checkpoints(run, made.policy, made.learner, made.strategy, reporter),
             reporter=reporter,
         ).go()
+
+
+def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
+    """How many updates and evaluations a run makes."""
+    updates = sum(stage.updates for stage in made.stages)
+    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
+    if every := config.evaluate.every:
+        evaluations += sum(
+            (1 - -stage.updates // every) * len(stage.environments)
+            for stage in made.stages
+            if stage.updates
+        )
+    return updates, evaluations
 
 
 def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
@@ -230,6 +254,8 @@ def evaluate_policy(
     temperature = config.grpo.temperature if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.chat.notes:
+            reporter.say(note)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from contrail.compat.loading import load_libraries
 from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
+from contrail.runs.interrupt import ending_at_once
 from contrail.stream import listed
 
 
@@ -43,13 +45,15 @@ def run_stream(
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():
-            labels = [item.label for item in config.environments]
             if not quiet:
-                print(f"listing the tasks of {', '.join(labels)} …", file=sys.stderr, flush=True)
+                labels = ", ".join(item.label for item in config.environments)
+                print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
             with listed(config, plugins) as listing:
-                from contrail.runs import assemble as session
+                with ending_at_once("interrupted before the run began; nothing was lost"):
+                    load_libraries(quiet=quiet)
+                    from contrail.runs import assemble
 
-                session.run(config, plugins, files, listing, quiet)
+                assemble.run(config, plugins, files, listing, quiet)
     return files
 
 
