@@ -9,6 +9,7 @@ from typing import Any
 
 from contrail.config.convert import UnknownKey
 from contrail.config.schema import (
+    CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
     RunConfig,
@@ -60,6 +61,7 @@ def _places() -> Iterator[Key]:
         (("grpo",), GRPOSettings),
         (("lora",), LoRASettings),
         (("evaluate",), EvaluateConfig),
+        (("checkpoint",), CheckpointConfig),
         (stage, StageConfig),
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),
