@@ -61,10 +61,10 @@ def _places() -> Iterator[Key]:
         (("grpo",), GRPOSettings),
         (("lora",), LoRASettings),
         (("evaluate",), EvaluateConfig),
-        (("checkpoint",), CheckpointConfig),
         (stage, StageConfig),
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),
+        (("checkpoint",), CheckpointConfig),
     ):
         for name in names(cls):
             if name != "settings":
