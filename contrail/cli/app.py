@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import contrail
@@ -216,7 +216,9 @@ def evaluate(
         print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
         return
     metrics = _plugins(context).episode_metrics
-    table = Table("environment", "tasks", *(Text(item.about()["heading"]) for item in metrics))
+    table = Table(
+        "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
+    )
     for name, result in results.items():
         values = [result.metrics[item.name] for item in metrics]
         cells = [

@@ -46,13 +46,18 @@ def attempt(configs: Sequence[Path]) -> None:
     """
     from contrail.config import Source, load
     from contrail.registry import load_plugins
-    from contrail.runs.assemble import prepared
+    from contrail.stream import listed
 
     plugins = load_plugins()
     for path in configs:
         source = Source(path)
-        with source.located(), prepared(load(source, (), plugins)[0], plugins):
-            pass
+        with source.located():
+            config, _ = load(source, (), plugins)
+            with listed(config, plugins) as listing:
+                from contrail.runs.assemble import prepared  # it takes seconds
+
+                with prepared(config, plugins, listing):
+                    pass
 
 
 def _end_with_parent() -> None:
