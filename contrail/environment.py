@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from contrail.values import as_difficulty, as_flag, as_number, as_text, as_texts, as_whole
+
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -21,6 +23,14 @@ class Task:
     split: str
     difficulty: str | int | None = None
 
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "environment", as_text)
+        _set(self, "id", as_text)
+        _set(self, "seed", as_whole)
+        _set(self, "split", as_text)
+        _set(self, "difficulty", as_difficulty)
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -32,6 +42,12 @@ class Observation:
 
     text: str
     actions: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "text", as_text)
+        if self.actions is not None:
+            _set(self, "actions", as_texts)
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,12 @@ class Step:
     truncated: bool = False
     success: bool = False
     valid: bool = True
+
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "reward", as_number)
+        for flag in ("terminated", "truncated", "success", "valid"):
+            _set(self, flag, as_flag)
 
 
 @dataclass
@@ -107,6 +129,14 @@ class Environment(ABC):
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
         """Give back processes, files and memory."""
+
+
+def _set(values: object, field: str, convert: Callable[[Any, str], Any]) -> None:
+    """Convert a field of a frozen dataclass."""
+    value = getattr(values, field)
+    converted = convert(value, f"{type(values).__name__}.{field}")
+    if converted is not value:
+        object.__setattr__(values, field, converted)
 
 
 # Members that stream.yaml may set for an environment: what they must be, in words and as a test.

@@ -99,3 +99,19 @@ class Reporter:
                 left += count * sum(recent) / len(recent)
         minutes, seconds = divmod(round(left), 60)
         return f"({minutes}:{seconds:02d} left)"
+
+
+def line(scalars: dict[str, float]) -> str:
+    """How an update went, for the line that reports it."""
+    shown = {
+        "success": "success {:.2f}",
+        "turns": "turns {:.1f}",
+        "policy_entropy": "entropy {:.2f}",
+        "zero_variance_groups": "equal groups {:.0%}",
+    }
+    said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
+    if "loss" not in scalars:
+        said.insert(0, "nothing to learn from")
+    if scalars["fault_rate"]:
+        said.append(f"faults {scalars['fault_rate']:.0%}")
+    return ", ".join(said)

@@ -17,6 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,16 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, PluginError, describe, nearest
+from contrail.errors import (
+    ConfigError,
+    ContrailError,
+    PluginError,
+    boundary,
+    describe,
+    is_interrupt,
+    message_of,
+    nearest,
+)
 from contrail.strategy import Strategy
 
 T = TypeVar("T")
@@ -239,6 +249,13 @@ def blamed(
     return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
 
 
+def blaming(
+    kind: str, name: str, registered: Registered[Any], what: str
+) -> AbstractContextManager[None]:
+    """Context manager: what a registered thing raises is blamed on its plugin."""
+    return boundary(functools.partial(blamed, kind, name, registered, what))
+
+
 def _is_own(point: importlib.metadata.EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == "contrail"
 
@@ -276,13 +293,14 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
-    try:
-        return load()
-    except (Exception, SystemExit) as error:
+    def blame(error: BaseException) -> PluginError:
         where = _innermost(error, source)
-        raise PluginError(
-            f"plugin {name!r} ({source}) cannot be imported: {type(error).__name__}: {error}{where}"
-        ) from error
+        return PluginError(
+            f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
+        )
+
+    with boundary(blame):
+        return load()
 
 
 def _blame(
@@ -293,7 +311,7 @@ def _blame(
 ) -> None:
     """Put the plugin's name into whatever its hook raised."""
     error = outcome.exception
-    if not isinstance(error, (Exception, SystemExit)) or isinstance(error, ContrailError):
+    if error is None or is_interrupt(error) or isinstance(error, ContrailError):
         return
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         return  # rich's end where nobody reads on, as in `contrail report RUN | head`
@@ -302,8 +320,7 @@ def _blame(
         if frame.f_code in names:
             where = _innermost(error, frame.f_code.co_filename)
             blamed = PluginError(
-                f"plugin {names[frame.f_code]!r} raised in {hook}: "
-                f"{type(error).__name__}: {error}{where}"
+                f"plugin {names[frame.f_code]!r} raised in {hook}: {message_of(error)}{where}"
             )
             blamed.__cause__ = error
             outcome.force_exception(blamed)

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from contrail import leaks
 from contrail.adapter import Adapter
 from contrail.compat.avalanche import EagerCLStream
-from contrail.config.parse import Component, EnvironmentConfig, RunConfig
+from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
-from contrail.errors import ConfigError, PluginError, nearest
-from contrail.registry import Plugins, blamed
+from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
+from contrail.registry import Plugins, blaming
 from contrail.stage import Stage
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.values import as_text, as_texts
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass
@@ -57,7 +59,9 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
         try:
             listed[item.label] = list_tasks(pool, item, plugins)
         except ConfigError as error:  # of the environment's own settings
-            config.source.fail(_written(config, item.label), str(error), of_children=True)
+            raise ConfigError(
+                str(error), key=_written(config, item.label), of_children=True
+            ) from error
     stages = []
     adapter_of: dict[str, Adapter] = {}
     for index, stage in enumerate(config.stream):
@@ -67,10 +71,10 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
             known = sorted({task.difficulty for task in tasks}, key=str)
             for value in stage.train.difficulty:
                 if value not in known:
-                    config.source.fail(
-                        ("stream", index, "train", "difficulty"),
+                    raise ConfigError(
                         f"{label!r} has no training task of difficulty {value!r}. "
                         f"{nearest(value, known)}",
+                        key=("stream", index, "train", "difficulty"),
                     )
             tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
         tasks = tasks[: stage.train.tasks]
@@ -116,14 +120,16 @@ def _refuse_leaks(
     def reset(label: str, task: Task) -> Observation | None:
         environment = pool.take(label)
         try:
-            return environment.reset(task)
-        except (Exception, SystemExit):  # noqa: BLE001 (which playing it will tell)
+            with boundary():
+                return environment.reset(task)
+        except Raised:  # playing it will say so
             return None
         finally:
             pool.give(label, environment)
 
     if found := leaks.shared_start(columns, reset):
-        config.source.fail(_written(config, found[0].label), leaks.advice(*found), of_children=True)
+        key = _written(config, found[0].label)
+        raise ConfigError(leaks.advice(*found), key=key, of_children=True)
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
@@ -142,10 +148,8 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         PluginError: it raised.
     """
     registered = plugins.adapters[component.name]
-    try:
+    with blaming("adapter", component.name, registered, "cannot be made"):
         return registered.value(component.settings)
-    except (Exception, SystemExit) as error:
-        raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
 def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
@@ -177,10 +181,8 @@ def list_tasks(
     listed: dict[str, list[Task]] = {}
     for split in ("train", "test"):
         what = f"tasks({split!r})"
-        try:
-            tasks = environment.tasks(split)
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", config.name, registered, what, error) from error
+        with blaming("environment", config.name, registered, what):
+            tasks = list(environment.tasks(split))
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -220,10 +222,8 @@ def _try(
     registered = plugins.environments[config.name]
     what = f"reset of the task {task.id!r}"
     environment = pool.take(config.label)
-    try:
+    with blaming("environment", config.name, registered, what):
         observation = environment.reset(task)
-    except (Exception, SystemExit) as error:
-        raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -232,11 +232,11 @@ def _try(
     pool.give(config.label, environment)
     adapter = make_adapter(component, plugins)
     try:
-        adapter.system(environment)
-        adapter.render(observation)
-        adapter.candidates(observation)
+        with blaming("adapter", component.name, plugins.adapters[component.name], what):
+            as_text(adapter.system(environment), "system()")
+            as_text(adapter.render(observation), "render()")
+            candidates = adapter.candidates(observation)
+            if candidates is not None:
+                as_texts(candidates, "candidates()")
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error
-    except (Exception, SystemExit) as error:
-        who = plugins.adapters[component.name]
-        raise blamed("adapter", component.name, who, what, error) from error

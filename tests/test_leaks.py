@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contrail.config.parse import load
+from contrail.config import Source, load
 from contrail.errors import ConfigError
 from contrail.leaks import split_seeds
 from contrail.registry import load_plugins
@@ -60,7 +60,9 @@ MORE = "label: more, train_tasks: 30"
 def stream(folder: Path, text: str) -> Scenario:
     (folder / "maze.py").write_text(PLUGIN)
     (folder / "stream.yaml").write_text(f"model: tiny-random\nplugins: [maze.py]\n{text}\n")
-    scenario = build(*load(folder / "stream.yaml", (), load_plugins()))
+    source = Source(folder / "stream.yaml")
+    with source.located():
+        scenario = build(*load(source, (), load_plugins()))
     scenario.pool.close()
     return scenario
 

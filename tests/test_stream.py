@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.environment import Task
 from contrail.errors import ContrailError, PluginError
 from contrail.plugins.adapters.choose import Choose

@@ -25,7 +25,8 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10

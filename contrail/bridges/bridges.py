@@ -21,7 +21,7 @@ import gymnasium
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 LONGEST = 1 << 20  # characters; gymnasium wants a bound on texts
 

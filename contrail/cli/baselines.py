@@ -24,9 +24,10 @@ from contrail.baselines import (
 from contrail.cli.list_environments import Selection
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
-from contrail.registry import Plugins, blamed
+from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,9 @@ def _measured(
     try:
         say(f"{make.name}: lists its tasks")
         environment = pool.take(make.name)
-        try:
-            listed = {split: environment.tasks(split) for split in SPLITS}
+        with blaming("environment", make.name, make.registered, "tasks"):
+            listed = {split: list(environment.tasks(split)) for split in SPLITS}
             max_turns = environment.max_turns  # known once a worker process has answered
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", make.name, make.registered, "tasks", error) from error
         pool.give(make.name, environment)
         chosen = test_tasks(listed["test"], count)
         subject = Subject(make.name, make, adapter, chosen, listed["train"])

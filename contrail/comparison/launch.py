@@ -15,10 +15,11 @@ from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
 from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
-from contrail.config.parse import to_yaml
+from contrail.config import to_yaml
 from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, default_directory, write_atomically
+from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.launch import check_same
 
 PLAN = "plan.json"

@@ -16,9 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from contrail.config.parse import RunConfig, load
-from contrail.config.schema import plain
-from contrail.config.source import Source, show
+from contrail.config import RunConfig, Source, load, plain, show
 from contrail.errors import ConfigError, nearest
 from contrail.registry import Plugins
 from contrail.seeding import generator
@@ -88,14 +86,21 @@ def read_plan(path: Path, overrides: Sequence[str], request: Request, plugins: P
     Raises:
         ConfigError: a key, a strategy, an order or an override asks for something impossible.
     """
-    return _Planner(path, overrides, request, plugins).plan()
+    source = Source(path)
+    with source.located():
+        return _Planner(source, path, overrides, request, plugins).plan()
 
 
 class _Planner:
     def __init__(
-        self, path: Path, overrides: Sequence[str], request: Request, plugins: Plugins
+        self,
+        source: Source,
+        path: Path,
+        overrides: Sequence[str],
+        request: Request,
+        plugins: Plugins,
     ) -> None:
-        self.source = Source(path)
+        self.source = source
         self.overrides = list(overrides)
         self.plugins = plugins
         stream = self.source.values.get("stream")
@@ -152,7 +157,7 @@ class _Planner:
         """A complaint about one of `KEYS`, wherever it was written."""
         if name in self.flags:
             raise ConfigError(f"--{name}: {what}")
-        self.source.fail((name, *below), what)
+        raise ConfigError(what, key=(name, *below))
 
     def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
         """The stream's configuration under one of the strategies."""
@@ -288,7 +293,8 @@ class _Planner:
         for name in self.source.values:
             if name not in ("stream", *KEYS):
                 hint = f"It belongs into {self.stream.name}, or on the command line as an override."
-                self.source.fail((name,), f"unknown key. {nearest(name, ['stream', *KEYS])} {hint}")
+                known = nearest(name, ["stream", *KEYS])
+                raise ConfigError(f"unknown key. {known} {hint}", key=(name,))
 
 
 def request(

@@ -12,10 +12,11 @@ from pathlib import Path
 from contrail.comparison import share
 from contrail.comparison.plan import PlannedRun
 from contrail.comparison.processes import WorkerProcess, Workers, end
-from contrail.config.parse import to_yaml
+from contrail.config import to_yaml
 from contrail.errors import ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, write_atomically
+from contrail.runs.directory import RunDirectory
 
 POLL = 0.2  # seconds
 GRACE = 30.0  # seconds that a process has to end after it has been told to
@@ -86,7 +87,7 @@ class Schedule:
             Job(
                 run,
                 RunDirectory(directory / run.directory),
-                share.keys(run, plugins) if sharing else (),
+                share.row_keys(run, plugins) if sharing else (),
             )
             for run in runs
         ]

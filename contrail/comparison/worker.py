@@ -79,13 +79,14 @@ def attempt(configs: Sequence[Path]) -> None:
     from contrail.compat.loading import load_libraries
 
     load_libraries()
-    from contrail.config.parse import load
+    from contrail.config import Source, load
     from contrail.registry import load_plugins
     from contrail.runs.assemble import prepared
 
     plugins = load_plugins()
     for path in configs:
-        with prepared(load(path, (), plugins)[0], plugins):
+        source = Source(path)
+        with source.located(), prepared(load(source, (), plugins)[0], plugins):
             pass
 
 

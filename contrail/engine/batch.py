@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 
 import numpy
 
+from contrail import sampler
 from contrail.engine.cache import Step
 from contrail.model.tree import ROOT, ForwardPlan, Placement, TokenTree
 
 
-@dataclass
-class Context:
-    """An episode's tokens so far; the keys of the first `stored` are in its row of the cache.
+@dataclass(eq=False)
+class Context(sampler.Context):
+    """The keys of the first `stored` tokens are in the context's row of the cache.
 
     `node`: in the engine's tree, of the last stored token.
     """
 
-    tokens: list[int] = field(default_factory=list)
     stored: int = 0
     node: int = ROOT
     row: int = -1
 
 
 @dataclass
-class Request:
-    """Tokens to append to a context, and the decision that the model makes there.
+class Extension:
+    """Tokens to append to a context, and the decision that the model makes there in one forward.
 
     `tokens`: none where one sampled token follows another. `branches`: token ids of candidates, one
     of which is chosen; without any, one token of the vocabulary is sampled. `draw`: uniform from
@@ -49,7 +49,7 @@ class Item:
     """
 
     index: int
-    request: Request
+    request: Extension
     branches: Sequence[Sequence[int]]
     last: bool
     growth: Placement | None
@@ -101,7 +101,7 @@ class Batch:
         return self._single + self._grown
 
     def add(
-        self, index: int, request: Request, branches: Sequence[Sequence[int]], last: bool
+        self, index: int, request: Extension, branches: Sequence[Sequence[int]], last: bool
     ) -> None:
         """Add a request with some of its branches; with the last of them if `last`."""
         context = request.context

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy
 import torch
+
+from contrail.errors import ContrailError
 
 # The vocabulary is searched in blocks of so many tokens: summing blocks is cheaper than a running
 # sum over all of them.
@@ -17,7 +20,7 @@ LOGITS_AT_ONCE = 1 << 24
 
 
 @dataclass
-class Decision:
+class Drawn:
     """`choice`: the token, or the place of the candidate. `logprob`: of it, under the distribution
     it was drawn from. `entropy`: of that distribution, in nats. `candidates`: log-probabilities of
     all candidates, (candidates,) in fp32, or None for a token."""
@@ -39,7 +42,7 @@ def choice_logprobs(scores: torch.Tensor, temperature: float) -> torch.Tensor:
     return (scores.float() / temperature).log_softmax(-1)
 
 
-def choose(scores: torch.Tensor, temperature: float, draw: float | None) -> Decision:
+def choose(scores: torch.Tensor, temperature: float, draw: float | None) -> Drawn:
     """Draw one of the candidates; see `choice_logprobs`."""
     candidates = choice_logprobs(scores, temperature)
     logprobs = candidates.double().numpy()
@@ -52,12 +55,10 @@ def choose(scores: torch.Tensor, temperature: float, draw: float | None) -> Deci
         choice = min(int(place), len(logprobs) - 1)
     surprise = numpy.where(probabilities > 0, logprobs, 0.0)
     entropy = max(0.0, -float((probabilities * surprise).sum()))
-    return Decision(choice, float(logprobs[choice]), entropy, candidates)
+    return Drawn(choice, float(logprobs[choice]), entropy, candidates)
 
 
-def sample(
-    logits: torch.Tensor, temperature: float, draws: Sequence[float | None]
-) -> list[Decision]:
+def sample(logits: torch.Tensor, temperature: float, draws: Sequence[float | None]) -> list[Drawn]:
     """Draw one token a row.
 
     Args:
@@ -66,16 +67,23 @@ def sample(
         draws: for each row uniform from [0, 1), or None for the likeliest token.
     """
     size = max(1, LOGITS_AT_ONCE // logits.shape[1])
-    decisions: list[Decision] = []
+    decisions: list[Drawn] = []
     for begin in range(0, len(draws), size):
         part = logits[begin : begin + size].float()
         decisions.extend(_sample(part, temperature, draws[begin : begin + size]))
     return decisions
 
 
-def _sample(
-    logits: torch.Tensor, temperature: float, draws: Sequence[float | None]
-) -> list[Decision]:
+def check_finite(drawn: Iterable[Drawn]) -> None:
+    """Refuse probabilities that are not numbers."""
+    if not all(math.isfinite(one.logprob) for one in drawn):
+        raise ContrailError(
+            "the model's probabilities are not numbers. Its weights may have grown without "
+            "bound: lower grpo.learning_rate, or what the strategy adds to the loss."
+        )
+
+
+def _sample(logits: torch.Tensor, temperature: float, draws: Sequence[float | None]) -> list[Drawn]:
     if temperature != 1.0:
         logits = logits / temperature
     greedy = torch.tensor([draw is None for draw in draws], device=logits.device)
@@ -101,7 +109,7 @@ def _sample(
     tokens = torch.where(greedy, likeliest[:, 0], (block * BLOCK + place)[:, 0])
     logprobs = logits.gather(1, tokens.unsqueeze(-1)) - total
     return [
-        Decision(*values)
+        Drawn(*values)
         for values in zip(
             tokens.tolist(), logprobs[:, 0].tolist(), entropies.clamp(min=0).tolist(), strict=True
         )

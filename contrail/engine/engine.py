@@ -14,12 +14,12 @@ import numpy
 import torch
 from transformers import PreTrainedModel
 
-from contrail.engine.batch import Batch, Context, Request
+from contrail.engine.batch import Batch, Context, Extension
 from contrail.engine.cache import Cache, Cached
-from contrail.engine.decide import Decision, choose, sample, token_logprobs
-from contrail.engine.hidden_states import HiddenStates
+from contrail.engine.decide import Drawn, choose, sample, token_logprobs
 from contrail.model.attention import forward
 from contrail.model.frozen_layers import FrozenLayers
+from contrail.model.hidden_states import HiddenStates
 from contrail.model.tree import ROOT, TokenTree, common_prefix_length
 
 # A new episode copies the keys of another one if they share at least so many tokens.
@@ -56,7 +56,7 @@ class Engine:
         self.computed_tokens = 0
 
     @torch.inference_mode()
-    def run(self, requests: Sequence[Request]) -> list[Decision]:
+    def run(self, requests: Sequence[Extension]) -> list[Drawn]:
         """Append each request's tokens to its context, decide, and append the decision."""
         new = [request.context for request in requests if request.context.row < 0]
         for context in new:  # all at once, so that the cache grows once
@@ -65,7 +65,7 @@ class Engine:
             request.context.tokens.extend(request.tokens)
         for context in new:
             self._begin(context)
-        decisions: dict[int, Decision] = {}
+        decisions: dict[int, Drawn] = {}
         scores: dict[int, list[torch.Tensor]] = {}
         work = Batch(self._tree)
         for index, request in enumerate(requests):
@@ -113,7 +113,7 @@ class Engine:
         return list(portions)
 
     def _run(
-        self, work: Batch, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Decision]
+        self, work: Batch, scores: dict[int, list[torch.Tensor]], decisions: dict[int, Drawn]
     ) -> None:
         device = self._model.device
         self._cache.reserve(work.longest)
@@ -141,7 +141,7 @@ class Engine:
         work: Batch,
         logits: torch.Tensor,
         place: numpy.ndarray,
-        decisions: dict[int, Decision],
+        decisions: dict[int, Drawn],
     ) -> None:
         items = [item for item in work.items if not item.branches]
         if items:
@@ -162,7 +162,7 @@ class Engine:
         logits: torch.Tensor,
         place: numpy.ndarray,
         scores: dict[int, list[torch.Tensor]],
-        decisions: dict[int, Decision],
+        decisions: dict[int, Drawn],
         layout: Cached,
     ) -> None:
         items = [item for item in work.items if item.branches]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,13 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from contrail.engine.admission import cache_tokens
 from contrail.errors import ContrailError
+from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
+from contrail.model.hidden_states import HiddenStates
+from contrail.model.limits import context_limit
 from contrail.model.lora import fused
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
-    tokens of an episode at most. `cache_tokens`: tokens of all episodes under way whose keys are
-    held. `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if
-    it can be run apart.
+    tokens of an episode at most. `cache_gb`: memory for the keys of episodes under way (see
+    `contrail.engine.admission.cache_tokens`). `fast`: whether contrail's own forwards are right for
+    the model; if not, it runs as transformers and PEFT run it (see `contrail.training.verify`).
+    `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if it can
+    be run apart. `kept`: what the frozen layers computed in rollouts, within `keeping`.
     """
 
     def __init__(
@@ -47,11 +51,13 @@ class Policy:
     ) -> None:
         self.model = model
         self.chat = Chat(tokenizer)
+        self.fast = True
         self.frozen = FrozenLayers.of(model)
         self.head = Head.of(self.base)
-        limit = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        self.kept: HiddenStates | None = None
+        limit = context_limit(model.config)
         self.max_context = limit if max_context is None else min(limit, max_context)
-        self.cache_tokens = cache_tokens(self.base, cache_gb)
+        self.cache_gb = cache_gb
 
     @property
     def base(self) -> PreTrainedModel:
@@ -62,7 +68,7 @@ class Policy:
     @contextmanager
     def acting(self) -> Iterator[PreTrainedModel]:
         """Context manager: the model as it acts, base and adapter, for inference."""
-        with self._evaluating(), fused(self.model, ADAPTER):
+        with self._evaluating(), self._fused(learn=False):
             yield self.base
 
     @contextmanager
@@ -71,8 +77,20 @@ class Policy:
 
         Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
         """
-        with self._evaluating(), fused(self.model, ADAPTER, learn=True):
+        with self._evaluating(), self._fused(learn=True):
             yield self.base
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Context manager: the frozen layers' outputs in rollouts are kept, for an update."""
+        self.kept = HiddenStates() if self.frozen is not None and self.fast else None
+        try:
+            yield
+        finally:
+            self.kept = None
+
+    def _fused(self, learn: bool) -> AbstractContextManager[None]:
+        return fused(self.model, ADAPTER, learn=learn) if self.fast else nullcontext()
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -126,6 +144,7 @@ class Policy:
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
         self.model.save_pretrained(str(directory))
+        write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
         """Take up an adapter written by `save`."""
@@ -185,7 +204,7 @@ def with_adapter(
         lora: the adapter; its target modules are named one by one (see `linear_modules`).
         seed: of the adapter's initial weights.
         max_context: tokens of an episode at most; None for the model's own limit.
-        cache_gb: memory for the keys of episodes under way (see `rollout.room.cache_tokens`).
+        cache_gb: memory for the keys of episodes under way; None for a share of the machine's.
     """
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contrail.compat.loading import load_libraries
-from contrail.config.parse import RunConfig, differences, load
+from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-
-# Where it runs is not what is run: these may change when a run goes on.
-MACHINE = {"threads", "device"}
+from contrail.runs.interrupt import ending_at_once
 
 
 def run_stream(
@@ -38,15 +36,18 @@ def run_stream(
     Raises:
         ContrailError: something the user can put right.
     """
-    config, plugins = load(path, overrides, plugins)
-    files = RunDirectory(out or default_directory(path, overrides))
-    files.check_writable()
-    check_same(files, config, plugins)
-    if not files.result.is_file():
-        load_libraries(quiet=quiet)
-        from contrail.runs import assemble as session
+    source = Source(path)
+    with source.located():
+        config, plugins = load(source, overrides, plugins)
+        files = RunDirectory(out or default_directory(path, overrides))
+        files.check_writable()
+        check_same(files, config, plugins)
+        if not files.result.is_file():
+            with ending_at_once("interrupted before the run began; nothing was lost"):
+                load_libraries(quiet=quiet)
+                from contrail.runs import assemble
 
-        session.run(config, plugins, files, quiet)
+            assemble.run(config, plugins, files, quiet)
     return files
 
 
@@ -65,7 +66,7 @@ def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None
             f"{files.path} holds a run whose configuration no longer loads: {error} "
             "Choose another --out."
         ) from error
-    changed = [item for item in differences(old, config) if item[0] not in MACHINE]
+    changed = differences(old, config)
     if changed:
         key, before, after = changed[0]
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""

@@ -1,17 +1,17 @@
 """Updates the policy from episodes, by the losses of TRL's GRPO trainer.
 
-TRL computes the loss from log-probabilities of decisions; where these come from is ours: token
-trees, in which what a group's episodes share is computed once, and only decisions that can carry a
-gradient are computed at all. A decision is a model-written token, or, where the model chooses from
-candidates, one choice under the distribution normalised over them.
+TRL computes the loss from log-probabilities of decisions, and a scorer computes these, for the
+decisions that can carry a gradient. A decision is a model-written token, or, where the model
+chooses from candidates, one choice under the distribution normalised over them.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy
 import torch
@@ -19,16 +19,16 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
-from contrail.engine.hidden_states import HiddenStates
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
-from contrail.model.tree import TokenTree
 from contrail.training.advantages import describe, environment_weights, group_advantages
-from contrail.training.shared.forest import DecisionScores, Forest
-from contrail.training.shared.packs import Decisions, Pack, split, tokens_at_once
-from contrail.training.shared.prefix import SharedPrefix
+from contrail.training.decisions import Decisions
+from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
+from contrail.training.shared.scorer import TreeScorer
 from contrail.training.trl_loss import BY_EPISODE, BY_MINIBATCH, Loss, no_reward
+
+T = TypeVar("T")
 
 
 class Learner:
@@ -44,9 +44,10 @@ class Learner:
     extra_tokens: int
     by_environment: bool
 
-    def __init__(self, policy: Policy, config: GRPOConfig) -> None:
+    def __init__(self, policy: Policy, config: GRPOConfig, scorer: Scorer | None = None) -> None:
+        """`scorer`: by default the fast one, or the plain one if the policy is not fast."""
         self._policy = policy
-        self._at_once = tokens_at_once(policy.base)
+        self._scorer = scorer or (TreeScorer(policy) if policy.fast else PlainScorer())
         self._anchor: Mapping[str, torch.Tensor] | None = None
         self.penalty = None
         self.extra_tokens = 0
@@ -95,11 +96,40 @@ class Learner:
         self._trl.entropy_coef = self.config.entropy_coef
         self._trl._last_world_entropy = float("inf")
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state within a stage, between two updates: JSON values and tensors."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        moments = optimizer.state_dict()["state"]
+        entropy = self._trl._last_world_entropy
+        return {
+            "optimizer": {str(index): dict(values) for index, values in moments.items()},
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+            "scheduler": scheduler.state_dict(),
+            "entropy_coef": self._trl.entropy_coef,
+            "entropy": None if math.isinf(entropy) else float(entropy),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, after `begin` with the same number of updates."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        whole = optimizer.state_dict()
+        whole["state"] = {int(index): values for index, values in state["optimizer"].items()}
+        for group, rate in zip(whole["param_groups"], state["learning_rates"], strict=True):
+            group["lr"] = rate
+        optimizer.load_state_dict(whole)
+        scheduler.load_state_dict(state["scheduler"])
+        self._trl.entropy_coef = state["entropy_coef"]
+        entropy = state["entropy"]
+        self._trl._last_world_entropy = float("inf") if entropy is None else entropy
+
     def update(
         self,
         groups: Sequence[Sequence[Episode]],
         rng: numpy.random.Generator,
-        states: HiddenStates | None = None,
     ) -> dict[str, float]:
         """Learn from one batch of episodes, in groups that played the same task.
 
@@ -111,7 +141,6 @@ class Learner:
         Args:
             groups: the episodes.
             rng: of the order in which they are used.
-            states: what the policy's frozen layers computed when the episodes were played.
 
         Returns:
             What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
@@ -141,7 +170,6 @@ class Learner:
                 len(minibatches) > 1,
                 sum(len(episode.logprobs) for episode in episodes),
                 rng,
-                states,
             )
             if made is not None:
                 losses.append(made[0])
@@ -176,14 +204,13 @@ class Learner:
         advantages: torch.Tensor,
         off_policy: bool = False,
         decisions_in_batch: int | None = None,
-        states: HiddenStates | None = None,
     ) -> float:
         """Add the loss's gradients to the adapter's parameters; return the loss.
 
-        Each pack of decisions is scored with gradients while the others stand in as constants, and
+        Each slice of decisions is scored with gradients while the others stand in as constants, and
         TRL's loss is taken of the whole batch: its normalisations are those of the batch, whatever
-        the packs. (Its losses are sums over episodes, whose weights depend on lengths alone.) At
-        the last pack the others are as scored, so that loss is the batch's.
+        the slices. (Its losses are sums over episodes, whose weights depend on lengths alone.) At
+        the last slice the others are as scored, so that loss is the batch's.
         """
         device = self._policy.model.device
         recorded = Decisions.of(episodes, device)
@@ -200,24 +227,24 @@ class Learner:
             reference = self._reference(episodes, recorded)
         loss = 0.0
         current = recorded
-        packs = list(split(episodes, needed, self._at_once))
+        slices = self._scorer.split(episodes, needed)
         with self._policy.learning() as model:
-            # An episode's own decisions may be too many for one pack, and weigh on one another
+            # An episode's own decisions may be too many for one slice, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
-            if off_policy and any(pack.splits for pack in packs):
+            if off_policy and any(one.splits for one in slices):
                 with torch.no_grad():
-                    for pack, scores in self._scores(model, packs, with_entropy, states):
-                        current = current.replaced(pack, scores, with_entropy)
-            scored = self._scores(model, packs, with_entropy, states)
-            for number, (pack, scores) in enumerate(scored, start=1):
-                current = current.detached().replaced(pack, scores, with_entropy)
+                    for one, scores in self._scores(model, slices, with_entropy, kept=True):
+                        current = current.replaced(one, scores, with_entropy)
+            scored = self._scores(model, slices, with_entropy, kept=True)
+            for number, (one, scores) in enumerate(scored, start=1):
+                current = current.detached().replaced(one, scores, with_entropy)
                 value = self._trl.loss(
                     current,
                     advantages.to(device),
                     recorded.logprobs if off_policy else None,
                     reference,
                     torch.tensor(float(total), device=device),
-                    final=number == len(packs),
+                    final=number == len(slices),
                 )
                 value.backward()
                 loss = float(value.detach())
@@ -230,7 +257,6 @@ class Learner:
         off_policy: bool,
         decisions_in_batch: int,
         rng: numpy.random.Generator,
-        states: HiddenStates | None,
     ) -> tuple[float, float] | None:
         """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
@@ -242,7 +268,7 @@ class Learner:
         # entropy, say, would undo what has been learnt.
         rewarded = bool(advantages.any())
         if rewarded:
-            loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch, states)
+            loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
         for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
             loss += float(term.detach())
@@ -269,8 +295,8 @@ class Learner:
         An episode may be divided among several parts. What is computed counts as `extra_tokens`.
         """
         with self._policy.learning() as model:
-            packs = split(episodes, range(len(episodes)), self._at_once)
-            for _, scores in self._scores(model, packs, extra=True):
+            slices = self._scorer.split(episodes, range(len(episodes)))
+            for _, scores in self._extra(self._scores(model, slices)):
                 yield scores
 
     def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
@@ -280,70 +306,37 @@ class Learner:
         over the vocabulary. A part's graph is of that part alone, so it may be differentiated as
         often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
         """
-        temperature = self.config.temperature
         with self._policy.learning() as model:
-            for pack in (
-                pack for episode in episodes for pack in split([episode], [0], self._at_once)
-            ):
-                for part in pack.parts:
-                    forest = Forest(TokenTree())
-                    forest.add([part])
-                    self.extra_tokens += forest.plan.size
-                    [scores] = forest.score(
-                        model, temperature, head=self._policy.head, distributions=True
-                    )
-                    yield scores.distributions
+            yield from self._extra(
+                self._scorer.distributions(model, episodes, self.config.temperature)
+            )
 
     def _scores(
         self,
         model: PreTrainedModel,
-        packs: Iterable[Pack],
+        slices: Sequence[Slice],
         entropies: bool = False,
-        states: HiddenStates | None = None,
-        extra: bool = False,
-    ) -> Iterator[tuple[Pack, list[DecisionScores]]]:
-        """The packs' decisions; a stem's gradients are complete after the last of its packs."""
-        tree = TokenTree() if states is None else states.tree
-        head = self._policy.head
-        computed = 0
-        for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.stem):
-            stem, partial = None, False
-            if tokens:
-                stem = SharedPrefix(tree, tokens)
-                computed += stem.plan.size
-                with self._known(stem.nodes, states) as partial:
-                    stem.compute(model, head)
-            for pack in alike:
-                forest = pack.forest(tree, stem)
-                with self._known(forest.plan.nodes(), states) as known:
-                    if partial and not known:  # it needs keys of the frozen layers, too
-                        forest = pack.forest(tree)
-                    scores = forest.score(model, self.config.temperature, entropies, head)
-                computed += forest.plan.size
-                yield pack, scores
-            if stem is not None:
-                stem.backward()
-        if extra:
-            self.extra_tokens += computed
+        kept: bool = False,
+    ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
+        return self._scorer.score(
+            model, slices, self.config.temperature, entropies=entropies, kept=kept
+        )
 
-    @contextmanager
-    def _known(self, nodes: Sequence[int], states: HiddenStates | None) -> Iterator[bool]:
-        """Within, forwards begin with the first trained layer, if what it is given is known."""
-        frozen = self._policy.frozen
-        known = None if states is None or frozen is None else states.get(nodes)
-        if frozen is None or known is None:
-            yield False
-        else:
-            with frozen.replaced(known):
-                yield True
+    def _extra(self, scored: Iterator[T]) -> Iterator[T]:
+        """The same; the tokens computed meanwhile count as `extra_tokens`."""
+        computed = self._scorer.computed_tokens
+        for one in scored:
+            self.extra_tokens += self._scorer.computed_tokens - computed
+            yield one
+            computed = self._scorer.computed_tokens
 
     @torch.no_grad()
     def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
         reference = recorded
         with self._policy.reference(self._anchor) as model:
-            packs = split(episodes, range(len(episodes)), self._at_once)
-            for pack, scores in self._scores(model, packs, extra=True):
-                reference = reference.replaced(pack, scores, False)
+            slices = self._scorer.split(episodes, range(len(episodes)))
+            for one, scores in self._extra(self._scores(model, slices)):
+                reference = reference.replaced(one, scores, False)
         return reference.logprobs
 
 

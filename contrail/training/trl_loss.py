@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from contrail.training.shared.packs import Decisions
+from contrail.training.decisions import Decisions
 
 # TRL's losses whose sums go over episodes, each the mean of its decisions; in the others every
 # decision counts alike. BNPO divides by the decisions of a minibatch, not of the batch.

@@ -15,7 +15,7 @@ from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.seeding import generator
 
 import torch  # isort: skip
-from contrail.rollout import play as play_module  # isort: skip
+from contrail.engine import sampler as sampler_module  # isort: skip
 from contrail.engine.cache import Cache  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
@@ -70,7 +70,7 @@ def test_a_bound_changes_nothing_but_the_work(
             held.append(sum(context.stored for context in self._live))
             return decisions
 
-    monkeypatch.setattr(play_module, "Engine", Watched)
+    monkeypatch.setattr(sampler_module, "Engine", Watched)
     policy = make_tiny()
     jobs = [(task, sample) for task in Rooms().tasks("train")[:5] for sample in range(3)]
 
@@ -84,10 +84,11 @@ def test_a_bound_changes_nothing_but_the_work(
         return [(episode.token_ids, episode.logprobs) for episode in episodes]
 
     free, most = run(), max(held)
-    policy.cache_tokens = most // 3
+    bound_tokens = most // 3
+    policy.cache_gb = (bound_tokens + 0.5) / cache_tokens(policy.base, 1.0)
     bound = run()
     # A chosen action's keys come on top.
-    assert max(held) <= 1.1 * policy.cache_tokens
+    assert max(held) <= 1.1 * bound_tokens
     assert [tokens for tokens, _ in bound] == [tokens for tokens, _ in free]
     for (_, one), (_, other) in zip(bound, free, strict=True):
         assert one == pytest.approx(other, abs=1e-4)

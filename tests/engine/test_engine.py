@@ -12,9 +12,9 @@ from contrail.model.policy import Policy
 import torch  # isort: skip
 from contrail.model.attention import blocks  # isort: skip
 from contrail.engine.cache import Cache, Cached  # isort: skip
-from contrail.engine.decide import Decision, choice_logprobs  # isort: skip
+from contrail.engine.decide import Drawn, choice_logprobs  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
-from contrail.engine.batch import Context, Request, Batch  # isort: skip
+from contrail.engine.batch import Context, Extension, Batch  # isort: skip
 from contrail.model.tree import Segment  # isort: skip
 
 EXACT = 1e-4
@@ -27,7 +27,7 @@ def plain(policy: Policy, tokens: list[int]) -> torch.Tensor:
         return policy.model.eval()(input_ids=torch.tensor([tokens])).logits[0]
 
 
-def difference(policy: Policy, tokens: list[int], request: Request, decision: Decision) -> float:
+def difference(policy: Policy, tokens: list[int], request: Extension, decision: Drawn) -> float:
     """The largest one between a decision after the tokens, and plain forwards."""
     if not request.branches:
         expected = (plain(policy, tokens)[-1] / TEMPERATURE).log_softmax(-1)
@@ -89,7 +89,7 @@ def test_random_requests(
             elif context.tokens and rng.random() < 0.7:
                 tokens = []
             draw = None if rng.random() < 0.2 else float(rng.random())
-            requests.append(Request(context, tokens, branches, draw))
+            requests.append(Extension(context, tokens, branches, draw))
         asked = [[*request.context.tokens, *request.tokens] for request in requests]
         with policy.acting():
             decisions = engine.run(requests)
@@ -119,14 +119,14 @@ def test_equal_requests_are_computed_once(make_tiny: Callable[..., Policy]) -> N
         draws = [index % 2 * 0.999 for index in range(8)]
         decisions = engine.run(
             [
-                Request(context, [5, 6, 7], branches, draw)
+                Extension(context, [5, 6, 7], branches, draw)
                 for context, draw in zip(contexts, draws, strict=True)
             ]
         )
         assert engine.computed_tokens == 3 + 2
         assert [decision.choice for decision in decisions] == [0, 1] * 4
         # Of what they chose only the last token is computed, and equal histories stay one.
-        engine.run([Request(context, [9], [[8], [7]], 0.5) for context in contexts])
+        engine.run([Extension(context, [9], [[8], [7]], 0.5) for context in contexts])
         assert engine.computed_tokens == 5 + 2 * 2
     assert [context.stored for context in contexts] == [6, 7] * 4
 
@@ -138,9 +138,9 @@ def test_as_many_keys_to_store_as_tokens_computed(make_tiny: Callable[..., Polic
     with policy.acting() as model:
         engine = Engine(model, TEMPERATURE)
         branches = [[1, 2, 3, 4]]
-        engine.run([Request(context, [5, 6, 7], branches, 0.5) for context in contexts])
+        engine.run([Extension(context, [5, 6, 7], branches, 0.5) for context in contexts])
         assert engine.computed_tokens == 2 * 3
-        requests = [Request(item, [8 + place], (), 0.5) for place, item in enumerate(contexts)]
+        requests = [Extension(item, [8 + place], (), 0.5) for place, item in enumerate(contexts)]
         decisions = engine.run(requests)
     for request, decision in zip(requests, decisions, strict=True):
         tokens = request.context.tokens[:-1]
@@ -155,10 +155,10 @@ def test_a_start_that_others_share_is_computed_once(make_tiny: Callable[..., Pol
     with policy.acting() as model:
         engine = Engine(model, TEMPERATURE)
         engine.run(
-            [Request(item, [*system, 100 + index, 7]) for index, item in enumerate(contexts)]
+            [Extension(item, [*system, 100 + index, 7]) for index, item in enumerate(contexts)]
         )
         assert engine.computed_tokens == 50 + 5 * 2
-        request = Request(late, [*system, 100, 7, 8])
+        request = Extension(late, [*system, 100, 7, 8])
         (decision,) = engine.run([request])
         assert engine.computed_tokens == 50 + 5 * 2 + 1
     assert difference(policy, [*system, 100, 7, 8], request, decision) < EXACT
@@ -184,14 +184,14 @@ def test_many_candidates_take_several_forwards(
             run(work, *rest)
 
         monkeypatch.setattr(engine, "_run", counted)
-        request = Request(context, [1, 2, 3], branches, 0.5)
+        request = Extension(context, [1, 2, 3], branches, 0.5)
         (decision,) = engine.run([request])
         assert difference(policy, [1, 2, 3], request, decision) < EXACT
         assert len(sizes) >= 10
         assert max(sizes) <= 200
         # What was chosen may be of an earlier forward, and is then computed again.
         tokens = [*context.tokens, 4]
-        request = Request(context, [4], (), 0.5)
+        request = Extension(context, [4], (), 0.5)
         (decision,) = engine.run([request])
     assert difference(policy, tokens, request, decision) < EXACT
 
@@ -202,7 +202,7 @@ def test_rows_are_used_again(make_tiny: Callable[..., Policy]) -> None:
         engine = Engine(model, TEMPERATURE)
         for first in range(20):
             context = Context()
-            request = Request(context, [first, 6, 7], [[1, 2], [3]], 0.5)
+            request = Extension(context, [first, 6, 7], [[1, 2], [3]], 0.5)
             (decision,) = engine.run([request])
             assert context.row == 0
             engine.finish(context)

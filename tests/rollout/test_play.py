@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy
 import pytest
+from faults import ANYTHING, INTERRUPTS, raises
 from rooms import Rooms, train
 
 import contrail
 from contrail import Observation, Step, Task
-from contrail.download import cache
-from contrail.errors import ConfigError, ContrailError
+from contrail.cache import cache
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
@@ -25,10 +26,10 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
-from contrail.rollout import play as play_module  # isort: skip
+from contrail.engine import sampler as sampler_module  # isort: skip
 from contrail.model.chat import Chat  # isort: skip
 from contrail.engine import engine as engine_module  # isort: skip
-from contrail.engine.decide import Decision  # isort: skip
+from contrail.engine.decide import Drawn  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
@@ -74,7 +75,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
         made.append(Engine(*args, **settings))
         return made[-1]
 
-    monkeypatch.setattr(play_module, "Engine", make)
+    monkeypatch.setattr(sampler_module, "Engine", make)
     return made
 
 
@@ -83,7 +84,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `Scripted` stand in for a job's generator."""
     drawn = engine_module.sample
 
-    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Decision]:
+    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Drawn]:
         made = drawn(
             logits, temperature, [draw if isinstance(draw, float) else 0 for draw in draws]
         )
@@ -418,6 +419,36 @@ class Faulty(Rooms):
         if self.left < 0:
             raise ValueError("it broke")
         return super().step(action)
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+def test_whatever_an_environment_raises_is_a_fault(make_tiny: Make, name: str) -> None:
+    class Broken(Rooms):
+        step = raises(ANYTHING[name])
+
+    episodes = play(make_tiny(), pool(Broken), jobs(Choose(), 2, 1))
+    assert [item.ended for item in episodes] == ["fault", "fault"]
+    assert type(ANYTHING[name]).__name__ in (episodes[0].fault or "")
+
+
+@pytest.mark.parametrize("name", INTERRUPTS)
+def test_an_interrupt_within_an_environment_ends_play(make_tiny: Make, name: str) -> None:
+    class Interrupted(Rooms):
+        step = raises(INTERRUPTS[name])
+
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        play(make_tiny(), pool(Interrupted), jobs(Choose(), 2, 1))
+    assert raised.value is INTERRUPTS[name]
+
+
+@pytest.mark.parametrize("method", ["system", "render", "candidates", "parse"])
+@pytest.mark.parametrize("wrong", [raises(ANYTHING["cancelled"]), lambda *_: 3])
+def test_a_fault_of_an_adapter_is_blamed_on_it(
+    make_tiny: Make, method: str, wrong: Callable[..., Any]
+) -> None:
+    wrong_adapter = type("Wrong", (Choose,), {method: wrong})()
+    with pytest.raises(PluginError, match=r"adapter Wrong: .*(CancelledError|TypeError)"):
+        play(make_tiny(), pool(), jobs(wrong_adapter, 1, 1))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 64])

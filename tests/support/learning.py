@@ -18,7 +18,6 @@ from contrail.seeding import generator
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
-from contrail.engine.hidden_states import HiddenStates  # isort: skip
 from trl import GRPOConfig  # isort: skip
 
 EXACT = 1e-4
@@ -71,7 +70,6 @@ def groups(
     environment: Callable[[], Rooms] = Rooms,
     count: int = 2,
     size: int = 4,
-    states: HiddenStates | None = None,
 ) -> list[list[Episode]]:
     """Episodes of `count` tasks, `size` of each."""
     jobs = [
@@ -80,7 +78,7 @@ def groups(
         for sample in range(size)
     ]
     pool = EnvironmentPool({"rooms": environment})
-    episodes = play(policy, pool, jobs, temperature=temperature, states=states)
+    episodes = play(policy, pool, jobs, temperature=temperature)
     return [episodes[begin : begin + size] for begin in range(0, len(jobs), size)]
 
 

@@ -21,7 +21,6 @@ import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
-from contrail.engine.hidden_states import HiddenStates  # isort: skip
 from contrail.model.tree import ROOT, TokenTree  # isort: skip
 from contrail.training.advantages import describe, group_advantages  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
@@ -95,21 +94,22 @@ def test_frozen_layers_are_not_computed_again(
     monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
     policy = make_tiny(layers_to_transform=[1])
     trainer = Learner(policy, config(tmp_path))
-    states = HiddenStates()
-    episodes = [
-        episode
-        for adapter in (Choose(), Words(ReactConfig(max_new_tokens=6)))
-        for episode in flat(groups(policy, adapter, count=4, states=states))
-    ]
-    advantages = some_advantages(len(episodes))
+    with policy.keeping():
+        episodes = [
+            episode
+            for adapter in (Choose(), Words(ReactConfig(max_new_tokens=6)))
+            for episode in flat(groups(policy, adapter, count=4))
+        ]
+        advantages = some_advantages(len(episodes))
+        below: list[int] = []
+        hook = policy.base.model.layers[0].mlp.register_forward_hook(lambda *_: below.append(1))
+        trainer.gradients(episodes, advantages)
+        hook.remove()
+    found = taken(policy)
     trainer.gradients(episodes, advantages)
     expected = taken(policy)
-    below: list[int] = []
-    hook = policy.base.model.layers[0].mlp.register_forward_hook(lambda *_: below.append(1))
-    trainer.gradients(episodes, advantages, states=states)
-    hook.remove()
     assert not below
-    assert distance(taken(policy), expected) < EXACT
+    assert distance(found, expected) < EXACT
 
 
 def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
@@ -118,8 +118,10 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
     monkeypatch.setattr(packs_module, "MAX_TOKENS", 150)
     policy = make_tiny(layers_to_transform=[1])
     trainer = Learner(policy, config(tmp_path))
-    states = HiddenStates()
-    episodes = flat(groups(policy, Choose(), count=2, states=states))
+    with policy.keeping():
+        episodes = flat(groups(policy, Choose(), count=2))
+        states = policy.kept
+    assert states is not None
     advantages = some_advantages(len(episodes))
     trainer.gradients(episodes, advantages)
     expected = taken(policy)
@@ -134,7 +136,8 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
     for missing in (whole, stems):
         states._known = torch.ones(len(states._known), dtype=torch.bool)
         states._known[missing] = False
-        trainer.gradients(episodes, advantages, states=states)
+        policy.kept = states
+        trainer.gradients(episodes, advantages)
         assert distance(taken(policy), expected) < EXACT
 
 

@@ -17,7 +17,7 @@ from rooms import Rooms
 from slow import Settings, Slow, maker
 
 import contrail
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.engine.engine import Engine
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
 from contrail.plugins.adapters.choose import Choose
@@ -27,7 +27,9 @@ from contrail.rollout import play as play_module
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
 from contrail.stream import build
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Remote
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 Make = Callable[..., Any]
 HERE = Path(__file__).parents[1] / "support"
@@ -60,8 +62,7 @@ def remote() -> Iterator[Callable[..., Remote]]:
     made: list[Remote] = []
 
     def make(**settings: Any) -> Remote:
-        environment = maker(**settings)()
-        assert isinstance(environment, Remote)
+        environment = Remote(maker(**settings))
         made.append(environment)
         return environment
 
@@ -71,8 +72,8 @@ def remote() -> Iterator[Callable[..., Remote]]:
 
 
 def process(environment: Remote) -> int:
-    assert environment._process is not None
-    return environment._process.pid
+    assert environment._child is not None
+    return environment._child.pid
 
 
 def alive(pid: int) -> bool:
@@ -170,8 +171,8 @@ def test_a_process_that_dies_between_two_episodes_is_replaced_in_silence(
     before = process(there)
     os.kill(before, signal.SIGKILL)
     # Its threads may end a moment after it is no longer there.
-    assert there._process is not None
-    assert there._process.wait(20) == -signal.SIGKILL
+    assert there._child is not None
+    assert there._child.wait(20) == -signal.SIGKILL
     assert there.reset(task).text == "You are at 1."
 
 
@@ -214,7 +215,7 @@ def test_a_class_that_another_process_cannot_find() -> None:
     make = EnvironmentFactory("local", Registered(Local, "plugin"), Settings(), None, 1)
     message = r"'local' \(plugin 'plugin'\) cannot be made in a worker process.*workers: 0"
     with pytest.raises(PluginError, match=message):
-        make().tasks("train")
+        Remote(make).tasks("train")
 
 
 def test_an_answer_that_cannot_be_sent(remote: Callable[..., Remote]) -> None:
@@ -247,10 +248,11 @@ import time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 sys.path.insert(0, {tests!r})
 from slow import maker
+from contrail.workers.remote import Remote
 
-there = maker({settings})()
+there = Remote(maker({settings}))
 there.tasks("train")
-print(there._process.pid, flush=True)
+print(there._child.pid, flush=True)
 there.send("reset", there.tasks("train")[1])
 {end}
 """
@@ -345,7 +347,7 @@ def test_the_model_works_while_environments_do(
 
     monkeypatch.setattr(play_module, "Engine", Watched)
     pool = pools(8, delay=0.1)
-    made = pool._made["slow"]
+    made = pool._all["slow"]
     play(make_tiny(), pool, jobs(8))
     # Half of the episodes are with the model, and the other half with their environments.
     assert waiting[:4] == [4, 4, 4, 4]
@@ -373,6 +375,7 @@ def test_fast_environments_do_not_wait_for_slow_ones(make_tiny: Make) -> None:
     [
         ("raise in reset", r"reset: ValueError: it broke; .*slow\.py line \d+"),
         ("raise in step", r"step\('.*'\): ValueError: it broke; .*slow\.py line \d+"),
+        ("cancel in step", r"step\('.*'\): CancelledError: by peer; .*slow\.py line \d+"),
         ("exit in reset", r"reset: its worker process died, exit code 3"),
         ("exit in step", r"step\('.*'\): its worker process died, exit code 3"),
         ("hang in step", r"step\('.*'\): no answer within 5 s \(step_timeout\)"),

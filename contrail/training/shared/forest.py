@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from contrail.engine.decide import choice_logprobs
-from contrail.episode import Episode, Turn
+from contrail.episode import Turn
 from contrail.model.attention import Packed, forward
 from contrail.model.head import Head
 from contrail.model.tree import ROOT, ForwardPlan, TokenTree
+from contrail.training.scorer import DecisionScores, TurnSpan
 from contrail.training.shared.prefix import SharedPrefix
-
-
-@dataclass
-class DecisionScores:
-    """Of one episode: log-probabilities and entropies of its decisions, (decisions,) in fp32.
-
-    `distributions`: where asked for, the log-probabilities of all that could have been decided, a
-    tensor for each decision: (candidates,), or (vocabulary,) for a token.
-    """
-
-    logprobs: torch.Tensor
-    entropies: torch.Tensor
-    distributions: list[torch.Tensor] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class TurnSpan:
-    """Turns `begin` to `end` (exclusive) of an episode are scored; those before are context."""
-
-    episode: Episode
-    begin: int
-    end: int
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Decisions of a batch of episodes, and the packs in which they are scored."""
+"""The packs in which the decisions of a batch of episodes are scored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from contrail.episode import Episode, Turn
 from contrail.model.tree import TokenTree, common_prefix_length
-from contrail.training.shared.forest import DecisionScores, Forest, TurnSpan
+from contrail.training.scorer import Slice, TurnSpan
+from contrail.training.shared.forest import Forest
 from contrail.training.shared.prefix import SharedPrefix
 
 # Tokens whose activations are held at once for a backward pass. With fewer, more beginnings are
@@ -37,70 +37,13 @@ def tokens_at_once(model: PreTrainedModel) -> int | None:
 
 
 @dataclass
-class Decisions:
-    """Decisions of a batch, padded: (episodes, longest)."""
+class Pack(Slice):
+    """A slice of the fast scorer.
 
-    logprobs: torch.Tensor
-    entropies: torch.Tensor
-    mask: torch.Tensor
-
-    @classmethod
-    def of(cls, episodes: Sequence[Episode], device: torch.device) -> Decisions:
-        """As recorded in the rollout."""
-
-        def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor:
-            tensors = [torch.tensor(row, dtype=dtype) for row in rows]
-            return pad_sequence(tensors, batch_first=True).to(device)
-
-        logprobs = [episode.logprobs for episode in episodes]
-        return cls(
-            padded(logprobs, torch.float32),
-            padded([episode.entropies for episode in episodes], torch.float32),
-            padded([[1.0] * len(row) for row in logprobs], torch.long),
-        )
-
-    def detached(self) -> Decisions:
-        """The same as constants."""
-        return Decisions(self.logprobs.detach(), self.entropies.detach(), self.mask)
-
-    def replaced(self, pack: Pack, scores: Sequence[DecisionScores], entropies: bool) -> Decisions:
-        """The same, but for the pack's decisions, which are as scored."""
-        rows: list[int] = []
-        columns: list[int] = []
-        for row, part, score in zip(pack.rows, pack.parts, scores, strict=True):
-            first = sum(len(turn.logprobs) for turn in part.episode.turns[: part.begin])
-            rows.extend([row] * len(score.logprobs))
-            columns.extend(range(first, first + len(score.logprobs)))
-        place = (torch.tensor(rows), torch.tensor(columns))
-
-        def put(old: torch.Tensor, new: list[torch.Tensor]) -> torch.Tensor:
-            return old.index_put([index.to(old.device) for index in place], torch.cat(new))
-
-        return Decisions(
-            put(self.logprobs, [score.logprobs for score in scores]),
-            put(self.entropies, [score.entropies for score in scores])
-            if entropies
-            else self.entropies,
-            self.mask,
-        )
-
-
-@dataclass
-class Pack:
-    """What is scored in one forward and backward pass: parts of episodes.
-
-    `rows[i]`: the place of part i's episode in the batch. `stem`: tokens with which they and other
-    packs begin, if that is worth computing once.
+    `stem`: the tokens with which its parts and other packs begin, if these are computed once.
     """
 
-    rows: list[int]
-    parts: list[TurnSpan]
     stem: tuple[int, ...] = ()
-
-    @property
-    def splits(self) -> bool:
-        """Whether some of an episode's decisions are missing."""
-        return any(part.begin > 0 or part.end < len(part.episode.turns) for part in self.parts)
 
     def forest(self, tree: TokenTree, stem: SharedPrefix | None = None) -> Forest:
         """The parts as a forest whose nodes are those of the tree."""
