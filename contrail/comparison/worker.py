@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contrail.errors import ContrailError
+from contrail.runs.interrupt import Interrupted
 
 GIVE_UP = 20.0  # seconds; then it is in no state to answer
 LONGEST = 1 << 20  # bytes of a message
@@ -51,9 +52,9 @@ def main() -> None:
     except ContrailError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        print(error if isinstance(error, Interrupted) else "interrupted", file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, Interrupted) else 130) from None
 
 
 def run(config: Path, directory: Path) -> None:
