@@ -44,6 +44,7 @@ from contrail.stream import (
 )
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
+from contrail.training.verify import verify
 
 from peft import LoraConfig
 
@@ -112,6 +113,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
                 if stage.updates
             )
         reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
+        _say_if_slow(made.policy, reporter)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
         wanted = config.evaluate.baselines and files.last_checkpoint() is None
@@ -152,7 +154,9 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
     try:
-        return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
+        policy = with_adapter(
+            base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
+        )
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         config.source.fail(
@@ -160,6 +164,15 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
             f"peft refuses it: {' '.join(str(error).split())} "
             f"The model's linear modules: {', '.join(modules)}.",
             of_children=True,
+        )
+    verify(policy)
+    return policy
+
+
+def _say_if_slow(policy: Policy, reporter: Reporter) -> None:
+    if policy.slow_because:
+        reporter.say(
+            f"model: {policy.slow_because}; contrail uses plain forwards, which are slower"
         )
 
 
@@ -229,6 +242,7 @@ def evaluate_policy(
     temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
+        _say_if_slow(policy, reporter)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
@@ -284,4 +298,6 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.
         lora.target_modules = sorted(linear_modules(base))
-    return with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_adapter(base, tokenizer, lora, seed=0)
+    verify(policy)
+    return policy
