@@ -24,7 +24,7 @@ from contrail.errors import ContrailError
 from contrail.model.attention import forward
 from contrail.model.limits import constant_length, other_layers, sliding_window
 from contrail.model.policy import Policy
-from contrail.sampler import Choose, Generate, Sampler
+from contrail.sampler import Choose, Decision, Generate, Sampler
 from contrail.seeding import generator
 from contrail.training.scorer import PlainScorer, Scorer
 from contrail.training.shared.scorer import TreeScorer
