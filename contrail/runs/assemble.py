@@ -135,6 +135,7 @@ def run(
             settings=config.evaluate,
             reporter=reporter,
             check=interruption.check,
+            metrics=plugins.episode_metrics,
         )
         Loop(
             run=run,
@@ -273,6 +274,7 @@ def evaluate_policy(
                     temperature=temperature,
                     greedy=greedy,
                     progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
                 )
             finally:
                 pool.close()
