@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from contrail.values import as_difficulty, as_flag, as_number, as_numbers, as_text, as_texts, as_whole
+from contrail.values import (
+    as_difficulty,
+    as_flag,
+    as_number,
+    as_numbers,
+    as_text,
+    as_texts,
+    as_whole,
+)
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -33,8 +33,8 @@ from contrail.intervals import (
     sign_flip_p,
 )
 from contrail.metrics import METRICS, TaskScores
-from contrail.tables import episode_metrics
 from contrail.seeding import generator
+from contrail.tables import episode_metrics
 from contrail.tasks import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"

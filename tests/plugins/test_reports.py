@@ -14,8 +14,8 @@ from results import MIXED, NAMES, make_result
 
 from contrail.plugins.reports import console, figures, table
 from contrail.plugins.trackers import tensorboard
-from contrail.tables import columns
 from contrail.scores import Scores
+from contrail.tables import columns
 
 
 def test_csv_has_a_row_per_stage_and_environment(tmp_path):
