@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -15,13 +16,40 @@ if TYPE_CHECKING:
     from contrail.episode import Episode
     from contrail.episode_metrics import EpisodeMetric
     from contrail.model.policy import ModelSource
-    from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.stage import Stage
     from contrail.strategy import Strategy
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
+
+
+class Run(Protocol):
+    """The members of a run that hooks may read."""
+
+    name: str
+    """The name of the run's directory."""
+    environments: list[str]
+    """The columns of R."""
+    stages: list[str]
+    """The names of the stages, in order."""
+    evaluations: list[dict[str, Scores]]
+    """The rows of R so far: the scores of each environment."""
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+
+    @property
+    def config_text(self) -> str:
+        """The resolved configuration, as YAML."""
+
+    @property
+    def update(self) -> int:
+        """The number of updates since the start of the run."""
+
+    def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
 
 
 @hookspec
