@@ -166,11 +166,9 @@ class Plugins:
                 f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
                 "example contrail_environments(register), with @contrail.hookimpl."
             )
-        registers: dict[str, Callable[..., None]] = {
-            hook: functools.partial(_register, table, base, name)
-            for hook, (table, base) in self._tables.items()
-        }
-        registers["contrail_metrics"] = functools.partial(self.register_metric, name)
+        registers = {"contrail_metrics": functools.partial(self.register_metric, name)}
+        for hook, (table, base) in self._tables.items():
+            registers[hook] = functools.partial(_register, table, base, name)
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
         for hook, register in registers.items():
             self._manager.subset_hook_caller(hook, others)(register=register)
