@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contrail.adapter import Adapter
     from contrail.environment import Environment
     from contrail.episode import Episode
+    from contrail.episode_metrics import EpisodeMetric
     from contrail.model.policy import ModelSource
     from contrail.scores import Scores
     from contrail.stage import Stage
@@ -69,6 +70,11 @@ def contrail_strategies(register: Callable[[str, type[Strategy]], None]) -> None
 @hookspec
 def contrail_models(register: Callable[[str, ModelSource], None]) -> None:
     """Register models by name: `register(name, source)`; a source returns a model's directory."""
+
+
+@hookspec
+def contrail_metrics(register: Callable[[EpisodeMetric], None]) -> None:
+    """Register metrics of an episode: `register(contrail.EpisodeMetric(name, function, ...))`."""
 
 
 @hookspec

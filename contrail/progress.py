@@ -112,6 +112,6 @@ def line(scalars: dict[str, float]) -> str:
     said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
     if "loss" not in scalars:
         said.insert(0, "nothing to learn from")
-    if scalars["fault_rate"]:
+    if scalars.get("fault_rate"):
         said.append(f"faults {scalars['fault_rate']:.0%}")
     return ", ".join(said)

@@ -133,6 +133,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
             settings=config.evaluate,
             reporter=reporter,
             check=interruption.check,
+            metrics=plugins.episode_metrics,
         )
         Loop(
             run=run,
@@ -271,6 +272,7 @@ def evaluate_policy(
                     temperature=temperature,
                     greedy=greedy,
                     progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
                 )
             finally:
                 pool.close()

@@ -17,7 +17,7 @@ from contrail.runs.interrupt import ending_at_once
 
 
 def run_stream(
-    path: Path,
+    origin: Path | Source,
     overrides: Sequence[str] = (),
     *,
     plugins: Plugins | None = None,
@@ -27,7 +27,7 @@ def run_stream(
     """Run a stream to its end, or go on with it where it was interrupted.
 
     Args:
-        path: the stream file.
+        origin: the stream file, or its content where `out` is given.
         overrides: `key=value` each.
         plugins: those loaded already; by default the installed ones.
         out: the run directory; by default one under runs/, named after the file and the overrides.
@@ -36,10 +36,13 @@ def run_stream(
     Raises:
         ContrailError: something the user can put right.
     """
-    source = Source(path)
+    source = origin if isinstance(origin, Source) else Source(origin)
     with source.located():
         config, plugins = load(source, overrides, plugins)
-        files = RunDirectory(out or default_directory(path, overrides))
+        if out is None:
+            assert source.path is not None
+            out = default_directory(source.path, overrides)
+        files = RunDirectory(out)
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():

@@ -11,22 +11,7 @@ from typing import Any
 import contrail
 from contrail.plugins.reports.comparison import HEADINGS, shown_budget, shown_metrics
 from contrail.plugins.reports.table import write
-
-COLUMNS = (
-    "strategy",
-    "quantity",
-    "seeds",
-    "mean",
-    "low",
-    "high",
-    "tasks_low",
-    "tasks_high",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "difference_p",
-    "difference_seeds_needed",
-)
+from contrail.tables import QUANTITY, quantities, run_rows
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -49,48 +34,11 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Write compare.csv (a row for each strategy and quantity), compare.runs.csv (a row for each
     run) and compare.tex (metrics, differences, success and budget)."""
     place = Path(directory)
-    write(place / "compare.csv", _csv(COLUMNS, quantities(comparison)))
+    write(place / "compare.csv", _csv(QUANTITY, quantities(comparison)))
     runs = run_rows(comparison)
     columns = list(dict.fromkeys(name for run in runs for name in run))
     write(place / "compare.runs.csv", _csv(columns, runs))
     write(place / "compare.tex", latex(comparison).encode())
-
-
-def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Keyed by `COLUMNS`; what is undefined is None (an empty cell)."""
-    rows = []
-    for label, item in comparison["summary"].items():
-        named = dict(item["metrics"])
-        named.update((f"success {name}", value) for name, value in item["success"].items())
-        for name, value in named.items():
-            difference = value["difference"] or {}
-            row = (
-                *(label, name, value["seeds"], value["mean"]),
-                *(value["interval"] or (None, None)),
-                *(value["interval_tasks"] or (None, None)),
-                difference.get("mean"),
-                *(difference.get("interval") or (None, None)),
-                difference.get("p"),
-                difference.get("seeds_needed"),
-            )
-            rows.append(dict(zip(COLUMNS, row, strict=True)))
-    return rows
-
-
-def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each run with its metrics, its success at the end and its budget."""
-    return [
-        {
-            "run": row["run"],
-            "strategy": row["strategy"],
-            "order": " > ".join(comparison["orders"][row["order"]]),
-            "seed": row["seed"],
-            **row["metrics"],
-            **{f"success {name}": score for name, score in row["success"].items()},
-            **row["budget"],
-        }
-        for row in comparison["rows"]
-    ]
 
 
 def latex(comparison: dict[str, Any]) -> str:

@@ -13,26 +13,18 @@ from rich.text import Text
 import contrail
 from contrail.plugins.reports.table import (
     Row,
-    baseline,
     folded,
     interval,
     number,
     shown_rows,
     trained_on,
 )
+from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
+PLAYED = "How it was played (means per episode)"
 CELL = 12  # the width of "[0.25, 0.56]"
 LABEL = 24  # longer names are folded
-
-DETAILS = {  # heading -> (key of an evaluation, format)
-    "reward": ("reward", ".2f"),
-    "turns": ("turns", ".1f"),
-    "tokens": ("generated_tokens", ".1f"),
-    "invalid": ("invalid_action_rate", ".2f"),
-    "faults": ("fault_rate", ".2f"),
-    "tasks": ("tasks", "d"),
-}
 
 
 @contrail.hookimpl(
@@ -49,7 +41,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             *_warnings(result),
         ],
         "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
-        "How it was played (means per episode)": [_detail_table(result)],
+        PLAYED: [_detail_table(result)],
     }
     if result.get("restarts"):
         change = result["change"]["value"]
@@ -62,8 +54,10 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             "Transfer: change against the base model": matrix_tables(
                 transfer, console.width, form="+.2f"
             ),
-            "How it was played (means per episode)": [_detail_table(result)],
+            PLAYED: [_detail_table(result)],
         }
+    if difficulty_rows(result):
+        sections["Success by difficulty"] = [_difficulty_table(result)]
     for title, tables in sections.items():
         console.print(Text(title, style="bold"))
         for table in tables:
@@ -236,23 +230,50 @@ def _metric_table(result: dict[str, Any]) -> Table:
 
 def _detail_table(result: dict[str, Any]) -> Table:
     """Two rows per environment: how it was played before any training, and at the end."""
+    metrics = episode_metrics(result)
     table = _table()
     table.add_column("environment")
     table.add_column("", no_wrap=True)
-    for heading in DETAILS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    moments = {"base": result["evaluations"][0]}
-    if len(result["evaluations"]) > 1:
-        moments["end"] = result["evaluations"][-1]
+    for heading in (*(about["heading"] for about in metrics.values()), "tasks"):
+        table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
-        for index, (moment, evaluations) in enumerate(moments.items()):
+        for index, (moment, evaluations) in enumerate(_moments(result).items()):
             played = evaluations.get(environment, {})
             table.add_row(
                 Text(folded(environment, LABEL) if index == 0 else ""),
                 moment,
-                *(number(played.get(key), form) for key, form in DETAILS.values()),
+                *(number(played.get(name), about["format"]) for name, about in metrics.items()),
+                number(played.get("tasks"), "d"),
             )
     return table
+
+
+def _difficulty_table(result: dict[str, Any]) -> Table:
+    """A row per environment and difficulty: success before any training, and at the end."""
+    moments = _moments(result)
+    table = _table()
+    table.add_column("environment")
+    for heading in ("difficulty", "tasks", *moments):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for environment in result["environments"]:
+        found = [row.get(environment, {}).get("by_difficulty", {}) for row in moments.values()]
+        for index, difficulty in enumerate(found[0]):
+            cells = [row.get(difficulty, {}) for row in found]
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(difficulty, LABEL)),
+                number(cells[0].get("tasks"), "d"),
+                *(number(cell.get("success")) for cell in cells),
+            )
+    return table
+
+
+def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The evaluations before any training and, if there was any, at the end."""
+    moments = {"base": result["evaluations"][0]}
+    if len(result["evaluations"]) > 1:
+        moments["end"] = result["evaluations"][-1]
+    return moments
 
 
 def _table() -> Table:

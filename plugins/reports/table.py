@@ -1,4 +1,4 @@
-"""result.csv, one row per stage and environment; and R as text, for the other reports."""
+"""result.csv and result.difficulty.csv; and R as text, for the other reports."""
 
 from __future__ import annotations
 
@@ -12,78 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import contrail
+from contrail.tables import baseline, columns, difficulty_rows, row_names, rows
 
 UNDEFINED = "\N{EN DASH}"
 ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places around R
-COLUMNS = (
-    "run",
-    "strategy",
-    "seed",
-    "stage",
-    "stage_name",
-    "environment",
-    "success",
-    "low",
-    "high",
-    "change",
-    "change_low",
-    "change_high",
-    "reward",
-    "turns",
-    "generated_tokens",
-    "invalid_action_rate",
-    "fault_rate",
-    "tasks",
-)
 
 
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
-    """Write result.csv."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(result))
-    write(Path(directory, "result.csv"), text.getvalue().encode())
-
-
-def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The result in long format, keyed by `COLUMNS`; what is undefined is None (an empty cell).
-
-    The last rows are those of the players without a model, which belong to no stage.
-    """
-    stages = [
-        {
-            **result["evaluations"][i].get(environment, {}),
-            "run": result["name"],
-            "strategy": result["strategy"],
-            "seed": result["seed"],
-            "stage": i,
-            "stage_name": stage,
-            "environment": environment,
-            "success": result["R"][i][j],
-            "change": result["change"]["value"][i][j],
-            **_ends(result["interval"][i][j], "low", "high"),
-            **_ends(result["change"]["interval"][i][j], "change_low", "change_high"),
-        }
-        for i, stage in enumerate(["base", *result["stages"]])
-        for j, environment in enumerate(result["environments"])
-    ]
-    players = [
-        {
-            **(baseline(result, player, environment) or {}),
-            "run": result["name"],
-            "strategy": result["strategy"],
-            "seed": result["seed"],
-            "stage_name": player,
-            "environment": environment,
-            **_ends((baseline(result, player, environment) or {}).get("interval"), "low", "high"),
-        }
-        for player in (*ABOVE, *BELOW)
-        for environment in result["environments"]
-        if environment in result.get("baselines", {})
-    ]
-    return stages + players
+    """Write result.csv and, where tasks have a difficulty, result.difficulty.csv."""
+    files = {"result.csv": (columns(result), rows(result))}
+    if by_difficulty := difficulty_rows(result):
+        files["result.difficulty.csv"] = (list(by_difficulty[0]), by_difficulty)
+    for name, (keys, content) in files.items():
+        text = io.StringIO()
+        writer = csv.DictWriter(text, keys, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(content)
+        write(Path(directory, name), text.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -113,19 +59,6 @@ def _players(result: dict[str, Any], names: Sequence[str]) -> list[Row]:
             scores = [item.get("success") for item in found]
             made.append(Row(name, scores, [item.get("interval") for item in found]))
     return made
-
-
-def baseline(result: dict[str, Any], player: str, environment: str) -> dict[str, Any] | None:
-    """What a player without a model reaches; None where it cannot play or did not."""
-    found: dict[str, Any] | None = result.get("baselines", {}).get(environment, {}).get(player)
-    return found
-
-
-def row_names(result: dict[str, Any]) -> list[str]:
-    """What R's rows are called: "base", "after 1: babyai", …; or, where each stage begins with the
-    base model, "1: babyai alone"."""
-    form = "{}: {} alone" if result.get("restarts") else "after {}: {}"
-    return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
 
 
 def trained_on(result: dict[str, Any], row: int, column: int) -> bool:
@@ -178,7 +111,3 @@ def write(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _ends(ends: Sequence[float] | None, low: str, high: str) -> dict[str, float | None]:
-    return {low: None, high: None} if ends is None else {low: ends[0], high: ends[1]}

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 import contrail
 import contrail.check
 from contrail import Observation, Step, Task
-from contrail.bridges.bridges import as_gymnasium, as_trl, trl_rows
+from contrail.bridges import as_gymnasium, as_trl, trl_rows
 from contrail.check import episodes
 from contrail.envs.gymnasium.environment import Gymnasium, GymnasiumConfig
 from contrail.envs.textcraft.environment import TextCraft, TextCraftConfig
