@@ -124,6 +124,23 @@ class Plugins:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
 
+    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
+        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+
+        Returns:
+            What they raised.
+        """
+        errors = []
+        modules = self._manager.get_plugins()
+        # pluggy lists what it calls last first.
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            others = [module for module in modules if module is not implementation.plugin]
+            try:
+                self._manager.subset_hook_caller(hook, others)(**arguments)
+            except ContrailError as error:
+                errors.append(error)
+        return errors
+
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and let it register what it has.
 

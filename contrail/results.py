@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,7 +200,8 @@ class Result:
 
     def report(self) -> None:
         """Show the report that `contrail report` shows, and write its files."""
-        self._plugins.hook.contrail_report(result=self.record, directory=str(self.directory))
+        arguments = {"result": self.record, "directory": str(self.directory)}
+        _warn(self._plugins.call_each("contrail_report", **arguments))
 
 
 @dataclass(frozen=True)
@@ -247,9 +249,14 @@ class Comparison:
 
     def report(self) -> None:
         """Show the report that `contrail report` shows, and write its files."""
-        self._plugins.hook.contrail_comparison(
-            comparison=self.record, directory=str(self.directory)
-        )
+        arguments = {"comparison": self.record, "directory": str(self.directory)}
+        _warn(self._plugins.call_each("contrail_comparison", **arguments))
+
+
+def _warn(errors: Iterable[ContrailError]) -> None:
+    """Say which reports failed; they do not take the others with them."""
+    for error in errors:
+        print(f"warning: {error} The other reports are complete.", file=sys.stderr)
 
 
 def _pandas() -> Any:

@@ -11,12 +11,13 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 import contrail
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
+from contrail.names import visible
 from contrail.registry import Plugins, load_plugins
 from contrail.runs.interrupt import own_process
 
@@ -215,14 +216,16 @@ def evaluate(
         print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
         return
     metrics = _plugins(context).episode_metrics
-    table = Table("environment", "tasks", *(escape(item.about()["heading"]) for item in metrics))
+    table = Table(
+        "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
+    )
     for name, result in results.items():
         values = [result.metrics[item.name] for item in metrics]
         cells = [
             "–" if value is None else format(value, item.format)
             for item, value in zip(metrics, values, strict=True)
         ]
-        table.add_row(escape(name), str(len(result.scores)), *cells)
+        table.add_row(Text(visible(name)), str(len(result.scores)), *cells)
     Console().print(table)
 
 
@@ -234,7 +237,8 @@ def list_plugins(context: typer.Context) -> None:
     for info in plugins.info():
         hooks = ", ".join(hook.removeprefix("contrail_") for hook in info.hooks)
         registers = ", ".join(plugins.registered_by(info.name))
-        table.add_row(info.name, info.version, info.source, registers, hooks)
+        cells = (info.name, info.version, info.source, registers, hooks)
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -300,14 +304,15 @@ def environments(
     said = {None: "–", True: "yes", False: "no"}
     for entry in entries:
         table.add_row(
-            entry.environment,
+            Text(visible(entry.environment)),
             *(str(entry.tasks.get(split, "–")) for split in SPLITS),
             said[entry.actions],
             said[entry.expert],
             (entry.extra and "yes") or "–",
-            ", ".join(map(str, entry.difficulties)) or "–",
+            Text(", ".join(map(visible, entry.difficulties)) or "–"),
         )
-        data.add_row(entry.environment, escape(entry.missing or entry.about_data or "–"))
+        about = Text(entry.missing or entry.about_data or "–")
+        data.add_row(Text(visible(entry.environment)), about)
     console = Console()
     console.print(table)
     console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
@@ -338,11 +343,12 @@ def check(
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
     else:
         for report in reports:
-            table = Table("check", "", "", title=report.environment, title_justify="left")
+            title = Text(visible(report.environment))
+            table = Table("check", "", "", title=title, title_justify="left")
             for finding in report.findings:
                 passed = finding.state == "passed"
                 note = f"{finding.what} {finding.note}" if passed else finding.note
-                table.add_row(finding.check, finding.state, escape(note))
+                table.add_row(finding.check, finding.state, Text(note))
             Console().print(table)
     if any(report.failed for report in reports):
         raise typer.Exit(1)

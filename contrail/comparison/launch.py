@@ -12,6 +12,7 @@ from typing import Any
 
 from contrail.comparison.gather import check_comparable, read_row, read_rows
 from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
+from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
 from contrail.config import Source, to_yaml
@@ -63,11 +64,28 @@ def compare_stream(
     if not (directory / PLAN).is_file():
         _check_free(directory)
     _check_plan(directory, plan, plugins)
-    _attempt(plan, directory)
+    with Workers() as workers:
+        return _carry_out(plan, files, plugins, workers, sharing=sharing, say=say)
+
+
+def _carry_out(
+    plan: Plan,
+    files: RunDirectory,
+    plugins: Plugins,
+    workers: Workers,
+    *,
+    sharing: bool,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run what has not been run, and write the summary."""
+    directory = files.path
+    _attempt(plan, directory, workers)
     with files.locked():
         names = [run.directory for run in plan.runs]
         write_atomically(directory / PLAN, (json.dumps({"runs": names}, indent=1) + "\n").encode())
-        schedule = Schedule(plan.runs, directory, plugins, jobs=plan.jobs, sharing=sharing, say=say)
+        schedule = Schedule(
+            plan.runs, directory, plugins, workers, jobs=plan.jobs, sharing=sharing, say=say
+        )
         schedule.go()
         failed = {str(job.run): job.error for job in schedule.jobs if job.error}
         rows = [
@@ -171,7 +189,7 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)
 
 
-def _attempt(plan: Plan, directory: Path) -> None:
+def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
     """Try one run of each strategy that has runs to be made, before any of them starts."""
     left: dict[str, PlannedRun] = {}
     for run in plan.runs:
@@ -184,7 +202,7 @@ def _attempt(plan: Plan, directory: Path) -> None:
         for path, run in tries.items():
             path.write_text(to_yaml(run.config))
         try:
-            attempt(list(tries))
+            attempt(list(tries), workers)
         except ContrailError as error:
             text = str(error)
             for path, run in tries.items():  # the file says nothing to anyone

@@ -39,6 +39,7 @@ from contrail.runs.run import Run
 from contrail.scores import Scores
 from contrail.stage import Stage
 from contrail.stream import (
+    Listing,
     Scenario,
     build,
     list_tasks,
@@ -62,7 +63,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
+def prepared(config: RunConfig, plugins: Plugins, listing: Listing) -> Iterator[Prepared]:
     """Make all that a run needs, and check everything that can be; nothing is written.
 
     Raises:
@@ -73,8 +74,7 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
         grpo = grpo_config(config, Path(scratch))
         lora_config(config)  # refuses bad keys before a model is fetched
-        scenario = build(config, plugins)
-        stack.callback(scenario.pool.close)
+        scenario = build(config, plugins, listing)
         strategy = compose(config, plugins)
         try:
             stages = strategy.stages(scenario.train)
@@ -93,7 +93,9 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         yield Prepared(scenario, stages, policy, learner, strategy)
 
 
-def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -> None:
+def run(
+    config: RunConfig, plugins: Plugins, files: RunDirectory, listing: Listing, quiet: bool
+) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
     Nothing is written before everything that can be checked has been.
@@ -103,7 +105,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
     """
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        made = stack.enter_context(prepared(config, plugins))
+        made = stack.enter_context(prepared(config, plugins, listing))
         stack.enter_context(files.locked())
         interruption = stack.enter_context(Interruption().handling())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))

@@ -5,6 +5,7 @@ The heavy imports come after that, so that mistakes and finished runs are answer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.interrupt import ending_at_once
+from contrail.stream import listed
 
 
 def run_stream(
@@ -46,11 +48,15 @@ def run_stream(
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():
-            with ending_at_once("interrupted before the run began; nothing was lost"):
-                load_libraries(quiet=quiet)
-                from contrail.runs import assemble
+            if not quiet:
+                labels = ", ".join(item.label for item in config.environments)
+                print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
+            with listed(config, plugins) as listing:
+                with ending_at_once("interrupted before the run began; nothing was lost"):
+                    load_libraries(quiet=quiet)
+                    from contrail.runs import assemble
 
-            assemble.run(config, plugins, files, quiet)
+                assemble.run(config, plugins, files, listing, quiet)
     return files
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.names import visible, visible_names
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import folded, interval, number
 
@@ -50,6 +51,7 @@ BUDGET = {
 @contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
 def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Print the comparison as tables."""
+    comparison = visible_names(comparison)
     console = Console(highlight=False)
     console.print(Text(heading(comparison), style="bold"))
     console.print()
@@ -60,7 +62,7 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
         console.print()
     for line in notes(comparison):
         console.print(Text(line, style="dim"))
-    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     files = sorted(path.name for path in Path(directory).glob("compare.*"))
     console.print(Text("  " + ", ".join(files)))
 

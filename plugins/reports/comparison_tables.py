@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import contrail
+from contrail.names import visible_names
 from contrail.plugins.reports.comparison import HEADINGS, shown_budget, shown_metrics
-from contrail.plugins.reports.table import write
+from contrail.plugins.reports.table import csv_table, write
 from contrail.tables import QUANTITY, quantities, run_rows
 
 _LATEX = {
@@ -26,6 +25,10 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After the end of a row, these would be its options.
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
@@ -34,15 +37,17 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Write compare.csv (a row for each strategy and quantity), compare.runs.csv (a row for each
     run) and compare.tex (metrics, differences, success and budget)."""
     place = Path(directory)
-    write(place / "compare.csv", _csv(QUANTITY, quantities(comparison)))
+    comparison = visible_names(comparison)
+    write(place / "compare.csv", csv_table(QUANTITY, quantities(comparison)))
     runs = run_rows(comparison)
     columns = list(dict.fromkeys(name for run in runs for name in run))
-    write(place / "compare.runs.csv", _csv(columns, runs))
+    write(place / "compare.runs.csv", csv_table(columns, runs))
     write(place / "compare.tex", latex(comparison).encode())
 
 
 def latex(comparison: dict[str, Any]) -> str:
     """Tabulars of what the terminal shows, for a document with the package booktabs."""
+    comparison = visible_names(comparison)
     summary = comparison["summary"]
     metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
     success = {name: name for name in comparison["environments"]}
@@ -115,11 +120,3 @@ def _cell(value: dict[str, Any], sign: str = "") -> str:
         return f"${mean}$"
     low, high = (format(end, f"{sign}.2f") for end in value["interval"])
     return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

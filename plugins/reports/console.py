@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.names import visible, visible_names
 from contrail.plugins.reports.table import (
     Row,
     folded,
@@ -32,6 +33,7 @@ LABEL = 24  # longer names are folded
 )  # the list of files is complete once the others have written theirs
 def contrail_report(result: dict[str, Any], directory: str) -> None:
     """Print the result as tables."""
+    result = visible_names(result)
     console = Console(highlight=False)
     console.print(_heading(result))
     sections: dict[str, list[RenderableType]] = {
@@ -67,7 +69,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
         console.print(Text(line, style="dim"))
     console.print(_budget(result["budget"]))
     # Not wrapped, so that the path can be copied out of the terminal.
-    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
     for line in answer(result):
         console.print(Text(line, style="bold"))
@@ -307,4 +309,4 @@ def _files(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     shown = (path for path in directory.iterdir() if not path.name.startswith("."))
-    return sorted(path.name + ("/" if path.is_dir() else "") for path in shown)
+    return sorted(visible(path.name) + ("/" if path.is_dir() else "") for path in shown)

@@ -6,14 +6,16 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import contrail
+from contrail.names import visible_names
 from contrail.tables import baseline, columns, difficulty_rows, row_names, rows
 
+MOST_LINES = 8  # of a folded name
 UNDEFINED = "\N{EN DASH}"
 ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places around R
 
@@ -21,15 +23,26 @@ ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
     """Write result.csv and, where tasks have a difficulty, result.difficulty.csv."""
+    result = visible_names(result)
     files = {"result.csv": (columns(result), rows(result))}
     if by_difficulty := difficulty_rows(result):
         files["result.difficulty.csv"] = (list(by_difficulty[0]), by_difficulty)
     for name, (keys, content) in files.items():
-        text = io.StringIO()
-        writer = csv.DictWriter(text, keys, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(content)
-        write(Path(directory, name), text.getvalue().encode())
+        write(Path(directory, name), csv_table(keys, content))
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
+    """Rows keyed by `columns`, as a file; a spreadsheet takes none of the names for a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,10 @@ def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
 
 
 def folded(name: str, width: int) -> str:
-    """A long name on several lines of at most `width`, broken after - _ + / where it has any."""
+    """A long name on several lines of at most `width`, broken after - _ + / where it has any.
+
+    A very long one loses its end.
+    """
     lines = [""]
     for part in re.findall(r"[^-_+/\s]*[-_+/\s]?", name):
         if len(lines[-1]) + len(part.rstrip()) > width:
@@ -85,22 +101,32 @@ def folded(name: str, width: int) -> str:
         lines[-1] += part
         while len(lines[-1].rstrip()) > width:
             lines[-1:] = [lines[-1][:width], lines[-1][width:]]
-    return "\n".join(line.strip() for line in lines if line.strip())
+    lines = [line.strip() for line in lines if line.strip()]
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - 1 :] = [lines[MOST_LINES - 1][: width - 1] + "…"]
+    return "\n".join(lines)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """R as a Markdown table: a row per stage, a column per environment, own stages in bold, and the
     players without a model in italics."""
-    lines = [["", *result["environments"]], ["---"] * (len(result["environments"]) + 1)]
+    result = visible_names(result)
+    names = [_escaped(name) for name in result["environments"]]
+    lines = [["", *names], ["---"] * (len(names) + 1)]
     for row in shown_rows(result):
         cells = []
         for j, value in enumerate(row.scores):
             own = row.stage is not None and trained_on(result, row.stage, j)
             score = f"**{number(value)}**" if own else number(value)
             cells.append(f"{score} {interval(row.intervals[j])}".rstrip())
-        lines.append([row.name if row.stage is not None else f"*{row.name}*", *cells])
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+        name = _escaped(row.name)
+        lines.append([name if row.stage is not None else f"*{name}*", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escaped(name: str) -> str:
+    """A name as text in Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|~#&$])", r"\\\1", name)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rooms import Rooms
+from scenarios import built
 from slow import Slow, maker
 
 import contrail
@@ -22,7 +23,6 @@ from contrail.registry import load_plugins
 from contrail.rollout import play as play_module
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
-from contrail.stream import build
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
 
@@ -217,17 +217,17 @@ def test_the_pool_can_be_used_after_an_interruption(
 # from a stream file
 
 
-def stream(directory: Path, environment: str, plugin: str = "") -> Any:
+def stream(directory: Path, environment: str, plugin: str = "") -> Path:
     (directory / "world.py").write_text(plugin or (HERE / "slow.py").read_text())
     (directory / "stream.yaml").write_text(
         f"plugins: [world.py]\nstream: [{{environment: {environment}}}]\n"
     )
-    return load(directory / "stream.yaml", (), load_plugins())
+    return directory / "stream.yaml"
 
 
 def test_a_plugin_file_is_imported_in_the_worker_process(tmp_path: Path) -> None:
-    scenario = build(*stream(tmp_path, "{name: slow, workers: 2, max_turns: 3, fail: none}"))
-    try:
+    path = stream(tmp_path, "{name: slow, workers: 2, max_turns: 3, fail: none}")
+    with built(path) as scenario:
         first = scenario.pool.take("slow")
         assert isinstance(first, Remote)
         first.tasks("test")
@@ -235,17 +235,14 @@ def test_a_plugin_file_is_imported_in_the_worker_process(tmp_path: Path) -> None
         assert first.config.fail == "none"
         scenario.pool.take("slow")
         assert not scenario.pool.free("slow")
-    finally:
-        scenario.pool.close()
 
 
 def test_the_class_says_where_it_runs(tmp_path: Path) -> None:
     plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", "workers = 1")
-    scenario = build(*stream(tmp_path, "slow", plugin))
-    assert isinstance(scenario.pool.take("slow"), Remote)
-    scenario.pool.close()
-    scenario = build(*stream(tmp_path, "{name: slow, workers: 0}"))
-    assert not isinstance(scenario.pool.take("slow"), Remote)
+    with built(stream(tmp_path, "slow", plugin)) as scenario:
+        assert isinstance(scenario.pool.take("slow"), Remote)
+    with built(stream(tmp_path, "{name: slow, workers: 0}")) as scenario:
+        assert not isinstance(scenario.pool.take("slow"), Remote)
 
 
 @pytest.mark.parametrize("fail", ["missing", "unmade", "killed at start"])
@@ -265,8 +262,9 @@ def test_an_environment_that_cannot_be_made_leaves_no_process(
         if fail == "killed at start" and not workers:
             continue
         settings = f"{{name: slow, workers: {workers}, fail: {fail}}}"
-        with pytest.raises((PluginError, ConfigError)) as caught:
-            build(*stream(tmp_path, settings))
+        path = stream(tmp_path, settings)
+        with pytest.raises((PluginError, ConfigError)) as caught, built(path):
+            pass
         messages.append(str(caught.value))
     assert len(set(messages)) == 1  # wherever it runs
     assert len(started) == 1
@@ -288,11 +286,12 @@ def test_members_that_make_no_sense_are_refused(
 ) -> None:
     plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", f"{member} = {value}")
     message = rf"environment 'slow' \(plugin 'world'\): {member} is .*, not {wanted}"
-    with pytest.raises(PluginError, match=message):
-        build(*stream(tmp_path, "slow", plugin))
+    path = stream(tmp_path, "slow", plugin)
+    with pytest.raises(PluginError, match=message), built(path):
+        pass
 
 
 @pytest.mark.parametrize("written", ["workers: -1", "workers: many", "step_timeout: 0"])
 def test_keys_that_make_no_sense_are_refused(written: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"stream.0.environment.{written.partition(':')[0]}"):
-        stream(tmp_path, f"{{name: slow, {written}}}")
+        load(stream(tmp_path, f"{{name: slow, {written}}}"), (), load_plugins())
