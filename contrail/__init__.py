@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.seeding import generator
-    from contrail.stage import Stage
-    from contrail.strategy import Strategy
+    from contrail.stage import Stage, draw_tasks
+    from contrail.strategy import StageContext, Strategy
 
     __version__: str
 
@@ -43,11 +43,13 @@ __all__ = [
     "Scores",
     "Split",
     "Stage",
+    "StageContext",
     "Step",
     "Strategy",
     "Task",
     "Turn",
     "compare",
+    "draw_tasks",
     "evaluate",
     "generator",
     "hookimpl",
@@ -68,8 +70,8 @@ _HOMES = {
     "runs.run": ["Run"],
     "scores": ["Scores"],
     "seeding": ["generator"],
-    "stage": ["Stage"],
-    "strategy": ["Strategy"],
+    "stage": ["Stage", "draw_tasks"],
+    "strategy": ["StageContext", "Strategy"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -21,7 +21,7 @@ from contrail.environment import Task
 from contrail.errors import ConfigError
 from contrail.registry import Plugins
 from contrail.stage import Stage
-from contrail.stream import build, maker
+from contrail.stream import build, listed, maker
 from contrail.workers.factory import EnvironmentFactory
 
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario  # isort: skip
@@ -129,8 +129,8 @@ def as_avalanche(
     source, texts, loaded = stream_of(stream, overrides, plugins, values)
     with source.located():
         config, loaded = load(source, texts, loaded)
-        scenario = build(config, loaded)
-    scenario.pool.close()
+        with listed(config, loaded) as listing:
+            scenario = build(config, loaded, listing)
     makers = {item.label: maker(item, loaded) for item in config.environments}
     labels = {name: index for index, name in enumerate(scenario.environments)}
 

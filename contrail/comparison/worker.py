@@ -109,11 +109,11 @@ def serve(descriptor: int) -> list[str]:
     running: dict[int, int] = {}  # process id: where to write its exit code
     with socket.socket(fileno=descriptor) as requests:
         while True:
-            ready, _, _ = select.select([requests, wakes], [], [])
+            ready, _, _ = select.select([requests.fileno(), wakes], [], [])
             if wakes in ready:
                 os.read(wakes, 4096)
                 _tell_ended(running)
-            if requests not in ready:
+            if requests.fileno() not in ready:
                 continue
             message, handed, _, _ = socket.recv_fds(requests, LONGEST, 3)
             if not message:

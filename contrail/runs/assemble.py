@@ -48,6 +48,7 @@ from contrail.stream import (
 )
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
+from contrail.training.verify import verify
 from contrail.workers.pool import EnvironmentPool
 
 
@@ -111,6 +112,7 @@ def run(
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.chat.notes:
             reporter.say(note)
+        _say_if_slow(made.policy, reporter)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
         wanted = config.evaluate.baselines and not files.checkpoints()
@@ -178,7 +180,9 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
     try:
-        return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
+        policy = with_adapter(
+            base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
+        )
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         raise ConfigError(
@@ -187,6 +191,15 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
             key=("lora",),
             of_children=True,
         ) from error
+    verify(policy)
+    return policy
+
+
+def _say_if_slow(policy: Policy, reporter: Reporter) -> None:
+    if policy.slow_because:
+        reporter.say(
+            f"model: {policy.slow_because}; contrail uses plain forwards, which are slower"
+        )
 
 
 def evaluate_policy(
@@ -257,6 +270,7 @@ def evaluate_policy(
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in policy.chat.notes:
             reporter.say(note)
+        _say_if_slow(policy, reporter)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
@@ -313,4 +327,6 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.
         lora.target_modules = sorted(linear_modules(base))
-    return with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_adapter(base, tokenizer, lora, seed=0)
+    verify(policy)
+    return policy
