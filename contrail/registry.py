@@ -1,8 +1,7 @@
 """Finds plugins, loads them, and keeps what they register.
 
-A plugin is a Python module with hook implementations. Installed packages name theirs in the
-entry-point group `contrail`; stream.yaml names files and modules under `plugins`. contrail's own
-environments, adapters, strategies and reports are entry points of its own package.
+A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
+theirs in the entry-point group `contrail`; stream.yaml names files and modules under `plugins`.
 """
 
 from __future__ import annotations

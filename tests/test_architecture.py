@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -93,3 +94,14 @@ def test_no_file_is_hidden_from_git() -> None:
 def test_files_are_short(folder: str) -> None:
     lengths = {str(path): len(path.read_text().splitlines()) for path in files(folder)}
     assert not {path: count for path, count in lengths.items() if count > 400}
+
+
+def test_what_the_page_names_is_there() -> None:
+    """Each `file`: `name` of docs/architecture.md is defined in that file."""
+    page = (HOME / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`: `(\w+)`", page)
+    assert len(named) > 20
+    for path, name in named:
+        assert re.search(rf"^ *(def|class) {name}\b", (HOME / path).read_text(), re.MULTILINE), name
+    for path in re.findall(r"`([\w/]+\.py)`", page):
+        assert (HOME / path).is_file(), path
