@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from contrail.values import as_difficulty, as_flag, as_number, as_text, as_texts, as_whole
+from contrail.values import (
+    as_difficulty,
+    as_flag,
+    as_number,
+    as_numbers,
+    as_text,
+    as_texts,
+    as_whole,
+)
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -57,6 +65,7 @@ class Step:
     `terminated`: the task itself has ended, well or badly. `truncated`: the environment cut the
     episode short. `success`: the task is solved, which is not the same as having ended. `valid`:
     False where the environment could make nothing of the action (counted as an invalid action).
+    `info`: further finite numbers by name, for episode metrics and the log of episodes.
     """
 
     observation: Observation
@@ -65,12 +74,14 @@ class Step:
     truncated: bool = False
     success: bool = False
     valid: bool = True
+    info: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Plain Python values, whatever library the author's come from."""
         _set(self, "reward", as_number)
         for flag in ("terminated", "truncated", "success", "valid"):
             _set(self, flag, as_flag)
+        _set(self, "info", as_numbers)
 
 
 @dataclass

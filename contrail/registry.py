@@ -18,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -28,6 +28,7 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter
 from contrail.environment import Environment
+from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import (
     ConfigError,
     ContrailError,
@@ -110,6 +111,7 @@ class Plugins:
         self.adapters: Table[type[Adapter]] = Table("adapter")
         self.strategies: Table[type[Strategy]] = Table("strategy")
         self.models: Table[Callable[[], Path]] = Table("model")
+        self.metrics: Table[EpisodeMetric] = Table("episode metric")
         self._tables: dict[str, tuple[Table[Any], type | None]] = {
             "contrail_environments": (self.environments, Environment),
             "contrail_adapters": (self.adapters, Adapter),
@@ -121,6 +123,23 @@ class Plugins:
     def hook(self) -> pluggy.HookRelay:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
+
+    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
+        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+
+        Returns:
+            What they raised.
+        """
+        errors = []
+        modules = self._manager.get_plugins()
+        # pluggy lists what it calls last first.
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            others = [module for module in modules if module is not implementation.plugin]
+            try:
+                self._manager.subset_hook_caller(hook, others)(**arguments)
+            except ContrailError as error:
+                errors.append(error)
+        return errors
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and let it register what it has.
@@ -151,6 +170,29 @@ class Plugins:
             others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
             caller = self._manager.subset_hook_caller(hook, others)
             caller(register=functools.partial(_register, table, base, name))
+        others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
+        caller = self._manager.subset_hook_caller("contrail_metrics", others)
+        caller(register=functools.partial(self.register_metric, name))
+
+    def register_metric(self, plugin: str, metric: EpisodeMetric) -> None:
+        """Add a metric of an episode.
+
+        Raises:
+            PluginError: it is none, it makes no sense, or its name is taken.
+        """
+        if not isinstance(metric, EpisodeMetric):
+            raise PluginError(
+                f"plugin {plugin!r} registers {metric!r} as an episode metric: register a "
+                "contrail.EpisodeMetric."
+            )
+        metric = replace(metric, plugin=plugin)
+        metric.check()
+        self.metrics.register(metric.name, metric, plugin)
+
+    @property
+    def episode_metrics(self) -> list[EpisodeMetric]:
+        """The metrics of an episode, in the order of their registration."""
+        return [entry.value for entry in self.metrics.entries.values()]
 
     def add_installed(self) -> None:
         """Load the plugins of installed packages.
@@ -213,11 +255,32 @@ class Plugins:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added
 
+    def add_class(self, cls: type) -> str:
+        """Register a class under its own name; returns the name.
+
+        Raises:
+            PluginError: it is no environment, adapter or strategy, or its name is taken.
+        """
+        for table, base in self._tables.values():
+            if base is not None and isinstance(cls, type) and issubclass(cls, base):
+                _register(table, base, cls.__module__, cls.__name__, cls)
+                return cls.__name__
+        raise PluginError(
+            f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
+            "of contrail.Environment, contrail.Adapter or contrail.Strategy."
+        )
+
+    def name_of(self, cls: type) -> str | None:
+        """The name under which a class is registered, if it is."""
+        entries = (item for table, _ in self._tables.values() for item in table.entries.items())
+        return next((name for name, entry in entries if entry.value is cls), None)
+
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
+        tables: list[Table[Any]] = [table for table, _ in self._tables.values()]
         return [
             f"{table.kind} {name}"
-            for table, _ in self._tables.values()
+            for table in (*tables, self.metrics)
             for name, entry in table.entries.items()
             if entry.plugin == plugin
         ]

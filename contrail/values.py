@@ -7,7 +7,7 @@ plain. Anything else is refused, with the name of the field and its type.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LONG = 80  # characters of a value that a message quotes
@@ -72,6 +72,23 @@ def as_number(value: Any, what: str) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:  # an array of several
         raise _refused(value, what, "a number: float(…)") from error
+
+
+def as_numbers(value: Any, what: str) -> dict[str, float]:
+    """Finite numbers by name, as a plain dict.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise _refused(value, what, "a mapping of names to numbers")
+    numbers = {}
+    for name, item in value.items():
+        key = as_text(name, f"a name in {what}")
+        numbers[key] = as_number(item, f"{what}[{key!r}]")
+        if not math.isfinite(numbers[key]):
+            raise _refused(item, f"{what}[{key!r}]", "finite")
+    return numbers
 
 
 def as_flag(value: Any, what: str) -> bool:

@@ -43,7 +43,8 @@ def layers() -> list[list[str]]:
     """Return the layers of pyproject.toml, the highest first."""
     config = tomllib.loads((HOME / "pyproject.toml").read_text())
     contract = config["tool"]["importlinter"]["contracts"][0]
-    return [[name.strip() for name in layer.split("|")] for layer in contract["layers"]]
+    named = [[name.strip(" ()") for name in layer.split("|")] for layer in contract["layers"]]
+    return [[name for name in layer if _source(name).is_file()] for layer in named]
 
 
 def imports() -> Arrows:
@@ -76,10 +77,7 @@ def reachable(arrows: Arrows, start: str) -> set[str]:
 
 def summary(name: str) -> str:
     """Return the first line of a package's or module's docstring."""
-    folder = HOME if name in PLUGINS else HOME / "contrail"
-    path = folder / name / "__init__.py"
-    text = (path if path.is_file() else folder / f"{name}.py").read_text()
-    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(_source(name).read_text())) or "").partition("\n")[0]
 
 
 def draw() -> str:
@@ -94,11 +92,11 @@ def draw() -> str:
         )
         for name in layer:
             rows[name] = y
-            label = name if (HOME / "contrail" / f"{name}.py").is_file() else f"{name}/"
+            label = f"{name}/" if _source(name).name == "__init__.py" else name
             lines.append(f'<text x="{AXIS + 14}" y="{y + 4}"><tspan class="name">{label}</tspan>')
             lines.append(f'<tspan x="{AXIS + 128}">{escape(summary(name))}</tspan></text>')
             y += ROW
-        y += 4
+        y += 4 if layer else 0
     light, dark = [], []
     for source, targets in arrows.items():
         for target in sorted(targets, key=lambda name: rows[name]):
@@ -123,6 +121,12 @@ def draw() -> str:
             "</svg>\n",
         ]
     )
+
+
+def _source(name: str) -> Path:
+    folder = HOME if name in PLUGINS else HOME / "contrail"
+    package = folder / name / "__init__.py"
+    return package if package.is_file() else folder / f"{name}.py"
 
 
 def _arc(start: float, end: float) -> str:

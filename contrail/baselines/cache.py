@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
 from contrail.cache import cache
@@ -56,7 +55,7 @@ def key(
         return None
     about = {
         "format": FORMAT,
-        "contrail": contrail.__version__,
+        "contrail": importlib.metadata.version("contrail"),
         "code": code,
         "packages": _packages(make.name),
         "label": label,

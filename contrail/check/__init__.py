@@ -1,14 +1,19 @@
-"""Does an environment keep the contract? What `contrail check` and a plugin's own tests run.
+"""Checks that an environment keeps the contract.
+
+`contrail check` runs them, and so can the tests of a plugin:
 
 import contrail.check
 
 def test_guess_number():
     assert not contrail.check.check(GuessNumber).failed
 
-subject         what the checks look at
-checks          the checks, one function each
-command         `contrail check`, in a process that the environment may end
-other_process   a walk in a process of its own
+subject         the environment under check, and walks through its tasks
+episodes        tasks, types, rewards; the same task gives the same episode
+games           no game stands in both splits
+near            how alike test tasks and training tasks are
+actions         listed actions, nonsense, success, the expert
+surroundings    randomness, closing, speed
+other_process   the environment in a worker process
 """
 
 from __future__ import annotations

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
 from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
 from contrail.config import Source, build
 from contrail.errors import PluginError
+from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.workers.factory import EnvironmentFactory
 
@@ -60,10 +62,10 @@ def _check_elsewhere(factory: EnvironmentFactory, tasks: int) -> Report:
     """
     subject = RemoteSubject(factory, tasks, TIMEOUT * max(1, tasks / 3))
     console = Console(stderr=True)
-    status = console.status(factory.name)
+    status = console.status(Text(visible(factory.name)))
 
     def run_one(one: Check) -> Finding:
-        status.update(f"{factory.name}: {one.__name__}")
+        status.update(Text(visible(f"{factory.name}: {one.__name__}")))
         finding: Finding = subject.call(_run_named, one.__name__)
         return finding
 

@@ -15,7 +15,7 @@ from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
 from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
-from contrail.config import to_yaml
+from contrail.config import Source, to_yaml
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.registry import Plugins
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def compare_stream(
-    path: Path,
+    origin: Path | Source,
     overrides: Sequence[str],
     request: Request,
     plugins: Plugins,
@@ -53,9 +53,13 @@ def compare_stream(
     Raises:
         ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
     """
-    plan = read_plan(path, overrides, request, plugins)
-    default = default_directory(path, overrides)
-    directory = (out or default.with_name(f"{default.name}_compare")).resolve()
+    source = origin if isinstance(origin, Source) else Source(origin)
+    plan = read_plan(source, overrides, request, plugins)
+    if out is None:
+        assert source.path is not None
+        default = default_directory(source.path, overrides)
+        out = default.with_name(f"{default.name}_compare")
+    directory = out.resolve()
     files = RunDirectory(directory)
     if not (directory / PLAN).is_file():
         _check_free(directory)

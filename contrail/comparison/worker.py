@@ -82,13 +82,18 @@ def attempt(configs: Sequence[Path]) -> None:
     load_libraries()
     from contrail.config import Source, load
     from contrail.registry import load_plugins
-    from contrail.runs.assemble import prepared
+    from contrail.stream import listed
 
     plugins = load_plugins()
     for path in configs:
         source = Source(path)
-        with source.located(), prepared(load(source, (), plugins)[0], plugins):
-            pass
+        with source.located():
+            config, _ = load(source, (), plugins)
+            with listed(config, plugins) as listing:
+                from contrail.runs.assemble import prepared  # it takes seconds
+
+                with prepared(config, plugins, listing):
+                    pass
 
 
 def serve(descriptor: int) -> list[str]:
@@ -104,11 +109,11 @@ def serve(descriptor: int) -> list[str]:
     running: dict[int, int] = {}  # process id: where to write its exit code
     with socket.socket(fileno=descriptor) as requests:
         while True:
-            ready, _, _ = select.select([requests, wakes], [], [])
+            ready, _, _ = select.select([requests.fileno(), wakes], [], [])
             if wakes in ready:
                 os.read(wakes, 4096)
                 _tell_ended(running)
-            if requests not in ready:
+            if requests.fileno() not in ready:
                 continue
             message, handed, _, _ = socket.recv_fds(requests, LONGEST, 3)
             if not message:

@@ -41,15 +41,15 @@ class UnknownKey(ConfigError):
         key: the key.
         value: what was written there.
         known: the keys that could stand there.
-        hint: added to the message.
+        hint: added to the message; where there are many known keys, it says where they are listed.
     """
 
     def __init__(self, key: Key, value: object, known: Sequence[str], hint: str = "") -> None:
         near = nearest(key[-1], known) if known else "There are no settings here."
-        if len(known) > MANY:
+        if len(known) > MANY and hint:  # they are listed elsewhere
             close = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.7)
-            near = f"Did you mean {close[0]!r}?" if close else f"It is none of {len(known)} keys."
-        super().__init__(f"unknown key. {near}{hint}", key=key)
+            near = f"Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown key. {near} {hint}".replace("  ", " ").rstrip(), key=key)
         self.value = value
         self.known = known
         self.hint = hint

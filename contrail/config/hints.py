@@ -9,6 +9,7 @@ from typing import Any
 
 from contrail.config.convert import UnknownKey
 from contrail.config.schema import (
+    CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
     RunConfig,
@@ -47,7 +48,9 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         if likeness > max(0.75, _likest(written[-1], error.known)[1]):
             found = _ending((leaf,), places, written)
     if found is not None:
-        error.message = f"unknown key. Did you mean {_shown(found, error.key or ())}{error.hint}"
+        error.message = (
+            f"unknown key. Did you mean {_shown(found, error.key or ())} {error.hint}".rstrip()
+        )
 
 
 def _places() -> Iterator[Key]:
@@ -61,6 +64,7 @@ def _places() -> Iterator[Key]:
         (stage, StageConfig),
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),
+        (("checkpoint",), CheckpointConfig),
     ):
         for name in names(cls):
             if name != "settings":

@@ -116,7 +116,7 @@ class _Parser:
         cls, target = SECTIONS[name]
         if isinstance(values, dict):
             refuse_with_advice(name, values)
-            hint = f" {name} takes the fields of {target} that act in contrail: docs/stream.md."
+            hint = f"{name} takes the fields of {target} that act in contrail; see docs/stream.md."
             check_keys((name,), values, names(cls), hint)
         return build(cls, values, (name,), self.directory)
 
@@ -259,7 +259,7 @@ class _Parser:
         own = [key for key in names(settings) if key in values and key != "name"]
         if not own:
             return ""
-        return f" The environment's own: write `environment: {{name: {name}, {own[0]}: …}}`."
+        return f"The environment's own: write `environment: {{name: {name}, {own[0]}: …}}`."
 
     def task_filter(self, key: Key, values: Any) -> TaskFilter:
         difficulty = values.get("difficulty") if isinstance(values, dict) else None

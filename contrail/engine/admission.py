@@ -1,4 +1,4 @@
-"""Who may hold keys when there is no room for all: the oldest episodes."""
+"""Admission to the KV cache: when memory is short, the oldest episodes keep their keys."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def cache_tokens(model: PreTrainedModel, gigabytes: float | None = None) -> int:
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
-    return int(memory // token)
+    both = 2 * width
+    if getattr(config, "qk_nope_head_dim", None):  # latent attention
+        heads = config.num_attention_heads
+        both = config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim
+    return int(memory // (config.num_hidden_layers * heads * both * model.dtype.itemsize))
 
 
 class CacheAdmission:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from contrail.engine.memory import Memory, lazy
-from contrail.model.attention import additive, attend_padded, blocks
+from contrail.model.attention import additive, attend_padded, blocks, within
 from contrail.model.tree import ForwardPlan, Segment
 
 # Rows have room for at least so many positions.
@@ -59,10 +59,12 @@ class Cache:
             for memory in layer:
                 memory.data[target, :positions] = memory.data[source, :positions]
 
-    def layer(self, layer: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of a layer; `like`: (n, heads, width) new ones."""
+    def layer(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer; `key`, `value`: (n, heads, width) new ones."""
         if layer not in self._layers:
-            self._layers[layer] = (Memory(like), Memory(like))
+            self._layers[layer] = (Memory(key), Memory(value))
             for memory in self._layers[layer]:
                 memory.grow(self._positions, self._ends)
         keys, values = self._layers[layer]
@@ -105,7 +107,6 @@ class Cached:
     ) -> None:
         self._cache = cache
         self._singles = len(step.rows)
-        self.longest = max([*step.positions, *plan.positions().tolist()])
         self._device = device
         sources = list(range(self._singles))
         targets = [cache.claim(row, at) for row, at in zip(step.rows, step.positions, strict=True)]
@@ -145,9 +146,10 @@ class Cached:
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        window: int | None,
     ) -> torch.Tensor:
         """See `contrail.model.attention.Layout`."""
-        keys, values = self._cache.layer(layer, key)
+        keys, values = self._cache.layer(layer, key, value)
         for held, new in ((keys, key), (values, value)):
             written = new if self._all_kept else new.index_select(0, self._sources)
             held.view(-1, *held.shape[2:]).index_copy_(0, self._targets, written)
@@ -155,9 +157,9 @@ class Cached:
             self.kept[layer] = (key, value)
         outputs = []
         if self._step is not None:
-            outputs.append(self._step.attend(query[: self._singles], keys, values, scaling))
+            outputs.append(self._step.attend(query[: self._singles], keys, values, scaling, window))
         for block in self._blocks:
-            outputs.append(block.attend(query, key, value, keys, values, scaling))
+            outputs.append(block.attend(query, key, value, keys, values, scaling, window))
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return out if self._in_order else out.index_select(0, self._back)
 
@@ -170,7 +172,7 @@ class Cached:
             [self._cache.claim(row, at) for _, row, at in moves], device=self._device
         )
         for layer, new in self.kept.items():
-            for held, computed in zip(self._cache.layer(layer, new[0]), new, strict=True):
+            for held, computed in zip(self._cache.layer(layer, *new), new, strict=True):
                 flat = held.view(-1, *held.shape[2:])
                 flat.index_copy_(0, targets, computed.index_select(0, sources))
 
@@ -192,9 +194,10 @@ class _StepBlock:
         self._places = torch.tensor([place[row] for row in step.rows], device=device)
         self._identity = self._all and step.rows == list(used)
         self._length = max(at) + 1
-        ends = torch.tensor(at, device=device)[:, None, None]
-        self._seen = torch.arange(self._length, device=device)[None, None, :] <= ends
-        self._mask: torch.Tensor | None = None
+        self._queries = torch.tensor(at, device=device)[:, None]
+        self._keys = torch.arange(self._length, device=device)[None, :]
+        self._seen = self._keys[:, None, :] <= self._queries[:, :, None]
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def attend(
         self,
@@ -202,10 +205,13 @@ class _StepBlock:
         keys: torch.Tensor,
         values: torch.Tensor,
         scaling: float | None,
+        window: int | None,
     ) -> torch.Tensor:
         count = self._seen.shape[0]
-        if self._mask is None:
-            self._mask = additive(self._seen, query.shape[1] // keys.shape[2], query.dtype)
+        if window not in self._masks:
+            seen = within(self._seen, self._queries, self._keys, window)
+            groups = query.shape[1] // keys.shape[2]
+            self._masks[window] = additive(seen, groups, query.dtype)
         if self._all:
             keys, values = keys[:count, : self._length], values[:count, : self._length]
         else:
@@ -214,7 +220,7 @@ class _StepBlock:
         if not self._identity:
             spread = query.new_zeros((count, *query.shape[1:]))
             query = spread.index_copy_(0, self._places, query)
-        out = attend_padded(query.unsqueeze(1), keys, values, self._mask, scaling)[:, 0]
+        out = attend_padded(query.unsqueeze(1), keys, values, self._masks[window], scaling)[:, 0]
         return out if self._identity else out.index_select(0, self._places)
 
 
@@ -238,6 +244,7 @@ class _SegmentBlock:
         self._row = cache_rows[0] if count == 1 else None
         queries = torch.zeros((count, longest), dtype=torch.long)
         seen = torch.zeros((count, longest, self._above + longest), dtype=torch.bool)
+        positions = torch.zeros((count, longest), dtype=torch.long)
         valid, rows = [], []
         for index, segment in enumerate(segments):
             size, first = len(segment.nodes), segment.first + offset
@@ -247,6 +254,7 @@ class _SegmentBlock:
             seen[index, :size, self._above : self._above + size] = torch.from_numpy(
                 segment.visible()
             )
+            positions[index, :size] = torch.from_numpy(segment.depths())
             # A padded query sees one key, because a softmax over none is not a number.
             seen[index, size:, self._above] = True
             valid.append(torch.arange(index * longest, index * longest + size))
@@ -257,7 +265,8 @@ class _SegmentBlock:
         self._valid = torch.cat(valid).to(device)
         self._whole = len(self._valid) == len(self._queries)
         self._seen = seen.to(device)
-        self._mask: torch.Tensor | None = None
+        self._positions = positions.to(device)
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def attend(
         self,
@@ -267,9 +276,14 @@ class _SegmentBlock:
         keys: torch.Tensor,
         values: torch.Tensor,
         scaling: float | None,
+        window: int | None,
     ) -> torch.Tensor:
-        if self._mask is None:
-            self._mask = additive(self._seen, query.shape[1] // key.shape[1], query.dtype)
+        if window not in self._masks:
+            above = torch.arange(self._above, device=query.device).expand(self._count, -1)
+            every = torch.cat([above, self._positions], dim=1)
+            seen = within(self._seen, self._positions, every, window)
+            groups = query.shape[1] // key.shape[1]
+            self._masks[window] = additive(seen, groups, query.dtype)
 
         def own(new: torch.Tensor) -> torch.Tensor:
             if self._row is not None:
@@ -287,7 +301,7 @@ class _SegmentBlock:
             return torch.cat([above, own(new)], dim=1)
 
         padded = attend_padded(
-            own(query), all_of(keys, key), all_of(values, value), self._mask, scaling
+            own(query), all_of(keys, key), all_of(values, value), self._masks[window], scaling
         )
         out: torch.Tensor = padded.flatten(0, 1)
         return out if self._whole else out.index_select(0, self._valid)

@@ -36,9 +36,6 @@ SMALL_BLOCK_PAIRS = 1 << 14
 class Layout(Protocol):
     """What the tokens of one forward see."""
 
-    longest: int
-    """The highest position of a token."""
-
     def attend(
         self,
         layer: int,
@@ -46,6 +43,7 @@ class Layout(Protocol):
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        window: int | None,
     ) -> torch.Tensor:
         """The attention of one layer.
 
@@ -53,11 +51,12 @@ class Layout(Protocol):
             layer: its number.
             query: (n, heads, width).
             key: (n, key heads, width).
-            value: likewise.
+            value: (n, key heads, value width).
             scaling: of the scores.
+            window: how many of the latest tokens a token sees, itself included; None for all.
 
         Returns:
-            (n, heads, width).
+            (n, heads, value width).
         """
         ...
 
@@ -78,18 +77,14 @@ def _attention(
     """As transformers calls it: (1, heads, n, width) -> (1, n, heads, width)."""
     layout = _layout.get()
     assert layout is not None, "this attention is called inside `forward` only"
-    for unsupported in ("softcap", "s_aux"):
-        if kwargs.get(unsupported) is not None:
-            raise ContrailError(f"models with attention {unsupported!r} are not supported yet")
-    window = kwargs.get("sliding_window")
-    if window is not None and layout.longest >= window:
-        raise ContrailError(
-            f"an episode is longer than the model's sliding window of {window} tokens: "
-            f"set max_context: {window}"
-        )
+    # Anything else that takes part in a score would be left out without a word.
+    more = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
+    if more or attention_mask is not None:
+        raise ContrailError(f"its attention has {(*more, 'a mask of its own')[0]}")
     query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    return layout.attend(layer, query, key, value, scaling).unsqueeze(0), None
+    window = kwargs.get("sliding_window")
+    return layout.attend(layer, query, key, value, scaling, window).unsqueeze(0), None
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -152,12 +147,12 @@ def attend_padded(
     Args:
         query: (S, Q, heads, width).
         key: (S, K, key heads, width).
-        value: likewise.
+        value: (S, K, key heads, value width).
         mask: see `additive`.
         scaling: of the scores.
 
     Returns:
-        (S, Q, heads, width).
+        (S, Q, heads, value width).
     """
     count, longest, heads, width = query.shape
     shared = key.shape[2]
@@ -167,8 +162,8 @@ def attend_padded(
     out = scaled_dot_product_attention(
         asked, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scaling
     )
-    out = out.view(count, shared, groups, longest, width).permute(0, 3, 1, 2, 4)
-    return out.reshape(count, longest, heads, width)
+    out = out.view(count, shared, groups, longest, value.shape[-1]).permute(0, 3, 1, 2, 4)
+    return out.reshape(count, longest, heads, value.shape[-1])
 
 
 def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
@@ -176,6 +171,15 @@ def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tenso
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     mask.masked_fill_(~seen, float("-inf"))
     return mask.repeat(1, groups, 1).unsqueeze(1)
+
+
+def within(
+    seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, window: int | None
+) -> torch.Tensor:
+    """Of what is seen, (S, Q, K), the part inside the window, by positions (S, Q) and (S, K)."""
+    if window is None:
+        return seen
+    return seen & (keys[:, None, :] > queries[:, :, None] - window)
 
 
 class Packed:
@@ -191,7 +195,6 @@ class Packed:
     """
 
     def __init__(self, plan: ForwardPlan, device: torch.device, stem: Keys | None = None) -> None:
-        self.longest = int(plan.positions().max())
         self.keys: Keys = {}
         self._stem = stem
         self._blocks = [
@@ -200,7 +203,7 @@ class Packed:
         ]
         rows = torch.cat([block.rows for block in self._blocks])
         self._back = rows.argsort()
-        self._masks: list[torch.Tensor] = []
+        self._masks: dict[int | None, list[torch.Tensor]] = {}
 
     def attend(
         self,
@@ -209,17 +212,22 @@ class Packed:
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        window: int | None,
     ) -> torch.Tensor:
         """See `Layout`."""
         self.keys[layer] = (key, value)
         if self._stem is not None:
             above = self._stem[layer]
             key, value = torch.cat([above[0], key]), torch.cat([above[1], value])
-        if not self._masks:  # the same for all layers
+        if window not in self._masks:  # the same for all layers with this window
             groups = query.shape[1] // key.shape[1]
-            self._masks = [additive(block.seen, groups, query.dtype) for block in self._blocks]
+            seen = [
+                within(block.seen, block.query_positions, block.key_positions, window)
+                for block in self._blocks
+            ]
+            self._masks[window] = [additive(item, groups, query.dtype) for item in seen]
         outputs = []
-        for block, mask in zip(self._blocks, self._masks, strict=True):
+        for block, mask in zip(self._blocks, self._masks[window], strict=True):
             count = block.seen.shape[0]
             out = attend_padded(
                 query.index_select(0, block.queries).unflatten(0, (count, -1)),
@@ -237,7 +245,8 @@ class _Block:
 
     `queries`: (S * Q,) rows, padded with row 0. `valid`: places of the real ones among them.
     `rows`: the real ones. `keys`: (S * K,) places among the keys, of which the first `stem` are
-    not of this forward. `seen`: bool (S, Q, K).
+    not of this forward. `seen`: bool (S, Q, K). `query_positions`, `key_positions`: (S, Q) and
+    (S, K), of the tokens in their sequences.
     """
 
     def __init__(self, segments: Sequence[Segment], stem: int, device: torch.device) -> None:
@@ -247,6 +256,8 @@ class _Block:
         queries = numpy.zeros((count, longest), dtype=numpy.int64)
         keys = numpy.zeros((count, widest), dtype=numpy.int64)
         seen = numpy.zeros((count, longest, widest), dtype=bool)
+        query_positions = numpy.zeros((count, longest), dtype=numpy.int64)
+        key_positions = numpy.zeros((count, widest), dtype=numpy.int64)
         valid, rows = [], []
         for index, segment in enumerate(segments):
             size, above = len(segment.nodes), len(segment.path)
@@ -256,6 +267,9 @@ class _Block:
             keys[index, above : above + size] = own
             seen[index, :size, :above] = True
             seen[index, :size, above : above + size] = segment.visible()
+            key_positions[index, :above] = numpy.arange(above)
+            query_positions[index, :size] = segment.depths()
+            key_positions[index, above : above + size] = segment.depths()
             # A padded query sees one key, because a softmax over none is not a number.
             seen[index, size:, 0] = True
             valid.append(numpy.arange(index * longest, index * longest + size))
@@ -266,6 +280,7 @@ class _Block:
 
         self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1) + stem)
         self.seen = tensor(seen)
+        self.query_positions, self.key_positions = tensor(query_positions), tensor(key_positions)
         self.valid, self.rows = tensor(numpy.concatenate(valid)), tensor(numpy.concatenate(rows))
 
 

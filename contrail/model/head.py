@@ -38,9 +38,12 @@ class Head:
         head = cls(layer)
         tokens = torch.tensor([[1, 2, 3]], device=model.device)
         with torch.no_grad():
-            expected = model(input_ids=tokens, use_cache=False).logits
-            with head.bypassed():
-                hidden = model(input_ids=tokens, use_cache=False).logits
+            try:
+                expected = model(input_ids=tokens, use_cache=False).logits
+                with head.bypassed():
+                    hidden = model(input_ids=tokens, use_cache=False).logits
+            except (TypeError, ValueError, IndexError, AttributeError, RuntimeError):
+                return None
             found = layer(hidden) if hidden.shape[-1] == layer.in_features else None
         return head if found is not None and torch.equal(found, expected) else None
 

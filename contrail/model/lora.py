@@ -12,6 +12,7 @@ dx = dy W + s (dy B) A.  The gradient of W is not needed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -83,17 +84,25 @@ def fused(model: PeftModel, adapter: str, *, learn: bool = False) -> Iterator[No
 
     In float32 the adapter is added into the weights meanwhile. The frozen weights are put aside and
     put back, never recomputed, so nothing drifts. Layers that do more than LoRA's formula (dropout,
-    DoRA, layers that are not `torch.nn.Linear`) run as PEFT runs them.
+    DoRA, layers that are not `torch.nn.Linear`) run as PEFT runs them, and so do those that share
+    their weight: what is added into a tied head would change the embedding, too.
 
     Args:
         model: with LoRA layers.
         adapter: its name.
         learn: whether the adapter gets gradients.
     """
+    owners = Counter(
+        id(parameter)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+    )
     layers = [
         module
         for module in model.modules()
-        if isinstance(module, LoraLayer) and _is_plain(module, adapter)
+        if isinstance(module, LoraLayer)
+        and _is_plain(module, adapter)
+        and owners[id(module.get_base_layer().weight)] == 1
     ]
     with ExitStack() as stack:
         for layer in layers:

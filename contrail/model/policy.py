@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from contrail.errors import ContrailError
@@ -30,14 +31,21 @@ ModelSource = Callable[[], Path]
 
 ADAPTER = "default"
 
+# Linear layers of a type of model whose weights its kernels read without calling them: PEFT refuses
+# to train these.
+UNTRAINABLE = {
+    name: {"out_proj"} for name in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
+}
+
 
 class Policy:
     """The model that acts and learns.
 
     `model`: the PEFT model; only its adapter is trained. `chat`: its chat format. `max_context`:
     tokens of an episode at most. `cache_gb`: memory for the keys of episodes under way (see
-    `contrail.engine.admission.cache_tokens`). `fast`: whether contrail's own forwards are right for
-    the model; if not, it runs as transformers and PEFT run it (see `contrail.training.verify`).
+    `contrail.engine.admission.cache_tokens`). `slow_because`: why contrail's own forwards are not
+    right for the model, which then runs as transformers and PEFT run it ("" if they are right; see
+    `contrail.training.verify`).
     `frozen`: the layers below the first trained one, if any. `head`: of the vocabulary, if it can
     be run apart. `kept`: what the frozen layers computed in rollouts, within `keeping`.
     """
@@ -51,7 +59,7 @@ class Policy:
     ) -> None:
         self.model = model
         self.chat = Chat(tokenizer)
-        self.fast = True
+        self.slow_because = ""
         self.frozen = FrozenLayers.of(model)
         self.head = Head.of(self.base)
         self.kept: HiddenStates | None = None
@@ -65,10 +73,20 @@ class Policy:
         model: PreTrainedModel = self.model.get_base_model()  # type: ignore[assignment]
         return model
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the model has embeddings of."""
+        return embedded_tokens(self.base)
+
+    @property
+    def fast(self) -> bool:
+        """Whether contrail's own forwards run the model."""
+        return not self.slow_because
+
     @contextmanager
     def acting(self) -> Iterator[PreTrainedModel]:
         """Context manager: the model as it acts, base and adapter, for inference."""
-        with self._evaluating(), self._fused(learn=False):
+        with self.plain(), self._fused(learn=False):
             yield self.base
 
     @contextmanager
@@ -77,8 +95,18 @@ class Policy:
 
         Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
         """
-        with self._evaluating(), self._fused(learn=True):
+        with self.plain(), self._fused(learn=True):
             yield self.base
+
+    @contextmanager
+    def plain(self) -> Iterator[PreTrainedModel]:
+        """Context manager: the same model, as PEFT runs it."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield self.base
+        finally:
+            self.model.train(training)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -91,15 +119,6 @@ class Policy:
 
     def _fused(self, learn: bool) -> AbstractContextManager[None]:
         return fused(self.model, ADAPTER, learn=learn) if self.fast else nullcontext()
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = self.model.training
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.model.train(training)
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -138,8 +157,8 @@ class Policy:
             with self.using(snapshot), self.acting() as model:
                 yield model
             return
-        with self._evaluating(), self.model.disable_adapter():
-            yield self.base
+        with self.plain() as model, self.model.disable_adapter():
+            yield model
 
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
@@ -183,9 +202,21 @@ def load_base(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
+    last = max(tokenizer.get_vocab().values())
+    if last >= embedded_tokens(model):
+        raise ContrailError(
+            f"model: {name!r} has embeddings of {embedded_tokens(model)} tokens, and its tokenizer "
+            f"has tokens up to number {last}. Use the tokenizer that the model was trained with."
+        )
     model.requires_grad_(False)
     model.to(device)  # type: ignore[arg-type]
     return model, tokenizer
+
+
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """How many tokens a model has embeddings of."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return int(model.config.get_text_config().vocab_size if weight is None else weight.shape[0])
 
 
 def with_adapter(
@@ -227,8 +258,9 @@ def fast_dtype(device: str) -> str:
 def linear_modules(model: PreTrainedModel) -> set[str]:
     """The names (last parts) of the linear layers, without the vocabulary head."""
     head = model.get_output_embeddings()
-    return {
+    linear = {
         name.rsplit(".", 1)[-1]
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     }
+    return linear - UNTRAINABLE.get(model.config.model_type, set())

@@ -322,6 +322,7 @@ class _Player:
             turn.reward = 0.0
             self._fault(item, f"step({turn.action!r})", error)
             return
+        turn.info = dict(step.info)
         turn.valid = bool(step.valid)
         item.observation = step.observation
         item.episode.success = bool(step.success)

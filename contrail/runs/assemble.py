@@ -39,6 +39,7 @@ from contrail.runs.run import Run
 from contrail.scores import Scores
 from contrail.stage import Stage
 from contrail.stream import (
+    Listing,
     Scenario,
     build,
     list_tasks,
@@ -47,6 +48,7 @@ from contrail.stream import (
 )
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
+from contrail.training.verify import verify
 from contrail.workers.pool import EnvironmentPool
 
 
@@ -62,7 +64,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
+def prepared(config: RunConfig, plugins: Plugins, listing: Listing) -> Iterator[Prepared]:
     """Make all that a run needs, and check everything that can be; nothing is written.
 
     Raises:
@@ -73,8 +75,7 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
         grpo = grpo_config(config, Path(scratch))
         lora_config(config)  # refuses bad keys before a model is fetched
-        scenario = build(config, plugins)
-        stack.callback(scenario.pool.close)
+        scenario = build(config, plugins, listing)
         strategy = compose(config, plugins)
         try:
             stages = strategy.stages(scenario.train)
@@ -93,7 +94,9 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         yield Prepared(scenario, stages, policy, learner, strategy)
 
 
-def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -> None:
+def run(
+    config: RunConfig, plugins: Plugins, files: RunDirectory, listing: Listing, quiet: bool
+) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
     Nothing is written before everything that can be checked has been.
@@ -103,12 +106,13 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
     """
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        made = stack.enter_context(prepared(config, plugins))
+        made = stack.enter_context(prepared(config, plugins, listing))
         stack.enter_context(files.locked())
         interruption = stack.enter_context(Interruption().handling())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.chat.notes:
             reporter.say(note)
+        _say_if_slow(made.policy, reporter)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
         wanted = config.evaluate.baselines and not files.checkpoints()
@@ -133,6 +137,7 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
             settings=config.evaluate,
             reporter=reporter,
             check=interruption.check,
+            metrics=plugins.episode_metrics,
         )
         Loop(
             run=run,
@@ -175,7 +180,9 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
     try:
-        return with_adapter(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
+        policy = with_adapter(
+            base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
+        )
     except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         raise ConfigError(
@@ -184,6 +191,15 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
             key=("lora",),
             of_children=True,
         ) from error
+    verify(policy)
+    return policy
+
+
+def _say_if_slow(policy: Policy, reporter: Reporter) -> None:
+    if policy.slow_because:
+        reporter.say(
+            f"model: {policy.slow_because}; contrail uses plain forwards, which are slower"
+        )
 
 
 def evaluate_policy(
@@ -254,6 +270,7 @@ def evaluate_policy(
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in policy.chat.notes:
             reporter.say(note)
+        _say_if_slow(policy, reporter)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
@@ -271,6 +288,7 @@ def evaluate_policy(
                     temperature=temperature,
                     greedy=greedy,
                     progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
                 )
             finally:
                 pool.close()
@@ -309,4 +327,6 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.
         lora.target_modules = sorted(linear_modules(base))
-    return with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_adapter(base, tokenizer, lora, seed=0)
+    verify(policy)
+    return policy

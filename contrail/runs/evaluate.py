@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from contrail.adapter import Adapter
 from contrail.environment import Task
 from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
 from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
 from contrail.scores import Scores
@@ -26,6 +27,7 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     progress: Progress | None = None,
+    metrics: Iterable[EpisodeMetric] = (),
     check: Callable[[], None] | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
@@ -54,4 +56,4 @@ def evaluate(
         progress=progress,
         check=check,
     )
-    return Scores.of(episodes), episodes
+    return Scores.of(episodes, metrics), episodes

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_own_process = False
 
 
 class Interrupted(KeyboardInterrupt):
@@ -57,14 +58,21 @@ class Interruption:
         self._number = number
 
 
+def own_process() -> None:
+    """Declare that this process is the command line's, which a signal may end."""
+    global _own_process
+    _own_process = True
+
+
 @contextlib.contextmanager
 def ending_at_once(message: str) -> Iterator[None]:
     """Context manager: a signal ends the process, which prints `message` first.
 
     For the time in which libraries are imported and nothing is written: an exception in the middle
-    of an import would be swallowed, or followed by others.
+    of an import would be swallowed, or followed by others. It does nothing in a process that is not
+    contrail's own (see `own_process`), such as a notebook's.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _own_process or threading.current_thread() is not threading.main_thread():
         yield
         return
 

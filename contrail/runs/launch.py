@@ -5,6 +5,7 @@ The heavy imports come after that, so that mistakes and finished runs are answer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.interrupt import ending_at_once
+from contrail.stream import listed
 
 
 def run_stream(
-    path: Path,
+    origin: Path | Source,
     overrides: Sequence[str] = (),
     *,
     plugins: Plugins | None = None,
@@ -27,7 +29,7 @@ def run_stream(
     """Run a stream to its end, or go on with it where it was interrupted.
 
     Args:
-        path: the stream file.
+        origin: the stream file, or its content where `out` is given.
         overrides: `key=value` each.
         plugins: those loaded already; by default the installed ones.
         out: the run directory; by default one under runs/, named after the file and the overrides.
@@ -36,18 +38,25 @@ def run_stream(
     Raises:
         ContrailError: something the user can put right.
     """
-    source = Source(path)
+    source = origin if isinstance(origin, Source) else Source(origin)
     with source.located():
         config, plugins = load(source, overrides, plugins)
-        files = RunDirectory(out or default_directory(path, overrides))
+        if out is None:
+            assert source.path is not None
+            out = default_directory(source.path, overrides)
+        files = RunDirectory(out)
         files.check_writable()
         check_same(files, config, plugins)
         if not files.result.is_file():
-            with ending_at_once("interrupted before the run began; nothing was lost"):
-                load_libraries(quiet=quiet)
-                from contrail.runs import assemble
+            if not quiet:
+                labels = ", ".join(item.label for item in config.environments)
+                print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
+            with listed(config, plugins) as listing:
+                with ending_at_once("interrupted before the run began; nothing was lost"):
+                    load_libraries(quiet=quiet)
+                    from contrail.runs import assemble
 
-            assemble.run(config, plugins, files, quiet)
+                assemble.run(config, plugins, files, listing, quiet)
     return files
 
 

@@ -108,6 +108,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 self.hook.contrail_episodes(run=run, episodes=episodes)
                 strategy.observe(stage, episodes, rng("observe", number, update))
                 scalars = learner.update(groups, rng("update", number, update))
+            scalars |= run.means(episodes)
             scalars |= strategy.scalars() | _draws(tasks)
             run.count(episodes)
             self.hook.contrail_update(run=run, scalars=scalars)

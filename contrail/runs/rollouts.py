@@ -8,6 +8,7 @@ from contrail.adapter import Adapter
 from contrail.config import EvaluateConfig
 from contrail.environment import Task
 from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError, PluginError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
@@ -31,6 +32,7 @@ class Rollouts:
         settings: of evaluations.
         reporter: follows the episodes.
         check: called before each step of the sampler; raises if the run is interrupted.
+        metrics: of an episode, for evaluations.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Rollouts:
         settings: EvaluateConfig,
         reporter: Reporter,
         check: Callable[[], None],
+        metrics: Sequence[EpisodeMetric],
     ) -> None:
         self._policy = policy
         self._pool = pool
@@ -53,6 +56,7 @@ class Rollouts:
         self._settings = settings
         self._reporter = reporter
         self._check = check
+        self._metrics = metrics
         self._reported: set[tuple[str, str]] = set()
 
     def train(
@@ -117,6 +121,7 @@ class Rollouts:
             temperature=self._temperature,
             greedy=settings.decoding == "greedy",
             progress=self._reporter.advance,
+            metrics=self._metrics,
             check=self._check,
         )
         self._report_first_problem(episodes)
@@ -128,7 +133,8 @@ class Rollouts:
                 key=("max_context",),
             )
         shown = "–" if scores.success is None else f"{scores.success:.2f}"
-        faults = f", faults {scores.fault_rate:.0%}" if scores.fault_rate else ""
+        rate = scores.metrics.get("fault_rate")
+        faults = f", faults {rate:.0%}" if rate else ""
         self._reporter.done(f"success {shown}{faults}")
         return scores, episodes
 

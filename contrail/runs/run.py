@@ -12,6 +12,7 @@ from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.episode import Episode
+from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
 from contrail.registry import Plugins
@@ -116,6 +117,11 @@ class Run:
         self.budget.wall_seconds += wall - self._wall
         self._cpu, self._wall = cpu, wall
 
+    def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Of the episodes of an update, the metrics of an episode that are defined."""
+        means = averages(self.plugins.episode_metrics, episodes, by_task=False)
+        return {name: mean for name, mean in means.items() if mean is not None}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it, as JSON values."""
         self.clock()
@@ -138,7 +144,8 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.evaluations = [
-            {name: Scores(**record) for name, record in row.items()} for row in state["evaluations"]
+            {name: Scores.read(record) for name, record in row.items()}
+            for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them
             self.baselines = {
@@ -192,6 +199,7 @@ class Run:
             "restarts": self.restarts,
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
+            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
             "evaluate": {
                 "samples": evaluate.samples,

@@ -151,8 +151,6 @@ class Learner:
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
         scalars = describe(kept)
-        played = [item for group in groups for item in group]
-        scalars["fault_rate"] = sum(item.fault is not None for item in played) / max(1, len(played))
         minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))

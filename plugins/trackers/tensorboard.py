@@ -15,10 +15,8 @@ from contrail.plugins.reports.table import markdown
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from contrail.runs.run import Run
-    from contrail.scores import Scores
+    from contrail import Run, Scores
 
-SCORES = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate", "fault_rate")
 REPORT = ".report"
 
 _writers: dict[Path, SummaryWriter] = {}
@@ -48,11 +46,15 @@ def contrail_update(run: Run, scalars: dict[str, float]) -> None:
 
 @contrail.hookimpl
 def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
-    """`evaluate/<environment>/<score>`, at the update after which it was measured."""
+    """`evaluate/<environment>/<metric>`, at the update after which it was measured."""
     writer = _writers[run.directory]
     for environment, evaluation in evaluations.items():
-        for name in SCORES:
-            value = getattr(evaluation, name)
+        shown = {"success": evaluation.success, **evaluation.metrics}
+        shown |= {
+            f"success_by_difficulty/{difficulty}": found["success"]
+            for difficulty, found in evaluation.by_difficulty.items()
+        }
+        for name, value in shown.items():
             if value is not None:
                 writer.add_scalar(f"evaluate/{environment}/{name}", value, run.update)
     writer.flush()

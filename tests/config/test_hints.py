@@ -23,6 +23,7 @@ ELSEWHERE: dict[str, str] = {
     "grpo: {updates: 8}": "stream.N.updates",
     "lora: {learning_rate: 8}": "grpo.learning_rate",
     "evaluate: {seed: 8}": "seed",
+    "keep: 3": "checkpoint.keep",
     "evaluate: {max_context: 8}": "max_context",
 }
 

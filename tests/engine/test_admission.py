@@ -104,9 +104,11 @@ def test_tokens_that_fit(make_tiny: Callable[..., Policy]) -> None:
     cache.take()
     cache.reserve(1)
     width = config.hidden_size // config.num_attention_heads
+    new = torch.zeros(1, config.num_key_value_heads, width)
     token = sum(
-        2 * cache.layer(layer, torch.zeros(1, config.num_key_value_heads, width))[0][0, 0].nbytes
+        held[0, 0].nbytes
         for layer in range(config.num_hidden_layers)
+        for held in cache.layer(layer, new, new)
     )
     assert cache_tokens(model, 0.5) == int(0.5e9 // token)
 
@@ -121,7 +123,7 @@ def test_memory_is_taken_when_written_and_given_back() -> None:
     rows = [cache.take() for _ in range(64)]
     before = resident()
     cache.reserve(4096)
-    keys, values = cache.layer(0, torch.zeros(1, 4, 64))
+    keys, values = cache.layer(0, torch.zeros(1, 4, 64), torch.zeros(1, 4, 64))
     assert keys.nbytes == 64 * 4096 * 4 * 64 * 4
     row = keys[0].nbytes
     places = torch.tensor([cache.claim(rows[7], position) for position in range(4096)])

@@ -214,14 +214,14 @@ def test_rows_grow_and_keep_what_they_hold() -> None:
     cache = Cache(torch.device("cpu"))
     rows = [cache.take() for _ in range(3)]
     cache.reserve(5)
-    keys, values = cache.layer(0, torch.ones(1, 2, 4))
+    keys, values = cache.layer(0, torch.ones(1, 2, 4), torch.ones(1, 2, 4))
     for held, value in ((keys, 1.0), (values, 2.0)):
         places = torch.tensor([cache.claim(1, position) for position in range(5)])
         held.view(-1, 2, 4)[places] = value
     cache.copy(1, 2, 5)
     rows.append(cache.take())
     cache.reserve(3000)
-    keys, values = cache.layer(0, torch.ones(1, 2, 4))
+    keys, values = cache.layer(0, torch.ones(1, 2, 4), torch.ones(1, 2, 4))
     assert keys.shape == (4, 3000, 2, 4)
     assert (keys[1:3, :5] == 1).all()
     assert (values[1:3, :5] == 2).all()
