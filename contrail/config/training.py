@@ -152,6 +152,7 @@ _CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
         "importance_sampling_level": ("token", "sequence"),
         "scale_rewards": ("group", "batch", "none", True, False),
+        "router_aux_loss_coef": (0, None),  # contrail has no such loss
     },
     "lora": {"task_type": ("CAUSAL_LM",)},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -197,7 +197,7 @@ def load_base(
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             name, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a tokenizer's and a model's code may raise anything
         reason = " ".join(str(error).split())
         raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
     last = max(tokenizer.get_vocab().values())
@@ -254,11 +254,17 @@ def fast_dtype(device: str) -> str:
 
 
 def linear_modules(model: PreTrainedModel) -> set[str]:
-    """The names (last parts) of the linear layers, without the vocabulary head."""
+    """The names (last parts) of the linear layers, without the vocabulary head.
+
+    Subclasses that compute something else, such as routers that return a choice, are left out.
+    """
     head = model.get_output_embeddings()
     linear = {
-        name.rsplit(".", 1)[-1]
+        # "0" of a torch.nn.Sequential would be the name of the first layer, too.
+        re.sub(r"^.*?((?:[^.]+\.\d+)|[^.]+)$", r"\1", name)
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        and module is not head
     }
     return linear - UNTRAINABLE.get(model.config.model_type, set())
