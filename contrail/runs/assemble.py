@@ -29,6 +29,7 @@ from contrail.runs.evaluate import evaluate
 from contrail.scores import Scores
 from contrail.runs.loop import Loop
 from contrail.registry import Plugins
+from contrail.model.lora import unsupported
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
 from contrail.workers.pool import EnvironmentPool
@@ -153,11 +154,15 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     lora = lora_config(config, target_modules=None)
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
+    if found := unsupported(lora):
+        key, reason = found
+        config.source.fail(("lora", key), reason)
     try:
         policy = with_adapter(
             base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
         )
-    except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
+    except (ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+        # What only peft and this model can tell.
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         config.source.fail(
             ("lora",),
@@ -294,6 +299,8 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
         raise ConfigError(
             f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
         )
+    if found := unsupported(lora):
+        raise ContrailError(f"{name}: {found[0]}: {found[1]}")
     base, tokenizer = load_base(name)
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.

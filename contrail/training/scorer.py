@@ -191,7 +191,8 @@ def _scores(
     temperature: float,
     entropies: bool,
 ) -> DecisionScores:
-    logprobs, uncertain, every = [], [], []
+    logprobs, uncertain = [], []
+    every: list[torch.Tensor] = []
     turns = part.episode.turns[part.begin : part.end]
     for turn, logits in zip(turns, answers, strict=True):
         if turn.choices is None:
