@@ -13,7 +13,8 @@ from benchmarks.workload import Settings, jobs_of
 from contrail.plugins.adapters.choose import Choose
 from contrail.registry import Registered
 from contrail.rollout.play import play
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 # A tiny model, so that the time is the environment's.
 DEFAULTS: dict[str, Any] = {"model": "tiny-random", "tasks": 4, "group": 8, "rounds": 3}

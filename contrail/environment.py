@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+from contrail.values import (
+    as_difficulty,
+    as_flag,
+    as_number,
+    as_numbers,
+    as_text,
+    as_texts,
+    as_whole,
+)
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -21,6 +31,14 @@ class Task:
     split: str
     difficulty: str | int | None = None
 
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "environment", as_text)
+        _set(self, "id", as_text)
+        _set(self, "seed", as_whole)
+        _set(self, "split", as_text)
+        _set(self, "difficulty", as_difficulty)
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -33,6 +51,12 @@ class Observation:
     text: str
     actions: Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "text", as_text)
+        if self.actions is not None:
+            _set(self, "actions", as_texts)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -41,6 +65,7 @@ class Step:
     `terminated`: the task itself has ended, well or badly. `truncated`: the environment cut the
     episode short. `success`: the task is solved, which is not the same as having ended. `valid`:
     False where the environment could make nothing of the action (counted as an invalid action).
+    `info`: further finite numbers by name, for episode metrics and the log of episodes.
     """
 
     observation: Observation
@@ -49,6 +74,14 @@ class Step:
     truncated: bool = False
     success: bool = False
     valid: bool = True
+    info: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Plain Python values, whatever library the author's come from."""
+        _set(self, "reward", as_number)
+        for flag in ("terminated", "truncated", "success", "valid"):
+            _set(self, flag, as_flag)
+        _set(self, "info", as_numbers)
 
 
 @dataclass
@@ -107,6 +140,14 @@ class Environment(ABC):
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
         """Give back processes, files and memory."""
+
+
+def _set(values: object, field: str, convert: Callable[[Any, str], Any]) -> None:
+    """Convert a field of a frozen dataclass."""
+    value = getattr(values, field)
+    converted = convert(value, f"{type(values).__name__}.{field}")
+    if converted is not value:
+        object.__setattr__(values, field, converted)
 
 
 # Members that stream.yaml may set for an environment: what they must be, in words and as a test.

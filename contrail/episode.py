@@ -16,6 +16,7 @@ class Turn:
     `choices`: token ids of each candidate, or None for free text. `choice`: the place of the
     chosen one. `logprobs`: under the distribution that sampled: one a written token, or one for
     the whole choice, normalised over the candidates. `entropies`: of that distribution, likewise.
+    `info`: that of the environment's `Step`.
     """
 
     prompt: list[int]
@@ -29,6 +30,7 @@ class Turn:
     action: str | None = None
     valid: bool = True
     reward: float = 0.0
+    info: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -57,6 +59,11 @@ class Episode:
     def reward(self) -> float:
         """The sum of the steps' rewards."""
         return sum(turn.reward for turn in self.turns)
+
+    @property
+    def info(self) -> dict[str, float]:
+        """By name, the last value that a step's `info` has given."""
+        return {name: value for turn in self.turns for name, value in turn.info.items()}
 
     @property
     def token_ids(self) -> list[int]:
@@ -106,6 +113,7 @@ class Episode:
                     "reward": turn.reward,
                     "choices": turn.choices,
                     "choice": turn.choice,
+                    **({"info": turn.info} if turn.info else {}),
                 }
                 for turn in self.turns
             ],

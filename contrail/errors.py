@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+Key = tuple[str | int, ...]
+"""The place of a value in a stream file: ("stream", 0, "updates") is written stream.0.updates."""
 
 
 class ContrailError(Exception):
@@ -12,7 +16,28 @@ class ContrailError(Exception):
 
 
 class ConfigError(ContrailError):
-    """A stream file or an override asks for something impossible."""
+    """A stream file or an override asks for something impossible.
+
+    Whoever finds the fault names the key, ("stream", 0, "updates"); whoever has loaded the file
+    says where the key is written (`contrail.config.Source.located`).
+
+    Args:
+        message: what is wrong and what to do.
+        key: the key at fault; None where the message says all.
+        of_children: the error arises from the values below `key` taken together, so that an
+            override of one of them is likelier to blame than the line of `key` in the file.
+    """
+
+    def __init__(self, message: str, *, key: Key | None = None, of_children: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.of_children = of_children
+        self.place: str | None = None
+
+    def __str__(self) -> str:
+        place = dotted(self.key or ()) if self.place is None else self.place
+        return f"{place}: {self.message}" if place else self.message
 
 
 class PluginError(ContrailError):
@@ -30,6 +55,50 @@ class EnvironmentFault(Exception):
     """What became of an environment in a worker process: what it raised there, or how that died."""
 
 
+class Raised(Exception):
+    """A plugin's code raised `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(describe(error))
+        self.error = error
+
+
+@contextmanager
+def boundary(blame: Callable[[BaseException], Exception] = Raised) -> Iterator[None]:
+    """Context manager: code of a plugin. All that it raises leaves as what `blame` makes of it.
+
+    That includes what is no Exception: an asynchronous client raises CancelledError, a command-line
+    tool SystemExit. Only Ctrl-C stays Ctrl-C.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        blamed = blame(error)
+        if blamed is error:
+            raise
+        raise blamed from error
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, alone or, as from a task group, among others."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, and its type; some cannot even say it."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except BaseException as another:
+        if is_interrupt(another):
+            raise
+        return f"{kind} (its message raises {type(another).__name__})"
+
+
 def describe(error: BaseException) -> str:
     """An error of a plugin in words, with the file and line where it was raised.
 
@@ -40,7 +109,12 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     known = isinstance(error, ContrailError) or not frames
     place = "" if known else f"; {frames[-1].filename} line {frames[-1].lineno}"
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{message_of(error)}{place}"
+
+
+def dotted(key: Key) -> str:
+    """A key as the user writes it."""
+    return ".".join(str(part) for part in key)
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:

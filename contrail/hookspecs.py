@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -13,14 +14,42 @@ if TYPE_CHECKING:
     from contrail.adapter import Adapter
     from contrail.environment import Environment
     from contrail.episode import Episode
+    from contrail.episode_metrics import EpisodeMetric
     from contrail.model.policy import ModelSource
-    from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.stage import Stage
     from contrail.strategy import Strategy
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
+
+
+class Run(Protocol):
+    """The members of a run that hooks may read."""
+
+    name: str
+    """The name of the run's directory."""
+    environments: list[str]
+    """The columns of R."""
+    stages: list[str]
+    """The names of the stages, in order."""
+    evaluations: list[dict[str, Scores]]
+    """The rows of R so far: the scores of each environment."""
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+
+    @property
+    def config_text(self) -> str:
+        """The resolved configuration, as YAML."""
+
+    @property
+    def update(self) -> int:
+        """The number of updates since the start of the run."""
+
+    def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
 
 
 @hookspec
@@ -41,6 +70,11 @@ def contrail_strategies(register: Callable[[str, type[Strategy]], None]) -> None
 @hookspec
 def contrail_models(register: Callable[[str, ModelSource], None]) -> None:
     """Register models by name: `register(name, source)`; a source returns a model's directory."""
+
+
+@hookspec
+def contrail_metrics(register: Callable[[EpisodeMetric], None]) -> None:
+    """Register metrics of an episode: `register(contrail.EpisodeMetric(name, function, ...))`."""
 
 
 @hookspec

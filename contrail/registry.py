@@ -17,7 +17,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -27,7 +28,17 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter
 from contrail.environment import Environment
-from contrail.errors import ConfigError, ContrailError, PluginError, describe, nearest
+from contrail.episode_metrics import EpisodeMetric
+from contrail.errors import (
+    ConfigError,
+    ContrailError,
+    PluginError,
+    boundary,
+    describe,
+    is_interrupt,
+    message_of,
+    nearest,
+)
 from contrail.strategy import Strategy
 
 T = TypeVar("T")
@@ -100,6 +111,7 @@ class Plugins:
         self.adapters: Table[type[Adapter]] = Table("adapter")
         self.strategies: Table[type[Strategy]] = Table("strategy")
         self.models: Table[Callable[[], Path]] = Table("model")
+        self.metrics: Table[EpisodeMetric] = Table("episode metric")
         self._tables: dict[str, tuple[Table[Any], type | None]] = {
             "contrail_environments": (self.environments, Environment),
             "contrail_adapters": (self.adapters, Adapter),
@@ -111,6 +123,23 @@ class Plugins:
     def hook(self) -> pluggy.HookRelay:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
+
+    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
+        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+
+        Returns:
+            What they raised.
+        """
+        errors = []
+        modules = self._manager.get_plugins()
+        # pluggy lists what it calls last first.
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            others = [module for module in modules if module is not implementation.plugin]
+            try:
+                self._manager.subset_hook_caller(hook, others)(**arguments)
+            except ContrailError as error:
+                errors.append(error)
+        return errors
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and let it register what it has.
@@ -141,6 +170,29 @@ class Plugins:
             others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
             caller = self._manager.subset_hook_caller(hook, others)
             caller(register=functools.partial(_register, table, base, name))
+        others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
+        caller = self._manager.subset_hook_caller("contrail_metrics", others)
+        caller(register=functools.partial(self.register_metric, name))
+
+    def register_metric(self, plugin: str, metric: EpisodeMetric) -> None:
+        """Add a metric of an episode.
+
+        Raises:
+            PluginError: it is none, it makes no sense, or its name is taken.
+        """
+        if not isinstance(metric, EpisodeMetric):
+            raise PluginError(
+                f"plugin {plugin!r} registers {metric!r} as an episode metric: register a "
+                "contrail.EpisodeMetric."
+            )
+        metric = replace(metric, plugin=plugin)
+        metric.check()
+        self.metrics.register(metric.name, metric, plugin)
+
+    @property
+    def episode_metrics(self) -> list[EpisodeMetric]:
+        """The metrics of an episode, in the order of their registration."""
+        return [entry.value for entry in self.metrics.entries.values()]
 
     def add_installed(self) -> None:
         """Load the plugins of installed packages.
@@ -203,11 +255,32 @@ class Plugins:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added
 
+    def add_class(self, cls: type) -> str:
+        """Register a class under its own name; returns the name.
+
+        Raises:
+            PluginError: it is no environment, adapter or strategy, or its name is taken.
+        """
+        for table, base in self._tables.values():
+            if base is not None and isinstance(cls, type) and issubclass(cls, base):
+                _register(table, base, cls.__module__, cls.__name__, cls)
+                return cls.__name__
+        raise PluginError(
+            f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
+            "of contrail.Environment, contrail.Adapter or contrail.Strategy."
+        )
+
+    def name_of(self, cls: type) -> str | None:
+        """The name under which a class is registered, if it is."""
+        entries = (item for table, _ in self._tables.values() for item in table.entries.items())
+        return next((name for name, entry in entries if entry.value is cls), None)
+
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
+        tables: list[Table[Any]] = [table for table, _ in self._tables.values()]
         return [
             f"{table.kind} {name}"
-            for table, _ in self._tables.values()
+            for table in (*tables, self.metrics)
             for name, entry in table.entries.items()
             if entry.plugin == plugin
         ]
@@ -237,6 +310,13 @@ def blamed(
     if isinstance(error, ContrailError):
         return error
     return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
+
+
+def blaming(
+    kind: str, name: str, registered: Registered[Any], what: str
+) -> AbstractContextManager[None]:
+    """Context manager: what a registered thing raises is blamed on its plugin."""
+    return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
 def _is_own(point: importlib.metadata.EntryPoint) -> bool:
@@ -276,13 +356,14 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
-    try:
-        return load()
-    except (Exception, SystemExit) as error:
+    def blame(error: BaseException) -> PluginError:
         where = _innermost(error, source)
-        raise PluginError(
-            f"plugin {name!r} ({source}) cannot be imported: {type(error).__name__}: {error}{where}"
-        ) from error
+        return PluginError(
+            f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
+        )
+
+    with boundary(blame):
+        return load()
 
 
 def _blame(
@@ -293,7 +374,7 @@ def _blame(
 ) -> None:
     """Put the plugin's name into whatever its hook raised."""
     error = outcome.exception
-    if not isinstance(error, (Exception, SystemExit)) or isinstance(error, ContrailError):
+    if error is None or is_interrupt(error) or isinstance(error, ContrailError):
         return
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         return  # rich's end where nobody reads on, as in `contrail report RUN | head`
@@ -302,8 +383,7 @@ def _blame(
         if frame.f_code in names:
             where = _innermost(error, frame.f_code.co_filename)
             blamed = PluginError(
-                f"plugin {names[frame.f_code]!r} raised in {hook}: "
-                f"{type(error).__name__}: {error}{where}"
+                f"plugin {names[frame.f_code]!r} raised in {hook}: {message_of(error)}{where}"
             )
             blamed.__cause__ = error
             outcome.force_exception(blamed)

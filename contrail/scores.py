@@ -2,62 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy
-
 from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric, averages, mean
 
 
 @dataclass(frozen=True)
 class Scores:
     """How the policy did on one environment.
 
-    `scores`: task id -> mean success over its samples, None where every sample was a fault. The
-    rest are means over the episodes without a fault, None if there is none; `turns` and
-    `generated_tokens` are per episode, `invalid_action_rate` per turn, `fault_rate` over all.
+    Attributes:
+        scores: task id -> mean success of its episodes; None where all of them were faults.
+        metrics: name of an episode metric -> its mean; None where it is undefined.
+        by_difficulty: difficulty -> the mean success of its tasks (`success`), and how many there
+            are (`tasks`). Empty where tasks have no difficulty.
     """
 
     scores: dict[str, float | None]
-    success: float | None
-    reward: float | None
-    turns: float | None
-    generated_tokens: float | None
-    invalid_action_rate: float | None
-    fault_rate: float | None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    by_difficulty: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, episodes: Sequence[Episode]) -> Scores:
-        """Summarise all episodes of one environment."""
+    def of(cls, episodes: Sequence[Episode], metrics: Iterable[EpisodeMetric] = ()) -> Scores:
+        """Summarise all episodes of one environment.
+
+        Raises:
+            PluginError: a metric cannot be computed.
+        """
         by_task: dict[str, list[Episode]] = {}
+        difficulties: dict[str | int, list[str]] = {}
         for episode in episodes:
-            by_task.setdefault(episode.task.id, []).append(episode)
+            task = episode.task
+            if task.difficulty is not None and task.id not in by_task:
+                difficulties.setdefault(task.difficulty, []).append(task.id)
+            by_task.setdefault(task.id, []).append(episode)
         scores = {
-            task: _mean([float(item.success) for item in played if item.fault is None])
+            task: mean([float(item.success) for item in played if item.fault is None])
             for task, played in by_task.items()
         }
-        sound = [episode for episode in episodes if episode.fault is None]
-        turns = [turn for episode in sound for turn in episode.turns]
         return cls(
             scores=scores,
-            success=_mean([score for score in scores.values() if score is not None]),
-            reward=_mean([episode.reward for episode in sound]),
-            turns=_mean([len(episode.turns) for episode in sound]),
-            generated_tokens=_mean([episode.generated_tokens for episode in sound]),
-            invalid_action_rate=_mean([float(not turn.valid) for turn in turns]),
-            fault_rate=_mean([float(episode.fault is not None) for episode in episodes]),
+            metrics=averages(metrics, episodes),
+            by_difficulty={
+                str(difficulty): {
+                    "success": mean([scores[task] for task in tasks]),
+                    "tasks": len(tasks),
+                }
+                for difficulty, tasks in difficulties.items()
+            },
         )
 
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Scores:
+        """The opposite of `record` and of `summary`; those of older versions are read, too."""
+        known = ("scores", "by_difficulty", "tasks")
+        metrics = {name: value for name, value in record.items() if name not in known}
+        return cls(dict(record["scores"]), metrics, dict(record.get("by_difficulty", {})))
+
+    @property
+    def success(self) -> float | None:
+        """The mean over tasks of their scores."""
+        return mean(list(self.scores.values()))
+
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Scores(**record)` reads it back."""
-        return asdict(self)
+        """The same as JSON values; `Scores.read(record)` reads it back."""
+        difficulty = {"by_difficulty": self.by_difficulty} if self.by_difficulty else {}
+        return {"scores": self.scores, "success": self.success, **self.metrics, **difficulty}
 
     def summary(self) -> dict[str, Any]:
         """As JSON values, with the number of tasks."""
         return {**self.record(), "tasks": len(self.scores)}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(numpy.mean(values)) if values else None

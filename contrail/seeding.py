@@ -1,5 +1,7 @@
-"""Every random draw of a run comes from a generator made here, from the run's seed and the draw's
-name. Nothing depends on what was drawn before, so a run that goes on draws what it would have."""
+"""Generators for every random draw of a run, made from the run's seed and the draw's name.
+
+No draw depends on earlier ones, so a resumed run draws what an undisturbed run would have drawn.
+"""
 
 from __future__ import annotations
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from contrail import leaks
 from contrail.adapter import Adapter
-from contrail.compat.avalanche import EagerCLStream
-from contrail.config.parse import Component, EnvironmentConfig, RunConfig
+from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
-from contrail.errors import ConfigError, PluginError, nearest
-from contrail.registry import Plugins, blamed
-from contrail.stage import Stage
+from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
+from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.values import as_text, as_texts
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
+
+if TYPE_CHECKING:
+    from contrail.stage import Stage
 
 
 @dataclass
@@ -37,41 +42,75 @@ class Scenario:
         return {test.name: test.adapters[test.name] for test in self.test}
 
 
-def build(config: RunConfig, plugins: Plugins) -> Scenario:
-    """Make the environments and adapters and list their tasks.
+@dataclass
+class Listing:
+    """The tasks of a run's environments, by label and split, and the pool that listed them."""
+
+    pool: EnvironmentPool
+    tasks: dict[str, dict[str, list[Task]]]
+
+
+@contextmanager
+def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
+    """Context manager: make the environments and list their tasks, then close the environments.
+
+    Nothing heavy is imported for it, so that a mistake in an environment's settings or in a
+    difficulty is answered at once.
 
     Raises:
         ContrailError: an environment cannot be made, or a stage or environment has no tasks.
     """
     pool = EnvironmentPool({item.label: maker(item, plugins) for item in config.environments})
     try:
-        return _build(config, plugins, pool)
-    except BaseException:
+        tasks = {}
+        for item in config.environments:
+            try:
+                tasks[item.label] = list_tasks(pool, item, plugins)
+            except ConfigError as error:  # of the environment's own settings
+                key = _written(config, item.label)
+                raise ConfigError(str(error), key=key, of_children=True) from error
+        _check_difficulties(config, tasks)
+        yield Listing(pool, tasks)
+    finally:
         pool.close()
-        raise
 
 
-def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenario:
-    listed: dict[str, dict[str, list[Task]]] = {}
-    for item in config.environments:
-        try:
-            listed[item.label] = list_tasks(pool, item, plugins)
-        except ConfigError as error:  # of the environment's own settings
-            config.source.fail(_written(config, item.label), str(error), of_children=True)
-    stages = []
-    adapter_of: dict[str, Adapter] = {}
+def _check_difficulties(
+    config: RunConfig, tasks: Mapping[str, Mapping[str, Sequence[Task]]]
+) -> None:
+    """Refuse a difficulty that no training task has.
+
+    Raises:
+        ConfigError: a stage names one.
+    """
     for index, stage in enumerate(config.stream):
         label = stage.environment.label
-        tasks = listed[label]["train"]
+        known = sorted({task.difficulty for task in tasks[label]["train"]}, key=str)
+        for value in stage.train.difficulty or ():
+            if value not in known:
+                raise ConfigError(
+                    f"{label!r} has no training task of difficulty {value!r}. "
+                    f"{nearest(value, known)}",
+                    key=("stream", index, "train", "difficulty"),
+                )
+
+
+def build(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
+    """Make the adapters and the stages, and begin a task of each environment.
+
+    Raises:
+        ContrailError: an environment or adapter raised, or they do not fit together.
+    """
+    from contrail.compat.avalanche import EagerCLStream  # it imports torch
+    from contrail.stage import Stage
+
+    pool = listing.pool
+    stages = []
+    adapter_of: dict[str, Adapter] = {}
+    for stage in config.stream:
+        label = stage.environment.label
+        tasks = listing.tasks[label]["train"]
         if stage.train.difficulty is not None:
-            known = sorted({task.difficulty for task in tasks}, key=str)
-            for value in stage.train.difficulty:
-                if value not in known:
-                    config.source.fail(
-                        ("stream", index, "train", "difficulty"),
-                        f"{label!r} has no training task of difficulty {value!r}. "
-                        f"{nearest(value, known)}",
-                    )
             tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
         tasks = tasks[: stage.train.tasks]
         adapter = make_adapter(stage.adapter, plugins)
@@ -81,20 +120,19 @@ def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenar
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
-        tasks = test_tasks(listed[item.label]["test"], config.evaluate.tasks)
+        tasks = test_tasks(listing.tasks[item.label]["test"], config.evaluate.tasks)
         adapters = {item.label: adapter_of.get(item.label, default)}
         if item.label not in adapter_of:
             _try(pool, item, tasks[0], config.adapter, plugins)
         tests.append(Stage(item.label, {item.label: tasks}, adapters))
-    _refuse_leaks(config, plugins, pool, listed, stages)
+    _refuse_leaks(config, plugins, listing, stages)
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
 
 
 def _refuse_leaks(
     config: RunConfig,
     plugins: Plugins,
-    pool: EnvironmentPool,
-    listed: Mapping[str, Mapping[str, list[Task]]],
+    listing: Listing,
     stages: Sequence[Stage],
 ) -> None:
     """Refuse a stream in which one label tests on what another trains on.
@@ -108,22 +146,24 @@ def _refuse_leaks(
             plugins.environments[item.name].value,
             item.settings,
             [task for stage in stages for task in stage.tasks.get(item.label, ())],
-            listed[item.label]["test"],
+            listing.tasks[item.label]["test"],
         )
         for item in config.environments
     ]
 
     def reset(label: str, task: Task) -> Observation | None:
-        environment = pool.take(label)
+        environment = listing.pool.take(label)
         try:
-            return environment.reset(task)
-        except (Exception, SystemExit):  # noqa: BLE001 (which playing it will tell)
+            with boundary():
+                return environment.reset(task)
+        except Raised:  # playing it will say so
             return None
         finally:
-            pool.give(label, environment)
+            listing.pool.give(label, environment)
 
     if found := leaks.shared_start(columns, reset):
-        config.source.fail(_written(config, found[0].label), leaks.advice(*found), of_children=True)
+        key = _written(config, found[0].label)
+        raise ConfigError(leaks.advice(*found), key=key, of_children=True)
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
@@ -142,10 +182,8 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         PluginError: it raised.
     """
     registered = plugins.adapters[component.name]
-    try:
+    with blaming("adapter", component.name, registered, "cannot be made"):
         return registered.value(component.settings)
-    except (Exception, SystemExit) as error:
-        raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
 def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
@@ -177,10 +215,8 @@ def list_tasks(
     listed: dict[str, list[Task]] = {}
     for split in ("train", "test"):
         what = f"tasks({split!r})"
-        try:
-            tasks = environment.tasks(split)
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", config.name, registered, what, error) from error
+        with blaming("environment", config.name, registered, what):
+            tasks = list(environment.tasks(split))
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -220,10 +256,8 @@ def _try(
     registered = plugins.environments[config.name]
     what = f"reset of the task {task.id!r}"
     environment = pool.take(config.label)
-    try:
+    with blaming("environment", config.name, registered, what):
         observation = environment.reset(task)
-    except (Exception, SystemExit) as error:
-        raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -232,11 +266,11 @@ def _try(
     pool.give(config.label, environment)
     adapter = make_adapter(component, plugins)
     try:
-        adapter.system(environment)
-        adapter.render(observation)
-        adapter.candidates(observation)
+        with blaming("adapter", component.name, plugins.adapters[component.name], what):
+            as_text(adapter.system(environment), "system()")
+            as_text(adapter.render(observation), "render()")
+            candidates = adapter.candidates(observation)
+            if candidates is not None:
+                as_texts(candidates, "candidates()")
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error
-    except (Exception, SystemExit) as error:
-        who = plugins.adapters[component.name]
-        raise blamed("adapter", component.name, who, what, error) from error

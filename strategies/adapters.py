@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import contrail
@@ -10,7 +11,9 @@ import contrail
 if TYPE_CHECKING:
     import torch
 
+    from contrail.model.policy import Policy
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 Snapshot = dict[str, "torch.Tensor"]
@@ -25,30 +28,26 @@ class Adapters(contrail.Strategy):
     """
 
     exclusive = "every environment has a LoRA of its own, so nothing is there to protect"
+    starts_at = 1
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._of: dict[str, Snapshot] = {}
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
 
-    def before_training_exp(self, loop: Any) -> None:
-        environment = loop.experience.environments[0]
-        loop.policy.load(self._of.get(environment, self._fresh))
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if not resumed:
+            environment = context.stage.environments[0]
+            context.policy.load(self._of.get(environment, self._fresh))
 
-    def after_training_exp(self, loop: Any) -> None:
-        self._of.update(dict.fromkeys(loop.experience.environments, loop.policy.snapshot()))
+    def leave(self, context: StageContext) -> None:
+        learnt = context.policy.snapshot()
+        self._of.update(dict.fromkeys(context.stage.environments, learnt))
 
-    def before_eval_exp(self, loop: Any) -> None:
-        self._last = loop.policy.snapshot()
-        loop.policy.load(self._of.get(loop.experience.name, self._fresh))
-
-    def after_eval_exp(self, loop: Any) -> None:
-        loop.policy.load(self._last)
-
-    def cache_key(self, stage: int) -> str:
-        return "adapters"
+    def evaluating(self, policy: Policy, environment: str) -> AbstractContextManager[None]:
+        return policy.using(self._of.get(environment, self._fresh))
 
     def state_dict(self) -> dict[str, Any]:
         return {"of": self._of} if self._of else {}

@@ -30,6 +30,7 @@ class Cumulative(contrail.Strategy):
     """
 
     Config = CumulativeConfig
+    starts_at = 2
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
         from contrail.stage import Stage  # heavy: not before it is needed
@@ -43,11 +44,8 @@ class Cumulative(contrail.Strategy):
             for end, stage in enumerate(stages)
         ]
 
-    def cache_key(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"cumulative {self.config}"
-
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        trainer.by_environment = self.config.normalize
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        learner.by_environment = self.config.normalize
 
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator

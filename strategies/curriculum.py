@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from contrail.episode import Episode
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
@@ -42,17 +43,19 @@ class Curriculum(contrail.Strategy):
     """
 
     Config = CurriculumConfig
+    starts_at = 1
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._ranks_of_tasks: list[float] = []  # of the present stage, if they were played for
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
         if self.config.by == "label":
             for stage in stages:
                 for tasks in stage.tasks.values():
                     for task in tasks:
                         self._rank(task)
-
-    def cache_key(self, stage: int) -> str:
-        return f"curriculum {self.config}"
 
     def _rank(self, task: contrail.Task) -> float:
         """Where the task's label stands."""
@@ -66,18 +69,28 @@ class Curriculum(contrail.Strategy):
             )
         return float(self.config.order.index(task.difficulty))
 
-    def before_training_exp(self, loop: Any) -> None:
-        tasks = [task for listed in loop.experience.tasks.values() for task in listed]
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        tasks = [task for listed in context.stage.tasks.values() for task in listed]
         if self.config.by == "label":
             ranks = [self._rank(task) for task in tasks]
         else:
-            with loop.policy.using(self._fresh):
-                groups = loop.rollout(tasks, self.config.samples, "pass rate")
-            loop.run.budget.extra_episodes += sum(map(len, groups))
-            ranks = [_rank_by_success(group) for group in groups]
+            if not resumed:
+                with context.policy.using(self._fresh):
+                    groups = context.play(tasks, self.config.samples, "pass rate")
+                self._ranks_of_tasks = [_rank_by_success(group) for group in groups]
+            ranks = self._ranks_of_tasks
         order = sorted(range(len(tasks)), key=lambda index: ranks[index])
         self._tasks = [tasks[index] for index in order]
         self._ranks = [ranks[index] for index in order]
+
+    def leave(self, context: StageContext) -> None:
+        self._ranks_of_tasks = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ranks": self._ranks_of_tasks} if self._ranks_of_tasks else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._ranks_of_tasks = state["ranks"]
 
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
+from contrail.episode import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.episode import Episode
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 
@@ -53,51 +54,51 @@ class EWC(contrail.Strategy):
         self._recent: deque[Episode] = deque(maxlen=self.config.episodes)
         self._kept: list[dict[str, dict[str, torch.Tensor]]] = []
 
-    def cache_key(self, stage: int) -> str:
+    def cache_key(self, stages: int) -> str:
         settings = self.config
         made = f"ewc {settings.episodes} {settings.passes} {settings.normalize}"
-        return made if stage == 1 else f"ewc {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
-        self._recent.clear()
+        return made if stages == 1 else f"ewc {self.config}"
 
     def observe(
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         self._recent.extend(item for item in episodes if item.fault is None and item.turns)
 
-    def after_training_exp(self, loop: Any) -> None:
+    def leave(self, context: StageContext) -> None:
         if not self._recent:
             return
         from contrail.seeding import generator  # heavy: not before it is needed
 
-        rng = generator(loop.run.config.seed, "ewc", loop.stage)
-        fisher = diagonal_fisher(loop.trainer, list(self._recent), self.config.passes, rng)
+        rng = generator(context.seed, "ewc", context.number)
+        fisher = diagonal_fisher(context.learner, list(self._recent), self.config.passes, rng)
+        self._recent.clear()
         if self.config.normalize:
             fisher = normalized(fisher)
         if self.config.mode == "online" and self._kept:
             old = self._kept.pop()["fisher"]
             decay = self.config.decay
             fisher = {name: decay * old[name].to(new) + new for name, new in fisher.items()}
-        self._kept.append({"fisher": fisher, "anchor": loop.policy.snapshot()})
+        self._kept.append({"fisher": fisher, "anchor": context.policy.snapshot()})
 
     def penalty(
-        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
-        for name, parameter in trainer.policy.parameters.items():
+        for name, parameter in learner.policy.parameters.items():
             for kept in self._kept:
                 fisher, anchor = (kept[of][name].to(parameter) for of in ("fisher", "anchor"))
                 yield self.config.strength / 2 * (fisher * (parameter - anchor).square()).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": self._kept} if self._kept else {}
+        recent = [asdict(episode) for episode in self._recent]
+        return {"kept": self._kept, "recent": recent} if self._kept or recent else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._kept = state["kept"]
+        self._recent.extend(Episode.from_dict(episode) for episode in state["recent"])
 
 
 def diagonal_fisher(
-    trainer: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
+    learner: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
 ) -> dict[str, torch.Tensor]:
     """The diagonal of the policy's Fisher matrix, by the names of parameters.
 
@@ -111,14 +112,14 @@ def diagonal_fisher(
     as well. This is what is estimated where `passes` are not enough.
 
     Args:
-        trainer: with the policy.
+        learner: with the policy.
         episodes: whose states are used.
         passes: backward passes to make, at most; at least one is made for each part of an episode.
         rng: of the signs.
     """
     import torch
 
-    parameters = trainer.policy.parameters
+    parameters = learner.policy.parameters
     fisher = {name: parameter.new_zeros(parameter.shape) for name, parameter in parameters.items()}
 
     def add(value: torch.Tensor, weight: float) -> None:
@@ -129,9 +130,9 @@ def diagonal_fisher(
             if gradient is not None:
                 fisher[name] += gradient.square() * (weight / len(episodes))
 
-    exact = _possible_decisions(trainer, episodes) <= passes
+    exact = _possible_decisions(learner, episodes) <= passes
     repeats = max(1, passes // len(episodes))
-    for decisions in trainer.distributions(episodes):
+    for decisions in learner.distributions(episodes):
         # Their square roots; what has no probability has no part in it.
         terms = []
         for logprobs in decisions:
@@ -149,9 +150,9 @@ def diagonal_fisher(
     return fisher
 
 
-def _possible_decisions(trainer: Learner, episodes: Sequence[Episode]) -> int:
+def _possible_decisions(learner: Learner, episodes: Sequence[Episode]) -> int:
     """Candidates, or tokens of the vocabulary, at all of the episodes' decisions."""
-    vocabulary = int(trainer.policy.base.config.vocab_size)
+    vocabulary = int(learner.policy.base.config.vocab_size)
     return sum(
         len(turn.written) * vocabulary if turn.choices is None else len(turn.choices)
         for episode in episodes

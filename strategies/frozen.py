@@ -15,14 +15,12 @@ class Frozen(contrail.Strategy):
     """The stages of the stream without their updates: what no training does."""
 
     exclusive = "it trains nothing"
+    starts_at = 1
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
         from contrail.stage import Stage  # heavy: not before it is needed
 
         return [Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
-
-    def cache_key(self, stage: int) -> str:
-        return "frozen"
 
 
 @contrail.hookimpl

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import contrail
 
 if TYPE_CHECKING:
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 
@@ -17,16 +18,15 @@ class Isolated(contrail.Strategy):
     one environment alone, the score on each."""
 
     restarts = True
+    starts_at = 2
     exclusive = "every stage begins with the base model, so nothing is there to protect"
 
-    def cache_key(self, stage: int) -> str:
-        return "sequential" if stage == 1 else "isolated"
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        self._fresh = trainer.policy.snapshot()
-
-    def before_training_exp(self, loop: Any) -> None:
-        loop.policy.load(self._fresh)
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if not resumed:
+            context.policy.load(self._fresh)
 
 
 @contrail.hookimpl

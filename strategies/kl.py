@@ -10,7 +10,10 @@ import contrail
 from contrail.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 
@@ -29,20 +32,33 @@ class KL(contrail.Strategy):
     """
 
     Config = KLConfig
+    starts_at = 2
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        if trainer.config.beta:
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._anchor: dict[str, torch.Tensor] = {}
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        if learner.config.beta:
             raise ConfigError(
-                f"grpo.beta is {trainer.config.beta}, a KL term against the base model; the "
+                f"grpo.beta is {learner.config.beta}, a KL term against the base model; the "
                 "strategy kl takes its place. Remove grpo.beta."
             )
 
-    def cache_key(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"kl {self.config}"
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if context.number > 1:
+            if not resumed:
+                self._anchor = context.policy.snapshot()
+            context.learner.anchor(self._anchor, self.config.beta)
 
-    def before_training_exp(self, loop: Any) -> None:
-        if loop.stage > 1:
-            loop.trainer.anchor(loop.policy.snapshot(), self.config.beta)
+    def leave(self, context: StageContext) -> None:
+        self._anchor = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"anchor": self._anchor} if self._anchor else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 
@@ -29,24 +30,32 @@ class L2(contrail.Strategy):
     """
 
     Config = L2Config
+    starts_at = 2
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._anchor: dict[str, torch.Tensor] = {}
 
-    def cache_key(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"l2 {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
-        if loop.stage > 1:
-            self._anchor = loop.policy.snapshot()
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if context.number > 1 and not resumed:
+            self._anchor = context.policy.snapshot()
 
     def penalty(
-        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
-        parameters = trainer.policy.parameters
+        parameters = learner.policy.parameters
         for name, anchor in self._anchor.items():
-            yield self.config.strength / 2 * (parameters[name] - anchor).square().sum()
+            parameter = parameters[name]
+            yield self.config.strength / 2 * (parameter - anchor.to(parameter)).square().sum()
+
+    def leave(self, context: StageContext) -> None:
+        self._anchor = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"anchor": self._anchor} if self._anchor else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from contrail.model.policy import Policy
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 Snapshot = dict[str, "torch.Tensor"]
@@ -50,6 +51,7 @@ class Merge(contrail.Strategy):
     """At the end of each stage, PEFT merges the LoRAs of all stages so far into one of rank r."""
 
     Config = MergeConfig
+    starts_at = 1
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -57,25 +59,23 @@ class Merge(contrail.Strategy):
         if self.config.start == "base":
             self.exclusive = "every stage begins with the base model, unless `start: merged`"
 
-    def cache_key(self, stage: int) -> str:
-        return f"merge {self.config}"
-
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
         if any("lora_A" not in name and "lora_B" not in name for name in self._fresh):
             raise ConfigError("merge needs an adapter of lora_A and lora_B alone.")
-        configs: Any = trainer.policy.model.peft_config
+        configs: Any = learner.policy.model.peft_config
         if any(item.rank_pattern for item in configs.values()):
             raise ConfigError(
                 "PEFT merges LoRAs of one rank alone. Remove lora.rank_pattern, or merge."
             )
 
-    def before_training_exp(self, loop: Any) -> None:
-        if self.config.start == "base":
-            loop.policy.load(self._fresh)
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if self.config.start == "base" and not resumed:
+            context.policy.load(self._fresh)
 
-    def after_training_exp(self, loop: Any) -> None:
-        self._learnt.append(loop.policy.snapshot())
+    def leave(self, context: StageContext) -> None:
+        policy = context.policy
+        self._learnt.append(policy.snapshot())
         count = len(self._learnt)
         weight = self.config.weight
         if weight is None:
@@ -83,9 +83,9 @@ class Merge(contrail.Strategy):
         if count > 1 or weight != 1:
             from contrail.seeding import generator  # heavy: not before it is needed
 
-            seed = generator(loop.run.config.seed, "merge", loop.stage).integers(2**31)
+            seed = generator(context.seed, "merge", context.number).integers(2**31)
             weights = [weight] * count
-            loop.policy.load(merged(loop.policy, self._learnt, weights, self.config, int(seed)))
+            policy.load(merged(policy, self._learnt, weights, self.config, int(seed)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"learnt": self._learnt} if self._learnt else {}

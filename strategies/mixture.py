@@ -77,8 +77,8 @@ class Mixture(contrail.Strategy):
         adapters = {name: mixed.adapters[name] for name in self._shares}
         return [Stage("mixture", tasks, adapters, updates)]
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
-        trainer.by_environment = self.config.normalize
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        learner.by_environment = self.config.normalize
 
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from contrail.stage import Stage
+    from contrail.strategy import StageContext
     from contrail.training.learner import Learner
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
@@ -51,31 +52,27 @@ class Replay(contrail.Strategy):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
+        self.starts_at = 2 if self.config.mode == "tasks" else 1
         self._reservoir = Reservoir(self.config.buffer)
         self._success: dict[str, dict[str, list[float]]] = {}  # environment -> task -> best, latest
         self._old: list[str] = []  # environments of earlier stages, not of this one
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
-        trainer.by_environment = self.config.normalize
+        learner.by_environment = self.config.normalize
 
-    def cache_key(self, stage: int) -> str:
-        if stage == 1 and self.config.mode == "tasks":
-            return "sequential"
-        return f"replay {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
+    def enter(self, context: StageContext, resumed: bool) -> None:
         from contrail.seeding import generator  # heavy: not before they are needed
         from contrail.stage import Stage
 
-        past = [stage for stage in self._stages[: loop.stage - 1] if stage.updates]
-        new = loop.experience.environments
+        past = [stage for stage in self._stages[: context.number - 1] if stage.updates]
+        new = context.stage.environments
         old = [name for stage in past for name in stage.environments if name not in new]
         rooms = _rooms(list(dict.fromkeys(old)), self.config.buffer)
         self._old = [name for name in rooms if rooms[name]]
         self._tasks = {}
         for name in self._old:
-            rng = generator(loop.run.config.seed, "replay", name)
+            rng = generator(context.seed, "replay", name)
             stage = Stage.union(name, [item for item in past if name in item.tasks], 0)
             # The first of the same permutation: with less room a task is dropped, not exchanged.
             tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
@@ -124,7 +121,7 @@ class Replay(contrail.Strategy):
             known[task] = [max(latest, known.get(task, [0.0])[0]), latest]
 
     def penalty(
-        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         if self.config.mode != "episodes":
             return
@@ -136,7 +133,7 @@ class Replay(contrail.Strategy):
         for own in of.values():
             share = len(own) / len(stored)
             decisions = sum(len(episode.logprobs) for episode in own)
-            for part in trainer.score(own):
+            for part in learner.score(own):
                 likelihood = sum(scores.logprobs.sum() for scores in part)
                 yield -self.config.weight * share / decisions * likelihood
 

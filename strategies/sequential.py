@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import contrail
+import contrail.strategy
 
 
 class Sequential(contrail.Strategy):
     """Each stage trains on its own tasks, in the order of the stream."""
 
-    def cache_key(self, stage: int) -> str:
-        return "sequential"
+    starts_at = contrail.strategy.NEVER
 
 
 @contrail.hookimpl

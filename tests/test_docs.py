@@ -32,14 +32,17 @@ import yaml
 
 import contrail
 from contrail import hookspecs
-from contrail.cli import app as cli
 from contrail.check import NEEDED, OTHERS
-from contrail.config.parse import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
-from contrail.config.schema import (
+from contrail.cli import app as cli
+from contrail.config import (
     EnvironmentConfig,
     EvaluateConfig,
+    GRPOSettings,
+    LoRASettings,
+    RunConfig,
     StageConfig,
     TaskFilter,
+    load,
     names,
 )
 from contrail.metrics import METRICS
@@ -258,10 +261,10 @@ def test_the_settings_of_what_ships_are_documented() -> None:
             assert value == written(settings[name, key])
 
 
-@pytest.mark.parametrize(("heading", "values"), [("grpo", GRPO_DEFAULTS), ("lora", LORA_DEFAULTS)])
-def test_the_defaults_of_training_are_documented(heading: str, values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("heading", "cls"), [("grpo", GRPOSettings), ("lora", LoRASettings)])
+def test_every_key_of_training_is_documented(heading: str, cls: type) -> None:
     rows = table("docs/stream.md", f"## {heading}")
-    assert documented(rows) == {name: str(value) for name, value in values.items()}
+    assert documented(rows) == {name: written(default(item)) for name, item in fields(cls).items()}
 
 
 # The other tables.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy
 import pytest
+from scenarios import built
 
-from contrail.config.parse import load
 from contrail.environment import Task
 from contrail.errors import ContrailError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
-from contrail.registry import load_plugins
 from contrail.stage import Stage
-from contrail.stream import Scenario, build
+from contrail.stream import Scenario
 from contrail.tasks import test_tasks
 
 # pytest would take it for a test.
@@ -66,15 +68,17 @@ Build = Callable[..., Scenario]
 
 
 @pytest.fixture
-def scenario(tmp_path: Path) -> Build:
+def scenario(tmp_path: Path) -> Iterator[Build]:
     """What a stream file is built into."""
+    stack = ExitStack()
 
     def make(text: str, error: str = "ValueError('no extra')") -> Scenario:
         (tmp_path / "world.py").write_text(PLUGIN.format(error=error))
         (tmp_path / "stream.yaml").write_text(f"plugins: [world.py]\n{text}\n")
-        return build(*load(tmp_path / "stream.yaml", (), load_plugins()))
+        return stack.enter_context(built(tmp_path / "stream.yaml"))
 
-    return make
+    with stack:
+        yield make
 
 
 def ids(stage: Stage) -> list[str]:
@@ -123,6 +127,39 @@ def test_the_tasks_of_a_difficulty(scenario: Build) -> None:
     assert ids(built.train[1]) == ["train-0", "train-1", "train-2"]
     # The test tasks are those of the whole environment, at every stage.
     assert ids(built.test[0]) == [f"test-{i}" for i in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            "{environment: textcraft, train: {difficulty: 7}}",
+            "stream.0.train.difficulty: ",
+        ),
+        ("{environment: textcraft, uptades: 7}", "stream.0.uptades: unknown key"),
+        (
+            "{environment: {name: textcraft, depths: [9]}}",
+            "stream.0.environment: textcraft: ",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_before_torch_is_imported(
+    tmp_path: Path, written: str, says: str
+) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(f"model: tiny-random\nstream:\n- {written}\n")
+    code = (
+        "import sys; from pathlib import Path; from contrail.runs.launch import run_stream\n"
+        "try: run_stream(Path(sys.argv[1]), out=Path(sys.argv[2]))\n"
+        "except Exception as error: print(error)\n"
+        "print([name for name in ('torch', 'transformers', 'trl', 'peft') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    message, imported = done.stdout.splitlines()
+    assert message.startswith(f"{path}:3: {says}")
+    assert imported == "[]"
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_difficulty(scenario: Build) -> None:

@@ -131,7 +131,7 @@ def cache_bytes(model: PreTrainedModel) -> int:
 
 def smollm2(directory: Path | None) -> Path | None:
     """SmolLM2-135M's directory, if it is on this machine."""
-    from contrail.download import cache
+    from contrail.cache import cache
 
     place = directory or cache() / "models" / "smollm2-135m"
     return place if (place / "config.json").is_file() else None

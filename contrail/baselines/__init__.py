@@ -1,4 +1,4 @@
-"""Policies without a model, beside which every score stands: see docs/baselines.md.
+"""Policies without a model, shown beside every score: see docs/baselines.md.
 
 `random`: uniform over the listed actions. `words`: the listed action that shares most words with
 the goal. `constant`: the one action that, chosen whenever it is listed, solves most training tasks.
@@ -25,7 +25,8 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10

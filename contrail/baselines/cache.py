@@ -19,14 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
-from contrail.config.schema import plain
-from contrail.download import cache
+from contrail.cache import cache
+from contrail.config import plain
 from contrail.environment import Task
-from contrail.runs.directory import write_atomically
-from contrail.workers.pool import EnvironmentFactory
+from contrail.files import write_atomically
+from contrail.workers.factory import EnvironmentFactory
 
 KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up
@@ -56,7 +55,7 @@ def key(
         return None
     about = {
         "format": FORMAT,
-        "contrail": contrail.__version__,
+        "contrail": importlib.metadata.version("contrail"),
         "code": code,
         "packages": _packages(make.name),
         "label": label,

@@ -14,8 +14,10 @@ import numpy
 from contrail.adapter import Adapter
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import ConfigError, InvalidAction, describe
-from contrail.workers.pool import EnvironmentPool, Remote
+from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe
+from contrail.values import as_texts
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,12 @@ class _Play:
     def _faults(self) -> Iterator[None]:
         """Makes an error the fault of the episode."""
         try:
-            yield
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
+            with boundary():
+                yield
+        except Raised as raised:
             member, argument = self._call
             where = f"step({argument!r})" if member == "step" else member
-            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe(error)}")
+            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe(raised.error)}")
 
 
 def _episode(game: Game, environment: Environment) -> Calls:
@@ -145,7 +148,7 @@ def _episode(game: Game, environment: Environment) -> Calls:
         said = yield "expert", task
         if said is None:
             return Outcome(task, undefined="the environment has no expert for the task")
-        script = list(said)
+        script = as_texts(said, "expert()")
     observation: Observation = yield "reset", task
     first = observation.text
     listed: set[str] = set()
@@ -184,6 +187,8 @@ def _choices(adapter: Adapter, observation: Observation) -> tuple[Sequence[str] 
         candidates = adapter.candidates(observation)
     except ConfigError:  # of an adapter that needs a list where the environment gives none
         return None, False
+    if candidates is not None:
+        candidates = as_texts(candidates, "candidates()")
     choices = observation.actions if candidates is None else candidates
     if choices is not None and not choices:
         raise ValueError("the list of admissible actions is empty")

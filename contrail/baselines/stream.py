@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
-from contrail.config.parse import RunConfig
+from contrail.config import RunConfig
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.stream import Scenario, maker

@@ -1,19 +1,23 @@
-"""Does an environment keep the contract? What `contrail check` and a plugin's own tests run.
+"""Checks that an environment keeps the contract.
+
+`contrail check` runs them, and so can the tests of a plugin:
 
 import contrail.check
 
 def test_guess_number():
     assert not contrail.check.check(GuessNumber).failed
 
-subject         what the checks look at
-checks          the checks, one function each
-command         `contrail check`, in a process that the environment may end
-other_process   a walk in a process of its own
+subject         the environment under check, and walks through its tasks
+episodes        tasks, types, rewards; the same task gives the same episode
+games           no game stands in both splits
+near            how alike test tasks and training tasks are
+actions         listed actions, nonsense, success, the expert
+surroundings    randomness, closing, speed
+other_process   the environment in a worker process
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,9 +25,9 @@ from typing import Any, Literal
 from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
-from contrail.errors import EnvironmentFault
+from contrail.errors import EnvironmentFault, Raised, boundary, describe
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
 
@@ -134,23 +138,16 @@ def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
 
 def run(one: Check, subject: Subject) -> Finding:
     """What comes of one check."""
+    states: dict[type, State] = {Failed: "failed", Warned: "warned", Skipped: "skipped"}
     try:
-        return _finding(one, "passed", one(subject) or "")
-    except Failed as failure:
-        return _finding(one, "failed", str(failure))
-    except Warned as warning:
-        return _finding(one, "warned", str(warning))
-    except Skipped as reason:
-        return _finding(one, "skipped", str(reason))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is the finding)
-        return _finding(one, "failed", _raised(error))
+        with boundary():
+            return _finding(one, "passed", one(subject) or "")
+    except Raised as raised:
+        error = raised.error
+        if state := states.get(type(error)):
+            return _finding(one, state, str(error))
+        return _finding(one, "failed", f"raised {describe(error)}")
 
 
 def _finding(one: Check, state: State, note: str) -> Finding:
     return Finding(one.__name__, state, " ".join((one.__doc__ or "").split()), note)
-
-
-def _raised(error: BaseException) -> str:
-    """What the environment raised, and where."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raised {type(error).__name__}: {error}; {place.filename} line {place.lineno}"

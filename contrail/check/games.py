@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from contrail.check.subject import Failed, Subject
+from contrail.check.subject import Failed, Subject, expert_plan
 from contrail.environment import Task
 
 COMPARED = 50  # tasks of each split
@@ -67,7 +67,7 @@ def _games(subject: Subject) -> list[list[Task]]:
         return list(subject.walk(environment, task, key="", turns=turns))
 
     def plan(task: Task) -> object:
-        return _plan(subject, task)
+        return expert_plan(subject.used, task)
 
     # Those already played come first: they cost no reset.
     tasks = (*subject.tasks, *subject.sample(COMPARED))
@@ -90,15 +90,8 @@ def _games(subject: Subject) -> list[list[Task]]:
 def _is_known(subject: Subject) -> bool:
     """Whether sensible actions are known: words at random would tell nothing apart."""
     return any(walk[0].actions for walk in subject.walks) or any(
-        _plan(subject, task) for task in subject.tasks
+        expert_plan(subject.used, task) for task in subject.tasks
     )
-
-
-def _plan(subject: Subject, task: Task) -> object:
-    try:
-        return subject.used.expert(task)
-    except Exception:  # noqa: BLE001 (which the check of the expert tells)
-        return None
 
 
 def _divided(games: list[list[Task]]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from contrail.check.subject import Subject, Warned, quoted
+from contrail.check.subject import Subject, Warned, expert_plan, quoted
 from contrail.environment import Task
 
 COMPARED = 500  # tasks of each split; of slow environments as many as there is time for
@@ -72,21 +72,18 @@ def leaks(subject: Subject) -> str:
     return compared
 
 
-def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, list[str]]]:
+def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, Sequence[str]]]:
     """The texts of starts, and the expert's plans, of as many tasks as there is time for."""
     environment = subject.used
     starts: dict[Task, str] = {}
     for task in subject.in_time(subject.sample(COMPARED)):
         known = subject.starts.get(task)
         starts[task] = (known or subject.reset(environment, task)).text
-    plans: dict[Task, list[str]] = {}
+    plans: dict[Task, Sequence[str]] = {}
     for task in subject.in_time(starts, least=1):
-        try:
-            plan = environment.expert(task)
-        except Exception:  # noqa: BLE001 (which the check of the expert tells)
-            plan = None
-        if plan and not isinstance(plan, str):
-            plans[task] = [str(action) for action in plan]
+        plan = expert_plan(environment, task)
+        if plan:
+            plans[task] = plan
     return starts, plans
 
 
@@ -141,7 +138,7 @@ def _share(
     return shared[other] / together if together else 0.0
 
 
-def _steps(plans: Mapping[Task, list[str]]) -> Found:
+def _steps(plans: Mapping[Task, Sequence[str]]) -> Found:
     """The tested tasks whose plan ends in an action that a training plan has on its way.
 
     Last actions that most plans have, such as a purchase, are no goal.

@@ -11,13 +11,15 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 import contrail
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
+from contrail.names import visible
 from contrail.registry import Plugins, load_plugins
+from contrail.runs.interrupt import own_process
 
 cli = typer.Typer(
     help="What does training an LLM agent on a new environment do to the others?",
@@ -70,23 +72,20 @@ def run(
 
     The same command goes on with a run that was interrupted.
     """
-    from contrail.runs.directory import default_directory
-
-    plugins = _plugins(context)
     try:
-        from contrail.runs.launch import (
-            run_stream,  # inside: it takes seconds, and may be interrupted
+        result = contrail.run(
+            stream, *(overrides or ()), plugins=_plugins(context), out=out, quiet=quiet
         )
+    except KeyboardInterrupt as interruption:
+        from contrail.runs.directory import default_directory
 
-        files = run_stream(stream, overrides or (), plugins=plugins, out=out, quiet=quiet)
-    except KeyboardInterrupt:
         directory = out or default_directory(stream, overrides or ())
         print(
             f"\ninterrupted; the same command goes on from the last checkpoint in {directory}",
             file=sys.stderr,
         )
-        raise typer.Exit(130) from None
-    _report(plugins, files.path)
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+    result.report()
 
 
 @cli.command()
@@ -130,33 +129,27 @@ def compare(
 
     The same command goes on with a comparison that was interrupted.
     """
-    from contrail.comparison.launch import compare_runs, compare_stream
-    from contrail.comparison.plan import request
-
-    plugins = _plugins(context)
-    asked = request(strategies, orders, seeds, baseline, jobs)
-    if Path(what[0]).is_dir():
-        outcome = compare_runs([Path(name) for name in what], asked, out=out)
-    else:
-        try:
-            outcome = compare_stream(
-                Path(what[0]),
-                what[1:],
-                asked,
-                plugins,
-                out=out,
-                sharing=share,
-                say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
-            )
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same command goes on", file=sys.stderr)
-            raise typer.Exit(130) from None
-    plugins.hook.contrail_comparison(
-        comparison=outcome.comparison, directory=str(outcome.directory)
-    )
-    for name, error in outcome.failed.items():
+    runs = Path(what[0]).is_dir()
+    try:
+        comparison = contrail.compare(
+            *([what] if runs else what),
+            strategies=strategies,
+            orders=orders,
+            seeds=seeds,
+            baseline=baseline,
+            jobs=jobs,
+            plugins=_plugins(context),
+            out=out,
+            share=share,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+    comparison.report()
+    for name, error in comparison.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
-    if outcome.failed:
+    if comparison.failed:
         print("The same command tries them again.", file=sys.stderr)
         raise typer.Exit(1)
 
@@ -169,22 +162,10 @@ def report(
     ],
 ) -> None:
     """Show the report of a finished run, or of a comparison, again."""
-    from contrail.comparison.launch import RESULT, read_comparison
+    from contrail.comparison.launch import RESULT
 
-    plugins = _plugins(context)
-    if (directory / RESULT).is_file():
-        comparison, place = read_comparison(directory), str(directory.resolve())
-        plugins.hook.contrail_comparison(comparison=comparison, directory=place)
-    else:
-        _report(plugins, directory)
-
-
-def _report(plugins: Plugins, directory: Path) -> None:
-    from contrail.runs.directory import RunDirectory
-
-    files = RunDirectory(directory)
-    result = files.read_result()
-    plugins.hook.contrail_report(result=result, directory=str(files.path))
+    found = contrail.Comparison if (directory / RESULT).is_file() else contrail.Result
+    found.read(directory, _plugins(context)).report()
 
 
 @cli.command("eval")
@@ -220,12 +201,10 @@ def evaluate(
     The columns of a run are known with the run's settings; other names stand for environments with
     their default settings.
     """
-    from contrail.runs.assemble import evaluate_policy
-
-    results = evaluate_policy(
+    results = contrail.evaluate(
         policy,
         environments,
-        _plugins(context),
+        plugins=_plugins(context),
         adapter=adapter,
         tasks=tasks,
         samples=samples,
@@ -236,12 +215,17 @@ def evaluate(
     if as_json:
         print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
         return
-    columns = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate")
-    table = Table("environment", "tasks", *(name.replace("_", " ") for name in columns))
+    metrics = _plugins(context).episode_metrics
+    table = Table(
+        "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
+    )
     for name, result in results.items():
-        values = [getattr(result, column) for column in columns]
-        cells = ["–" if value is None else f"{value:.2f}" for value in values]
-        table.add_row(name, str(len(result.scores)), *cells)
+        values = [result.metrics[item.name] for item in metrics]
+        cells = [
+            "–" if value is None else format(value, item.format)
+            for item, value in zip(metrics, values, strict=True)
+        ]
+        table.add_row(Text(visible(name)), str(len(result.scores)), *cells)
     Console().print(table)
 
 
@@ -253,7 +237,8 @@ def list_plugins(context: typer.Context) -> None:
     for info in plugins.info():
         hooks = ", ".join(hook.removeprefix("contrail_") for hook in info.hooks)
         registers = ", ".join(plugins.registered_by(info.name))
-        table.add_row(info.name, info.version, info.source, registers, hooks)
+        cells = (info.name, info.version, info.source, registers, hooks)
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -319,14 +304,15 @@ def environments(
     said = {None: "–", True: "yes", False: "no"}
     for entry in entries:
         table.add_row(
-            entry.environment,
+            Text(visible(entry.environment)),
             *(str(entry.tasks.get(split, "–")) for split in SPLITS),
             said[entry.actions],
             said[entry.expert],
             (entry.extra and "yes") or "–",
-            ", ".join(map(str, entry.difficulties)) or "–",
+            Text(", ".join(map(visible, entry.difficulties)) or "–"),
         )
-        data.add_row(entry.environment, escape(entry.missing or entry.about_data or "–"))
+        about = Text(entry.missing or entry.about_data or "–")
+        data.add_row(Text(visible(entry.environment)), about)
     console = Console()
     console.print(table)
     console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
@@ -357,11 +343,12 @@ def check(
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
     else:
         for report in reports:
-            table = Table("check", "", "", title=report.environment, title_justify="left")
+            title = Text(visible(report.environment))
+            table = Table("check", "", "", title=title, title_justify="left")
             for finding in report.findings:
                 passed = finding.state == "passed"
                 note = f"{finding.what} {finding.note}" if passed else finding.note
-                table.add_row(finding.check, finding.state, escape(note))
+                table.add_row(finding.check, finding.state, Text(note))
             Console().print(table)
     if any(report.failed for report in reports):
         raise typer.Exit(1)
@@ -371,6 +358,7 @@ def main() -> None:
     """The entry point: errors for humans end with one message and exit code 2."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries; they are for developers
+    own_process()
     try:
         plugins = load_plugins()
         plugins.hook.contrail_commands(cli=cli)

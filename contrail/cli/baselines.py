@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from contrail.adapter import Adapter
 from contrail.baselines import (
@@ -24,9 +26,11 @@ from contrail.baselines import (
 from contrail.cli.list_environments import Selection
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
-from contrail.registry import Plugins, blamed
+from contrail.names import visible
+from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,17 @@ def measure_all(selection: Selection, plugins: Plugins, adapter: str, tasks: int
     with Console(stderr=True).status("") as status:
         for make in selection.makers:
             try:
-                found.append(_measured(make, acting, tasks, status.update))
+                say = functools.partial(_update, status)
+                found.append(_measured(make, acting, tasks, say))
             except ContrailError as error:
                 if selection.named:
                     raise
                 found.append(Measured(make.name, missing=str(error)))
     return found
+
+
+def _update(status: Status, text: str) -> None:
+    status.update(Text(visible(text)))
 
 
 def _measured(
@@ -95,11 +104,9 @@ def _measured(
     try:
         say(f"{make.name}: lists its tasks")
         environment = pool.take(make.name)
-        try:
-            listed = {split: environment.tasks(split) for split in SPLITS}
+        with blaming("environment", make.name, make.registered, "tasks"):
+            listed = {split: list(environment.tasks(split)) for split in SPLITS}
             max_turns = environment.max_turns  # known once a worker process has answered
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", make.name, make.registered, "tasks", error) from error
         pool.give(make.name, environment)
         chosen = test_tasks(listed["test"], count)
         subject = Subject(make.name, make, adapter, chosen, listed["train"])
@@ -125,7 +132,11 @@ def show(found: Sequence[Measured]) -> None:
         action = constant.action if constant is not None else None
         turns = "–" if item.max_turns is None else str(item.max_turns)
         table.add_row(
-            item.environment, str(item.tasks or "–"), turns, *cells, escape(action or "–")
+            Text(visible(item.environment)),
+            str(item.tasks or "–"),
+            turns,
+            *cells,
+            Text(visible(action or "–")),
         )
         if item.missing:
             notes.append(f"{item.environment}: {item.missing}")
@@ -143,4 +154,4 @@ def show(found: Sequence[Measured]) -> None:
     console = Console()
     console.print(table)
     for note in notes:
-        console.print(escape(note), highlight=False)
+        console.print(Text(note))

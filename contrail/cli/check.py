@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
-from contrail.check.other_process import importable
+from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
-from contrail.config.convert import build
-from contrail.config.source import Source
+from contrail.config import Source, build
 from contrail.errors import PluginError
+from contrail.names import visible
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory, Remote
-
-TIMEOUT = 300.0  # seconds for one check of few tasks; those of slow environments take a minute
+from contrail.workers.factory import EnvironmentFactory
 
 
 def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) -> list[Report]:
@@ -49,66 +44,39 @@ def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) ->
                 f"plugin {registered.plugin!r}: the environment {one!r} has a Config that is not a "
                 "dataclass. Decorate it."
             )
-        settings = build(source, config, source.values, ())
+        with source.located():
+            settings = build(config, source.values)
         if importable(registered.value):
-            timeout = TIMEOUT * max(1, tasks / 3)
-            make = CheckMaker(one, registered, settings, step_timeout=timeout, tasks=tasks)
-            reports.append(_apart(make))
+            factory = EnvironmentFactory(one, registered, settings)
+            reports.append(_check_elsewhere(factory, tasks))
         else:
             reports.append(check(one, settings, tasks=tasks, plugins=plugins))
     return reports
 
 
-class Checks:
-    """What a worker process holds in place of an environment: `step` runs the check of a name."""
-
-    system_prompt = ""
-    max_turns = 0
-
-    def __init__(self, subject: Subject) -> None:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds the report alone
-        _ = subject.used  # what is missing, or wrong in the settings, is told before any check
-        self._subject = subject
-        self._checks: dict[str, Check] = {one.__name__: one for one in (*NEEDED, *OTHERS)}
-
-    def step(self, name: str) -> Finding:
-        return run(self._checks[name], self._subject)
-
-    def close(self) -> None:
-        self._subject.close()
-
-
-@dataclass(frozen=True)
-class CheckMaker(EnvironmentFactory):
-    """Makes, in a worker process, the checks of an environment of which `tasks` are played."""
-
-    tasks: int = 3
-
-    def here(self) -> Any:
-        plain = EnvironmentFactory(self.name, self.registered, self.settings)
-        return Checks(Subject(plain, self.tasks))
-
-
-def _apart(make: CheckMaker) -> Report:
+def _check_elsewhere(factory: EnvironmentFactory, tasks: int) -> Report:
     """Check in a worker process, which ends with all that the environment has started.
 
     Raises:
         ContrailError: the environment cannot be made at all.
     """
-    worker = Remote(make)
+    subject = RemoteSubject(factory, tasks, TIMEOUT * max(1, tasks / 3))
     console = Console(stderr=True)
-    doing = console.status(make.name)
+    status = console.status(Text(visible(factory.name)))
 
-    def ask(one: Check) -> Finding:
-        doing.update(f"{make.name}: {one.__name__}")
-        worker.send("step", one.__name__)
-        finding: Finding = worker.receive()
+    def run_one(one: Check) -> Finding:
+        status.update(Text(visible(f"{factory.name}: {one.__name__}")))
+        finding: Finding = subject.call(_run_named, one.__name__)
         return finding
 
     if console.is_terminal:
-        doing.start()
+        status.start()
     try:
-        return report(make.name, ask)
+        return report(factory.name, run_one)
     finally:
-        doing.stop()
-        worker.close()
+        status.stop()
+        subject.close()
+
+
+def _run_named(subject: Subject, name: str) -> Finding:
+    return run(next(one for one in (*NEEDED, *OTHERS) if one.__name__ == name), subject)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from contrail.config.convert import build
-from contrail.config.source import Source, show
+from contrail.config import Source, build, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
-from contrail.errors import ContrailError, PluginError
-from contrail.registry import Plugins, blamed
-from contrail.workers.pool import EnvironmentFactory
+from contrail.errors import ConfigError, ContrailError, PluginError
+from contrail.registry import Plugins, blaming
+from contrail.workers.factory import EnvironmentFactory
 
 
 @dataclass(frozen=True)
@@ -68,30 +67,31 @@ def select(words: Sequence[str], plugins: Plugins) -> Selection:
     named = [word for word in words if "=" not in word]
     source = Source.of_overrides([word for word in words if "=" in word])
     names = [one for name in named for one in plugins.environments_of(name)]
-    if not named and source.values:
-        key = next(iter(source.values))
-        source.fail((key,), "name the environment whose setting it is, before it")
-    makers = []
-    for name in dict.fromkeys(names or plugins.environments):
-        registered = plugins.environments[name]
-        own = {}
-        for member, (wanted, allowed) in OVERRIDES.items():
-            value = source.values.get(member)
-            if value is not None and not allowed(value):
-                source.fail((member,), f"{show(value)} is not {wanted}.")
-            own[member] = getattr(registered.value, member) if value is None else value
-        if "max_turns" not in source.values:
-            own["max_turns"] = None  # an instance may have its own
-        config = registered.value.Config
-        if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-            raise PluginError(
-                f"plugin {registered.plugin!r}: the environment {name!r} has a Config that is not "
-                "a dataclass. Decorate it."
-            )
-        values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
-        settings = build(source, config, values, ()) if named else None
-        makers.append(EnvironmentFactory(name, registered, settings, **own))
-    return Selection(makers, bool(named))
+    with source.located():
+        if not named and source.values:
+            key = next(iter(source.values))
+            raise ConfigError("name the environment whose setting it is, before it", key=(key,))
+        makers = []
+        for name in dict.fromkeys(names or plugins.environments):
+            registered = plugins.environments[name]
+            own = {}
+            for member, (wanted, allowed) in OVERRIDES.items():
+                value = source.values.get(member)
+                if value is not None and not allowed(value):
+                    raise ConfigError(f"{show(value)} is not {wanted}.", key=(member,))
+                own[member] = getattr(registered.value, member) if value is None else value
+            if "max_turns" not in source.values:
+                own["max_turns"] = None  # an instance may have its own
+            config = registered.value.Config
+            if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+                raise PluginError(
+                    f"plugin {registered.plugin!r}: the environment {name!r} has a Config that is "
+                    "not a dataclass. Decorate it."
+                )
+            values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
+            settings = build(config, values) if named else None
+            makers.append(EnvironmentFactory(name, registered, settings, **own))
+        return Selection(makers, bool(named))
 
 
 def catalogue(plugins: Plugins, makers: Sequence[EnvironmentFactory] | None = None) -> list[Entry]:
@@ -113,14 +113,11 @@ def _entry(make: EnvironmentFactory) -> Entry:
     except ContrailError as error:
         return Entry(name, missing=str(error), **known)
     try:
-        listed = {split: environment.tasks(split) for split in SPLITS}
-        actions = environment.reset(listed["train"][0]).actions is not None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is shown)
-        return Entry(
-            name,
-            missing=str(blamed("environment", name, registered, "first task", error)),
-            **known,
-        )
+        with blaming("environment", name, registered, "first task"):
+            listed = {split: list(environment.tasks(split)) for split in SPLITS}
+            actions = environment.reset(listed["train"][0]).actions is not None
+    except ContrailError as error:
+        return Entry(name, missing=str(error), **known)
     finally:
         environment.close()
     found = {task.difficulty for task in listed["train"]} - {None}

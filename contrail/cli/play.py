@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from contrail.environment import SPLITS, Environment, Observation, Task
-from contrail.errors import ConfigError, ContrailError, PluginError, nearest
-from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.errors import ConfigError, nearest
+from contrail.registry import Plugins, blaming
+from contrail.workers.factory import EnvironmentFactory
 
 
 def play_in_terminal(
@@ -39,13 +39,8 @@ def play_in_terminal(
     registered = plugins.environments[name]
     environment = EnvironmentFactory(name, registered).here()
     try:
-        _play(environment, environment.tasks(split), task_id, expert)
-    except ContrailError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"environment {name!r} (plugin {registered.plugin!r}): {type(error).__name__}: {error}"
-        ) from error
+        with blaming("environment", name, registered, f"play of the split {split!r}"):
+            _play(environment, list(environment.tasks(split)), task_id, expert)
     finally:
         environment.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from contrail.intervals import (
     tasks_and_seeds_interval,
 )
 from contrail.metrics import METRICS, Part, TaskScores, estimate
+from contrail.tables import episode_metrics
 
 Order = tuple[str, ...]
 Parts = Mapping[str, Part]
@@ -120,6 +121,52 @@ def quantities(
             parts = {} if stage is None else {name: Part(scores[stage], difference=False)}
             quantity.parts.setdefault(row.seed, {})[place] = parts
     return found
+
+
+def played(
+    rows: Sequence[Row],
+    orders: Sequence[Order],
+    environments: Sequence[str],
+    metrics: Iterable[str],
+) -> dict[str, dict[str, Quantity]]:
+    """The metrics of an episode at the end, by environment and name, of one strategy's runs.
+
+    A seed's value is the mean over its orders; a seed that lacks one is left out.
+    """
+    found: dict[str, dict[str, Quantity]] = {environment: {} for environment in environments}
+    for environment in environments:
+        for name in metrics:
+            values: dict[int, list[float]] = {}
+            for row in rows:
+                value = _at_the_end(row.result, environment).get(name)
+                if value is not None:
+                    values.setdefault(row.seed, []).append(value)
+            whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
+            means = {seed: float(np.mean(own)) for seed, own in whole.items()}
+            found[environment][name] = Quantity.of_values(means)
+    return found
+
+
+def played_of(result: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
+    """The metrics of an episode at the end of one run, by environment and name."""
+    return {
+        environment: {
+            name: _at_the_end(result, environment).get(name) for name in episode_metrics(result)
+        }
+        for environment in result["environments"]
+    }
+
+
+def _at_the_end(result: Mapping[str, Any], environment: str) -> Mapping[str, Any]:
+    """The last evaluation of an environment; where each stage begins anew, that of its own."""
+    stage = len(result["stages"])
+    if result.get("restarts"):
+        own = TaskScores.read(result).own_stage(environment)
+        if own is None:
+            return {}
+        stage = own
+    evaluation: Mapping[str, Any] = result["evaluations"][stage].get(environment, {})
+    return evaluation
 
 
 def estimated(quantity: Quantity) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from contrail.config.source import show
+from contrail.config import identity, show
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import RunDirectory
 
-# All else of a configuration must be the same: then only what is compared makes the difference.
-MAY_DIFFER = {"strategy", "seed", "stream", "plugins", "threads", "device"}
+# All else that makes a run must be the same: then only what is compared makes the difference.
+COMPARED = {"strategy", "seed", "stream", "plugins"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _reasons(first: Row, other: Row) -> Iterator[str]:
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in MAY_DIFFER}
+    return {name: value for name, value in identity(config).items() if name not in COMPARED}
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -12,12 +12,14 @@ from typing import Any
 
 from contrail.comparison.gather import check_comparable, read_row, read_rows
 from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
+from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
-from contrail.config.parse import to_yaml
+from contrail.config import Source, to_yaml
 from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, default_directory, write_atomically
+from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.launch import check_same
 
 PLAN = "plan.json"
@@ -34,7 +36,7 @@ class Outcome:
 
 
 def compare_stream(
-    path: Path,
+    origin: Path | Source,
     overrides: Sequence[str],
     request: Request,
     plugins: Plugins,
@@ -51,18 +53,39 @@ def compare_stream(
     Raises:
         ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
     """
-    plan = read_plan(path, overrides, request, plugins)
-    default = default_directory(path, overrides)
-    directory = (out or default.with_name(f"{default.name}_compare")).resolve()
+    source = origin if isinstance(origin, Source) else Source(origin)
+    plan = read_plan(source, overrides, request, plugins)
+    if out is None:
+        assert source.path is not None
+        default = default_directory(source.path, overrides)
+        out = default.with_name(f"{default.name}_compare")
+    directory = out.resolve()
     files = RunDirectory(directory)
     if not (directory / PLAN).is_file():
         _check_free(directory)
     _check_plan(directory, plan, plugins)
-    _attempt(plan, directory)
+    with Workers() as workers:
+        return _carry_out(plan, files, plugins, workers, sharing=sharing, say=say)
+
+
+def _carry_out(
+    plan: Plan,
+    files: RunDirectory,
+    plugins: Plugins,
+    workers: Workers,
+    *,
+    sharing: bool,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run what has not been run, and write the summary."""
+    directory = files.path
+    _attempt(plan, directory, workers)
     with files.locked():
         names = [run.directory for run in plan.runs]
         write_atomically(directory / PLAN, (json.dumps({"runs": names}, indent=1) + "\n").encode())
-        schedule = Schedule(plan.runs, directory, plugins, jobs=plan.jobs, sharing=sharing, say=say)
+        schedule = Schedule(
+            plan.runs, directory, plugins, workers, jobs=plan.jobs, sharing=sharing, say=say
+        )
         schedule.go()
         failed = {str(job.run): job.error for job in schedule.jobs if job.error}
         rows = [
@@ -166,7 +189,7 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)
 
 
-def _attempt(plan: Plan, directory: Path) -> None:
+def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
     """Try one run of each strategy that has runs to be made, before any of them starts."""
     left: dict[str, PlannedRun] = {}
     for run in plan.runs:
@@ -179,7 +202,7 @@ def _attempt(plan: Plan, directory: Path) -> None:
         for path, run in tries.items():
             path.write_text(to_yaml(run.config))
         try:
-            attempt(list(tries))
+            attempt(list(tries), workers)
         except ContrailError as error:
             text = str(error)
             for path, run in tries.items():  # the file says nothing to anyone

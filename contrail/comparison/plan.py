@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import itertools
@@ -16,9 +17,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from contrail.config.parse import RunConfig, load
-from contrail.config.schema import plain
-from contrail.config.source import Source, show
+from contrail.config import RunConfig, Source, load, plain, show
 from contrail.errors import ConfigError, nearest
 from contrail.registry import Plugins
 from contrail.seeding import generator
@@ -80,7 +79,9 @@ class Plan:
     runs: list[PlannedRun]
 
 
-def read_plan(path: Path, overrides: Sequence[str], request: Request, plugins: Plugins) -> Plan:
+def read_plan(
+    origin: Path | Source, overrides: Sequence[str], request: Request, plugins: Plugins
+) -> Plan:
     """Read a stream file, or a comparison's file, and make the configuration of every run.
 
     A comparison's file is a stream file with the keys of `KEYS`; `stream` may name another file.
@@ -88,25 +89,33 @@ def read_plan(path: Path, overrides: Sequence[str], request: Request, plugins: P
     Raises:
         ConfigError: a key, a strategy, an order or an override asks for something impossible.
     """
-    return _Planner(path, overrides, request, plugins).plan()
+    source = origin if isinstance(origin, Source) else Source(origin)
+    with source.located():
+        return _Planner(source, overrides, request, plugins).plan()
 
 
 class _Planner:
     def __init__(
-        self, path: Path, overrides: Sequence[str], request: Request, plugins: Plugins
+        self,
+        source: Source,
+        overrides: Sequence[str],
+        request: Request,
+        plugins: Plugins,
     ) -> None:
-        self.source = Source(path)
+        self.source = source
         self.overrides = list(overrides)
         self.plugins = plugins
         stream = self.source.values.get("stream")
-        self.stream = self.source.directory / stream if isinstance(stream, str) else path
+        self.stream: Path | Source = source
+        if isinstance(stream, str):
+            self.stream = source.directory / stream
         self.flags = {name for name in KEYS if getattr(request, name) is not None}
         self.values: dict[str, Any] = {
             name: getattr(request, name) if name in self.flags else self.source.values.get(name)
             for name in KEYS
         }
-        if self.stream != path:
-            self._check_alone()
+        if isinstance(self.stream, Path):
+            self._check_alone(self.stream)
         for text in overrides:
             key = re.split(r"[.=\[]", text)[0]
             flag = {"strategy": "strategies", "seed": "seeds"}.get(key, key)
@@ -152,7 +161,7 @@ class _Planner:
         """A complaint about one of `KEYS`, wherever it was written."""
         if name in self.flags:
             raise ConfigError(f"--{name}: {what}")
-        self.source.fail((name, *below), what)
+        raise ConfigError(what, key=(name, *below))
 
     def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
         """The stream's configuration under one of the strategies."""
@@ -162,7 +171,10 @@ class _Planner:
         text = f"strategy={json.dumps(value)}"
         try:
             changes = [*self.overrides, *overrides, text]
-            return load(self.stream, changes, self.plugins, without=KEYS)[0]
+            stream = self.stream
+            if isinstance(stream, Source):
+                stream = copy.deepcopy(stream)  # which `load` changes
+            return load(stream, changes, self.plugins, without=KEYS)[0]
         except ConfigError as error:
             message = str(error)
             own = f"override {text!r}: "
@@ -176,8 +188,8 @@ class _Planner:
         known = ", ".join(self.plugins.strategies)
         if values is None:
             raise ConfigError(
-                f"{self.source.path}: no strategies to compare. Write --strategies, or a list "
-                f"under the key `strategies`. Known: {known}."
+                f"{self.source.path or 'the stream'}: no strategies to compare. "
+                f"Write --strategies, or a list under the key `strategies`. Known: {known}."
             )
         if not isinstance(values, (list, tuple)) or not values:
             self.fail("strategies", f"{show(values)} is not a list of strategies. Known: {known}.")
@@ -283,18 +295,19 @@ class _Planner:
             self.fail(name, f"{show(value)} is not a whole number from {least}.", *below)
         return value
 
-    def _check_alone(self) -> None:
+    def _check_alone(self, stream: Path) -> None:
         """A file that names another as its stream has the keys of a comparison and no others."""
         for name in self.source.values:
             if name not in ("stream", *KEYS):
-                hint = f"It belongs into {self.stream.name}, or on the command line as an override."
-                self.source.fail((name,), f"unknown key. {nearest(name, ['stream', *KEYS])} {hint}")
+                hint = f"It belongs into {stream.name}, or on the command line as an override."
+                known = nearest(name, ["stream", *KEYS])
+                raise ConfigError(f"unknown key. {known} {hint}", key=(name,))
 
 
 def request(
-    strategies: str | None,
-    orders: str | None,
-    seeds: str | None,
+    strategies: str | Sequence[Any] | None,
+    orders: str | int | Sequence[Sequence[str]] | None,
+    seeds: str | Sequence[int] | None,
     baseline: str | None,
     jobs: int | None,
 ) -> Request:
@@ -304,15 +317,17 @@ def request(
         ConfigError: a list cannot be read.
     """
     return Request(
-        strategies=None if strategies is None else _list("strategies", strategies),
-        orders=int(orders) if orders is not None and orders.isdecimal() else orders,
-        seeds=None if seeds is None else _list("seeds", seeds),
+        strategies=_list("strategies", strategies),
+        orders=int(orders) if isinstance(orders, str) and orders.isdecimal() else orders,
+        seeds=_list("seeds", seeds),
         baseline=baseline,
         jobs=jobs,
     )
 
 
-def _list(flag: str, text: str) -> list[Any]:
+def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
+    if not isinstance(text, str):
+        return text
     try:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError as error:

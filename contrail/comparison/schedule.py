@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +11,15 @@ from pathlib import Path
 
 from contrail.comparison import share
 from contrail.comparison.plan import PlannedRun
-from contrail.config.parse import to_yaml
+from contrail.comparison.processes import WorkerProcess, Workers, end
+from contrail.config import to_yaml
 from contrail.errors import ContrailError
+from contrail.files import write_atomically
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, write_atomically
+from contrail.runs.directory import RunDirectory
 
 POLL = 0.2  # seconds
 GRACE = 30.0  # seconds that a process has to end after it has been told to
-WORKER = (sys.executable, "-m", "contrail.comparison.worker")
 
 Say = Callable[[str], None]
 
@@ -32,7 +31,7 @@ class Job:
     run: PlannedRun
     files: RunDirectory
     keys: Sequence[str | None]
-    process: subprocess.Popen[bytes] | None = None
+    process: WorkerProcess | None = None
     error: str = ""
     row: int = field(init=False)
 
@@ -72,12 +71,14 @@ class Schedule:
         runs: Sequence[PlannedRun],
         directory: Path,
         plugins: Plugins,
+        workers: Workers,
         *,
         jobs: int,
         sharing: bool,
         say: Say,
     ) -> None:
         self._directory = directory
+        self._workers = workers
         self._count = jobs
         self._say = say
         self._saved_in = directory / "shared.json"
@@ -86,7 +87,7 @@ class Schedule:
             Job(
                 run,
                 RunDirectory(directory / run.directory),
-                share.keys(run, plugins) if sharing else (),
+                share.row_keys(run, plugins) if sharing else (),
             )
             for run in runs
         ]
@@ -148,13 +149,7 @@ class Schedule:
             told = f"{told} with {what} of {source.files.path.name}"
             job.row = share.last_row(job.files)
         with job.log.open("ab") as log:
-            job.process = subprocess.Popen(
-                [*WORKER, "run", job.files.config, "--out", directory],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C reaches it through us alone
-            )
+            job.process = self._workers.start(["run", str(job.files.config), str(directory)], log)
         self._say(f"{job.run}: {told}")
 
     def _look(self, job: Job) -> None:
@@ -170,7 +165,6 @@ class Schedule:
         job.row = row
         if code is None:
             return
-        _close(job.process)
         job.process = None
         if code == 0 and job.finished:
             left = sum(not other.finished for other in self.jobs)
@@ -182,47 +176,25 @@ class Schedule:
 
     def _stop(self) -> None:
         """End all processes; each leaves its last checkpoint to go on from."""
-        processes = [job.process for job in self.jobs if job.process]
-        for process in processes:
-            _close(process)
-        deadline = time.monotonic() + GRACE
-        for process in processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end([job.process for job in self.jobs if job.process], GRACE)
 
 
-def attempt(configs: Sequence[Path]) -> None:
+def attempt(configs: Sequence[Path], workers: Workers) -> None:
     """Have a process make all that the runs would make before they play.
 
     Raises:
         ContrailError: one of them would be refused.
     """
-    process = subprocess.Popen(
-        [*WORKER, "try", *configs],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    try:
-        said = process.stderr.read().decode(errors="replace")
-        code = process.wait()
-    finally:
-        _close(process)
-        process.wait()
+    with tempfile.TemporaryFile() as output:
+        process = workers.start(["try", *map(str, configs)], output)
+        try:
+            code = process.wait()
+        finally:
+            end([process], GRACE)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
     if code:
         raise ContrailError(_reason(said, code))
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe that keeps the process alive."""
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
 
 
 def _reason(said: str, code: int) -> str:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from contrail.comparison.plan import PlannedRun
-from contrail.config.parse import Component, RunConfig, to_dict
-from contrail.config.schema import plain
+from contrail.config import Component, RunConfig, identity, plain, to_dict
 from contrail.errors import PluginError
-from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory, read_checkpoint, write_atomically
+from contrail.files import write_atomically
+from contrail.registry import Plugins, blaming
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 
 
@@ -39,18 +39,18 @@ class Saved:
     cpu_seconds: float
 
 
-def keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
-    """For each row of R, from the base model on, a text that only runs that are equal up to there
-    have in common; None where that is not known.
+def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
+    """One key per row of R, from the base model on. Two runs with the same key have computed the
+    same up to that row. None: not known, never share.
 
     Raises:
         PluginError: the strategy raised.
     """
     config = run.config
-    written = to_dict(config)
+    written = identity(to_dict(config))
     stages = written.pop("stream")
     # Of these only their meaning matters, which is in the stages and columns; plugins are code.
-    for name in ("strategy", "adapter", "plugins", "threads", "device"):
+    for name in ("strategy", "adapter", "plugins"):
         del written[name]
     del written["evaluate"]["environments"]
     for stage, resolved in zip(stages, config.stream, strict=True):
@@ -69,14 +69,9 @@ def keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
 
 def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
     registered = plugins.strategies[component.name]
-    try:
+    with blaming("strategy", component.name, registered, "cache_key"):
         strategy: Strategy = registered.value(component.settings)
         return strategy.cache_key(stage)
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"strategy {component.name!r} (plugin {registered.plugin!r}): prefix: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def last_row(files: RunDirectory) -> int:

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from contrail.comparison.estimate import Quantity, compared, estimated, quantities
+from contrail.comparison.estimate import (
+    Quantity,
+    compared,
+    estimated,
+    played,
+    played_of,
+    quantities,
+)
 from contrail.comparison.gather import Row
 from contrail.comparison.reference import REFERENCE, forward_transfer
 from contrail.intervals import (
@@ -27,6 +34,7 @@ from contrail.intervals import (
 )
 from contrail.metrics import METRICS, TaskScores
 from contrail.seeding import generator
+from contrail.tables import episode_metrics
 from contrail.tasks import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
@@ -70,9 +78,25 @@ def summarise(
         transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
     names = [*METRICS, CONTINUAL_WORLD]
+    metrics = episode_metrics(first.result)
+    ways = {
+        label: played([row for row in rows if row.strategy == label], places, environments, metrics)
+        for label in strategies
+    }
+
+    def ways_of(label: str, environment: str) -> dict[str, Any]:
+        own, base = ways[label][environment], ways.get(baseline, {}).get(environment)
+        return estimates(label, own, base, {name: name for name in own})
 
     def part(label: str, keys: Mapping[str, str]) -> dict[str, Any]:
-        own, base = found[label], found.get(baseline)
+        return estimates(label, found[label], found.get(baseline), keys)
+
+    def estimates(
+        label: str,
+        own: Mapping[str, Quantity],
+        base: Mapping[str, Quantity] | None,
+        keys: Mapping[str, str],
+    ) -> dict[str, Any]:
         return {
             shown: {
                 **estimated(own[key]),
@@ -94,12 +118,14 @@ def summarise(
         "seeds": list(seeds),
         "baseline": baseline,
         "formulas": FORMULAS,
+        "episode_metrics": metrics,
         "evaluate": first.result["evaluate"],
         "summary": {
             label: {
                 "runs": sum(row.strategy == label for row in rows),
                 "metrics": part(label, {key: key for key in names}),
                 "success": part(label, {item: f"success {item}" for item in environments}),
+                "played": {item: ways_of(label, item) for item in environments},
                 "budget": _budget([row for row in rows if row.strategy == label]),
                 "R": [
                     matrix
@@ -219,5 +245,6 @@ def _record(row: Row, orders: Sequence[Any], found: Mapping[str, Quantity]) -> d
         "seed": row.seed,
         "metrics": {name: values[name] for name in [*METRICS, CONTINUAL_WORLD]},
         "success": {name: values[f"success {name}"] for name in row.result["environments"]},
+        "played": played_of(row.result),
         **{name: row.result[name] for name in kept},
     }

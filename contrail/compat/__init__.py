@@ -1,1 +1,1 @@
-"""Repairs of libraries that do not import as they should."""
+"""Repairs of libraries that do not import as they should, or import too much."""

@@ -2,7 +2,7 @@
 
 Copied into site-packages by `python -m contrail.compat.torchvision`, beside a .pth file that
 imports it when the interpreter starts; so it stands on its own, and does nothing until somebody
-imports torchvision. Why it is needed is told in torchvision_compat.py.
+imports torchvision. Why it is needed is told in torchvision.py.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 PyPI's torchvision is built for CUDA; beside CPU torch its compiled operators do not load, and then
 `import torchvision` raises over an operator whose schema nobody declared. avalanche, peft, trl and
-much of transformers import torchvision, though contrail uses none of its operators.
+much of transformers may import torchvision, though contrail uses none of its operators.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
+import sys
 import sysconfig
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _SYMPTOM = "operator torchvision::nms does not exist"
@@ -20,19 +24,66 @@ _libraries: list[Any] = []  # a schema lives as long as its torch.library.Librar
 
 
 def repair() -> None:
-    """Make `import torchvision` succeed; does nothing where it already does, or is not installed.
+    """Make `import torchvision` succeed, whoever imports it; it imports nothing itself.
 
-    Call it before the first import of avalanche, peft, trl or a transformers model, in every
-    process. It imports torch and torchvision, which those packages do anyway.
+    It does nothing where torchvision works or is not installed. Call it before the first import of
+    avalanche, peft, trl or a transformers model, in every process.
     """
-    if _broken():
-        import torch
+    if "torchvision" in sys.modules or any(isinstance(it, _Finder) for it in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
 
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(operator + _SIGNATURE)
-        _libraries.append(library)
-        importlib.import_module("torchvision")
+
+class _Finder(MetaPathFinder):
+    """Finds torchvision, and has it loaded with the repair."""
+
+    _asking = False
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "torchvision" or self._asking:
+            return None
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _RepairingLoader(spec.loader)
+        return spec
+
+
+class _RepairingLoader(Loader):
+    """Loads as `loader` does; on the symptom it declares the operators and loads again."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        try:
+            self._loader.exec_module(module)
+        except RuntimeError as error:
+            if _SYMPTOM not in str(error):
+                raise
+            _declare()
+            self._loader.exec_module(module)
+
+
+def _declare() -> None:
+    """Declare the operators whose compiled code could not be loaded."""
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(operator + _SIGNATURE)
+    _libraries.append(library)
 
 
 def install() -> None:

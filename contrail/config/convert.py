@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import enum
 import math
 import os
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from contrail.config.source import Key, Source, escape, parts, show
-from contrail.errors import ContrailError, PluginError, nearest
+from contrail.config.source import escape, show
+from contrail.config.yaml_file import parts
+from contrail.errors import ConfigError, ContrailError, Key, PluginError, nearest
 
 T = TypeVar("T")
+MANY = 20  # keys: too many to list in a message
 _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -31,42 +34,69 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def check_keys(
-    source: Source, key: Key, values: Mapping[str, Any], known: Iterable[str], hint: str = ""
-) -> None:
-    """Refuse keys that are not known, with the nearest that is."""
+class UnknownKey(ConfigError):
+    """A key that is not known where it stands.
+
+    Args:
+        key: the key.
+        value: what was written there.
+        known: the keys that could stand there.
+        hint: added to the message; where there are many known keys, it says where they are listed.
+    """
+
+    def __init__(self, key: Key, value: object, known: Sequence[str], hint: str = "") -> None:
+        near = nearest(key[-1], known) if known else "There are no settings here."
+        if len(known) > MANY and hint:  # they are listed elsewhere
+            close = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.7)
+            near = f"Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown key. {near} {hint}".replace("  ", " ").rstrip(), key=key)
+        self.value = value
+        self.known = known
+        self.hint = hint
+
+
+def check_keys(key: Key, values: Mapping[str, Any], known: Iterable[str], hint: str = "") -> None:
+    """Refuse keys that are not known, with the nearest that is.
+
+    Raises:
+        UnknownKey: there is one.
+    """
     names = list(known)
-    for name in values:
+    for name, value in values.items():
         if name not in names:
-            if not names:
-                source.fail((*key, name), f"unknown key. There are no settings here.{hint}")
-            source.fail((*key, name), f"unknown key. {nearest(name, names)}{hint}")
+            raise UnknownKey((*key, name), value, names, hint)
 
 
-def build(source: Source, cls: type[T], values: object, key: Key, /, **built: Any) -> T:
+def build(
+    cls: type[T], values: object, key: Key = (), directory: Path | None = None, /, **built: Any
+) -> T:
     """An instance of the dataclass `cls` from the values written at `key`.
 
     Args:
-        source: where the values come from.
         cls: its annotations say what is allowed, a field's metadata its "min" and "max";
-            "internal" fields cannot be written; a "path" may be relative to the source, if it is
-            none of the words given there.
+            a "path" may be relative to `directory`, if it is none of the words given there.
         values: what was written; fields that are missing get their defaults.
         key: the place of the values.
+        directory: that of the file; by default the working directory.
         built: fields that are ready, whatever stands in `values`.
+
+    Raises:
+        ConfigError: a value is not what `cls` takes.
+        PluginError: `cls` cannot be read from YAML, or raised.
     """
     if not isinstance(values, dict):
-        source.fail(key, f"{show(values)} is not a mapping. Write `key: value` pairs.")
+        message = f"{show(values)} is not a mapping. Write `key: value` pairs."
+        raise ConfigError(message, key=key)
     hints = _hints(cls)
     fields = {
         item.name: item
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if item.init and not item.metadata.get("internal")
+        if item.init
     }
-    check_keys(source, key, values, fields)
+    check_keys(key, values, fields)
     plain = {name: item for name, item in fields.items() if name not in built}
     values = {
-        name: _found(source, value, fields[name].metadata.get("path"))
+        name: _found(directory, value, fields[name].metadata.get("path"))
         for name, value in values.items()
     }
     schema = dataclasses.make_dataclass(
@@ -83,70 +113,76 @@ def build(source: Source, cls: type[T], values: object, key: Key, /, **built: An
         try:
             node = OmegaConf.merge(node, {name: escape(values[name])})
         except OmegaConfBaseException as error:
-            _explain(source, (*key, name), error, hints[name], values[name])
-        except TypeError:  # a list for a mapping, or the reverse
-            source.fail((*key, name), f"{show(values[name])} is not {describe(hints[name])}.")
+            raise _explained((*key, name), error, hints[name], values[name]) from error
+        except TypeError as error:  # a list for a mapping, or the reverse
+            message = f"{show(values[name])} is not {describe(hints[name])}."
+            raise ConfigError(message, key=(*key, name)) from error
     missing = [name for name in plain if OmegaConf.is_missing(node, name)]
     if missing:
-        source.fail((*key, missing[0]), "needs a value. It has no default.")
+        raise ConfigError("needs a value. It has no default.", key=(*key, missing[0]))
     try:
         converted: Any = OmegaConf.to_object(node)
-        instance = cls(**{name: getattr(converted, name) for name in plain}, **built)
+        settled = {name: getattr(converted, name) for name in plain}
+        for name, value in settled.items():
+            if name in values and not fits(value, hints[name]):
+                inside = f"{show(values[name])} holds a value of the wrong kind"
+                message = f"{inside}. Expected {describe(hints[name])}."
+                raise ConfigError(message, key=(name,))
+            bounds = {bound: plain[name].metadata.get(bound) for bound in ("min", "max")}
+            check_bounds((name,), value, **bounds)
+        return cls(**settled, **built)
     except OmegaConfBaseException as error:
-        source.fail((*key, *parts(error.full_key or "")), str(error).splitlines()[0])
+        inner = parts(error.full_key or "")
+        raise ConfigError(str(error).splitlines()[0], key=(*key, *inner)) from error
+    except ConfigError as error:
+        if error.key is None:
+            error.of_children = True
+        error.key = (*key, *(error.key or ()))
+        error.message = " ".join(error.message.split())
+        raise
     except (ValueError, ContrailError) as error:
         # What the class itself refuses, in its __post_init__.
-        source.fail(key, " ".join(str(error).split()), of_children=True)
+        message = " ".join(str(error).split())
+        raise ConfigError(message, key=key, of_children=True) from error
     except Exception as error:
         message = f"{_name(cls)} raised {type(error).__name__}: {error}"
         raise PluginError(message) from error
-    for name, item in plain.items():
-        if name in values and not fits(getattr(converted, name), hints[name]):
-            inside = f"{show(values[name])} holds a value of the wrong kind"
-            source.fail((*key, name), f"{inside}. Expected {describe(hints[name])}.")
-        bounds = {bound: item.metadata.get(bound) for bound in ("min", "max")}
-        check_bounds(source, (*key, name), getattr(instance, name), **bounds)
-    return instance
 
 
-def _found(source: Source, value: object, words: Collection[str] | None) -> object:
+def _found(directory: Path | None, value: object, words: Collection[str] | None) -> object:
     """A path beside the file it is written in, or else in the working directory, as absolute; as it
     is where neither is there, or it is one of `words`. None: the value is no path."""
     if words is not None and isinstance(value, str) and value and value not in words:
-        for base in (source.directory, Path.cwd()):
+        for base in (directory or Path.cwd(), Path.cwd()):
             path = base / os.path.expanduser(value)
             if path.exists():
                 return os.path.abspath(path)
     return value
 
 
-def check_bounds(
-    source: Source, key: Key, value: Any, min: float | None = None, max: float | None = None
-) -> None:
+def check_bounds(key: Key, value: Any, min: float | None = None, max: float | None = None) -> None:
     """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
         return
     if not math.isfinite(value):
-        source.fail(key, f"{value} is not a finite number.")
+        raise ConfigError(f"{value} is not a finite number.", key=key)
     if min is not None and not value >= min:
-        source.fail(key, f"{value} is too small. The least is {min}.")
+        raise ConfigError(f"{value} is too small. The least is {min}.", key=key)
     if max is not None and not value <= max:
-        source.fail(key, f"{value} is too large. The most is {max}.")
+        raise ConfigError(f"{value} is too large. The most is {max}.", key=key)
 
 
 def fits(value: object, hint: Any) -> bool:
     """Whether a value may stand where `hint` is annotated; True where it cannot be told.
 
-    For the dataclasses of trl and peft, whose annotations OmegaConf does not take, and for what
-    stands in lists and mappings, where OmegaConf takes more than it should.
+    In lists and mappings OmegaConf takes more than it should.
     """
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in arguments)
     if origin is typing.Literal:
-        # peft's "pissa_niter_[number of iters]" stands for many texts
-        return value in arguments or (isinstance(value, str) and "[" in str(arguments))
+        return value in arguments
     if origin is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if origin is int:
@@ -193,29 +229,29 @@ def describe(hint: Any) -> str:
 def choices(hint: Any) -> list[str]:
     """The texts a Literal or an Enum allows; none for other annotations."""
     if typing.get_origin(hint) is typing.Literal:
-        return [str(choice) for choice in typing.get_args(hint)]
+        return [item if isinstance(item, str) else show(item) for item in typing.get_args(hint)]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return list(hint.__members__)
     return []
 
 
-def _explain(
-    source: Source, key: Key, error: OmegaConfBaseException, hint: Any, value: object
-) -> typing.NoReturn:
+def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object) -> ConfigError:
     """OmegaConf's error in the words of these messages."""
     inner = parts(error.full_key or "")
     # Below a list of dataclasses, OmegaConf forgets what stands above; then blame the whole.
     place = key + inner[1:] if inner and inner[0] == key[-1] else key
     if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
-        known = [item.name for item in dataclasses.fields(error.object_type)]
-        source.fail(place, f"unknown key. {nearest(place[-1], known)}")
+        return UnknownKey(
+            place, value, [item.name for item in dataclasses.fields(error.object_type)]
+        )
     if inner and inner != key[-1:]:
         text = str(error).splitlines()[0].rstrip(".")
         null = "NoneType" in text or "not Optional" in text
-        source.fail(place, "null is not allowed here." if null else f"{text}.")
+        return ConfigError("null is not allowed here." if null else f"{text}.", key=place)
     if choices(hint):
-        source.fail(place, f"{show(value)} is not allowed. {nearest(value, choices(hint))}")
-    source.fail(place, f"{show(value)} is not {describe(hint)}.")
+        near = nearest(value, choices(hint))
+        return ConfigError(f"{show(value)} is not allowed. {near}", key=place)
+    return ConfigError(f"{show(value)} is not {describe(hint)}.", key=place)
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -1,11 +1,6 @@
-"""stream.yaml: read, checked against what the plugins offer, and made into a `RunConfig`.
+"""Reads stream.yaml, checks it against what the plugins offer, and makes a `RunConfig` of it.
 
 Every error names the line or the override at fault, and the nearest valid choice.
-
-    config_source    what was written, and where
-    config_convert   values -> dataclasses
-    config_schema    the dataclasses, and back to YAML
-    config_training  the keys passed to trl and peft
 """
 
 from __future__ import annotations
@@ -13,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contrail.config.convert import build, check_keys
+from contrail.config.convert import UnknownKey, build, check_keys
+from contrail.config.hints import add_hint
 from contrail.config.schema import (
+    CheckpointConfig,
     Component,
     Composite,
     EnvironmentConfig,
@@ -26,48 +23,28 @@ from contrail.config.schema import (
     RunConfig,
     StageConfig,
     TaskFilter,
-    differences,
     names,
     plain,
-    to_dict,
-    to_yaml,
 )
-from contrail.config.source import Key, Source, dotted, show
-from contrail.config.training import (
-    GRPO_DEFAULTS,
-    LORA_DEFAULTS,
-    check_training,
-    grpo_config,
-    lora_config,
-)
+from contrail.config.source import Source, show
+from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES
-from contrail.errors import PluginError, nearest
+from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
 from contrail.registry import Plugins, Table, load_plugins
-
-__all__ = [
-    "GRPO_DEFAULTS",
-    "LORA_DEFAULTS",
-    "Component",
-    "Composite",
-    "EnvironmentConfig",
-    "EvaluateConfig",
-    "RunConfig",
-    "StageConfig",
-    "TaskFilter",
-    "differences",
-    "grpo_config",
-    "load",
-    "lora_config",
-    "to_dict",
-    "to_yaml",
-]
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
 
 
+SECTIONS: dict[str, tuple[type, str]] = {
+    "grpo": (GRPOSettings, "trl.GRPOConfig"),
+    "lora": (LoRASettings, "peft.LoraConfig"),
+}
+"""The keys whose values are passed on, and to what."""
+
+
 def load(
-    path: Path,
+    origin: Path | Mapping[str, Any] | Source,
     overrides: Sequence[str] = (),
     plugins: Plugins | None = None,
     without: Sequence[str] = (),
@@ -75,7 +52,7 @@ def load(
     """Read a stream file, with the plugins it names.
 
     Args:
-        path: the YAML file; paths in it are relative to its directory.
+        origin: the YAML file, relative to whose directory the paths in it are; or its content.
         overrides: `key=value` each; the value replaces the key's.
         plugins: to load the file's plugins into; by default the installed ones.
         without: keys of the file that are somebody else's.
@@ -84,36 +61,41 @@ def load(
         ConfigError: the file or an override asks for something impossible.
         PluginError: an installed plugin, or the settings class of one, is broken.
     """
-    source = Source(path)
+    source = origin if isinstance(origin, Source) else Source(origin)
     for name in without:
         source.values.pop(name, None)
     for name, default in (("strategy", DEFAULT_STRATEGY), ("adapter", DEFAULT_ADAPTER)):
         source.values.setdefault(name, default)
     source.override(overrides)
     _fill_in(source.values)
-    source.resolve()
-    check_keys(source, (), source.values, names(RunConfig))
-    parser = _Parser(source, load_plugins() if plugins is None else plugins)
-    return parser.run(), parser.plugins
+    with source.located():
+        source.resolve()
+        parser = _Parser(source, load_plugins() if plugins is None else plugins)
+        try:
+            return parser.run(), parser.plugins
+        except UnknownKey as error:
+            add_hint(error, source.values, parser.plugins)
+            raise
 
 
 class _Parser:
     """Turns the source's values into a RunConfig, one key after the other."""
 
     def __init__(self, source: Source, plugins: Plugins) -> None:
-        self.source = source
+        self.values = source.values
+        self.directory = source.directory
         self.plugins = plugins
-        self.fail = source.fail
         self._seen: dict[str, tuple[Key, EnvironmentConfig]] = {}
 
     def run(self) -> RunConfig:
-        values = self.source.values
-        for section in ("grpo", "lora"):
-            if isinstance(values[section], dict):
-                check_training(self.source, section, values[section])
+        values = self.values
+        check_keys((), values, names(RunConfig))
+        sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be known to be texts before they are loaded.
-        later: dict[str, Any] = dict.fromkeys(("stream", "strategy", "adapter", "evaluate"))
-        first = build(self.source, RunConfig, values, (), source=self.source, **later)
+        later: dict[str, Any] = dict.fromkeys(
+            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+        )
+        first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
         adapter = self.component(("adapter",), values["adapter"], self.plugins.adapters)
         return dataclasses.replace(
@@ -124,11 +106,23 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            checkpoint=build(
+                CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
+            ),
         )
+
+    def section(self, name: str, values: Any) -> Any:
+        """A key whose values are passed on to trl or peft."""
+        cls, target = SECTIONS[name]
+        if isinstance(values, dict):
+            refuse_with_advice(name, values)
+            hint = f"{name} takes the fields of {target} that act in contrail; see docs/stream.md."
+            check_keys((name,), values, names(cls), hint)
+        return build(cls, values, (name,), self.directory)
 
     def plugin(self, index: int, name: str) -> str:
         """Load a plugin; its name, or the absolute path of its file."""
-        directory = self.source.directory
+        directory = self.directory
         is_file = name.endswith(".py") or os.sep in name
         path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
         loaded = self.plugins.info()
@@ -137,7 +131,7 @@ class _Parser:
         try:
             self.plugins.add_named(path, directory)
         except (PluginError, ValueError, OSError) as error:
-            self.fail(("plugins", index), str(error))
+            raise ConfigError(str(error), key=("plugins", index)) from error
         return path
 
     def model(self, name: str) -> str:
@@ -145,20 +139,22 @@ class _Parser:
         if name in self.plugins.models:
             return name
         written = os.path.expanduser(name)
-        for base in (self.source.directory, Path.cwd()):
+        for base in (self.directory, Path.cwd()):
             if name and os.path.isdir(base / written):
                 directory = (base / written).resolve()
                 self.check_model(directory)
                 return str(directory)
             if name and os.path.isfile(base / written):
-                self.fail(("model",), f"{name!r} is a file. Name the directory it is in.")
+                raise ConfigError(
+                    f"{name!r} is a file. Name the directory it is in.", key=("model",)
+                )
         if written.startswith(("/", "./", "../")):
-            self.fail(("model",), f"there is no directory {name!r}. Check the path.")
+            raise ConfigError(f"there is no directory {name!r}. Check the path.", key=("model",))
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
-            self.fail(
-                ("model",),
+            raise ConfigError(
                 f"no model is called {name!r}. {nearest(name, self.plugins.models)} "
                 "Or give a directory, or a hub id, owner/name.",
+                key=("model",),
             )
         return name
 
@@ -186,7 +182,7 @@ class _Parser:
             hint = "Save both the model and its tokenizer there with save_pretrained."
             if (directory / "adapter_config.json").is_file():
                 hint = "It is a LoRA adapter alone: name the model it belongs to."
-            self.fail(("model",), f"{directory} has no {', no '.join(missing)}. {hint}")
+            raise ConfigError(f"{directory} has no {', no '.join(missing)}. {hint}", key=("model",))
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""
@@ -194,26 +190,30 @@ class _Parser:
         if not isinstance(value, list):
             return self.component(key, value, self.plugins.strategies)
         if not value:
-            self.fail(key, "the list is empty. Write for example `strategy: [replay, kl]`.")
+            raise ConfigError(
+                "the list is empty. Write for example `strategy: [replay, kl]`.", key=key
+            )
         made = tuple(
             self.component((*key, index), item, self.plugins.strategies)
             for index, item in enumerate(value)
         )
         for index, component in enumerate(made):
             if component.name in [other.name for other in made[:index]]:
-                self.fail((*key, index), f"{component.name!r} is there twice. Remove one.")
+                raise ConfigError(
+                    f"{component.name!r} is there twice. Remove one.", key=(*key, index)
+                )
         if len(made) == 1:
             return made[0]
         return Composite("+".join(component.name for component in made), made)
 
     def stream(self, values: Any, adapter: Component) -> tuple[StageConfig, ...]:
         example = "Write for example `stream: [babyai, textcraft]`."
-        if "stream" not in self.source.values:
-            self.fail((), f"`stream` is missing. {example}")
+        if "stream" not in self.values:
+            raise ConfigError(f"`stream` is missing. {example}", key=())
         if not isinstance(values, list):
-            self.fail(("stream",), f"{show(values)} is not a list of stages. {example}")
+            raise ConfigError(f"{show(values)} is not a list of stages. {example}", key=("stream",))
         if not values:
-            self.fail(("stream",), f"there must be at least one stage. {example}")
+            raise ConfigError(f"there must be at least one stage. {example}", key=("stream",))
         return tuple(
             self.stage(("stream", index), value, adapter) for index, value in enumerate(values)
         )
@@ -223,12 +223,14 @@ class _Parser:
             values = {"environment": values}
             environment = self.environment(key, values["environment"])
         elif not isinstance(values, dict):
-            self.fail(key, f"{show(values)} is neither an environment's name nor a mapping.")
+            raise ConfigError(
+                f"{show(values)} is neither an environment's name nor a mapping.", key=key
+            )
         else:
-            check_keys(self.source, key, values, names(StageConfig), self.misplaced(values))
+            check_keys(key, values, names(StageConfig), self.misplaced(values))
             if "environment" not in values:
                 known = nearest("", self.plugins.environments)
-                self.fail(key, f"`environment` is missing. {known}")
+                raise ConfigError(f"`environment` is missing. {known}", key=key)
             environment = self.environment((*key, "environment"), values["environment"])
         if values.get("adapter") is not None:
             adapter_key = (*key, "adapter")
@@ -237,10 +239,10 @@ class _Parser:
         if values.get("name") is None:
             values = {**values, "name": environment.label}
         return build(
-            self.source,
             StageConfig,
             values,
             key,
+            self.directory,
             environment=environment,
             adapter=adapter,
             train=train,
@@ -257,53 +259,55 @@ class _Parser:
         own = [key for key in names(settings) if key in values and key != "name"]
         if not own:
             return ""
-        return f" The environment's own: write `environment: {{name: {name}, {own[0]}: …}}`."
+        return f"The environment's own: write `environment: {{name: {name}, {own[0]}: …}}`."
 
     def task_filter(self, key: Key, values: Any) -> TaskFilter:
         difficulty = values.get("difficulty") if isinstance(values, dict) else None
         many = difficulty if isinstance(difficulty, list) else [difficulty]
         if difficulty == []:
-            self.fail((*key, "difficulty"), "the list is empty. Remove the key for all tasks.")
+            raise ConfigError(
+                "the list is empty. Remove the key for all tasks.", key=(*key, "difficulty")
+            )
         for value in many:
             if difficulty is not None and (
                 isinstance(value, bool) or not isinstance(value, (str, int))
             ):
-                self.fail(
-                    (*key, "difficulty"), f"{show(value)} is neither text nor a whole number."
+                raise ConfigError(
+                    f"{show(value)} is neither text nor a whole number.", key=(*key, "difficulty")
                 )
         chosen = None if difficulty is None else tuple(many)
-        return build(self.source, TaskFilter, values, key, difficulty=chosen)
+        return build(TaskFilter, values, key, self.directory, difficulty=chosen)
 
     def evaluate(self, values: Any) -> EvaluateConfig:
         key: Key = ("evaluate",)
         named = values.get("environments", []) if isinstance(values, dict) else []
         if not isinstance(named, list):
             message = f"{show(named)} is not a list. Write `environments: [textcraft]`."
-            self.fail((*key, "environments"), message)
+            raise ConfigError(message, key=(*key, "environments"))
         environments = tuple(
             self.environment((*key, "environments", index), value)
             for index, value in enumerate(named)
         )
-        return build(self.source, EvaluateConfig, values, key, environments=environments)
+        return build(EvaluateConfig, values, key, self.directory, environments=environments)
 
     def environment(self, key: Key, value: Any) -> EnvironmentConfig:
         """An environment; the same label always means the same settings."""
         label = value.get("label") if isinstance(value, dict) else None
         if label is not None and (not isinstance(label, str) or not label.strip()):
-            self.fail((*key, "label"), f"{show(label)} is not a name.")
+            raise ConfigError(f"{show(label)} is not a name.", key=(*key, "label"))
         own = {name: value.get(name) for name in OVERRIDES} if isinstance(value, dict) else {}
         for name, (wanted, allowed) in OVERRIDES.items():
             if own.get(name) is not None and not allowed(own[name]):
-                self.fail((*key, name), f"{show(own[name])} is not {wanted}.")
+                raise ConfigError(f"{show(own[name])} is not {wanted}.", key=(*key, name))
         found = self.component(key, value, self.plugins.environments, ("label", *OVERRIDES))
         environment = EnvironmentConfig(found.name, found.settings, label or found.name, **own)
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
-            self.fail(
-                key,
+            raise ConfigError(
                 f"{environment.label!r} already stands for the environment at {dotted(place)}, "
                 "which has another name or other settings. Give one of the two a `label` of its "
                 "own: it is the name of its column in the result matrix.",
+                key=key,
                 of_children=True,
             )
         return environment
@@ -316,16 +320,16 @@ class _Parser:
             name, name_key, settings = value, key, {}
         elif isinstance(value, dict):
             if "name" not in value:
-                check_keys(self.source, key, {k: 0 for k in value if _like_name(k)}, ["name"])
-                self.fail(key, f"`name` is missing. {nearest('', table)}")
+                check_keys(key, {k: 0 for k in value if _like_name(k)}, ["name"])
+                raise ConfigError(f"`name` is missing. {nearest('', table)}", key=key)
             name, name_key = value["name"], (*key, "name")
             settings = {k: v for k, v in value.items() if k not in ("name", *reserved)}
         else:
             what = f"{show(value)} is neither a name nor a mapping with a `name`."
-            self.fail(key, f"{what} {nearest('', table)}")
+            raise ConfigError(f"{what} {nearest('', table)}", key=key)
         if not isinstance(name, str) or name not in table:
             known = nearest(name, table)
-            self.fail(name_key, f"no {table.kind} is called {show(name)}. {known}")
+            raise ConfigError(f"no {table.kind} is called {show(name)}. {known}", key=name_key)
         registered = table[name]
         cls = registered.value.Config
         who = f"plugin {registered.plugin!r}: the {table.kind} {name!r}"
@@ -338,21 +342,22 @@ class _Parser:
                 "stream.yaml. Call it otherwise."
             )
         try:
-            return Component(name, build(self.source, cls, settings, key))
+            return Component(name, build(cls, settings, key, self.directory))
         except PluginError as error:
             raise PluginError(f"{who}: {error}") from error
 
 
 def _fill_in(values: dict[str, Any]) -> None:
     """Add the plain defaults, so that ${interpolations} can refer to them."""
-    for cls, target in ((RunConfig, values), (EvaluateConfig, values.setdefault("evaluate", {}))):
+    for name, cls in (
+        (None, RunConfig),
+        ("evaluate", EvaluateConfig),
+        *((name, cls) for name, (cls, _) in SECTIONS.items()),
+    ):
+        target = values if name is None else values.setdefault(name, {})
         for item in dataclasses.fields(cls):
-            if isinstance(target, dict) and isinstance(item.default, (str, int)):
+            if isinstance(target, dict) and isinstance(item.default, (str, int, float)):
                 target.setdefault(item.name, item.default)
-    for section, defaults in (("grpo", GRPO_DEFAULTS), ("lora", LORA_DEFAULTS)):
-        written = values.setdefault(section, {})
-        if isinstance(written, dict):
-            values[section] = {**defaults, **{str(name): value for name, value in written.items()}}
 
 
 def _like_name(key: object) -> bool:

@@ -1,21 +1,24 @@
 """What a stream file says once it is resolved, and its way back into YAML.
 
 Names stand for things that exist, settings are instances of their `Config` dataclasses, and every
-default is filled in. A field's metadata holds its bounds.
+default is filled in. A field's metadata holds its bounds ("min", "max"), and "identity": False
+where the value says how a run is computed and not which run it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from contrail.config.source import Key, Source, dotted, escape
+from contrail.config.source import escape
+from contrail.config.training import GRPOSettings, LoRASettings
+from contrail.errors import Key, dotted
 
 
 @dataclass(frozen=True)
@@ -80,30 +83,44 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """When a run is saved within its stages; at their ends it always is.
+
+    `updates`: between two checkpoints; None for about two minutes. `keep`: the number of newest
+    checkpoints within stages that are kept.
+    """
+
+    updates: int | None = field(default=None, metadata={"min": 1})
+    keep: int = field(default=2, metadata={"min": 1})
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A stream file with its overrides, resolved.
 
     `model` is a registered name, a hub id, or the absolute path of a directory. `max_context` is
-    the most tokens an episode may have (None: as many as the model takes). `grpo` and `lora` are
-    passed to trl.GRPOConfig and peft.LoraConfig by `grpo_config` and `lora_config`.
+    the most tokens an episode may have (None: as many as the model takes). `grpo_config` and
+    `lora_config` make trl's and peft's objects of `grpo` and `lora`.
     """
 
     stream: tuple[StageConfig, ...]
     strategy: Component
     adapter: Component
     evaluate: EvaluateConfig
-    source: Source = field(repr=False, compare=False, metadata={"internal": True})
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
-    grpo: dict[str, Any] = field(default_factory=dict)
-    lora: dict[str, Any] = field(default_factory=dict)
-    threads: int = field(default=1, metadata={"min": 1, "max": 1024})
+    grpo: GRPOSettings = field(default_factory=GRPOSettings)
+    lora: LoRASettings = field(default_factory=LoRASettings)
+    threads: int = field(default=1, metadata={"min": 1, "max": 1024, "identity": False})
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"identity": False})
     trust_remote_code: bool = False
     max_context: int | None = field(default=None, metadata={"min": 1})
     cache_gb: float | None = field(default=None, metadata={"min": 0.01})
+    checkpoint: CheckpointConfig = field(
+        default_factory=CheckpointConfig, metadata={"identity": False}
+    )
 
     @property
     def strategies(self) -> tuple[Component, ...]:
@@ -135,9 +152,20 @@ def to_yaml(config: RunConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(escape(to_dict(config))))
 
 
+NOT_IDENTITY = frozenset(
+    item.name for item in dataclasses.fields(RunConfig) if not item.metadata.get("identity", True)
+)
+"""The top-level keys that may change when a run goes on: where it runs is not what is run."""
+
+
+def identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain values, without the keys that do not say which run it is."""
+    return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
+
+
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
-    """The dotted keys whose values differ, with both values; None where there is none."""
-    before, after = (dict(_leaves(to_dict(config), ())) for config in (old, new))
+    """The dotted keys in which two runs differ, with both values; None where there is none."""
+    before, after = (dict(_leaves(identity(to_dict(config)), ())) for config in (old, new))
     return [
         (dotted(key), before.get(key), after.get(key))
         for key in before | after
@@ -147,11 +175,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
 
 def names(cls: type) -> list[str]:
     """The fields of a dataclass that can be written in YAML."""
-    return [
-        item.name
-        for item in dataclasses.fields(cls)
-        if item.init and not item.metadata.get("internal")
-    ]
+    return [item.name for item in dataclasses.fields(cls) if item.init]
 
 
 def plain(value: Any) -> Any:

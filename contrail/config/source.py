@@ -1,38 +1,28 @@
 """What the user wrote: a YAML file and the overrides on top of it, and where each key stands.
 
-Every complaint about a key goes through `Source.fail`, which names the line or the override.
+Code that finds a fault raises a ConfigError with its key; `Source.located` adds the line or the
+override.
 """
 
 from __future__ import annotations
 
-import os
+import copy
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from contrail.errors import ConfigError, nearest
-
-Key = tuple[str | int, ...]
-"""The place of a value: ("stream", 0, "updates") is written stream.0.updates."""
+from contrail.config.yaml_file import compose, first_line, load_values, parts, read_text
+from contrail.errors import ConfigError, Key, dotted, nearest
 
 _COMPONENTS = ("strategy", "adapter", "environment", "environments")
 _OVERRIDE = re.compile(r"([^.\[\]\s=]+(?:\.[^.\[\]\s=]+|\[\d+\])*)=(.*)", re.DOTALL)
-
-
-def dotted(key: Key) -> str:
-    """A key as the user writes it."""
-    return ".".join(str(part) for part in key)
-
-
-def parts(key: str) -> Key:
-    """The opposite of `dotted`; also takes stream[0].updates."""
-    found = re.findall(r"[^.\[\]]+", key)
-    return tuple(int(part) if part.isdecimal() else part for part in found)
 
 
 def show(value: object) -> str:
@@ -58,50 +48,49 @@ def escape(value: Any) -> Any:
 
 
 class Source:
-    """A stream file with its overrides: `values`, and the place of each of them."""
+    """A stream file, or its values, with overrides: `values`, and the place of each of them.
 
-    def __init__(self, path: Path) -> None:
-        """Read the file.
+    Paths in it are relative to `directory`: the file's, or the working directory.
+    """
+
+    def __init__(self, origin: Path | Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Read a file, or take its values as they are.
 
         Raises:
             ConfigError: it cannot be read, or is not a YAML mapping with unique keys.
         """
-        self.path = path
-        self.directory = path.parent.absolute()
         self._overrides: list[tuple[Key, str]] = []
-        text = self._text()
-        self._root = self._compose(text)
-        self.values: dict[str, Any] = self._load(text)
+        if isinstance(origin, Path):
+            self.path: Path | None = origin
+            self.directory = origin.parent.absolute()
+            text = read_text(origin)
+            self._root: yaml.Node = compose(origin, text)
+            with self.located():
+                self.values: dict[str, Any] = load_values(origin, text)
+        else:
+            self.path, self.directory = None, Path.cwd()
+            self._root = yaml.MappingNode("", [])
+            self.values = copy.deepcopy(dict(origin))
 
     @classmethod
-    def of_overrides(cls, texts: Sequence[str]) -> Source:
-        """A source of overrides alone: settings that are given on a command line."""
-        source = cls.__new__(cls)
-        source.path, source.directory = Path("command line"), Path.cwd()
-        source.values, source._overrides = {}, []
-        source._root = source._compose("{}")
+    def of_overrides(cls, texts: Iterable[str]) -> Source:
+        """Overrides alone: settings that are given on a command line."""
+        source = cls()
         source.override(texts)
-        source.resolve()
+        with source.located():
+            source.resolve()
         return source
 
-    def fail(self, key: Key, what: str, *, of_children: bool = False) -> NoReturn:
-        """Raise a ConfigError that says where `key` was written.
-
-        Args:
-            key: what the error is about.
-            what: what is wrong and what to do.
-            of_children: the error arises from the values below `key` taken together, so that an
-                override of one of them is likelier to blame than the line of `key` in the file.
-        """
-        place, shown = self._place(key, of_children), dotted(key)
-        if shown and not place.startswith(f"override '{shown}="):
-            place = f"{place}: {shown}"
-        raise ConfigError(f"{place}: {what}")
-
-    def written(self, key: Key) -> bool:
-        """Whether the user gave this key a value, in the file or by an override."""
-        overridden = any(at == key[: len(at)] for at, _ in self._overrides)
-        return overridden or self._line(key)[1]
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Context manager: a ConfigError about a key that is raised within says where the key was
+        written."""
+        try:
+            yield
+        except ConfigError as error:
+            if error.key is not None and error.place is None:
+                error.place = self._place(error.key, error.of_children)
+            raise
 
     def override(self, texts: Iterable[str]) -> None:
         """Set what the overrides say, each `key=value`, in their order."""
@@ -117,12 +106,11 @@ class Source:
                 key, plain = parts(match[1]), OmegaConf.to_container(value, resolve=False)
             except (yaml.YAMLError, OmegaConfBaseException) as error:
                 raise ConfigError(
-                    f"override {text!r}: the value cannot be read: {_first_line(error)}. "
+                    f"override {text!r}: the value cannot be read: {first_line(error)}. "
                     "Put special characters in quotes."
                 ) from error
             assert isinstance(plain, dict)
-            self._set(key, plain["value"], text)
-            self._overrides.append((key, text))
+            self._set(self.values, (), key, plain["value"], text)
 
     def resolve(self) -> None:
         """Put the values of ${interpolations} in their place."""
@@ -131,157 +119,59 @@ class Source:
             resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, RecursionError) as error:
             key = parts(getattr(error, "full_key", None) or "")
-            text = _first_line(error)
+            text = first_line(error)
             if text.startswith("Missing mandatory"):
-                self.fail(key, "??? stands for a value you must give. Write one.")
+                message = "??? stands for a value you must give. Write one."
+                raise ConfigError(message, key=key) from error
             target = re.match(r"Interpolation key '(.+?)' not found", text)
             hint = nearest(target[1], self.values) if target else "Write a plain value."
-            self.fail(key, f"{text}. {hint}")
+            raise ConfigError(f"{text}. {hint}", key=key) from error
         assert isinstance(resolved, dict)
         self.values = {str(name): value for name, value in resolved.items()}
 
-    # Reading
-
-    def _text(self) -> str:
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            folder = self.path.parent
-            beside = _yaml_files(folder) if folder.is_dir() else []
-            if not folder.is_dir():
-                hint = f"There is no directory {folder} either."
-            elif beside:
-                hint = nearest(self.path.name, beside)
-            else:
-                hint = f"There is no .yaml file in {folder.absolute()}."
-            raise ConfigError(f"{self.path}: there is no such file. {hint}") from None
-        except IsADirectoryError:
-            inside = _yaml_files(self.path)
-            hint = f" In it: {', '.join(inside)}." if inside else ""
-            message = f"{self.path}: is a directory. Name the stream file (.yaml) itself.{hint}"
-            raise ConfigError(message) from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            message = f"{self.path}: cannot be read: {reason}. Check its name and permissions."
-            raise ConfigError(message) from error
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigError(
-                f"{self.path}:{line}: is not UTF-8 text (byte 0x{data[error.start]:02x}). "
-                "Save the file as UTF-8."
-            ) from error
-
-    def _compose(self, text: str) -> yaml.MappingNode:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            self._not_yaml(error, text)
-        if root is None:
-            raise ConfigError(
-                f"{self.path}: the file is empty. "
-                "Write at least a stream, for example `stream: [babyai, textcraft]`."
-            )
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(
-                f"{self.path}:{root.start_mark.line + 1}: the top level is not a mapping. "
-                "Write `key: value` lines, for example `stream: [babyai, textcraft]`."
-            )
-        self._check_keys(root, (), set())
-        return root
-
-    def _load(self, text: str) -> dict[str, Any]:
-        try:
-            values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        except yaml.YAMLError as error:
-            self._not_yaml(error, text)
-        except OmegaConfBaseException as error:
-            self.fail(parts(error.full_key or ""), f"{_first_line(error)}. Write a plain value.")
-        assert isinstance(values, dict)
-        return {str(name): value for name, value in values.items()}
-
-    def _not_yaml(self, error: yaml.YAMLError, text: str) -> NoReturn:
-        line, column = 1, 1
-        if isinstance(error, yaml.MarkedYAMLError):
-            mark = error.problem_mark or error.context_mark
-            if mark is not None:
-                line, column = mark.line + 1, mark.column + 1
-            problem = error.problem or error.context or "it cannot be parsed"
-            if error.context and error.problem:
-                problem = f"{problem} ({error.context})"
-        elif isinstance(error, yaml.reader.ReaderError):
-            before = text[: error.position]
-            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            problem = f"character {text[error.position]!a} is not allowed"
-        else:
-            problem = _first_line(error)
-        lines = text.splitlines()
-        written = lines[line - 1] if line <= len(lines) else ""
-        advice = "Check the indentation, colons, brackets and quotes there."
-        if "\t" in written[: len(written) - len(written.lstrip()) + 1]:
-            advice = "YAML allows no tabs in indentation: use spaces."
-        elif "${" in written:
-            advice = "Within braces or brackets, put ${…} in quotes."
-        problem = " ".join(problem.split()).rstrip(".")
-        raise ConfigError(f"{self.path}:{line}:{column}: not valid YAML: {problem}. {advice}")
-
-    def _check_keys(self, node: yaml.Node, key: Key, seen: set[int]) -> None:
-        """Refuse keys that PyYAML would drop in silence, and those that are not text."""
-        if id(node) in seen:  # an alias, or an alias to itself
-            return
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self._check_keys(item, (*key, index), seen)
-        if not isinstance(node, yaml.MappingNode):
-            return
-        lines: dict[str, int] = {}
-        for name, item in node.value:
-            line = name.start_mark.line + 1
-            if not isinstance(name, yaml.ScalarNode) or name.tag.endswith(":null"):
-                place = f"{self.path}:{line}: {dotted(key) or 'top level'}"
-                raise ConfigError(f"{place}: a key must be a name. Write `key: value`.")
-            inner = (*key, name.value)
-            if name.value in lines:
-                raise ConfigError(
-                    f"{self.path}:{line}: {dotted(inner)}: is given twice, first in line "
-                    f"{lines[name.value]}. Remove one."
-                )
-            lines[name.value] = line
-            self._check_keys(item, inner, seen)
-
     # Overriding
 
-    def _set(self, key: Key, value: Any, text: str) -> None:
-        """Set one value, making the mappings on the way to it."""
-        place: Any = self.values
-        part: Any
-        for depth, part in enumerate(key):
-            above = dotted(key[:depth])
-            if isinstance(place, list):
-                if not isinstance(part, int) or part >= len(place):
-                    count = f"0 to {len(place) - 1}" if place else "none, the list is empty"
-                    raise ConfigError(
-                        f"override {text!r}: {above} is a list and has no item {part!r}. "
-                        f"Items: {count}."
-                    )
-            elif isinstance(place, dict):
-                part = str(part)
-            else:
-                raise ConfigError(
-                    f"override {text!r}: {above} is {show(place)}, which has no key {part!r}. "
-                    f"Override {above} itself."
-                )
-            if depth == len(key) - 1:
-                place[part] = value
+    def _set(self, place: Any, above: Key, below: Key, value: Any, text: str) -> None:
+        """Set `below`, a key within `place`, making the mappings on the way to it.
+
+        Args:
+            place: the values at the key `above`.
+            above: the part of the override's key that leads to `place`.
+            below: the rest of the key.
+            value: what to set.
+            text: the override.
+        """
+        part: Any = below[0]
+        if isinstance(place, list):
+            if part == "*" and place:
+                for index in range(len(place)):
+                    own = copy.deepcopy(value)
+                    self._set(place, above, (index, *below[1:]), own, text)
                 return
-            if isinstance(place, dict):
-                place.setdefault(part, {})
-            inner = place[part]
-            if inner is None or isinstance(inner, str):
-                inner = place[part] = self._long_form(inner, key[: depth + 1])
-            place = inner
+            if not isinstance(part, int) or part >= len(place):
+                last = len(place) - 1
+                count = f"0 to {last}, or * for all" if place else "none, the list is empty"
+                raise ConfigError(
+                    f"override {text!r}: {dotted(above)} is a list and has no item {part!r}. "
+                    f"Items: {count}."
+                )
+        elif isinstance(place, dict):
+            part = str(part)
+        else:
+            raise ConfigError(
+                f"override {text!r}: {dotted(above)} is {show(place)}, which has no key {part!r}. "
+                f"Override {dotted(above)} itself."
+            )
+        key = (*above, part)
+        if len(below) == 1:
+            place[part] = value
+            self._overrides.append((key, text))
+            return
+        if isinstance(place, dict):
+            place.setdefault(part, {})
+        if place[part] is None or isinstance(place[part], str):
+            place[part] = self._long_form(place[part], key)
+        self._set(place[part], key, below[1:], value, text)
 
     @staticmethod
     def _long_form(value: str | None, key: Key) -> Any:
@@ -296,18 +186,26 @@ class Source:
     # Locating
 
     def _place(self, key: Key, of_children: bool) -> str:
+        """The line or the override where a key was written, and the key."""
+        shown, override = dotted(key), self._override(key, of_children)
+        if override is not None:
+            named = not shown or override.startswith(f"{shown}=")
+            return f"override {override!r}" + ("" if named else f": {shown}")
+        line, _ = self._line(key)
+        file = None if self.path is None else f"{self.path}:{line}" if line else str(self.path)
+        return ": ".join(part for part in (file, shown) if part)
+
+    def _override(self, key: Key, of_children: bool) -> str | None:
+        """The override to blame for a key, if one is."""
         above = [text for at, text in self._overrides if key[: len(at)] == at]
         around = [text for at, text in self._overrides if key and at[: len(key)] == key[: len(at)]]
-        line, exact = self._line(key)
-        if of_children or not (above or exact):
+        if of_children or not (above or self._line(key)[1]):
             above = around
-        if above:
-            return f"override {above[-1]!r}"
-        return f"{self.path}:{line}" if line else str(self.path)
+        return above[-1] if above else None
 
     def _line(self, key: Key) -> tuple[int | None, bool]:
         """The line of a key, or of what stands around it; and whether it is the key's own."""
-        node: yaml.Node = self._root
+        node = self._root
         line: int | None = None
         for part in key:
             found = next((pair for pair in _children(node) if pair[0] == str(part)), None)
@@ -325,19 +223,3 @@ def _children(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield str(index), item.start_mark.line + 1, item
-
-
-def _yaml_files(folder: Path) -> Sequence[str]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    return [name for name in names if name.endswith((".yaml", ".yml"))]
-
-
-def _first_line(error: BaseException) -> str:
-    """An error in one line, without OmegaConf's and PyYAML's notes on where."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem:
-        return error.problem
-    lines = str(error).splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,8 @@
-"""The keys `grpo` and `lora` of stream.yaml: what is passed to trl.GRPOConfig and peft.LoraConfig.
+"""The keys `grpo` and `lora` of stream.yaml, and the objects of trl and peft made from them.
+
+Listed are the fields of trl.GRPOConfig and peft.LoraConfig that act in contrail, which plays the
+episodes, computes the log-probabilities and steps the optimizer itself. To allow another field, add
+it here and to docs/stream.md.
 
 trl and peft take seconds to import, so this module imports them only where it makes their objects.
 """
@@ -6,18 +10,14 @@ trl and peft take seconds to import, so this module imports them only where it m
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
-import inspect
-import typing
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from contrail.config.convert import check_bounds, describe, fits
-from contrail.config.source import Source, show
-from contrail.errors import nearest
+from contrail.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -27,179 +27,173 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GRPO_DEFAULTS: dict[str, Any] = {
-    "num_generations": 8,
-    "generation_batch_size": 32,
-    "steps_per_generation": 1,
-    "learning_rate": 5e-4,
-    "lr_scheduler_type": "constant",
-    "temperature": 1.0,
-    "beta": 0.0,
-    "entropy_coef": 0.0,
-    "max_grad_norm": 1.0,
-    "loss_type": "dapo",
-}
-LORA_DEFAULTS: dict[str, Any] = {
-    "r": 16,
-    "lora_alpha": 32,
-    "lora_dropout": 0.0,
-    "target_modules": "all-linear",
-    "task_type": "CAUSAL_LM",
-}
+NOT_NEGATIVE: dict[str, Any] = {"min": 0}
+SHARE: dict[str, Any] = {"min": 0, "max": 1}
 
-_TRACKERS = "contrail's plugins do that (contrail_update and the other hooks)"
-_ONE_DEVICE = "contrail trains on one device: use the top-level key `device`"
-_SAMPLING = "contrail learns from the distribution it samples from: use `grpo.temperature`"
-_EPISODES = "contrail plays the episodes itself"
-_PRECISION = "use the top-level key `dtype`"
+
+@dataclass(frozen=True)
+class GRPOSettings:
+    """The loss and the optimizer. The defaults above the first empty line are contrail's own, all
+    others are TRL's."""
+
+    num_generations: int = field(default=8, metadata={"min": 2})
+    generation_batch_size: int = field(default=32, metadata={"min": 2})
+    steps_per_generation: int = field(default=1, metadata={"min": 1})
+    learning_rate: float = field(default=5e-4, metadata=NOT_NEGATIVE)
+    lr_scheduler_type: Literal[
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "cosine_with_min_lr",
+        "cosine_warmup_with_min_lr",
+        "polynomial",
+        "inverse_sqrt",
+        "warmup_stable_decay",
+    ] = "constant"
+
+    lr_scheduler_kwargs: dict[str, Any] | None = None
+    warmup_steps: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "adagrad", "rmsprop", "sgd"] = (
+        "adamw_torch_fused"
+    )
+    optim_args: str | None = None
+    adam_beta1: float = field(default=0.9, metadata=SHARE)
+    adam_beta2: float = field(default=0.999, metadata=SHARE)
+    adam_epsilon: float = field(default=1e-8, metadata=NOT_NEGATIVE)
+    weight_decay: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    max_grad_norm: float = field(default=1.0, metadata=NOT_NEGATIVE)
+
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = (
+        "dapo"
+    )
+    temperature: float = field(default=1.0, metadata={"min": 1e-6})
+    num_iterations: int = field(default=1, metadata={"min": 1})
+    scale_rewards: Literal["group", "batch", "none", True, False] = "group"
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    epsilon: float = field(default=0.2, metadata=NOT_NEGATIVE)
+    epsilon_high: float | None = field(default=None, metadata=NOT_NEGATIVE)
+    delta: float | None = field(default=None, metadata=NOT_NEGATIVE)
+    off_policy_mask_threshold: float | None = field(default=None, metadata=NOT_NEGATIVE)
+    beta: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    use_bias_correction_kl: bool = True
+    top_entropy_quantile: float = field(default=1.0, metadata=SHARE)
+    entropy_coef: float = field(default=0.0, metadata={"min": -1e3, "max": 1e3})
+    use_adaptive_entropy: bool = False
+    entropy_coef_min: float = field(default=0.0, metadata={"min": -1e3, "max": 1e3})
+    entropy_coef_max: float = field(default=1.0, metadata={"min": -1e3, "max": 1e3})
+    entropy_coef_delta: float = field(default=0.005, metadata=NOT_NEGATIVE)
+    entropy_target: float = field(default=0.2, metadata=NOT_NEGATIVE)
+    sapo_temperature_neg: float = field(default=1.05, metadata={"min": 1e-6})
+    sapo_temperature_pos: float = field(default=1.0, metadata={"min": 1e-6})
+    vespo_k_pos: float = field(default=2.0, metadata=NOT_NEGATIVE)
+    vespo_lambda_pos: float = field(default=3.0, metadata=NOT_NEGATIVE)
+    vespo_k_neg: float = field(default=3.0, metadata=NOT_NEGATIVE)
+    vespo_lambda_neg: float = field(default=2.0, metadata=NOT_NEGATIVE)
+    # Of a mixture of experts. contrail has no such loss (see `contrail.training.trl_loss`).
+    router_aux_loss_coef: float = field(default=0.0, metadata={"min": 0, "max": 0})
+
+    def __post_init__(self) -> None:
+        """Refuse an update whose episodes are not whole groups, or not equal steps."""
+        for part in ("num_generations", "steps_per_generation"):
+            total, divisor = self.generation_batch_size, getattr(self, part)
+            if total % divisor:
+                below, above = total // divisor * divisor, (total // divisor + 1) * divisor
+                whole = "generation_batch_size"
+                raise ConfigError(
+                    f"grpo.{whole} ({total}) is not a multiple of grpo.{part} ({divisor}). "
+                    f"Set {whole} to {f'{below} or {above}' if below else above}.",
+                    key=(whole if whole in changed(self) else part,),
+                )
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """The adapter. The defaults above the empty line are contrail's own, all others are PEFT's."""
+
+    r: int = field(default=16, metadata={"min": 1})
+    lora_alpha: int = field(default=32, metadata={"min": 1})
+    lora_dropout: float = 0.0
+    target_modules: str | list[str] | None = "all-linear"
+    task_type: Literal["CAUSAL_LM"] = "CAUSAL_LM"
+
+    exclude_modules: str | list[str] | None = None
+    target_parameters: list[str] | None = None
+    layers_to_transform: int | list[int] | None = None
+    layers_pattern: str | list[str] | None = None
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    alpha_pattern: dict[str, int] = field(default_factory=dict)
+    # The others change the base model's weights: see `contrail.model.lora.unsupported`.
+    init_lora_weights: Literal[True, False, "gaussian", "orthogonal"] = True
+    use_rslora: bool = False
+    use_dora: bool = False
+    lora_bias: bool = False
+    bias: Literal["none"] = "none"  # trained biases stay when the adapter is disabled
+    fan_in_fan_out: bool = False
+    modules_to_save: list[str] | None = None
+    trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+    ensure_weight_tying: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lora_dropout != 0:
+            raise ConfigError(
+                "must be 0: with dropout the model that is updated would not be the model that "
+                "acted, and episodes could not share their prefixes. Remove the key.",
+                key=("lora_dropout",),
+            )
+
+
 _BATCH = (
     "use `grpo.generation_batch_size` (episodes of an update) and `grpo.steps_per_generation` "
-    "(optimizer steps they are split into)"
+    "(optimizer steps into which they are split)"
 )
-_EVALUATE = "use `evaluate`"
-_RUNS = "contrail keeps the run directory and resumes by itself"
-_UPDATES = "use `updates` of each stage of `stream`"
-_LENGTH = "use `max_context` for an episode; the length of an answer belongs to the adapter"
-_REFERENCE = "the reference of `beta` is the model before any training"
-_CHECKPOINTING = "contrail chooses it by the device"
-
-# Keys, or patterns of keys, that contrail sets itself or has no use for, and what to do instead.
-CONTROLLED: dict[str, dict[str, str]] = {
+ADVICE: dict[str, dict[str, str]] = {
     "grpo": {
-        "output_dir": "use the command line's --out",
-        "run_name": "use the command line's --out",
-        "seed": "use the top-level key `seed`",
-        "data_seed": "use the top-level key `seed`",
-        "full_determinism": "use the top-level key `seed`",
-        "max_steps": _UPDATES,
-        "num_train_epochs": _UPDATES,
+        "max_steps": "use `updates` of each stage of `stream`",
+        "num_train_epochs": "use `updates` of each stage of `stream`",
         "per_device_train_batch_size": _BATCH,
         "gradient_accumulation_steps": _BATCH,
-        "auto_find_batch_size": _BATCH,
-        "trust_remote_code": "use the top-level key `trust_remote_code`",
-        "use_cpu": "use the top-level key `device`",
-        "*bf16*": _PRECISION,
-        "*fp16*": _PRECISION,
-        "tf32": _PRECISION,
-        "*_checkpointing*": _CHECKPOINTING,
-        "report_to": _TRACKERS,
-        "project": _TRACKERS,
-        "trackio_*": _TRACKERS,
-        "log*": _TRACKERS,
-        "num_completions_to_print": _TRACKERS,
-        "disable_tqdm": _TRACKERS,
-        "hub_*": _TRACKERS,
-        "push_to_hub": _TRACKERS,
-        "*eval*": _EVALUATE,
-        "do_*": _EVALUATE,
-        "*metric*": _EVALUATE,
-        "greater_is_better": _EVALUATE,
-        "save_*": _RUNS,
-        "*resume*": _RUNS,
-        "restore_*": _RUNS,
-        "ignore_data_skip": _RUNS,
-        "enable_jit_checkpoint": _RUNS,
-        "load_best_model_at_end": _RUNS,
-        "*vllm*": _EPISODES,
-        "use_transformers_*": _EPISODES,
-        "transformers_continuous_*": _EPISODES,
-        "chat_template_kwargs": _EPISODES,
-        "max_tool_calling_iterations": _EPISODES,
-        "cache_implementation": _EPISODES,
-        "use_cache": _EPISODES,
-        "sync_ref_model": _REFERENCE,
-        "ref_model_*": _REFERENCE,
-        "reward_weights": "the environment gives one reward",
-        "multi_objective_aggregation": "the environment gives one reward",
-        "generation_kwargs": _SAMPLING,
-        "top_p": _SAMPLING,
-        "top_k": _SAMPLING,
-        "min_p": _SAMPLING,
-        "repetition_penalty": _SAMPLING,
-        "max_completion_length": _LENGTH,
-        "mask_truncated_completions": "an episode that runs out of turns is a failure like another",
-        "use_liger_kernel": "contrail computes the log-probabilities itself",
-        "model_init_kwargs": "use the top-level keys `model` and `dtype`",
-        "shuffle_dataset": "the strategy draws the tasks: use `strategy`",
-        "remove_unused_columns": _EPISODES,
-        "dataloader_*": _EPISODES,
-        "train_sampling_strategy": "the strategy draws the tasks: use `strategy`",
-        "length_column_name": _EPISODES,
-        "label_names": _EPISODES,
-        "ddp_*": _ONE_DEVICE,
-        "fsdp*": _ONE_DEVICE,
-        "deepspeed": _ONE_DEVICE,
-        "ds3_*": _ONE_DEVICE,
-        "accelerator_config": _ONE_DEVICE,
-        "parallelism_config": _ONE_DEVICE,
-        "local_rank": _ONE_DEVICE,
-        "average_tokens_across_devices": _ONE_DEVICE,
+        "seed": "use the top-level key `seed`",
+        "*[bf]*16*": "use the top-level key `dtype`",
+        "max_completion_length": "use `max_context`; an answer's length belongs to the adapter",
+        "top_[pk]": "use `grpo.temperature`: contrail learns from the distribution it samples",
+        "*_checkpointing*": "contrail chooses it by the device",
+        "*vllm*": "contrail plays the episodes itself",
+        "*eval*": "use `evaluate`",
+        "*ref_model*": "the reference of `beta` is the model before any training",
+        "output_dir": "use the command line's --out",
+        "save_*": "contrail keeps the run directory and resumes by itself",
+        "report_to": "contrail's plugins do that (contrail_update and the other hooks)",
+        "log*": "contrail's plugins do that (contrail_update and the other hooks)",
     },
-    "lora": {
-        "inference_mode": "contrail sets it",
-        "peft_type": "contrail trains LoRA",
-        "peft_version": "contrail sets it",
-        "base_model_name_or_path": "use the top-level key `model`",
-        "revision": "use the top-level key `model`",
-        "auto_mapping": "contrail sets it",
-        "megatron_*": _ONE_DEVICE,
-    },
+    "lora": {"base_model_name_or_path": "use the top-level key `model`"},
 }
-
-# What trl and peft would find out only while training, or not at all.
-_CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "grpo": {
-        "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
-        "importance_sampling_level": ("token", "sequence"),
-        "scale_rewards": ("group", "batch", "none", True, False),
-        "router_aux_loss_coef": (0, None),  # contrail has no such loss
-    },
-    "lora": {"task_type": ("CAUSAL_LM",)},
-}
-_LEAST: dict[str, dict[str, float]] = {
-    "grpo": {
-        "num_generations": 2,
-        "generation_batch_size": 2,
-        "steps_per_generation": 1,
-        "num_iterations": 1,
-        "learning_rate": 0,
-        "beta": 0,
-        "epsilon": 0,
-        "max_grad_norm": 0,
-        "weight_decay": 0,
-        "warmup_steps": 0,
-        "temperature": 1e-6,
-    },
-    "lora": {"r": 1, "lora_alpha": 1, "lora_dropout": 0},
-}
+"""What to do in place of the fields of TRL and PEFT that users are likeliest to try."""
 
 
-def check_training(source: Source, section: str, written: Mapping[str, Any]) -> None:
-    """Refuse what can be refused without importing trl or peft.
+def refuse_with_advice(section: str, written: Iterable[object]) -> None:
+    """Refuse the keys of `ADVICE`.
 
-    Args:
-        source: where the values come from.
-        section: "grpo" or "lora".
-        written: the section as the user wrote it, over contrail's defaults.
+    Raises:
+        ConfigError: one is written.
     """
-    for name, value in written.items():
-        key = (section, name)
-        for pattern, instead in CONTROLLED[section].items():
-            if fnmatch.fnmatchcase(str(name), pattern):
-                source.fail(key, f"cannot be set: {instead}.")
-        allowed = _CHOICES[section].get(name)
-        if allowed and value not in allowed:
-            source.fail(key, f"{show(value)} is not allowed. {nearest(value, allowed)}")
-        check_bounds(source, key, value, _LEAST[section].get(name))
-    if section == "lora" and written["lora_dropout"] != 0:
-        source.fail(
-            ("lora", "lora_dropout"),
-            "must be 0: with dropout the model that is updated would not be the model that acted, "
-            "and episodes could not share their prefixes. Remove the key.",
-        )
-    # A name unknown here may be misspelt: then `grpo_config` says so first.
-    if section == "grpo" and set(written) <= {*GRPO_DEFAULTS, *_CHOICES[section], *_LEAST[section]}:
-        _check_multiples(source, written)
+    for name in map(str, written):
+        for pattern, instead in ADVICE[section].items():
+            if fnmatch.fnmatchcase(name, pattern):
+                raise ConfigError(f"cannot be set: {instead}.", key=(section, name))
+
+
+def changed(settings: Any) -> list[str]:
+    """The fields of settings that do not have their default."""
+    default = {item.name: _default(item) for item in dataclasses.fields(settings)}
+    return [name for name, value in default.items() if getattr(settings, name) != value]
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return item.default
 
 
 def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig:
@@ -211,7 +205,7 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
         fixed: further fields that contrail decides.
 
     Raises:
-        ConfigError: a key of `grpo` is unknown, of the wrong type, or refused by trl.
+        ConfigError: trl refuses a key of `grpo`, or there is no such device.
     """
     from contrail.compat.torchvision import repair
 
@@ -221,17 +215,16 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
 
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
-        config.source.fail(("device",), "torch finds no CUDA device. Use `device: auto` or cpu.")
-    values = dict(config.grpo)
-    _check_types(config.source, "grpo", values, GRPOConfig)
-    _check_multiples(config.source, values)
-    steps = values.pop("steps_per_generation")  # trl derives it from the two batch sizes
+        raise ConfigError("torch finds no CUDA device. Use `device: auto` or cpu.", key=("device",))
+    grpo = config.grpo
+    values = _values(grpo)
+    del values["steps_per_generation"]  # trl derives it from the two batch sizes
     updates = sum(stage.updates for stage in config.stream)
     own = {
         "output_dir": str(output_dir),
         "seed": config.seed,
-        "max_steps": max(1, updates * steps * values.get("num_iterations", 1)),
-        "per_device_train_batch_size": values["generation_batch_size"] // steps,
+        "max_steps": max(1, updates * grpo.steps_per_generation * grpo.num_iterations),
+        "per_device_train_batch_size": grpo.generation_batch_size // grpo.steps_per_generation,
         "gradient_accumulation_steps": 1,
         "use_cpu": config.device == "cpu" or not cuda,
         "bf16": False,  # the model has its dtype already; there is no autocast
@@ -245,7 +238,7 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
         "disable_tqdm": True,
         "trust_remote_code": config.trust_remote_code,
     }
-    return _construct(config.source, "grpo", GRPOConfig, values | own | fixed)
+    return _construct("grpo", GRPOConfig, grpo, values | own | fixed)
 
 
 def lora_config(config: RunConfig, target_modules: Sequence[str] | None = None) -> LoraConfig:
@@ -257,80 +250,43 @@ def lora_config(config: RunConfig, target_modules: Sequence[str] | None = None) 
             Without them "all-linear" stays, beside which peft ignores layers_to_transform.
 
     Raises:
-        ConfigError: a key of `lora` is unknown, of the wrong type, or refused by peft.
+        ConfigError: peft refuses a key of `lora`.
     """
     from contrail.compat.torchvision import repair
 
     repair()
     from peft import LoraConfig
 
-    values = dict(config.lora)
-    _check_types(config.source, "lora", values, LoraConfig)
+    values = _values(config.lora)
     if target_modules is not None:
         values["target_modules"] = list(target_modules)
     every = values["target_modules"] == "all-linear"
     if every:
         # Given as text, peft takes it for a pattern, beside which it refuses layers_to_transform.
         values["target_modules"] = None
-    lora = _construct(config.source, "lora", LoraConfig, values)
+    lora = _construct("lora", LoraConfig, config.lora, values)
     if every:
         lora.target_modules = "all-linear"
     return lora
 
 
-def _check_types(source: Source, section: str, values: Mapping[str, Any], cls: type) -> None:
-    fields = {item.name for item in dataclasses.fields(cls) if item.init}
-    hidden = [
-        name
-        for name in fields
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in CONTROLLED[section])
-    ]
-    known = [name for name in inspect.signature(cls).parameters if name in fields]
-    for name in values:
-        if name not in known or name in hidden:
-            # There are too many to list them all.
-            close = difflib.get_close_matches(name, set(known) - set(hidden), n=1, cutoff=0.5)
-            hint = f"Did you mean {close[0]!r}?" if close else "It has no such field."
-            source.fail((section, name), f"unknown key of {cls.__name__}. {hint}")
-    hints = typing.get_type_hints(cls)
-    for name, value in values.items():
-        if name not in _CHOICES[section] and not fits(value, hints[name]):
-            source.fail((section, name), f"{show(value)} is not {describe(hints[name])}.")
+def _values(settings: Any) -> dict[str, Any]:
+    """Copies of all values: trl and peft change what they are given."""
+    return dataclasses.asdict(settings)
 
 
-def _construct(source: Source, section: str, cls: type[T], values: Mapping[str, Any]) -> T:
+def _construct(section: str, cls: type[T], settings: Any, values: dict[str, Any]) -> T:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of fields that trl sets itself
             return cls(**values)
     except (ValueError, TypeError, ImportError) as error:
         text = " ".join(str(error).split())
-        named = [name for name, value in values.items() if _mentions(text, name, value)]
-        written = [name for name in named if source.written((section, name))]
-        key = (section, written[0]) if written else (section,)
-        source.fail(key, f"{cls.__name__} refuses it: {text}", of_children=True)
+        named = [name for name in changed(settings) if _mentions(text, name, values.get(name))]
+        raise ConfigError(
+            f"{cls.__name__} refuses it: {text}", key=(section, *named[:1]), of_children=True
+        ) from error
 
 
 def _mentions(text: str, name: str, value: object) -> bool:
     return name in text or (isinstance(value, str) and value in text)
-
-
-def _check_multiples(source: Source, written: Mapping[str, Any]) -> None:
-    _check_multiple(source, written, "num_generations")
-    _check_multiple(source, written, "steps_per_generation")
-
-
-def _check_multiple(source: Source, written: Mapping[str, Any], part: str) -> None:
-    """Refuse an update whose episodes are not whole groups, or not equal steps."""
-    whole = "generation_batch_size"
-    total, one = written[whole], written[part]
-    if not (isinstance(total, int) and isinstance(one, int)) or total % one == 0:
-        return
-    below, above = total // one * one, (total // one + 1) * one
-    either = f"{below} or {above}" if below else f"{above}"
-    key = ("grpo", whole if source.written(("grpo", whole)) else part)
-    source.fail(
-        key,
-        f"grpo.{whole} ({total}) is not a multiple of grpo.{part} ({one}). "
-        f"Set {whole} to {either}.",
-    )

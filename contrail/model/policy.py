@@ -15,12 +15,13 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from contrail.errors import ContrailError
+from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
 from contrail.model.hidden_states import HiddenStates
 from contrail.model.limits import context_limit
-from contrail.model.lora import fused
+from contrail.model.lora import fused, unsupported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -162,6 +163,7 @@ class Policy:
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
         self.model.save_pretrained(str(directory))
+        write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
         """Take up an adapter written by `save`."""
@@ -234,7 +236,13 @@ def with_adapter(
         seed: of the adapter's initial weights.
         max_context: tokens of an episode at most; None for the model's own limit.
         cache_gb: memory for the keys of episodes under way; None for a share of the machine's.
+
+    Raises:
+        ContrailError: the adapter is a variant of LoRA that contrail cannot run exactly.
+        ValueError: PEFT refuses the adapter for this model, or with other exceptions.
     """
+    if refused := unsupported(lora):
+        raise ContrailError(f"lora.{refused[0]}: {refused[1]}")
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

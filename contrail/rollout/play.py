@@ -15,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 
@@ -23,11 +23,21 @@ from contrail.adapter import Adapter
 from contrail.engine.sampler import open_sampler
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.episode import Episode, Turn
-from contrail.errors import InvalidAction, PluginError, describe
+from contrail.errors import (
+    ContrailError,
+    InvalidAction,
+    PluginError,
+    Raised,
+    boundary,
+    describe,
+)
 from contrail.model.policy import Policy
 from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
-from contrail.workers.pool import EnvironmentPool, Remote
+from contrail.values import as_text, as_texts
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
+T = TypeVar("T")
 Progress = Callable[[Episode], None]
 
 # Steps for which a worker process is not waited for. With fewer, the other episodes wait for it
@@ -82,6 +92,7 @@ def play(
     concurrency: int = 64,
     open_sampler: OpenSampler = open_sampler,
     progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; a finished episode's place is taken by the next job.
 
@@ -95,6 +106,7 @@ def play(
             processes no more than it has of these.
         open_sampler: what runs the model; by default contrail's own.
         progress: called with each finished episode.
+        check: called before each step of the sampler; raises if the run is interrupted.
 
     Returns:
         The episodes, in the order of the jobs.
@@ -114,6 +126,8 @@ def play(
                     context = sampler.begin(job.environment)
                     under_way[index] = item = _Play(job, pool.take(job.environment), context)
                     player.ask(item, "reset", job.task)
+                if check is not None:
+                    check()
                 items = list(under_way.values())
                 player.collect_answers(busy=player.ready_for_model(items))
                 player.run_model(items)
@@ -134,6 +148,28 @@ def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | No
     """The place of the first job for whose environment there is an instance."""
     places = enumerate(waiting)
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
+
+
+def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *arguments: Any) -> T:
+    """What a method of an adapter returns.
+
+    Raises:
+        InvalidAction: the adapter found none.
+        ContrailError: it raised something else, or returned something of another type.
+    """
+
+    def blame(error: BaseException) -> Exception:
+        if isinstance(error, (ContrailError, InvalidAction)):
+            return error
+        kind = type(getattr(method, "__self__", method)).__name__
+        return PluginError(f"adapter {kind}: {method.__name__}: {describe(error)}")
+
+    with boundary(blame):
+        return convert(method(*arguments), f"what {method.__name__} returned")
+
+
+def _candidates(value: Any, what: str) -> Sequence[str] | None:
+    return None if value is None else as_texts(value, what)
 
 
 class _Player:
@@ -177,10 +213,11 @@ class _Player:
         assert item.asked is not None
         (member, argument), item.asked = item.asked, None
         try:
-            value = answer()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
+            with boundary():
+                value = answer()
+        except Raised as raised:
             where = "reset" if member == "reset" else f"{member}({argument!r})"
-            self._fault(item, where, error)
+            self._fault(item, where, raised.error)
             return
         if member == "reset":
             self._begin(item, value)
@@ -188,10 +225,16 @@ class _Player:
             self._after_step(item, value)
 
     def _begin(self, item: _Play, observation: Observation) -> None:
+        if not isinstance(observation, Observation):
+            raise PluginError(
+                f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
+                f"for the task {item.job.task.id!r} it returned {str(observation)[:80]}"
+            )
         adapter = item.job.adapter
         item.observation = observation
-        item.shown = adapter.render(observation)
-        item.prompt = self._chat.start(adapter.system(item.environment), item.shown)
+        item.shown = _adapted(as_text, adapter.render, observation)
+        system = _adapted(as_text, adapter.system, item.environment)
+        item.prompt = self._chat.start(system, item.shown)
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:
@@ -207,7 +250,7 @@ class _Player:
             item = self._acting.pop(request.context)
             self._record(item, request, decision)
             if decision.choice is None:
-                self._act(item, self._chat.text(decision.written))
+                self._act(item, self._chat.cut(self._chat.text(decision.written)))
             else:
                 self._act(item, item.candidates[decision.choice])
 
@@ -215,13 +258,12 @@ class _Player:
         """Ask the sampler for the next turn, if there is anything to decide, and room for it."""
         adapter = item.job.adapter
         rng = None if self._greedy else item.job.rng
-        candidates = adapter.candidates(item.observation)
+        candidates = _adapted(_candidates, adapter.candidates, item.observation)
         request: Request
         if candidates is None:
             room = adapter.max_new_tokens
-            request = Generate(
-                item.context, item.prompt, room, self._chat.ends, tuple(adapter.stop), rng
-            )
+            stop = (*adapter.stop, *self._chat.stop)
+            request = Generate(item.context, item.prompt, room, self._chat.ends, stop, rng)
         elif candidates:
             branches = [self._chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
@@ -258,7 +300,7 @@ class _Player:
         turn = item.episode.turns[-1]
         turn.text = text
         try:
-            turn.action = item.job.adapter.parse(text, item.observation)
+            turn.action = _adapted(as_text, item.job.adapter.parse, text, item.observation)
         except InvalidAction as error:
             turn.valid = False
             self._next(item, str(error))
@@ -280,13 +322,14 @@ class _Player:
             turn.reward = 0.0
             self._fault(item, f"step({turn.action!r})", error)
             return
+        turn.info = dict(step.info)
         turn.valid = bool(step.valid)
         item.observation = step.observation
         item.episode.success = bool(step.success)
         if step.terminated or step.truncated:
             self._end(item, "terminated" if step.terminated else "truncated")
         else:
-            self._next(item, item.job.adapter.render(step.observation))
+            self._next(item, _adapted(as_text, item.job.adapter.render, step.observation))
 
     def _next(self, item: _Play, message: str) -> None:
         if len(item.episode.turns) >= item.environment.max_turns:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import LoraConfig
 
 from contrail.baselines.stream import of_run
-from contrail.runs.composition import Composition, compose
-from contrail.config.parse import (
+from contrail.config import (
     Component,
     EnvironmentConfig,
     EvaluateConfig,
@@ -25,18 +25,21 @@ from contrail.config.parse import (
 )
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.runs.evaluate import evaluate
-from contrail.scores import Scores
-from contrail.runs.loop import Loop
-from contrail.registry import Plugins
-from contrail.model.lora import unsupported
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.progress import Reporter
-from contrail.workers.pool import EnvironmentPool
-from contrail.runs.run import Run
+from contrail.registry import Plugins
+from contrail.runs.checkpoints import Checkpoints
+from contrail.runs.composition import Composition, compose
 from contrail.runs.directory import RunDirectory
+from contrail.runs.evaluate import evaluate
+from contrail.runs.interrupt import Interruption
+from contrail.runs.loop import Loop
+from contrail.runs.rollouts import Rollouts
+from contrail.runs.run import Run
+from contrail.scores import Scores
 from contrail.stage import Stage
 from contrail.stream import (
+    Listing,
     Scenario,
     build,
     list_tasks,
@@ -46,8 +49,7 @@ from contrail.stream import (
 from contrail.tasks import test_tasks
 from contrail.training.learner import Learner
 from contrail.training.verify import verify
-
-from peft import LoraConfig
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass
@@ -57,12 +59,12 @@ class Prepared:
     scenario: Scenario
     stages: Sequence[Stage]
     policy: Policy
-    trainer: Learner
+    learner: Learner
     strategy: Composition
 
 
 @contextmanager
-def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
+def prepared(config: RunConfig, plugins: Plugins, listing: Listing) -> Iterator[Prepared]:
     """Make all that a run needs, and check everything that can be; nothing is written.
 
     Raises:
@@ -73,27 +75,28 @@ def prepared(config: RunConfig, plugins: Plugins) -> Iterator[Prepared]:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
         grpo = grpo_config(config, Path(scratch))
         lora_config(config)  # refuses bad keys before a model is fetched
-        scenario = build(config, plugins)
-        stack.callback(scenario.pool.close)
+        scenario = build(config, plugins, listing)
         strategy = compose(config, plugins)
         try:
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins)
         try:
-            trainer = Learner(policy, grpo)
-        except (ValueError, ImportError) as error:
-            text = " ".join(str(error).split())
-            config.source.fail(("grpo",), f"trl refuses it: {text}", of_children=True)
+            learner = Learner(policy, grpo)
+        except (ValueError, TypeError, ImportError) as error:
+            text = f"trl refuses it: {' '.join(str(error).split())}"
+            raise ConfigError(text, key=("grpo",), of_children=True) from error
         try:
-            strategy.begin(trainer, stages)
+            strategy.begin(learner, stages)
         except ConfigError as error:
-            config.source.fail(("strategy",), str(error), of_children=True)
-        yield Prepared(scenario, stages, policy, trainer, strategy)
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        yield Prepared(scenario, stages, policy, learner, strategy)
 
 
-def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -> None:
+def run(
+    config: RunConfig, plugins: Plugins, files: RunDirectory, listing: Listing, quiet: bool
+) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
     Nothing is written before everything that can be checked has been.
@@ -103,41 +106,63 @@ def run(config: RunConfig, plugins: Plugins, files: RunDirectory, quiet: bool) -
     """
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        made = stack.enter_context(prepared(config, plugins))
+        made = stack.enter_context(prepared(config, plugins, listing))
         stack.enter_context(files.locked())
-        updates = sum(stage.updates for stage in made.stages)
-        evaluations = (len(made.stages) + 1) * len(made.scenario.test)
-        if every := config.evaluate.every:
-            evaluations += sum(
-                (1 - -stage.updates // every) * len(stage.environments)
-                for stage in made.stages
-                if stage.updates
-            )
-        reporter = stack.enter_context(Reporter(updates, evaluations, quiet))
+        interruption = stack.enter_context(Interruption().handling())
+        reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
+        for note in made.policy.chat.notes:
+            reporter.say(note)
         _say_if_slow(made.policy, reporter)
         files.write_config(to_yaml(config))
         # A run that goes on has them in its checkpoint.
-        wanted = config.evaluate.baselines and files.last_checkpoint() is None
+        wanted = config.evaluate.baselines and not files.checkpoints()
         beside = of_run(config, made.scenario, plugins, reporter) if wanted else {}
+        run = Run(
+            name=files.path.name,
+            config=config,
+            files=files,
+            plugins=plugins,
+            environments=made.scenario.environments,
+            stages=[stage.name for stage in made.stages],
+            meant=[stage.environments for stage in made.stages],
+            restarts=made.strategy.restarts,
+            baselines=beside,
+        )
+        rollouts = Rollouts(
+            made.policy,
+            made.scenario.pool,
+            made.scenario.adapters,
+            seed=config.seed,
+            temperature=made.learner.config.temperature,
+            settings=config.evaluate,
+            reporter=reporter,
+            check=interruption.check,
+            metrics=plugins.episode_metrics,
+        )
         Loop(
-            run=Run(
-                name=files.path.name,
-                config=config,
-                files=files,
-                plugins=plugins,
-                environments=made.scenario.environments,
-                stages=[stage.name for stage in made.stages],
-                meant=[stage.environments for stage in made.stages],
-                restarts=made.strategy.restarts,
-                baselines=beside,
-            ),
+            run=run,
             scenario=made.scenario,
             stages=made.stages,
             policy=made.policy,
-            trainer=made.trainer,
+            learner=made.learner,
             strategy=made.strategy,
+            rollouts=rollouts,
+            checkpoints=Checkpoints(run, made.policy, made.learner, made.strategy, reporter),
             reporter=reporter,
         ).go()
+
+
+def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
+    """How many updates and evaluations a run makes."""
+    updates = sum(stage.updates for stage in made.stages)
+    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
+    if every := config.evaluate.every:
+        evaluations += sum(
+            (1 - -stage.updates // every) * len(stage.environments)
+            for stage in made.stages
+            if stage.updates
+        )
+    return updates, evaluations
 
 
 def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
@@ -154,9 +179,6 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     lora = lora_config(config, target_modules=None)
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
-    if found := unsupported(lora):
-        key, reason = found
-        config.source.fail(("lora", key), reason)
     try:
         policy = with_adapter(
             base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
@@ -164,12 +186,12 @@ def make_policy(config: RunConfig, plugins: Plugins) -> Policy:
     except (ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
         # What only peft and this model can tell.
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
-        config.source.fail(
-            ("lora",),
+        raise ConfigError(
             f"peft refuses it: {' '.join(str(error).split())} "
             f"The model's linear modules: {', '.join(modules)}.",
+            key=("lora",),
             of_children=True,
-        )
+        ) from error
     verify(policy)
     return policy
 
@@ -244,9 +266,11 @@ def evaluate_policy(
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples
     greedy = settings.decoding == "greedy" if greedy is None else greedy
-    temperature = float(config.grpo.get("temperature", 1.0)) if config else 1.0
+    temperature = config.grpo.temperature if config else 1.0
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.chat.notes:
+            reporter.say(note)
         _say_if_slow(policy, reporter)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
@@ -265,6 +289,7 @@ def evaluate_policy(
                     temperature=temperature,
                     greedy=greedy,
                     progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
                 )
             finally:
                 pool.close()
@@ -299,8 +324,6 @@ def _bare_policy(name: str, checkpoint: Path | None, plugins: Plugins) -> Policy
         raise ConfigError(
             f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
         )
-    if found := unsupported(lora):
-        raise ContrailError(f"{name}: {found[0]}: {found[1]}")
     base, tokenizer = load_base(name)
     if checkpoint is None:
         # A fresh adapter changes nothing: its B matrices are 0.

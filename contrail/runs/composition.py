@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from contrail.config.parse import RunConfig
+from contrail.config import RunConfig
 from contrail.environment import Task
-from contrail.errors import ContrailError
-from contrail.registry import Plugins, Registered, blamed
+from contrail.errors import ConfigError, ContrailError, boundary
+from contrail.registry import Plugins, Registered, blamed, blaming
 from contrail.runs.state import split
-from contrail.strategy import Strategy
 from contrail.stage import Stage
+from contrail.strategy import StageContext, Strategy
 
 if TYPE_CHECKING:
     import torch
 
     from contrail.episode import Episode
+    from contrail.model.policy import Policy
     from contrail.training.learner import Learner
 
 
@@ -28,13 +31,24 @@ class _Member:
     name: str
     registered: Registered[type[Strategy]]
     strategy: Strategy
+    penalties: list[float] = field(default_factory=list)
+    """What it added to the losses of the present update, one number per optimizer step."""
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the strategy; what it raises carries its name."""
-        try:
+        with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
-        except (Exception, SystemExit) as error:
-            raise self.blame(method, error) from error
+
+    def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
+        """What a generator of the strategy yields; what it raises carries its name."""
+        values = iter(self.call(method, *arguments))
+        end = object()
+        while True:
+            with boundary(functools.partial(self.blame, method)):
+                value = next(values, end)
+            if value is end:
+                return
+            yield value
 
     def blame(self, method: str, error: BaseException) -> ContrailError:
         return blamed("strategy", self.name, self.registered, method, error)
@@ -46,8 +60,8 @@ class _Member:
 class Composition:
     """The strategies of a run, in the order in which they were written.
 
-    It has the methods of a `Strategy` and is, as one, a plugin of the core loop. At most one member
-    decides the stages and one the tasks; penalties add up.
+    The loop calls its methods, which are those of a `Strategy`. At most one member decides the
+    stages and one the tasks; penalties add up; the others do their parts in turn.
     """
 
     def __init__(self, members: Sequence[_Member]) -> None:
@@ -61,9 +75,13 @@ class Composition:
     def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
         return self._decider("stages").call("stages", stages)  # type: ignore[no-any-return]
 
-    def begin(self, trainer: Learner, stages: Sequence[Stage]) -> None:
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         for member in self._members:
-            member.call("begin", trainer, stages)
+            member.call("begin", learner, stages)
+
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        for member in self._members:
+            member.call("enter", context, resumed)
 
     def draw(
         self,
@@ -97,13 +115,37 @@ class Composition:
             member.call("observe", stage, episodes, rng)
 
     def penalty(
-        self, trainer: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         for member in self._members:
-            try:
-                yield from member.strategy.penalty(trainer, episodes, rng)
-            except (Exception, SystemExit) as error:
-                raise member.blame("penalty", error) from error
+            total, added = 0.0, False
+            for term in member.iterate("penalty", learner, episodes, rng):
+                total, added = total + float(term.detach()), True
+                yield term
+            if added:
+                member.penalties.append(total)
+
+    def scalars(self) -> dict[str, float]:
+        """What the members logged in the present update, and `STRATEGY/penalty`."""
+        found = {}
+        for member in self._members:
+            for name, value in member.call("take_logged").items():
+                found[f"{member.name}/{name}"] = value
+            if member.penalties:
+                found[f"{member.name}/penalty"] = sum(member.penalties) / len(member.penalties)
+                member.penalties.clear()
+        return found
+
+    def leave(self, context: StageContext) -> None:
+        for member in self._members:
+            member.call("leave", context)
+
+    @contextmanager
+    def evaluating(self, policy: Policy, environment: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for member in self._members:
+                stack.enter_context(member.call("evaluating", policy, environment))
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """The members' states by name, without the empty ones."""
@@ -121,20 +163,6 @@ class Composition:
         for member in self._members:
             if member.name in state:
                 member.call("load_state_dict", state[member.name])
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Avalanche's callbacks: those that a member defines."""
-        if not name.startswith(("before_", "after_")):
-            raise AttributeError(name)
-        having = [item for item in self._members if hasattr(item.strategy, name)]
-        if not having:
-            raise AttributeError(name)
-
-        def callback(loop: Any) -> None:
-            for member in having:
-                member.call(name, loop)
-
-        return callback
 
     def _decider(self, method: str) -> _Member:
         deciding = [member for member in self._members if member.overrides(method)]
@@ -154,23 +182,22 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
     members = []
     for component in config.strategies:
         registered = plugins.strategies[component.name]
-        try:
+        with blaming("strategy", component.name, registered, "cannot be made"):
             made = registered.value(component.settings)
-        except (Exception, SystemExit) as error:
-            raise blamed("strategy", component.name, registered, "cannot be made", error) from error
         members.append(_Member(component.name, registered, made))
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:
             reason = member.strategy.exclusive
-            config.source.fail(
-                ("strategy",), f"{member.name!r} does not go with others: {reason}. Use it alone."
+            raise ConfigError(
+                f"{member.name!r} does not go with others: {reason}. Use it alone.",
+                key=("strategy",),
             )
     for method, what in DECISIONS.items():
         deciding = [member.name for member in members if member.overrides(method)]
         if len(deciding) > 1:
-            config.source.fail(
-                ("strategy",),
+            raise ConfigError(
                 f"{deciding[0]!r} and {deciding[1]!r} do not go together: both decide {what}. "
                 "Remove one.",
+                key=("strategy",),
             )
     return Composition(members)

@@ -3,7 +3,8 @@
 config.yaml              the resolved configuration; `contrail run config.yaml` repeats the run
 result.json, result.csv, R.png
 episodes/NNN-train.jsonl.gz, episodes/NNN-evaluate.jsonl.gz
-checkpoints/NNN/         after stage NNN: the adapter as PEFT saves it, and state.json
+checkpoints/NNN/         after stage NNN: the LoRA as PEFT saves it, and state.json
+checkpoints/NNN-UUUUU/   within stage NNN, after UUUUU updates: the optimizer's state as well
 tensorboard/
 """
 
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
+from contrail.runs.position import Position
 
 if TYPE_CHECKING:
     from contrail.episode import Episode
@@ -37,22 +40,6 @@ def default_directory(path: Path, overrides: Sequence[str]) -> Path:
     if len(suffix) > 80:
         suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
     return Path("runs") / (f"{path.stem}_{suffix}" if suffix else path.stem)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it: it is the old one or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
 
 
 class RunDirectory:
@@ -156,28 +143,40 @@ class RunDirectory:
         """Keep the result."""
         write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
 
-    def episodes(self, stage: int, kind: str) -> EpisodeLog:
-        """The log of a stage's episodes, emptied: a stage that begins again is logged again."""
-        return EpisodeLog(self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz")
+    def episodes(self, stage: int, kind: str, size: int = 0) -> EpisodeLog:
+        """The log of a stage's episodes, cut to its first `size` bytes: others will come again."""
+        return EpisodeLog(self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz", size)
 
     def save_checkpoint(
-        self, stage: int, state: dict[str, Any], save_adapter: Callable[[Path], None]
+        self, position: Position, state: dict[str, Any], save_tensors: Callable[[Path], None]
     ) -> Path:
-        """Write `checkpoints/NNN`: the adapter's files, and the state with their checksums."""
-        final = self.path / "checkpoints" / f"{stage:03d}"
-        partial = final.with_name(f".{stage:03d}.partial")
+        """Write a checkpoint: the tensors' files, and the state with their checksums."""
+        final = self.path / "checkpoints" / position.name
+        partial = final.with_name(f".{position.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_adapter(partial)
+        save_tensors(partial)
         sums = {file.name: _sha256(file) for file in sorted(partial.iterdir()) if file.is_file()}
-        content = {"stage": stage, "sha256": sums, **state}
-        write_atomically(partial / STATE, (json.dumps(content, indent=1) + "\n").encode())
+        content = {"stage": position.stage, "update": position.update, "sha256": sums, **state}
+        write_state(partial, content)
         for file in partial.iterdir():
             _sync(file)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         _sync(final.parent)
         return final
+
+    def checkpoints(self) -> list[tuple[Position, Path]]:
+        """The checkpoints, the newest last."""
+        paths = [path for path in (self.path / "checkpoints").glob("[0-9]*") if path.is_dir()]
+        named = [(Position.of(path.name), path) for path in paths]
+        return sorted((position, path) for position, path in named if position is not None)
+
+    def prune(self, keep: int) -> None:
+        """Remove the checkpoints within stages, but for the newest `keep`."""
+        within = [path for position, path in self.checkpoints() if position.update]
+        for path in within[: len(within) - keep]:
+            shutil.rmtree(path)
 
     def base_evaluation(self) -> dict[str, Any] | None:
         """The base model's evaluations, and what they cost, where another run has computed them."""
@@ -186,16 +185,25 @@ class RunDirectory:
         given: dict[str, Any] = json.loads(self.base.read_text())
         return given
 
-    def last_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
-        """The checkpoint to go on from, with its state, or None.
+    def last_checkpoint(
+        self, warn: Callable[[str], object] | None = None
+    ) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, with its state, or None.
+
+        Args:
+            warn: called with a sentence for each damaged checkpoint that is newer.
 
         Raises:
-            ContrailError: the newest one is damaged.
+            ContrailError: the newest one is damaged, and there is no `warn`.
         """
-        found = sorted((self.path / "checkpoints").glob("[0-9][0-9][0-9]"))
-        if not found:
-            return None
-        return found[-1], read_checkpoint(found[-1])
+        for _, path in reversed(self.checkpoints()):
+            try:
+                return path, read_checkpoint(path)
+            except ContrailError as error:
+                if warn is None:
+                    raise
+                warn(f"{error} The run goes on from the one before.")
+        return None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -204,25 +212,39 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ContrailError: a file is missing or has changed.
     """
-    remove = f"Remove {path} to go on from the one before."
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text())
         for name, expected in state["sha256"].items():
             if _sha256(path / name) != expected:
-                raise ContrailError(f"checkpoint {path}: {name} is damaged. {remove}")
+                raise ContrailError(f"checkpoint {path}: {name} is damaged.")
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ContrailError(f"checkpoint {path} cannot be read: {error}. {remove}") from error
+        raise ContrailError(f"checkpoint {path} cannot be read: {error}.") from error
     return state
+
+
+def write_state(checkpoint: Path, state: dict[str, Any]) -> None:
+    """Write the state of a checkpoint, as `read_checkpoint` reads it."""
+    write_atomically(checkpoint / STATE, (json.dumps(state, indent=1) + "\n").encode())
 
 
 class EpisodeLog:
     """Episodes as gzipped JSON lines; every `add` is a whole gzip member, so none is ever torn
-    but the last."""
+    but the last.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        size: bytes of it to keep; the rest is cut off.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
         self._path = path
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, b"")
+        write_atomically(path, path.read_bytes()[:size] if size else b"")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._path.stat().st_size
 
     def add(self, episodes: Sequence[Episode], **context: Any) -> None:
         """Append episodes, each with the same context."""

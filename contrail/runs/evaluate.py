@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy
+from collections.abc import Callable, Iterable, Sequence
 
 from contrail.adapter import Adapter
 from contrail.environment import Task
-from contrail.model.policy import Policy
 from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
+from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
-from contrail.workers.pool import EnvironmentPool
 from contrail.scores import Scores
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 
 def evaluate(
@@ -30,6 +27,8 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     progress: Progress | None = None,
+    metrics: Iterable[EpisodeMetric] = (),
+    check: Callable[[], None] | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -48,7 +47,13 @@ def evaluate(
         for task in tasks
         for sample in range(samples)
     ]
-    episodes = play(policy, pool, jobs, temperature=temperature, greedy=greedy, progress=progress)
-    return Scores.of(episodes), episodes
-
-
+    episodes = play(
+        policy,
+        pool,
+        jobs,
+        temperature=temperature,
+        greedy=greedy,
+        progress=progress,
+        check=check,
+    )
+    return Scores.of(episodes, metrics), episodes

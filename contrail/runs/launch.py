@@ -5,20 +5,21 @@ The heavy imports come after that, so that mistakes and finished runs are answer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contrail.config.parse import RunConfig, differences, load
+from contrail.compat.loading import load_libraries
+from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-
-# Where it runs is not what is run: these may change when a run goes on.
-MACHINE = {"threads", "device"}
+from contrail.runs.interrupt import ending_at_once
+from contrail.stream import listed
 
 
 def run_stream(
-    path: Path,
+    origin: Path | Source,
     overrides: Sequence[str] = (),
     *,
     plugins: Plugins | None = None,
@@ -28,7 +29,7 @@ def run_stream(
     """Run a stream to its end, or go on with it where it was interrupted.
 
     Args:
-        path: the stream file.
+        origin: the stream file, or its content where `out` is given.
         overrides: `key=value` each.
         plugins: those loaded already; by default the installed ones.
         out: the run directory; by default one under runs/, named after the file and the overrides.
@@ -37,14 +38,25 @@ def run_stream(
     Raises:
         ContrailError: something the user can put right.
     """
-    config, plugins = load(path, overrides, plugins)
-    files = RunDirectory(out or default_directory(path, overrides))
-    files.check_writable()
-    check_same(files, config, plugins)
-    if not files.result.is_file():
-        from contrail.runs import assemble as session
+    source = origin if isinstance(origin, Source) else Source(origin)
+    with source.located():
+        config, plugins = load(source, overrides, plugins)
+        if out is None:
+            assert source.path is not None
+            out = default_directory(source.path, overrides)
+        files = RunDirectory(out)
+        files.check_writable()
+        check_same(files, config, plugins)
+        if not files.result.is_file():
+            if not quiet:
+                labels = ", ".join(item.label for item in config.environments)
+                print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
+            with listed(config, plugins) as listing:
+                with ending_at_once("interrupted before the run began; nothing was lost"):
+                    load_libraries(quiet=quiet)
+                    from contrail.runs import assemble
 
-        session.run(config, plugins, files, quiet)
+                assemble.run(config, plugins, files, listing, quiet)
     return files
 
 
@@ -63,7 +75,7 @@ def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None
             f"{files.path} holds a run whose configuration no longer loads: {error} "
             "Choose another --out."
         ) from error
-    changed = [item for item in differences(old, config) if item[0] not in MACHINE]
+    changed = differences(old, config)
     if changed:
         key, before, after = changed[0]
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""

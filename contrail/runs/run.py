@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
-from contrail.config.parse import RunConfig, to_yaml
-from contrail.scores import Scores
+from contrail.config import RunConfig, to_yaml
+from contrail.episode import Episode
+from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
-from contrail.registry import Plugins
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
+from contrail.scores import Scores
 
 
 @dataclass
@@ -90,12 +93,34 @@ class Run:
         stages = zip(self.trained, self.meant, strict=False)
         return [[name for name in trained if name in meant] for trained, meant in stages]
 
+    def begin_stage(self) -> None:
+        """Begin to count what a stage plays."""
+        self.played.append({})
+        self.curves.append({})
+
+    def count(self, episodes: Sequence[Episode]) -> None:
+        """Count an update and the episodes that it learnt from."""
+        self.budget.updates += 1
+        self.budget.episodes += len(episodes)
+        self.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
+        played = self.played[-1]
+        for episode in episodes:
+            if episode.fault is None:
+                played[episode.environment] = played.get(episode.environment, 0) + 1
+            else:
+                self.budget.faults += 1
+
     def clock(self) -> None:
         """Add the time since the last call to the budget."""
         cpu, wall = time.process_time(), time.monotonic()
         self.budget.cpu_seconds += cpu - self._cpu
         self.budget.wall_seconds += wall - self._wall
         self._cpu, self._wall = cpu, wall
+
+    def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Of the episodes of an update, the metrics of an episode that are defined."""
+        means = averages(self.plugins.episode_metrics, episodes, by_task=False)
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it, as JSON values."""
@@ -119,7 +144,7 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.evaluations = [
-            {name: Scores(**record) for name, record in row.items()}
+            {name: Scores.read(record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them
@@ -174,11 +199,12 @@ class Run:
             "restarts": self.restarts,
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
+            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,
-                "temperature": float(self.config.grpo.get("temperature", 1.0)),
+                "temperature": self.config.grpo.temperature,
             },
             "baselines": {
                 label: {name: item and item.summary() for name, item in players.items()}

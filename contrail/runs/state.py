@@ -1,4 +1,4 @@
-"""What strategies keep in a checkpoint: JSON values in state.json, tensors as safetensors."""
+"""State in a checkpoint: JSON values in state.json, tensors in a safetensors file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-TENSORS = "strategy.safetensors"
+TENSORS = "state.safetensors"
 _TENSOR = "__tensor__"  # stands in JSON for a tensor, with its name in the file
 
 
@@ -38,7 +38,7 @@ def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
             f"{place}: {kind} is neither a JSON value nor a tensor. Use a list or dict."
         )
 
-    return plain(state, "strategy"), tensors
+    return plain(state, "state"), tensors
 
 
 def join(state: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -55,20 +55,14 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
 
 
 def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
-    """What to log of the episodes of one update."""
+    """What to log of the episodes of one update, beside the metrics of an episode."""
     episodes = [episode for group in groups for episode in group]
     if not episodes:
         return {"episodes": 0.0}
-    turns = [turn for episode in episodes for turn in episode.turns]
-    entropies = [value for turn in turns for value in turn.entropies]
+    entropies = [value for episode in episodes for value in episode.entropies]
     equal = [len({episode.reward for episode in group}) == 1 for group in groups]
     scalars = {
         "episodes": float(len(episodes)),
-        "success": float(numpy.mean([episode.success for episode in episodes])),
-        "reward": float(numpy.mean([episode.reward for episode in episodes])),
-        "turns": len(turns) / len(episodes),
-        "generated_tokens": float(numpy.mean([item.generated_tokens for item in episodes])),
-        "invalid_action_rate": 1.0 - float(numpy.mean([turn.valid for turn in turns])),
         "policy_entropy": float(numpy.mean(entropies)),
         "zero_variance_groups": float(numpy.mean(equal)),
     }

@@ -7,10 +7,11 @@ chooses from candidates, one choice under the distribution normalised over them.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy
 import torch
@@ -95,6 +96,36 @@ class Learner:
         self._trl.entropy_coef = self.config.entropy_coef
         self._trl._last_world_entropy = float("inf")
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state within a stage, between two updates: JSON values and tensors."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        moments = optimizer.state_dict()["state"]
+        entropy = self._trl._last_world_entropy
+        return {
+            "optimizer": {str(index): dict(values) for index, values in moments.items()},
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+            "scheduler": scheduler.state_dict(),
+            "entropy_coef": self._trl.entropy_coef,
+            "entropy": None if math.isinf(entropy) else float(entropy),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, after `begin` with the same number of updates."""
+        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        whole = optimizer.state_dict()
+        whole["state"] = {int(index): values for index, values in state["optimizer"].items()}
+        for group, rate in zip(whole["param_groups"], state["learning_rates"], strict=True):
+            group["lr"] = rate
+        optimizer.load_state_dict(whole)
+        scheduler.load_state_dict(state["scheduler"])
+        self._trl.entropy_coef = state["entropy_coef"]
+        entropy = state["entropy"]
+        self._trl._last_world_entropy = float("inf") if entropy is None else entropy
+
     def update(
         self,
         groups: Sequence[Sequence[Episode]],
@@ -120,8 +151,6 @@ class Learner:
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
         scalars = describe(kept)
-        played = [item for group in groups for item in group]
-        scalars["fault_rate"] = sum(item.fault is not None for item in played) / max(1, len(played))
         minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))

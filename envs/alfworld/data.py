@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contrail import ConfigError, nearest
 from contrail.envs.shared.data_files import read_json
-from contrail.errors import ConfigError, nearest
 
 SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 GAME, TRAJECTORY = "game.tw-pddl", "traj_data.json"

@@ -14,10 +14,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.alfworld import data as alfworld_data
-from contrail.errors import ConfigError, nearest
 
 TASK_TYPES = (
     "pick_and_place_simple",

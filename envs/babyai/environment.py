@@ -15,10 +15,9 @@ from itertools import count
 from typing import Any
 
 import contrail
-from contrail.environment import SPLITS
+from contrail import SPLITS, ConfigError, nearest
 from contrail.envs.babyai.expert import play
 from contrail.envs.babyai.world import World
-from contrail.errors import ConfigError, nearest
 
 AGENTGYM = """
 GoToRedBallGrey GoToRedBall GoToRedBallNoDists GoToObjS6 GoToLocalS8N7 GoToObjMazeS7

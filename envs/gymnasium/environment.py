@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.errors import ConfigError
+import numpy
+
+from contrail import ConfigError, Environment, Observation, Step, Task, hookimpl
 from contrail.leaks import seed_tasks
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
@@ -93,7 +96,12 @@ class Gymnasium(Environment):
         for key in ("success", "is_success"):
             solved = bool(info.get(key, solved))
         return Step(
-            self._observe(seen, info), float(reward), bool(terminated), bool(truncated), solved
+            self._observe(seen, info),
+            float(reward),
+            bool(terminated),
+            bool(truncated),
+            solved,
+            info={name: float(value) for name, value in info.items() if _is_number(value)},
         )
 
     def close(self) -> None:
@@ -182,6 +190,10 @@ def _make(config: GymnasiumConfig) -> Any:
             "Text space, a Dict with one, or what can be rendered in the mode ansi."
         )
     return make(render_mode="ansi")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (Real, numpy.bool_)) and math.isfinite(value)
 
 
 def _speaks(space: Any) -> bool:

@@ -7,8 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.errors import ConfigError, ContrailError, nearest
+from contrail import (
+    ConfigError,
+    ContrailError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+)
 from contrail.leaks import seed_tasks
 
 TEXTS = ("text", "prompt", "message", "content", "observation", "result", "output", "stdout")

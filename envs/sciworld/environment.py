@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.sciworld.tasks import ELECTRICAL, KINDS, SIMPLIFICATIONS
 from contrail.envs.shared.java import Java, require
-from contrail.errors import ConfigError, nearest
 
 LONGEST_ACTION = 300
 WAIT = "wait1"  # one step of time

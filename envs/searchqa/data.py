@@ -12,12 +12,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from contrail import ConfigError
 from contrail.envs.searchqa.answers import LONGEST, Question, plain_title
 from contrail.envs.searchqa.phrases import spaced
 from contrail.envs.searchqa.split import split_questions
 from contrail.envs.shared.bm25 import Index
 from contrail.envs.shared.data_files import data_files, read_json
-from contrail.errors import ConfigError
 
 TEXT_KEYS = ("text", "paragraph_text", "contents", "passage", "sentences", "paragraph")
 WHERE = (

@@ -11,9 +11,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from contrail import ConfigError
 from contrail.envs.searchqa.answers import Question
 from contrail.envs.shared.families import families
-from contrail.errors import ConfigError
 
 TEST_SHARE = 0.2
 TEST_FILE = re.compile(r"(?:^|[^a-z])(?:dev|valid|validation|test)(?:[^a-z]|$)", re.IGNORECASE)

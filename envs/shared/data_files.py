@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 

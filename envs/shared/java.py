@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from typing import Any
 
-from contrail.errors import ContrailError
+from contrail import ContrailError
 
 PATIENCE = 10.0  # seconds that the machine has to end by itself
 # One thread is enough to clean up after one player. Objects hash alike in every machine: the order

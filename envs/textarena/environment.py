@@ -9,8 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.errors import ConfigError, ContrailError, nearest
+from contrail import (
+    ConfigError,
+    ContrailError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+)
 from contrail.leaks import seed_tasks
 
 TURNS = 50

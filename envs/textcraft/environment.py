@@ -8,11 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.textcraft.recipes import Recipe, RecipeBook, best_plan, load, raw_amounts
 from contrail.envs.textcraft.split import test_goals
-from contrail.errors import ConfigError, nearest
 
 DEPTHS = (1, 2, 3, 4)
 # As in the study. The few goals whose expert needs about as many, or more (13 need more, a

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from contrail.errors import ContrailError
+from contrail import ContrailError
 
 
 @dataclass(frozen=True)

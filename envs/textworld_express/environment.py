@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.shared.java import Java, require
-from contrail.errors import ConfigError, nearest
 
 GAMES = (
     "cookingworld",

@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from contrail import ConfigError
 from contrail.envs.shared.bm25 import Index
 from contrail.envs.shared.data_files import SUFFIXES, data_files, plain_text, plain_texts, read_json
 from contrail.envs.webshop.catalogue import generate
 from contrail.envs.webshop.goals import MOST_OPTIONS, best_options, human_goals, synthetic_goals
 from contrail.envs.webshop.reward import NO_LIMIT, Goal, Product, reward
 from contrail.envs.webshop.split import split_goals
-from contrail.errors import ConfigError
 
 BUTTONS = ("Search", "Back to Search", "< Prev", "Next >")
 PAGES = ("Description", "Features", "Reviews")

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contrail import Environment, Observation, Step, Task, hookimpl
-from contrail.environment import SPLITS
-from contrail.errors import ConfigError, nearest
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 
 if TYPE_CHECKING:
     from contrail.envs.webshop.reward import Goal, Product

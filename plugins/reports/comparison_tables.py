@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import contrail
+from contrail.names import visible_names
 from contrail.plugins.reports.comparison import HEADINGS, shown_budget, shown_metrics
-from contrail.plugins.reports.table import write
-
-COLUMNS = (
-    "strategy",
-    "quantity",
-    "seeds",
-    "mean",
-    "low",
-    "high",
-    "tasks_low",
-    "tasks_high",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "difference_p",
-    "difference_seeds_needed",
-)
+from contrail.plugins.reports.table import csv_table, write
+from contrail.tables import QUANTITY, quantities, run_rows
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -41,6 +25,10 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After the end of a row, these would be its options.
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
@@ -49,52 +37,17 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Write compare.csv (a row for each strategy and quantity), compare.runs.csv (a row for each
     run) and compare.tex (metrics, differences, success and budget)."""
     place = Path(directory)
-    write(place / "compare.csv", _csv(COLUMNS, quantities(comparison)))
+    comparison = visible_names(comparison)
+    write(place / "compare.csv", csv_table(QUANTITY, quantities(comparison)))
     runs = run_rows(comparison)
     columns = list(dict.fromkeys(name for run in runs for name in run))
-    write(place / "compare.runs.csv", _csv(columns, runs))
+    write(place / "compare.runs.csv", csv_table(columns, runs))
     write(place / "compare.tex", latex(comparison).encode())
-
-
-def quantities(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Keyed by `COLUMNS`; what is undefined is None (an empty cell)."""
-    rows = []
-    for label, item in comparison["summary"].items():
-        named = dict(item["metrics"])
-        named.update((f"success {name}", value) for name, value in item["success"].items())
-        for name, value in named.items():
-            difference = value["difference"] or {}
-            row = (
-                *(label, name, value["seeds"], value["mean"]),
-                *(value["interval"] or (None, None)),
-                *(value["interval_tasks"] or (None, None)),
-                difference.get("mean"),
-                *(difference.get("interval") or (None, None)),
-                difference.get("p"),
-                difference.get("seeds_needed"),
-            )
-            rows.append(dict(zip(COLUMNS, row, strict=True)))
-    return rows
-
-
-def run_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each run with its metrics, its success at the end and its budget."""
-    return [
-        {
-            "run": row["run"],
-            "strategy": row["strategy"],
-            "order": " > ".join(comparison["orders"][row["order"]]),
-            "seed": row["seed"],
-            **row["metrics"],
-            **{f"success {name}": score for name, score in row["success"].items()},
-            **row["budget"],
-        }
-        for row in comparison["rows"]
-    ]
 
 
 def latex(comparison: dict[str, Any]) -> str:
     """Tabulars of what the terminal shows, for a document with the package booktabs."""
+    comparison = visible_names(comparison)
     summary = comparison["summary"]
     metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
     success = {name: name for name in comparison["environments"]}
@@ -167,11 +120,3 @@ def _cell(value: dict[str, Any], sign: str = "") -> str:
         return f"${mean}$"
     low, high = (format(end, f"{sign}.2f") for end in value["interval"])
     return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -11,28 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.names import visible, visible_names
 from contrail.plugins.reports.table import (
     Row,
-    baseline,
     folded,
     interval,
     number,
     shown_rows,
     trained_on,
 )
+from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
+PLAYED = "How it was played (means per episode)"
 CELL = 12  # the width of "[0.25, 0.56]"
 LABEL = 24  # longer names are folded
-
-DETAILS = {  # heading -> (key of an evaluation, format)
-    "reward": ("reward", ".2f"),
-    "turns": ("turns", ".1f"),
-    "tokens": ("generated_tokens", ".1f"),
-    "invalid": ("invalid_action_rate", ".2f"),
-    "faults": ("fault_rate", ".2f"),
-    "tasks": ("tasks", "d"),
-}
 
 
 @contrail.hookimpl(
@@ -40,6 +33,7 @@ DETAILS = {  # heading -> (key of an evaluation, format)
 )  # the list of files is complete once the others have written theirs
 def contrail_report(result: dict[str, Any], directory: str) -> None:
     """Print the result as tables."""
+    result = visible_names(result)
     console = Console(highlight=False)
     console.print(_heading(result))
     sections: dict[str, list[RenderableType]] = {
@@ -49,7 +43,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             *_warnings(result),
         ],
         "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
-        "How it was played (means per episode)": [_detail_table(result)],
+        PLAYED: [_detail_table(result)],
     }
     if result.get("restarts"):
         change = result["change"]["value"]
@@ -62,8 +56,10 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             "Transfer: change against the base model": matrix_tables(
                 transfer, console.width, form="+.2f"
             ),
-            "How it was played (means per episode)": [_detail_table(result)],
+            PLAYED: [_detail_table(result)],
         }
+    if difficulty_rows(result):
+        sections["Success by difficulty"] = [_difficulty_table(result)]
     for title, tables in sections.items():
         console.print(Text(title, style="bold"))
         for table in tables:
@@ -73,7 +69,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
         console.print(Text(line, style="dim"))
     console.print(_budget(result["budget"]))
     # Not wrapped, so that the path can be copied out of the terminal.
-    console.print(Text(f"Everything lies in {directory}"), soft_wrap=True)
+    console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
     for line in answer(result):
         console.print(Text(line, style="bold"))
@@ -236,23 +232,50 @@ def _metric_table(result: dict[str, Any]) -> Table:
 
 def _detail_table(result: dict[str, Any]) -> Table:
     """Two rows per environment: how it was played before any training, and at the end."""
+    metrics = episode_metrics(result)
     table = _table()
     table.add_column("environment")
     table.add_column("", no_wrap=True)
-    for heading in DETAILS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    moments = {"base": result["evaluations"][0]}
-    if len(result["evaluations"]) > 1:
-        moments["end"] = result["evaluations"][-1]
+    for heading in (*(about["heading"] for about in metrics.values()), "tasks"):
+        table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
-        for index, (moment, evaluations) in enumerate(moments.items()):
+        for index, (moment, evaluations) in enumerate(_moments(result).items()):
             played = evaluations.get(environment, {})
             table.add_row(
                 Text(folded(environment, LABEL) if index == 0 else ""),
                 moment,
-                *(number(played.get(key), form) for key, form in DETAILS.values()),
+                *(number(played.get(name), about["format"]) for name, about in metrics.items()),
+                number(played.get("tasks"), "d"),
             )
     return table
+
+
+def _difficulty_table(result: dict[str, Any]) -> Table:
+    """A row per environment and difficulty: success before any training, and at the end."""
+    moments = _moments(result)
+    table = _table()
+    table.add_column("environment")
+    for heading in ("difficulty", "tasks", *moments):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for environment in result["environments"]:
+        found = [row.get(environment, {}).get("by_difficulty", {}) for row in moments.values()]
+        for index, difficulty in enumerate(found[0]):
+            cells = [row.get(difficulty, {}) for row in found]
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(difficulty, LABEL)),
+                number(cells[0].get("tasks"), "d"),
+                *(number(cell.get("success")) for cell in cells),
+            )
+    return table
+
+
+def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The evaluations before any training and, if there was any, at the end."""
+    moments = {"base": result["evaluations"][0]}
+    if len(result["evaluations"]) > 1:
+        moments["end"] = result["evaluations"][-1]
+    return moments
 
 
 def _table() -> Table:
@@ -286,4 +309,4 @@ def _files(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     shown = (path for path in directory.iterdir() if not path.name.startswith("."))
-    return sorted(path.name + ("/" if path.is_dir() else "") for path in shown)
+    return sorted(visible(path.name) + ("/" if path.is_dir() else "") for path in shown)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
+from contrail.names import visible_names
 from contrail.plugins.reports.table import (
     Row,
     folded,
@@ -48,18 +49,16 @@ def heat_map(result: dict[str, Any]) -> Figure:
     """
     # Imported here, so that loading the plugin costs the command line nothing.
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
+    result = visible_names(result)
     shown = shown_rows(result)
     columns = [folded(name, COLUMN_NAME) for name in result["environments"]]
     rows = [folded(_name(result, row), ROW_NAME) for row in shown]
     beside = 1.6 + 0.085 * max(len(line) for name in rows for line in name.splitlines())
     below = 1.4 + 0.17 * max(len(name.splitlines()) for name in columns)
     size = (max(4.6, CELL_WIDTH * len(columns) + beside), CELL_HEIGHT * len(rows) + below)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     axes = figure.add_subplot()
     colours = colormaps["YlGnBu"]  # sequential, and told apart by the colour-blind
     scores = [[float("nan") if s is None else s for s in row.scores] for row in shown]
@@ -91,9 +90,9 @@ def heat_map(result: dict[str, Any]) -> Figure:
     about = f"{result['model']}, {result['strategy']}, {result['adapter']}, seed {result['seed']}"
     characters = int(size[0] * 11)
     figure.suptitle(
-        textwrap.fill(f"{result['name']}: success after each stage", characters)
+        _wrapped(f"{result['name']}: success after each stage", characters)
         + "\n"
-        + textwrap.fill(about, characters),
+        + _wrapped(about, characters),
         fontsize=10,
     )
     figure.colorbar(image, ax=axes, label="success")
@@ -101,7 +100,32 @@ def heat_map(result: dict[str, Any]) -> Figure:
     if len(shown) > len(result["R"]):
         note += "\nset apart: without a model"
     figure.supxlabel(note, fontsize=7)
+    return literal(figure)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure with a canvas of its own: it needs no display and no closing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
     return figure
+
+
+def literal(figure: Figure) -> Figure:
+    """The figure with all its texts as they are written: "$" begins no formula in a name."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        text.set_usetex(False)
+    return figure
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, max_lines=4, placeholder="…")
 
 
 def _name(result: dict[str, Any], row: Row) -> str:

@@ -1,4 +1,4 @@
-"""result.csv, one row per stage and environment; and R as text, for the other reports."""
+"""result.csv and result.difficulty.csv; and R as text, for the other reports."""
 
 from __future__ import annotations
 
@@ -6,84 +6,43 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import contrail
+from contrail.names import visible_names
+from contrail.tables import baseline, columns, difficulty_rows, row_names, rows
 
+MOST_LINES = 8  # of a folded name
 UNDEFINED = "\N{EN DASH}"
 ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places around R
-COLUMNS = (
-    "run",
-    "strategy",
-    "seed",
-    "stage",
-    "stage_name",
-    "environment",
-    "success",
-    "low",
-    "high",
-    "change",
-    "change_low",
-    "change_high",
-    "reward",
-    "turns",
-    "generated_tokens",
-    "invalid_action_rate",
-    "fault_rate",
-    "tasks",
-)
 
 
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
-    """Write result.csv."""
+    """Write result.csv and, where tasks have a difficulty, result.difficulty.csv."""
+    result = visible_names(result)
+    files = {"result.csv": (columns(result), rows(result))}
+    if by_difficulty := difficulty_rows(result):
+        files["result.difficulty.csv"] = (list(by_difficulty[0]), by_difficulty)
+    for name, (keys, content) in files.items():
+        write(Path(directory, name), csv_table(keys, content))
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
+    """Rows keyed by `columns`, as a file; a spreadsheet takes none of the names for a formula."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(result))
-    write(Path(directory, "result.csv"), text.getvalue().encode())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return text.getvalue().encode()
 
 
-def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The result in long format, keyed by `COLUMNS`; what is undefined is None (an empty cell).
-
-    The last rows are those of the players without a model, which belong to no stage.
-    """
-    stages = [
-        {
-            **result["evaluations"][i].get(environment, {}),
-            "run": result["name"],
-            "strategy": result["strategy"],
-            "seed": result["seed"],
-            "stage": i,
-            "stage_name": stage,
-            "environment": environment,
-            "success": result["R"][i][j],
-            "change": result["change"]["value"][i][j],
-            **_ends(result["interval"][i][j], "low", "high"),
-            **_ends(result["change"]["interval"][i][j], "change_low", "change_high"),
-        }
-        for i, stage in enumerate(["base", *result["stages"]])
-        for j, environment in enumerate(result["environments"])
-    ]
-    players = [
-        {
-            **(baseline(result, player, environment) or {}),
-            "run": result["name"],
-            "strategy": result["strategy"],
-            "seed": result["seed"],
-            "stage_name": player,
-            "environment": environment,
-            **_ends((baseline(result, player, environment) or {}).get("interval"), "low", "high"),
-        }
-        for player in (*ABOVE, *BELOW)
-        for environment in result["environments"]
-        if environment in result.get("baselines", {})
-    ]
-    return stages + players
+def _cell(value: Any) -> Any:
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if formula else value
 
 
 @dataclass(frozen=True)
@@ -115,19 +74,6 @@ def _players(result: dict[str, Any], names: Sequence[str]) -> list[Row]:
     return made
 
 
-def baseline(result: dict[str, Any], player: str, environment: str) -> dict[str, Any] | None:
-    """What a player without a model reaches; None where it cannot play or did not."""
-    found: dict[str, Any] | None = result.get("baselines", {}).get(environment, {}).get(player)
-    return found
-
-
-def row_names(result: dict[str, Any]) -> list[str]:
-    """What R's rows are called: "base", "after 1: babyai", …; or, where each stage begins with the
-    base model, "1: babyai alone"."""
-    form = "{}: {} alone" if result.get("restarts") else "after {}: {}"
-    return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
-
-
 def trained_on(result: dict[str, Any], row: int, column: int) -> bool:
     """Whether the stage before `row` trained on the environment of `column`."""
     return row > 0 and result["environments"][column] in result["trained"][row - 1]
@@ -144,7 +90,10 @@ def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
 
 
 def folded(name: str, width: int) -> str:
-    """A long name on several lines of at most `width`, broken after - _ + / where it has any."""
+    """A long name on several lines of at most `width`, broken after - _ + / where it has any.
+
+    A very long one loses its end.
+    """
     lines = [""]
     for part in re.findall(r"[^-_+/\s]*[-_+/\s]?", name):
         if len(lines[-1]) + len(part.rstrip()) > width:
@@ -152,22 +101,32 @@ def folded(name: str, width: int) -> str:
         lines[-1] += part
         while len(lines[-1].rstrip()) > width:
             lines[-1:] = [lines[-1][:width], lines[-1][width:]]
-    return "\n".join(line.strip() for line in lines if line.strip())
+    lines = [line.strip() for line in lines if line.strip()]
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - 1 :] = [lines[MOST_LINES - 1][: width - 1] + "…"]
+    return "\n".join(lines)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """R as a Markdown table: a row per stage, a column per environment, own stages in bold, and the
     players without a model in italics."""
-    lines = [["", *result["environments"]], ["---"] * (len(result["environments"]) + 1)]
+    result = visible_names(result)
+    names = [_escaped(name) for name in result["environments"]]
+    lines = [["", *names], ["---"] * (len(names) + 1)]
     for row in shown_rows(result):
         cells = []
         for j, value in enumerate(row.scores):
             own = row.stage is not None and trained_on(result, row.stage, j)
             score = f"**{number(value)}**" if own else number(value)
             cells.append(f"{score} {interval(row.intervals[j])}".rstrip())
-        lines.append([row.name if row.stage is not None else f"*{row.name}*", *cells])
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+        name = _escaped(row.name)
+        lines.append([name if row.stage is not None else f"*{name}*", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escaped(name: str) -> str:
+    """A name as text in Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|~#&$])", r"\\\1", name)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -178,7 +137,3 @@ def write(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _ends(ends: Sequence[float] | None, low: str, high: str) -> dict[str, float | None]:
-    return {low: None, high: None} if ends is None else {low: ends[0], high: ends[1]}

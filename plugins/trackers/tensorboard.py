@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import struct
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,8 @@ from contrail.plugins.reports.table import markdown
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from contrail.runs.run import Run
-    from contrail.scores import Scores
+    from contrail import Run, Scores
 
-SCORES = ("success", "reward", "turns", "generated_tokens", "invalid_action_rate", "fault_rate")
 REPORT = ".report"
 
 _writers: dict[Path, SummaryWriter] = {}
@@ -47,11 +46,15 @@ def contrail_update(run: Run, scalars: dict[str, float]) -> None:
 
 @contrail.hookimpl
 def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
-    """`evaluate/<environment>/<score>`, at the update after which it was measured."""
+    """`evaluate/<environment>/<metric>`, at the update after which it was measured."""
     writer = _writers[run.directory]
     for environment, evaluation in evaluations.items():
-        for name in SCORES:
-            value = getattr(evaluation, name)
+        shown = {"success": evaluation.success, **evaluation.metrics}
+        shown |= {
+            f"success_by_difficulty/{difficulty}": found["success"]
+            for difficulty, found in evaluation.by_difficulty.items()
+        }
+        for name, value in shown.items():
             if value is not None:
                 writer.add_scalar(f"evaluate/{environment}/{name}", value, run.update)
     writer.flush()
@@ -66,14 +69,33 @@ def contrail_run_end(run: Run) -> None:
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
     """R, as a table and as a heat map, in an event file of its own: a new report replaces it."""
-    from matplotlib.image import imread
+    # TensorBoard's own writer: torch's, which imports torch, would make a report slow.
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.util.tensor_util import make_tensor_proto
 
-    for old in Path(directory, "tensorboard").glob(f"events.*{REPORT}"):
+    folder = Path(directory, "tensorboard")
+    for old in folder.glob(f"events.*{REPORT}"):
         old.unlink()
+    table = Summary.Value(
+        tag="R/text_summary",
+        metadata=create_summary_metadata(display_name="", description=""),
+        tensor=make_tensor_proto([markdown(result)]),
+    )
+    image = png(result)
+    width, height = struct.unpack(">II", image[16:24])  # of the header of a PNG file
+    figure = Summary.Value(
+        tag="R",
+        image=Summary.Image(encoded_image_string=image, width=width, height=height, colorspace=4),
+    )
+    writer = EventFileWriter(str(folder), filename_suffix=REPORT)
     step = result["budget"]["updates"]
-    with _writer(Path(directory), filename_suffix=REPORT) as writer:
-        writer.add_text("R", markdown(result), step)
-        writer.add_image("R", imread(io.BytesIO(png(result))), step, dataformats="HWC")
+    writer.add_event(
+        Event(wall_time=time.time(), step=step, summary=Summary(value=[table, figure]))
+    )
+    writer.close()
 
 
 def _writer(directory: Path, **options: Any) -> SummaryWriter:

@@ -25,7 +25,7 @@ from contrail.check.other_process import walks_elsewhere
 from contrail.check.subject import Moment, Subject
 from contrail.errors import ContrailError
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 WAYS = ["left", "right"]
 
@@ -94,10 +94,10 @@ class TextOnly(Corridor):
         return super().reset(task).text  # type: ignore[return-value]
 
 
-class NumberFlag(Corridor):
+class TextFlag(Corridor):
     def step(self, action: str) -> Step:
         step = super().step(action)
-        found: Any = int(step.success)
+        found: Any = "yes" if step.success else "no"
         return Step(step.observation, step.reward, found, success=step.success, valid=step.valid)
 
 
@@ -313,11 +313,11 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
     (OneId, "tasks", "several have the id 'train-0'"),
     (OtherTasks, "tasks", "differs from instance to instance"),
     (TextOnly, "types", "Give a contrail.Observation"),
-    (NumberFlag, "types", "bool(…)"),
+    (TextFlag, "types", "bool(…)"),
     (DeadEnd, "types", "the list of actions is empty"),
     (Raises, "types", "raised KeyError: 'door'"),
     (NotANumber, "rewards", "nan"),
-    (TextReward, "rewards", "float(…)"),
+    (TextReward, "types", "float(…)"),
     (SharedTask, "splits", "'both' stands in both"),
     (SameSeeds, "splits", "'test-0' is the same game as 'train-0'"),
     (SameWords, "splits", "5 more such pairs"),

@@ -10,7 +10,7 @@ import contrail.check
 from contrail import Environment, Observation, Step, Task
 from contrail.check import near
 from contrail.check.subject import Subject, Warned
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 NAMES = ["ash", "beech", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine", "rowan"]
 NAMES += ["spruce", "teak", "willow", "yew"]

@@ -129,6 +129,11 @@ BAD: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
         ["grpo.sync_ref_model=true"],
         ["grpo.sync_ref_model=true", "cannot be set", "`beta`"],
     ),
+    "argument of no schedule": (
+        stream("stream: [babyai]"),
+        ["grpo.lr_scheduler_type=cosine_with_restarts", "grpo.lr_scheduler_kwargs={cycles: 2}"],
+        ["override 'grpo.lr_scheduler_kwargs={cycles: 2}': grpo: trl refuses it", "cycles"],
+    ),
     "too many threads": (stream("stream: [babyai]"), ["threads=99999999999"], ["threads", "1024"]),
     "negative updates": (
         stream("stream: [{environment: babyai, updates: -1}]"),

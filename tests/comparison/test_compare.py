@@ -6,23 +6,23 @@ made in this process, and the scheduling is tested with a worker that only prete
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from compared import ASKED, RUNS, write_stream
+from compared import ASKED, RUNS, Scripts, write_stream
 
 from contrail.cli import app as cli
-from contrail.comparison import launch, schedule, share
+from contrail.comparison import launch, share
 from contrail.comparison.launch import compare_runs, compare_stream
 from contrail.comparison.plan import Request, read_plan
+from contrail.comparison.processes import WorkerProcess, Workers
 from contrail.errors import ConfigError, ContrailError
 from contrail.registry import Plugins, load_plugins
 from contrail.runs.directory import RunDirectory
@@ -37,11 +37,10 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Here:
     """In place of a process: the run is made on the spot."""
 
-    stdin = None
-
-    def __init__(self, command: Any, **options: Any) -> None:
-        _, config, _, out = command[-4:]
-        run_stream(config, out=out, quiet=True)
+    def start(self, arguments: Any, output: Any) -> Here:
+        _, config, out = arguments
+        run_stream(Path(config), out=Path(out), quiet=True)
+        return self
 
     def poll(self) -> int:
         return 0
@@ -52,8 +51,8 @@ def compared(stream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison's directory. Not to be changed."""
     out = tmp_path_factory.mktemp("compare") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule, "subprocess", SimpleNamespace(Popen=Here, PIPE=None))
-        patch.setattr(launch, "attempt", lambda configs: None)
+        patch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
+        patch.setattr(launch, "attempt", lambda configs, workers: None)
         compare_stream(stream, (), ASKED, load_plugins(), out=out)
     return out
 
@@ -127,15 +126,15 @@ def test_interrupted_and_gone_on_with(
     stream.with_name("hold.py").write_text(HOLD)
     hold = stream.with_name("hold")
     hold.touch()
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[WorkerProcess] = []
 
-    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            processes.append(self)
+    class Recorded(Workers):
+        def start(self, arguments: Any, output: Any) -> WorkerProcess:
+            processes.append(super().start(arguments, output))
+            return processes[-1]
 
-    monkeypatch.setattr(schedule.subprocess, "Popen", Recorded)
-    monkeypatch.setattr(launch, "attempt", lambda configs: None)
+    monkeypatch.setattr(launch, "Workers", Recorded)
+    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
     said: list[str] = []
 
     def interrupt(text: str) -> None:
@@ -158,7 +157,7 @@ def test_interrupted_and_gone_on_with(
         "sequential, short > long, seed 0: goes on",
         f"anchored, short > long, seed 0: starts with 1 of 2 stages of {RUNS[0]}",
     ]
-    assert [process.returncode for process in processes] == [130, 0, 0]
+    assert [process.poll() for process in processes] == [130, 0, 0]
     for name in RUNS[:2]:
         assert_same(out / name, compared / name)
     said.clear()
@@ -329,8 +328,8 @@ def test_failures_are_told_at_the_end(
     out = shutil.copytree(compared, tmp_path / "copy")
     shutil.rmtree(out / RUNS[3])
     away = "import sys; print('error: the server is away', file=sys.stderr); sys.exit(2)"
-    monkeypatch.setattr(schedule, "WORKER", (sys.executable, "-c", away))
-    monkeypatch.setattr(launch, "attempt", lambda configs: None)
+    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Scripts(away)))
+    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
     asked = ["--strategies", "sequential,anchored", "--seeds", "0,1"]
     assert main(monkeypatch, "compare", stream, *asked, "--out", out) == 1
     shown = capsys.readouterr()

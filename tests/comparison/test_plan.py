@@ -15,7 +15,7 @@ import yaml
 from contrail.cli import app as cli
 from contrail.comparison import launch, share
 from contrail.comparison.plan import Plan, Request, read_plan, request
-from contrail.config.parse import load, to_yaml
+from contrail.config import load, to_yaml
 from contrail.errors import ConfigError
 from contrail.registry import Plugins, load_plugins
 
@@ -105,7 +105,7 @@ def test_a_file_and_flags_say_the_same(plan: Any) -> None:
 def test_flags_come_before_the_file(plan: Any) -> None:
     found = plan({"strategies": ["same"], "seeds": [1, 2]}, "grpo.learning_rate=1e-5", seeds=[7])
     assert found.seeds == [7]
-    assert found.runs[0].config.grpo["learning_rate"] == 1e-5
+    assert found.runs[0].config.grpo.learning_rate == 1e-5
 
 
 def test_a_comparison_may_name_its_stream(tmp_path: Path, plan: Any, plugins: Plugins) -> None:
@@ -204,7 +204,7 @@ def test_lists_that_cannot_be_read(text: str) -> None:
 
 def keys(plan: Any, plugins: Plugins, *strategies: Any, **asked: Any) -> dict[Any, Any]:
     found = plan({}, strategies=list(strategies), **asked)
-    return {(r.strategy, r.order, r.seed): share.keys(r, plugins) for r in found.runs}
+    return {(r.strategy, r.order, r.seed): share.row_keys(r, plugins) for r in found.runs}
 
 
 def common(first: list[Any], second: list[Any]) -> list[bool]:
@@ -258,14 +258,14 @@ def test_names_that_are_too_long_for_a_file(plan: Any) -> None:
 def test_other_evaluations_are_not_shared(plan: Any, plugins: Plugins, override: str) -> None:
     one = plan({}, strategies=["sequential"]).runs[0]
     other = plan({}, override, strategies=["sequential"]).runs[0]
-    assert share.keys(one, plugins)[0] != share.keys(other, plugins)[0]
+    assert share.row_keys(one, plugins)[0] != share.row_keys(other, plugins)[0]
 
 
 def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
     plan: Any, plugins: Plugins
 ) -> None:
     found = plan({}, "lora.init_lora_weights=pissa", strategies=["sequential"], seeds=[0, 1])
-    bases = [share.keys(run, plugins)[0] for run in found.runs]
+    bases = [share.row_keys(run, plugins)[0] for run in found.runs]
     assert bases[0] != bases[1]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compared import RUNS, write_stream
+from compared import RUNS, Scripts, write_stream
 
 from contrail.comparison import schedule
 from contrail.comparison.plan import Request, read_plan
@@ -19,7 +19,7 @@ from contrail.registry import load_plugins
 # A worker that pretends: it makes checkpoints as a run does, and fails where it is told to.
 PRETEND = """
 import json, os, pathlib, sys, time
-config, out = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[4])
+config, out = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 if any(name in out.name for name in os.environ["FAIL"].split(",") if name):
     print("an import warning\\nerror: the server is away", file=sys.stderr)
     sys.exit(2)
@@ -49,9 +49,6 @@ def pretend(tmp_path: Path, monkeypatch: Any) -> Any:
     """Schedules pretended runs; returns the schedule, the (run, row) computed, and how many."""
     stream = write_stream(tmp_path)
     plugins = load_plugins()
-    worker = tmp_path / "worker.py"
-    worker.write_text(PRETEND)
-    monkeypatch.setattr(schedule, "WORKER", (sys.executable, str(worker)))
     monkeypatch.setattr(schedule, "POLL", 0.02)
 
     def go(asked: Request, fail: str = "", **options: Any) -> Any:
@@ -63,7 +60,7 @@ def pretend(tmp_path: Path, monkeypatch: Any) -> Any:
         out.mkdir(exist_ok=True)
         plan = read_plan(stream, (), asked, plugins)
         settings = {"jobs": 3, "sharing": True, "say": lambda text: None, **options}
-        made = schedule.Schedule(plan.runs, out, plugins, **settings)
+        made = schedule.Schedule(plan.runs, out, plugins, Scripts(PRETEND), **settings)
         made.go()
         lines = [line.split() for line in trace.read_text().splitlines()]
         trace.unlink()

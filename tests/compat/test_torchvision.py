@@ -68,6 +68,8 @@ def test_a_torchvision_that_works_is_left_alone(tmp_path: Path) -> None:
         """
         from contrail.compat.torchvision import _libraries, repair
         repair()
+        assert not {"torch", "torchvision"} & set(sys.modules)
+        import torchvision
         assert not _libraries
         """,
         fake(tmp_path, "pass"),
@@ -77,7 +79,7 @@ def test_a_torchvision_that_works_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", ["RuntimeError('CUDA driver')", "ImportError('libjpeg.so')"])
 def test_other_errors_are_not_hidden(tmp_path: Path, error: str) -> None:
-    code = "from contrail.compat.torchvision import repair; repair()"
+    code = "from contrail.compat.torchvision import repair; repair(); import torchvision"
     assert error.split("'")[1] in python(code, fake(tmp_path, f"raise {error}")).stderr
 
 

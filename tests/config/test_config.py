@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from configs import Load
+from configs import Load, made_plugins
 
-from contrail.config.parse import differences, grpo_config, lora_config, to_dict, to_yaml
+from contrail.config import differences, load, to_dict, to_yaml
 from contrail.errors import ConfigError
 
 
@@ -22,8 +22,8 @@ def test_two_lines_are_enough(read: Load) -> None:
     assert (config.strategy.name, config.adapter.name) == ("sequential", "choose")
     assert (config.model, config.seed, config.threads) == ("smollm2-135m", 0, 1)
     assert (config.evaluate.tasks, config.evaluate.samples) == (32, 1)
-    assert config.grpo["num_generations"] == 8
-    assert config.lora["target_modules"] == "all-linear"
+    assert config.grpo.num_generations == 8
+    assert config.lora.target_modules == "all-linear"
     assert config.max_context is None
 
 
@@ -104,6 +104,32 @@ def test_differences(read: Load) -> None:
     assert all(key.startswith("stream.1.") for key in found)
 
 
+def test_where_it_runs_is_not_what_is_run(read: Load) -> None:
+    changes = ["threads=2", "device=cpu"]
+    assert differences(read("stream: [maze]"), read("stream: [maze]", *changes)) == []
+
+
+def test_a_mapping_in_place_of_a_file() -> None:
+    values = {"stream": ["maze", {"environment": "craft", "updates": 3}], "grpo": {"beta": 1}}
+    config, _ = load(values, ["seed=2"], made_plugins())
+    assert [stage.updates for stage in config.stream] == [40, 3]
+    assert (config.seed, config.grpo.beta) == (2, 1.0)
+    assert values["stream"] == ["maze", {"environment": "craft", "updates": 3}]
+    values["stream"] = [{"environment": "maze", "updates": -1}]
+    with pytest.raises(ConfigError) as caught:
+        load(values, (), made_plugins())
+    assert str(caught.value) == "stream.0.updates: -1 is too small. The least is 0."
+    assert caught.value.key == ("stream", 0, "updates")
+
+
+def test_an_override_of_all_stages(read: Load) -> None:
+    text = "stream: [maze, {environment: craft, train: {tasks: 3}}]"
+    config = read(text, "stream.*.updates=1", "stream.*.train.difficulty=[easy]", "stream.1.name=a")
+    assert [stage.updates for stage in config.stream] == [1, 1]
+    assert [stage.train.difficulty for stage in config.stream] == [("easy",), ("easy",)]
+    assert [stage.train.tasks for stage in config.stream] == [None, 3]
+
+
 def test_overrides(read: Load) -> None:
     config = read(
         "stream: [maze, {environment: craft}]",
@@ -124,7 +150,7 @@ def test_overrides(read: Load) -> None:
     assert config.stream[0].environment.settings.size == 5
     assert config.strategy.settings.fraction == 0.5
     assert config.adapter.name == "react"
-    assert config.grpo["learning_rate"] == 1e-6
+    assert config.grpo.learning_rate == 1e-6
     assert config.evaluate.tasks == 8
     assert config.stream[1].train.difficulty == ("easy", "hard")
 
@@ -134,65 +160,9 @@ def test_interpolation_to_a_default(read: Load) -> None:
     assert read(text).stream[0].updates == 32
 
 
-# trl and peft
-
-
-def test_grpo_config(read: Load, tmp_path: Path) -> None:
-    config = read("stream: [{environment: maze, updates: 5}, craft]", "grpo.steps_per_generation=4")
-    out = tmp_path / "out"
-    grpo = grpo_config(config, out)
-    assert (grpo.num_generations, grpo.generation_batch_size) == (8, 32)
-    assert (grpo.per_device_train_batch_size, grpo.steps_per_generation) == (8, 4)
-    assert grpo.max_steps == 45 * 4
-    assert grpo.loss_type == "dapo"
-    assert not any((grpo.bf16, grpo.fp16, grpo.gradient_checkpointing))
-    assert grpo.report_to == []
-    assert grpo_config(config, out, max_completion_length=7).max_completion_length == 7
-    assert not out.exists()
-
-
-def test_lora_config(read: Load) -> None:
-    config = read("stream: [maze]", "lora={r: 4, layers_to_transform: [0]}")
-    assert lora_config(config).target_modules == "all-linear"
-    assert lora_config(config).r == 4
-    assert set(lora_config(config, ["q_proj"]).target_modules or ()) == {"q_proj"}
-    named = read("stream: [maze]", "lora.target_modules=[k_proj]")
-    assert set(lora_config(named).target_modules or ()) == {"k_proj"}
-
-
-@pytest.mark.parametrize(
-    ("override", "says"),
-    [
-        ("grpo.learning_rat=1", "unknown key of GRPOConfig. Did you mean 'learning_rate'?"),
-        (
-            "grpo={num_generation: 2, generation_batch_size: 4}",
-            "grpo.num_generation: unknown key of",
-        ),
-        (
-            "grpo={epsilon_high: 0.3, generation_batch_size: 4}",
-            "grpo.generation_batch_size: grpo.gen",
-        ),
-        ("grpo.learning_rate=fast", "'fast' is not a number."),
-        ("grpo.num_generations=true", "true is not a whole number or null."),
-        ("grpo.num_iterations=1.5", "1.5 is not a whole number."),
-        ("grpo.lr_scheduler_type=konstant", "GRPOConfig refuses it: konstant is not a valid"),
-        ("lora.rank=3", "unknown key of LoraConfig. Did you mean"),
-        ("lora.r=many", "'many' is not a whole number."),
-        ("lora.lora_alfa=3", "unknown key of LoraConfig. Did you mean 'lora_alpha'?"),
-        ("lora.bias=some", "'some' is not one of none, all, lora_only."),
-        ("lora.layers_pattern=h", "LoraConfig refuses it: When `layers_pattern`"),
-    ],
-)
-def test_refused_by_trl_and_peft(read: Load, tmp_path: Path, override: str, says: str) -> None:
-    config = read("stream: [maze]", override)
-    with pytest.raises(ConfigError) as caught:
-        lora_config(config) if override.startswith("lora") else grpo_config(config, tmp_path)
-    assert str(caught.value).startswith(f"override {override!r}: {says}")
-
-
 def test_import_is_light() -> None:
     code = (
-        "import sys, contrail.config.parse; "
+        "import sys, contrail.config; "
         "print([name for name in ('torch', 'trl', 'peft', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configs import PLUGIN, STREAM, Load, made_plugins
 
-from contrail.config.parse import differences, load, to_yaml
+from contrail.config import differences, load, to_yaml
 from contrail.errors import ConfigError, PluginError
 
 # Files that cannot be read

@@ -1,4 +1,4 @@
-"""What every mistake in stream.yaml and in overrides is answered."""
+"""What every mistake in stream.yaml is answered."""
 
 from __future__ import annotations
 
@@ -307,7 +307,38 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "FILE:2: grpo.generation_batch_size: grpo.generation_batch_size (4)",
         "to 8.",
     ),
+    "grpo without effect": (
+        STREAM + "grpo: {torch_compile: true}",
+        "FILE:2: grpo.torch_compile: unknown key",
+        "that act in contrail",
+    ),
+    "grpo of TRL's own loop": (
+        STREAM + "grpo: {bf16: true}",
+        "FILE:2: grpo.bf16: cannot",
+        "`dtype`",
+    ),
+    "grpo choice": (
+        STREAM + "grpo: {lr_scheduler_type: konstant}",
+        "FILE:2: grpo.lr_scheduler_type: 'konstant' is not allowed",
+        "Did you mean 'constant'?",
+    ),
+    "grpo switch": (STREAM + "grpo: {scale_rewards: 3}", "FILE:2: grpo.scale_rewards: 3", "true"),
     "lora controlled": (STREAM + "lora: {inference_mode: true}", "FILE:2: lora.inference_mode", ""),
+    "lora model": (
+        STREAM + "lora: {base_model_name_or_path: x}",
+        "FILE:2: lora.base_model_name_or_path: cannot be set",
+        "`model`",
+    ),
+    "lora list": (
+        STREAM + "lora: {target_modules: {a: 1}}",
+        "FILE:2: lora.target_modules: {a: 1} is not text or a list",
+        "a list",
+    ),
+    "lora list of numbers": (
+        STREAM + "lora: {exclude_modules: [[1]]}",
+        "FILE:2: lora.exclude_modules",
+        "",
+    ),
     "lora rank": (STREAM + "lora: {r: 0}", "FILE:2: lora.r: 0 is too small", "1"),
     "lora dropout": (
         STREAM + "lora: {lora_dropout: 0.1}",
@@ -323,52 +354,3 @@ def test_mistakes_in_the_file(complain: Callable[..., str], name: str) -> None:
     message = complain(text)
     assert message.startswith(start)
     assert says in message
-
-
-OVERRIDES: dict[str, tuple[list[str], str]] = {
-    "no value": (["seed"], "override 'seed': is not of the form key=value"),
-    "no key": (["=3"], "override '=3': is not of the form"),
-    "option": (["--seed"], "override '--seed': is not of the form"),
-    "dots": (["evaluate..tasks=3"], "override 'evaluate..tasks=3': is not of the form"),
-    "syntax": (["seed=[1"], "override 'seed=[1': the value cannot be read"),
-    "interpolation": (["seed=${"], "override 'seed=${': the value cannot be read"),
-    "type": (["seed=x"], "override 'seed=x': 'x' is not a whole number"),
-    "empty": (["seed="], "override 'seed=': null is not a whole number"),
-    "last wins": (["seed=1", "seed=x"], "override 'seed=x': 'x' is not"),
-    "unknown": (["sede=1"], "override 'sede=1': unknown key. Did you mean 'seed'?"),
-    "unknown above": (["evalaute.taks=1"], "override 'evalaute.taks=1': evalaute: unknown key"),
-    "unknown below": (["evaluate.taks=1"], "override 'evaluate.taks=1': unknown key. Did you"),
-    "no item": (["stream.2.updates=1"], "override 'stream.2.updates=1': stream is a list and has"),
-    "not an index": (["stream.x=1"], "override 'stream.x=1': stream is a list and has no item 'x'"),
-    "into a number": (["seed.a=1"], "override 'seed.a=1': seed is 0, which has no key 'a'"),
-    "missing target": (["seed=${sed}"], "override 'seed=${sed}': Interpolation key 'sed'"),
-    "name": (["strategy=replya"], "override 'strategy=replya': no strategy is called 'replya'"),
-    "refused": (
-        ["strategy=replay", "strategy.fraction=7"],
-        "override 'strategy.fraction=7': strategy: fraction is 7.0",
-    ),
-    "below the file's": (
-        ["stream.0.environment.size=0"],
-        "override 'stream.0.environment.size=0': stream.0.environment: size is 0",
-    ),
-    "label": (
-        ["stream=[maze, {environment: {name: maze, size: 2}}]"],
-        "override 'stream=[maze, {environment: {name: maze, size: 2}}]': stream.1.environment: ",
-    ),
-    "grpo": (
-        ["grpo.num_generations=5"],
-        "override 'grpo.num_generations=5': grpo.generation_batch_size (32) is not a multiple",
-    ),
-    "null": (["adapter=null"], "override 'adapter=null': null is neither"),
-}
-
-
-@pytest.mark.parametrize("name", OVERRIDES)
-def test_mistakes_in_overrides(complain: Callable[..., str], name: str) -> None:
-    overrides, start = OVERRIDES[name]
-    assert complain("seed: 0\nstream:\n- environment: maze\n", *overrides).startswith(start)
-
-
-def test_the_file_is_not_blamed_on_an_override(complain: Callable[..., str]) -> None:
-    message = complain("stream: [{updates: 3}]", "stream.0.updates=4")
-    assert message.startswith("FILE:1: stream.0: `environment` is missing")

@@ -9,7 +9,7 @@ import pytest
 import contrail.check
 from contrail.errors import ContrailError
 from contrail.registry import load_plugins
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()
 

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from webshop_goals import assert_no_goal_is_sold_on_the_other_side
 
-PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[webshop]'")
 pytest.importorskip("rapidfuzz", reason="needs pip install 'contrail[webshop]'")
 
@@ -30,6 +29,7 @@ from contrail.envs.webshop.goals import queries
 from contrail.envs.webshop.reward import Goal, Product, alike_option, reward, title_nouns
 from contrail.errors import ConfigError
 
+PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 REAL = Path(__file__).parents[3] / "shared/data/webshop"
 ODD = ["", " ", "\n", "search", "search[]", "search[ ]", "click[]", "click[nothing]", "buy it"]
 ODD += ["x" * 200_000, f"search[{'x ' * 100_000}]", f"click[{'[' * 100_000}]", "click[木 🛒]"]
@@ -147,10 +147,7 @@ def test_tasks(environment: WebShop) -> None:
 
 
 def test_same_in_every_process() -> None:
-    code = (
-        f"import sys; sys.path[:0] = {PATHS!r}; import test_webshop;"
-        "print(test_webshop.digest())"
-    )
+    code = f"import sys; sys.path[:0] = {PATHS!r}; import test_webshop;print(test_webshop.digest())"
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed}
         out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

@@ -14,6 +14,8 @@ from results import MIXED, NAMES, make_result
 
 from contrail.plugins.reports import console, figures, table
 from contrail.plugins.trackers import tensorboard
+from contrail.scores import Scores
+from contrail.tables import columns
 
 
 def test_csv_has_a_row_per_stage_and_environment(tmp_path):
@@ -21,7 +23,7 @@ def test_csv_has_a_row_per_stage_and_environment(tmp_path):
     table.contrail_report(result, str(tmp_path))
     with open(tmp_path / "result.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(table.COLUMNS)
+    assert list(rows[0]) == columns(result)
     assert len(rows) == 4 * 3
     assert all(None not in row and None not in row.values() for row in rows)
     row = rows[3 * 3 + 1]
@@ -186,14 +188,8 @@ class FakeRun:
 
 
 def evaluation(success):
-    return SimpleNamespace(
-        success=success,
-        reward=success,
-        turns=4.0,
-        generated_tokens=161.0,
-        invalid_action_rate=None,
-        fault_rate=0.0,
-    )
+    metrics = {"reward": success, "turns": 4.0, "invalid_action_rate": None, "fault_rate": 0.0}
+    return Scores({"t": success}, metrics, {"easy": {"success": success, "tasks": 1}})
 
 
 def play(run, updates):

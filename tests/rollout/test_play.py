@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy
 import pytest
+from faults import ANYTHING, INTERRUPTS, raises
 from rooms import Rooms, train
 
 import contrail
 from contrail import Observation, Step, Task
-from contrail.download import cache
-from contrail.errors import ConfigError, ContrailError
+from contrail.cache import cache
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
@@ -418,6 +419,36 @@ class Faulty(Rooms):
         if self.left < 0:
             raise ValueError("it broke")
         return super().step(action)
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+def test_whatever_an_environment_raises_is_a_fault(make_tiny: Make, name: str) -> None:
+    class Broken(Rooms):
+        step = raises(ANYTHING[name])
+
+    episodes = play(make_tiny(), pool(Broken), jobs(Choose(), 2, 1))
+    assert [item.ended for item in episodes] == ["fault", "fault"]
+    assert type(ANYTHING[name]).__name__ in (episodes[0].fault or "")
+
+
+@pytest.mark.parametrize("name", INTERRUPTS)
+def test_an_interrupt_within_an_environment_ends_play(make_tiny: Make, name: str) -> None:
+    class Interrupted(Rooms):
+        step = raises(INTERRUPTS[name])
+
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        play(make_tiny(), pool(Interrupted), jobs(Choose(), 2, 1))
+    assert raised.value is INTERRUPTS[name]
+
+
+@pytest.mark.parametrize("method", ["system", "render", "candidates", "parse"])
+@pytest.mark.parametrize("wrong", [raises(ANYTHING["cancelled"]), lambda *_: 3])
+def test_a_fault_of_an_adapter_is_blamed_on_it(
+    make_tiny: Make, method: str, wrong: Callable[..., Any]
+) -> None:
+    wrong_adapter = type("Wrong", (Choose,), {method: wrong})()
+    with pytest.raises(PluginError, match=r"adapter Wrong: .*(CancelledError|TypeError)"):
+        play(make_tiny(), pool(), jobs(wrong_adapter, 1, 1))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 64])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from contrail.errors import ContrailError, PluginError
-from contrail.runs.launch import run_stream
 from contrail.plugins.reports import console
+from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

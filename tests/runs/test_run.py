@@ -25,8 +25,8 @@ import pytest
 
 from contrail.cli import app as cli
 from contrail.errors import ConfigError, ContrailError
-from contrail.runs.launch import run_stream
 from contrail.runs.directory import RunDirectory
+from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONTRAIL = [sys.executable, "-c", "from contrail.cli.app import main; main()"]

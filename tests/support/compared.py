@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from contrail.comparison.gather import Row
 from contrail.comparison.plan import Request
@@ -139,3 +142,24 @@ def row(
     content = result(R, stages, strategy=strategy, seed=seed)
     directory = RunDirectory(files / f"{strategy}_{'-'.join(order)}_seed{seed}")
     return Row(directory, strategy, order, seed, content, config)
+
+
+class Scripts:
+    """In place of the fork server: each process runs this script, with the worker's arguments."""
+
+    def __init__(self, script: str) -> None:
+        self.script = script
+
+    def start(self, arguments: Sequence[str], output: IO[bytes]) -> ScriptProcess:
+        return ScriptProcess(
+            [sys.executable, "-c", self.script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        )
+
+
+class ScriptProcess(subprocess.Popen):  # type: ignore[type-arg]
+    def interrupt(self) -> None:
+        assert self.stdin is not None
+        self.stdin.close()

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from contrail.config.parse import RunConfig, load
+from contrail.config import RunConfig, load
 from contrail.errors import ConfigError
 from contrail.registry import Plugins
 

@@ -8,7 +8,9 @@ from typing import Any
 from contrail import Adapter, Environment, Observation, Step, Task
 from contrail.baselines import NAMES, Baseline, Subject, baselines
 from contrail.plugins.adapters.choose import Choose
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Registered
+from contrail.registry import Registered
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 COLOURS = ("red", "green", "blue", "grey")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -16,7 +17,7 @@ from typing import Any
 import contrail
 from contrail.errors import ConfigError
 from contrail.registry import Registered
-from contrail.workers.pool import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory
 
 
 @dataclass
@@ -93,6 +94,8 @@ class Slow(contrail.Environment):
         fail = self.config.fail
         if fail == f"raise in {where}":
             raise ValueError("it broke")
+        if fail == f"cancel in {where}":
+            raise asyncio.CancelledError("by peer")
         if fail == f"exit in {where}":
             os._exit(3)
         if fail == f"hang in {where}":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rooms import Rooms, train
 
-from contrail.download import cache
+from contrail.cache import cache
 from contrail.model.policy import Policy, load_base, with_adapter
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy
 import pytest
-from rooms import Rooms
 
 import contrail
 from contrail.model.policy import Policy
@@ -163,7 +162,7 @@ def test_faulted_episodes_are_left_out(make_tiny: Make, tmp_path: Path) -> None:
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
     before = parameters(policy)
     scalars = trainer.update([alone, [never_began] * 4], generator(0))
-    assert scalars == {"episodes": 0, "fault_rate": pytest.approx(5 / 6), "skipped_steps": 1}
+    assert scalars == {"episodes": 0, "skipped_steps": 1}
     assert not changed(policy, before)
 
 
@@ -302,12 +301,7 @@ def test_describe(make_tiny: Make) -> None:
     assert describe([]) == {"episodes": 0.0}
     grouped = groups(make_tiny(), Words(ReactConfig(max_new_tokens=3)))
     rewarded(grouped, VARIED)
-    grouped[0][0].turns[0].valid = False
     scalars = describe(grouped)
-    turns = sum(len(episode.turns) for episode in flat(grouped))
-    assert scalars["reward"] == pytest.approx(3.5 / 8)
-    assert scalars["turns"] == turns / 8
-    assert scalars["invalid_action_rate"] == pytest.approx(1 / turns)
-    assert scalars["generated_tokens"] <= 3 * Rooms.max_turns
+    assert scalars["episodes"] == 8
     assert scalars["zero_variance_groups"] == 0
     assert scalars["share_of_episodes/rooms"] == scalars["share_of_decisions/rooms"] == 1

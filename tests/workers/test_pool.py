@@ -1,33 +1,30 @@
-"""Environments in worker processes: real ones, which are really killed."""
+"""Pools of environments, in this process and in worker processes."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rooms import Rooms
-from slow import Settings, Slow, maker
+from scenarios import built
+from slow import Slow, maker
 
 import contrail
-from contrail.config.parse import load
+from contrail.config import load
 from contrail.engine.engine import Engine
-from contrail.errors import ConfigError, EnvironmentFault, PluginError
+from contrail.errors import ConfigError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
-from contrail.registry import Registered, load_plugins
+from contrail.registry import load_plugins
 from contrail.rollout import play as play_module
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
-from contrail.stream import build
-from contrail.workers.pool import EnvironmentFactory, EnvironmentPool, Remote
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 Make = Callable[..., Any]
 HERE = Path(__file__).parents[1] / "support"
@@ -54,25 +51,9 @@ def pools() -> Iterator[Callable[..., EnvironmentPool]]:
         pool.close()
 
 
-@pytest.fixture
-def remote() -> Iterator[Callable[..., Remote]]:
-    """Makes instances in worker processes, and ends them."""
-    made: list[Remote] = []
-
-    def make(**settings: Any) -> Remote:
-        environment = maker(**settings)()
-        assert isinstance(environment, Remote)
-        made.append(environment)
-        return environment
-
-    yield make
-    for environment in made:
-        environment.kill()
-
-
 def process(environment: Remote) -> int:
-    assert environment._process is not None
-    return environment._process.pid
+    assert environment._child is not None
+    return environment._child.pid
 
 
 def alive(pid: int) -> bool:
@@ -81,13 +62,6 @@ def alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
-
-
-def gone(pid: int, seconds: float = 20.0) -> bool:
-    end = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not alive(pid)
 
 
 def jobs(count: int, adapter: contrail.Adapter | None = None, first: int = 0) -> list[Job]:
@@ -110,122 +84,6 @@ def most_at_once(directory: Path) -> int:
     return most
 
 
-# one instance
-
-
-def test_an_instance_elsewhere_is_like_one_here(remote: Callable[..., Remote]) -> None:
-    here, there = Slow(), remote()
-    assert there.tasks("test") == here.tasks("test")
-    task = here.tasks("test")[2]
-    assert there.expert(task) == here.expert(task)
-    assert there.reset(task) == here.reset(task)
-    for action in ("go", "walk", "nonsense \x00 ü"):
-        assert there.step(action) == here.step(action)
-    assert (there.system_prompt, there.max_turns) == (Slow.system_prompt, Slow.max_turns)
-    assert there.config == Settings()
-
-
-def test_a_worker_process_is_light(remote: Callable[..., Remote]) -> None:
-    there = remote()
-    there.tasks("test")
-    maps = Path(f"/proc/{process(there)}/maps").read_text()
-    assert "python" in maps
-    assert not any(name in maps for name in ("torch", "numpy", "avalanche"))
-
-
-def test_what_is_raised_there_reads_as_if_it_were_raised_here(
-    remote: Callable[..., Remote],
-) -> None:
-    there = remote(fail="raise in reset")
-    task = there.tasks("train")[1]
-    with pytest.raises(EnvironmentFault, match=r"^ValueError: it broke; .*slow\.py line \d+$"):
-        there.reset(task)
-    before = process(there)
-    there.reset(there.tasks("train")[0])  # it goes on
-    assert process(there) == before
-
-
-@pytest.mark.parametrize("how", ["exit in step", "kill"])
-def test_a_process_that_dies_is_replaced(how: str, remote: Callable[..., Remote]) -> None:
-    there = remote(fail=how, delay=0.2)
-    task = there.tasks("train")[1]
-    there.reset(task)
-    before = process(there)
-    there.step("go")
-    there.send("step", "go")
-    if how == "kill":
-        os.kill(before, signal.SIGKILL)
-    code = "killed by SIGKILL" if how == "kill" else "exit code 3"
-    with pytest.raises(EnvironmentFault, match=f"^its worker process died, {code}$"):
-        there.receive()
-    assert there.reset(task).text == "You are at 1."
-    assert process(there) != before
-
-
-def test_a_process_that_dies_between_two_episodes_is_replaced_in_silence(
-    remote: Callable[..., Remote],
-) -> None:
-    there = remote()
-    task = there.tasks("train")[1]
-    before = process(there)
-    os.kill(before, signal.SIGKILL)
-    # Its threads may end a moment after it is no longer there.
-    assert there._process is not None
-    assert there._process.wait(20) == -signal.SIGKILL
-    assert there.reset(task).text == "You are at 1."
-
-
-def test_a_step_that_hangs_is_ended_with_all_it_has_started(
-    remote: Callable[..., Remote], tmp_path: Path
-) -> None:
-    there = remote(fail="hang in reset", timeout=5.0, log=str(tmp_path))
-    task = there.tasks("train")[1]
-    before = process(there)
-    with pytest.raises(EnvironmentFault, match=r"^no answer within 5 s \(step_timeout\)$"):
-        there.reset(task)
-    (child,) = tmp_path.glob("child-*")
-    assert gone(before)
-    assert gone(int(child.name.removeprefix("child-")))
-    assert there.reset(there.tasks("train")[0]).text == "You are at 0."
-
-
-def test_an_episode_that_was_abandoned_amid_a_step(remote: Callable[..., Remote]) -> None:
-    there = remote(delay=0.1)
-    tasks = there.tasks("train")
-    there.reset(tasks[0])
-    there.send("step", "go")
-    assert there.reset(tasks[2]).text == "You are at 2."
-
-
-def test_errors_for_humans_arrive_as_such(remote: Callable[..., Remote]) -> None:
-    with pytest.raises(ConfigError, match=r"^`fail` must not be unmade$"):
-        remote(fail="unmade").tasks("train")
-    message = r"^environment 'slow' \(plugin 'slow'\) needs a package.*'jvm'.*contrail\[slow\]"
-    with pytest.raises(PluginError, match=message):
-        remote(fail="missing").tasks("train")
-    with pytest.raises(EnvironmentFault, match=r"^its worker process died, exit code 7$"):
-        remote(fail="killed at start").tasks("train")
-
-
-def test_a_class_that_another_process_cannot_find() -> None:
-    class Local(Slow):
-        pass
-
-    make = EnvironmentFactory("local", Registered(Local, "plugin"), Settings(), None, 1)
-    message = r"'local' \(plugin 'plugin'\) cannot be made in a worker process.*workers: 0"
-    with pytest.raises(PluginError, match=message):
-        make().tasks("train")
-
-
-def test_an_answer_that_cannot_be_sent(remote: Callable[..., Remote]) -> None:
-    there = remote(fail="generator in reset")
-    with pytest.raises(EnvironmentFault, match=r"^TypeError: cannot pickle 'generator' object"):
-        there.reset(there.tasks("train")[1])
-
-
-# nothing is left behind
-
-
 def test_close_lets_the_instances_close(
     pools: Callable[..., EnvironmentPool], tmp_path: Path
 ) -> None:
@@ -238,60 +96,6 @@ def test_close_lets_the_instances_close(
     assert not any(alive(pid) for pid in processes)
     assert len(list(tmp_path.glob("closed-*"))) == 2
     pool.close()
-
-
-PARENT = """
-import signal
-import sys
-import time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-sys.path.insert(0, {tests!r})
-from slow import maker
-
-there = maker({settings})()
-there.tasks("train")
-print(there._process.pid, flush=True)
-there.send("reset", there.tasks("train")[1])
-{end}
-"""
-
-
-@pytest.mark.parametrize(
-    ("end", "fail"),
-    [
-        ("", ""),
-        ("raise ValueError", ""),
-        ("SIGTERM", ""),
-        ("SIGINT", ""),
-        ("SIGKILL", ""),
-        ("", "hang in reset"),
-        ("SIGKILL", "hang in reset"),
-    ],
-)
-def test_the_end_of_the_main_process_ends_the_others(end: str, fail: str, tmp_path: Path) -> None:
-    settings = f"log={str(tmp_path)!r}, fail={fail!r}"
-    code = "time.sleep(600)" if end.startswith("SIG") else f"input()\n{end}"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(tests=str(HERE), settings=settings, end=code)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    while fail and not list(tmp_path.glob("child-*")):
-        time.sleep(0.02)
-    if end.startswith("SIG"):
-        # As the terminal does it: to all processes of the group.
-        os.killpg(parent.pid, signal.Signals[end])
-    _, errors = parent.communicate("\n", timeout=60)
-    assert gone(worker)
-    for child in tmp_path.glob("child-*"):
-        assert gone(int(child.name.removeprefix("child-")))
-    assert len(list(tmp_path.glob("closed-*"))) == (not fail)
-    assert errors.count("Traceback") == (end in ("raise ValueError", "SIGINT"))
 
 
 # many episodes
@@ -345,7 +149,7 @@ def test_the_model_works_while_environments_do(
 
     monkeypatch.setattr(play_module, "Engine", Watched)
     pool = pools(8, delay=0.1)
-    made = pool._made["slow"]
+    made = pool._all["slow"]
     play(make_tiny(), pool, jobs(8))
     # Half of the episodes are with the model, and the other half with their environments.
     assert waiting[:4] == [4, 4, 4, 4]
@@ -373,6 +177,7 @@ def test_fast_environments_do_not_wait_for_slow_ones(make_tiny: Make) -> None:
     [
         ("raise in reset", r"reset: ValueError: it broke; .*slow\.py line \d+"),
         ("raise in step", r"step\('.*'\): ValueError: it broke; .*slow\.py line \d+"),
+        ("cancel in step", r"step\('.*'\): CancelledError: by peer; .*slow\.py line \d+"),
         ("exit in reset", r"reset: its worker process died, exit code 3"),
         ("exit in step", r"step\('.*'\): its worker process died, exit code 3"),
         ("hang in step", r"step\('.*'\): no answer within 5 s \(step_timeout\)"),
@@ -412,17 +217,17 @@ def test_the_pool_can_be_used_after_an_interruption(
 # from a stream file
 
 
-def stream(directory: Path, environment: str, plugin: str = "") -> Any:
+def stream(directory: Path, environment: str, plugin: str = "") -> Path:
     (directory / "world.py").write_text(plugin or (HERE / "slow.py").read_text())
     (directory / "stream.yaml").write_text(
         f"plugins: [world.py]\nstream: [{{environment: {environment}}}]\n"
     )
-    return load(directory / "stream.yaml", (), load_plugins())
+    return directory / "stream.yaml"
 
 
 def test_a_plugin_file_is_imported_in_the_worker_process(tmp_path: Path) -> None:
-    scenario = build(*stream(tmp_path, "{name: slow, workers: 2, max_turns: 3, fail: none}"))
-    try:
+    path = stream(tmp_path, "{name: slow, workers: 2, max_turns: 3, fail: none}")
+    with built(path) as scenario:
         first = scenario.pool.take("slow")
         assert isinstance(first, Remote)
         first.tasks("test")
@@ -430,17 +235,14 @@ def test_a_plugin_file_is_imported_in_the_worker_process(tmp_path: Path) -> None
         assert first.config.fail == "none"
         scenario.pool.take("slow")
         assert not scenario.pool.free("slow")
-    finally:
-        scenario.pool.close()
 
 
 def test_the_class_says_where_it_runs(tmp_path: Path) -> None:
     plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", "workers = 1")
-    scenario = build(*stream(tmp_path, "slow", plugin))
-    assert isinstance(scenario.pool.take("slow"), Remote)
-    scenario.pool.close()
-    scenario = build(*stream(tmp_path, "{name: slow, workers: 0}"))
-    assert not isinstance(scenario.pool.take("slow"), Remote)
+    with built(stream(tmp_path, "slow", plugin)) as scenario:
+        assert isinstance(scenario.pool.take("slow"), Remote)
+    with built(stream(tmp_path, "{name: slow, workers: 0}")) as scenario:
+        assert not isinstance(scenario.pool.take("slow"), Remote)
 
 
 @pytest.mark.parametrize("fail", ["missing", "unmade", "killed at start"])
@@ -460,8 +262,9 @@ def test_an_environment_that_cannot_be_made_leaves_no_process(
         if fail == "killed at start" and not workers:
             continue
         settings = f"{{name: slow, workers: {workers}, fail: {fail}}}"
-        with pytest.raises((PluginError, ConfigError)) as caught:
-            build(*stream(tmp_path, settings))
+        path = stream(tmp_path, settings)
+        with pytest.raises((PluginError, ConfigError)) as caught, built(path):
+            pass
         messages.append(str(caught.value))
     assert len(set(messages)) == 1  # wherever it runs
     assert len(started) == 1
@@ -483,11 +286,12 @@ def test_members_that_make_no_sense_are_refused(
 ) -> None:
     plugin = (HERE / "slow.py").read_text().replace("max_turns = 4", f"{member} = {value}")
     message = rf"environment 'slow' \(plugin 'world'\): {member} is .*, not {wanted}"
-    with pytest.raises(PluginError, match=message):
-        build(*stream(tmp_path, "slow", plugin))
+    path = stream(tmp_path, "slow", plugin)
+    with pytest.raises(PluginError, match=message), built(path):
+        pass
 
 
 @pytest.mark.parametrize("written", ["workers: -1", "workers: many", "step_timeout: 0"])
 def test_keys_that_make_no_sense_are_refused(written: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"stream.0.environment.{written.partition(':')[0]}"):
-        stream(tmp_path, f"{{name: slow, {written}}}")
+        load(stream(tmp_path, f"{{name: slow, {written}}}"), (), load_plugins())

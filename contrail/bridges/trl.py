@@ -1,109 +1,22 @@
-"""contrail's environments for other libraries: as a gymnasium environment, and as TRL's.
+"""contrail's environments for TRL's GRPOTrainer, where the model acts by calling a tool.
 
-    environment = contrail.bridges.as_gymnasium("babyai")
-    trainer = GRPOTrainer(
-        environment_factory=contrail.bridges.as_trl("babyai"),
-        train_dataset=Dataset.from_list(contrail.bridges.trl_rows("babyai", "train")),
-        …
-    )
-
-The other way, gymnasium's environments for contrail, is the plugin `gymnasium`.
+trainer = GRPOTrainer(
+    environment_factory=contrail.bridges.as_trl("babyai"),
+    train_dataset=Dataset.from_list(contrail.bridges.trl_rows("babyai", "train")),
+    …
+)
 """
 
 from __future__ import annotations
 
-import string
 import weakref
 from typing import Any
 
-import gymnasium
-
-from contrail.environment import SPLITS, Environment, Observation, Task
+from contrail.bridges.tasks import find_task
+from contrail.environment import SPLITS, Environment, Observation
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.registry import Plugins
-from contrail.workers.pool import EnvironmentFactory
-
-LONGEST = 1 << 20  # characters; gymnasium wants a bound on texts
-
-
-class AnyText(gymnasium.spaces.Text):
-    """Texts of any characters; samples are of printable ASCII."""
-
-    def __init__(self) -> None:
-        super().__init__(LONGEST, min_length=0, charset=string.printable)
-
-    def contains(self, x: Any) -> bool:
-        return isinstance(x, str) and len(x) <= LONGEST
-
-    def sample(self, *args: Any, **kwargs: Any) -> str:
-        """A short text, as an action is."""
-        return super().sample(*args, **kwargs)[:100]
-
-
-class Played(gymnasium.Env[str, str]):
-    """An environment of contrail's as a gymnasium environment.
-
-    `reset(options={"task": id})` begins a task; without, one is drawn. The info has "task",
-    "success", "valid", and "admissible_commands" where the environment lists them.
-    """
-
-    observation_space = AnyText()
-    action_space = AnyText()
-
-    def __init__(self, environment: Environment, split: str) -> None:
-        self.environment = environment
-        self.tasks = {task.id: task for task in environment.tasks(split)}
-        self._task: Task | None = None
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        super().reset(seed=seed)
-        ids = list(self.tasks)
-        chosen = (options or {}).get("task") or ids[int(self.np_random.integers(len(ids)))]
-        self._task = _task(self.tasks, chosen)
-        self._turns = 0
-        return self._told(self.environment.reset(self._task), success=False, valid=True)
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        if self._task is None:
-            raise gymnasium.error.ResetNeeded("Call reset() before step().")
-        step = self.environment.step(action)
-        self._turns += 1
-        cut = not step.terminated and self._turns >= self.environment.max_turns
-        text, info = self._told(step.observation, success=step.success, valid=step.valid)
-        return text, float(step.reward), step.terminated, step.truncated or cut, info
-
-    def close(self) -> None:
-        self.environment.close()
-
-    def _told(self, seen: Observation, **flags: bool) -> tuple[str, dict[str, Any]]:
-        assert self._task is not None
-        info: dict[str, Any] = {"task": self._task.id, **flags}
-        if seen.actions is not None:
-            info["admissible_commands"] = list(seen.actions)
-        return seen.text, info
-
-
-def as_gymnasium(
-    environment: str | type[Environment],
-    settings: Any = None,
-    *,
-    split: str = "train",
-    plugins: Plugins | None = None,
-) -> Played:
-    """An environment as a gymnasium environment of texts.
-
-    Args:
-        environment: a registered name, or a class.
-        settings: an instance of its `Config`; by default the default settings.
-        split: which tasks are played.
-        plugins: where a name is looked up; by default the installed ones.
-
-    Raises:
-        ContrailError: the environment cannot be made.
-    """
-    return Played(EnvironmentFactory.of(environment, settings, plugins).here(), split)
+from contrail.workers.factory import EnvironmentFactory
 
 
 def as_trl(
@@ -146,7 +59,7 @@ def as_trl(
             known = [tasks for name, tasks in self._tasks.items() if split in (None, name)]
             if sum(task in tasks for tasks in known) > 1:
                 raise ConfigError(f"both splits have a task {task!r}: give its `split` too.")
-            found = _task({name: one for tasks in known for name, one in tasks.items()}, task)
+            found = find_task({name: one for tasks in known for name, one in tasks.items()}, task)
             self._begun, self._over, self._reward, self._turns = True, False, 0.0, 0
             return _shown(self._environment.reset(found))
 
@@ -214,12 +127,6 @@ def trl_rows(
         return [{"prompt": prompt, "task": task.id, "split": split} for task in tasks]
     finally:
         made.close()
-
-
-def _task(tasks: dict[str, Task], name: str) -> Task:
-    if name not in tasks:
-        raise ConfigError(f"no task is called {name!r}. {nearest(name, list(tasks)[:200])}")
-    return tasks[name]
 
 
 def _shown(seen: Observation) -> str:

@@ -1,0 +1,119 @@
+"""When a run is saved, what is saved, and how a run goes on from there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from contrail.config.schema import CheckpointConfig
+from contrail.model.policy import Policy
+from contrail.progress import Reporter
+from contrail.runs.composition import Composition
+from contrail.runs.position import Position
+from contrail.runs.run import Run
+from contrail.runs.state import join, load_tensors, save_tensors, split
+from contrail.scores import Scores
+from contrail.training.learner import Learner
+
+SECONDS = 120.0
+"""Between two checkpoints within a stage, if the configuration names no number of updates."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    After a stage a checkpoint holds the LoRA and the state of the strategy and of the run; within a
+    stage the state of the learner as well. The positions at which a run happens to be saved change
+    nothing of its results.
+    """
+
+    log_size: int = 0
+    """Bytes of the log of the stage under way at the checkpoint that was restored."""
+
+    def __init__(
+        self,
+        run: Run,
+        policy: Policy,
+        learner: Learner,
+        strategy: Composition,
+        reporter: Reporter,
+    ) -> None:
+        self._run = run
+        self._policy = policy
+        self._learner = learner
+        self._strategy = strategy
+        self._reporter = reporter
+        self._settings: CheckpointConfig = run.config.checkpoint
+        self._saved = time.monotonic()
+        self._newest: Position | None = None
+        self._learner_state: dict[str, Any] = {}
+
+    def restore(self) -> Position | None:
+        """Restore the newest checkpoint that is whole; return its position, or None."""
+        found = self._run.files.last_checkpoint(self._reporter.say)
+        if found is None:
+            return None
+        path, state = found
+        self._run.restore(state)
+        self._restore_policy(path, state)
+        position = Position(state["stage"], state.get("update", 0))
+        if position.update:
+            self._learner_state = join(state["learner"], load_tensors(path))
+            self.log_size = state["log_size"]
+        self._newest = position
+        self._reporter.say(f"going on from {path}")
+        return position
+
+    def restore_learner(self) -> None:
+        """Restore the learner to where it was within the stage. `Learner.begin` has been called."""
+        self._learner.load_state_dict(self._learner_state)
+        self._learner_state = {}
+
+    def given_row(self) -> dict[str, Scores] | None:
+        """The base model's scores, if a comparison has copied them from another run."""
+        given = self._run.files.base_evaluation()
+        if given is None:
+            return None
+        self._run.restore(given)
+        return self._run.evaluations[0]
+
+    def save(self, position: Position, log_size: int = 0) -> Position:
+        """Save the run at a position, unless it has been saved there.
+
+        Args:
+            position: where the run stands.
+            log_size: bytes of the episode log of the stage under way.
+        """
+        if position == self._newest:
+            return position
+        self._run.budget.extra_tokens += self._learner.extra_tokens
+        self._learner.extra_tokens = 0
+        state: dict[str, Any] = {"strategy": self._strategy.state_dict()}
+        if position.update:
+            state["learner"] = self._learner.state_dict()
+        kept, tensors = split(state)
+
+        def write(directory: Path) -> None:
+            self._policy.save(directory)
+            save_tensors(tensors, directory)
+
+        content = {**self._run.state(), **kept, "log_size": log_size}
+        self._run.files.save_checkpoint(position, content, write)
+        self._run.files.prune(self._settings.keep)
+        self._newest = position
+        self._saved = time.monotonic()
+        return position
+
+    def save_if_due(self, position: Position, updates: int, log_size: int) -> None:
+        """Save the run within a stage of `updates` updates, if it is time, and at their end."""
+        every = self._settings.updates
+        due = time.monotonic() - self._saved >= SECONDS if every is None else False
+        if every is not None:
+            due = position.update % every == 0
+        if due or position.update == updates:
+            self.save(position, log_size)
+
+    def _restore_policy(self, path: Path, state: dict[str, Any]) -> None:
+        self._strategy.load_state_dict(join(state["strategy"], load_tensors(path)))
+        self._policy.restore(path)

@@ -1,0 +1,95 @@
+"""The order of the packages, what is installed of them, and the size of files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+CODE = ("contrail", "envs", "plugins", "strategies")
+
+
+@pytest.fixture(scope="module")
+def drawing() -> ModuleType:
+    pytest.importorskip("grimp", reason="needs pip install 'contrail[dev]'")
+    spec = importlib.util.spec_from_file_location(
+        "draw_packages", HOME / "docs" / "draw_packages.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((HOME / "pyproject.toml").read_text())
+
+
+def files(*folders: str) -> list[Path]:
+    """The source files, each once: in a checkout the folders may be linked into contrail/."""
+    found = {path.resolve() for folder in folders for path in (HOME / folder).rglob("*.py")}
+    return sorted(found)
+
+
+def test_imports_keep_the_contracts_of_pyproject(drawing: ModuleType) -> None:
+    with drawing.installed_layout() as folder:
+        linted = subprocess.run(
+            [Path(sys.executable).with_name("lint-imports"), "--no-cache", "pyproject.toml"],
+            cwd=HOME,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+        )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_every_core_module_is_public_or_forbidden_to_plugins(
+    drawing: ModuleType, pyproject: dict[str, Any]
+) -> None:
+    forbidden = pyproject["tool"]["importlinter"]["contracts"][1]["forbidden_modules"]
+    public = {"__main__", "baselines", "cache", "check", "errors", "leaks", "seeding"}
+    core = {name for layer in drawing.layers() for name in layer} - set(drawing.PLUGINS)
+    assert {name.removeprefix("contrail.") for name in forbidden} == core - public
+
+
+def test_the_drawing_shows_what_is_imported(drawing: ModuleType) -> None:
+    stale = "python docs/draw_packages.py draws it again"
+    assert drawing.DRAWING.read_text() == drawing.draw(), stale
+
+
+def test_every_package_is_installed(pyproject: dict[str, Any]) -> None:
+    listed = set(pyproject["tool"]["setuptools"]["packages"])
+    folders = {path.parent.relative_to(HOME) for path in files(*CODE)}
+    packages = {
+        ".".join(folder.parts if folder.parts[0] == "contrail" else ("contrail", *folder.parts))
+        for folder in folders
+    }
+    assert packages == listed
+    assert all((HOME / folder / "__init__.py").is_file() for folder in folders)
+
+
+def test_no_file_is_hidden_from_git() -> None:
+    """A pattern such as `runs/` in .gitignore hides a package of that name as well."""
+    names = [str(path.relative_to(HOME)) for path in files(*CODE)]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *names], cwd=HOME, capture_output=True, text=True
+    )
+    if ignored.returncode == 128:
+        pytest.skip("this is no checkout")
+    assert not ignored.stdout
+
+
+@pytest.mark.parametrize("folder", [*CODE, "tests", "benchmarks", "docs"])
+def test_files_are_short(folder: str) -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in files(folder)}
+    assert not {path: count for path, count in lengths.items() if count > 400}
