@@ -31,10 +31,11 @@ ModelSource = Callable[[], Path]
 
 ADAPTER = "default"
 
-# Linear layers of a type of model whose weights its kernels read without calling them: PEFT refuses
-# to train these.
+# Linear layers of a type of model whose weights it reads without calling them, so that a LoRA would
+# not act. (PEFT refuses to train `out_proj`.)
 UNTRAINABLE = {
-    name: {"out_proj"} for name in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
+    name: {"out_proj", "dt_proj"}
+    for name in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
 }
 
 
@@ -239,7 +240,6 @@ def with_adapter(
 
     Raises:
         ContrailError: the adapter is a variant of LoRA that contrail cannot run exactly.
-        ValueError: PEFT refuses the adapter for this model, or with other exceptions.
     """
     if refused := unsupported(lora):
         raise ContrailError(f"lora.{refused[0]}: {refused[1]}")
