@@ -1,5 +1,7 @@
 # What works from a clean clone, with Python >= 3.11, pip and make. `make` alone lists it.
 PYTHON ?= python3
+# Processes that run tests; each takes about 1.5 GB.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -16,7 +18,7 @@ demo: $(INSTALLED) ## Train a small model on a short stream (fetches 93 MB the f
 	$(BIN)/contrail run examples/quickstart.yaml
 
 test: $(TESTED) ## Run the tests, on all environments that can be installed here
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow"
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .

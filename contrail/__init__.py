@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from contrail.episode_metrics import EpisodeMetric
     from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
     from contrail.hookspecs import hookimpl
+    from contrail.model.policy import Policy
     from contrail.results import Comparison, Result
     from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
+    from contrail.training.learner import Learner
 
     __version__: str
 
@@ -36,8 +38,10 @@ __all__ = [
     "Episode",
     "EpisodeMetric",
     "InvalidAction",
+    "Learner",
     "Observation",
     "PluginError",
+    "Policy",
     "Result",
     "Run",
     "Scores",
@@ -66,12 +70,14 @@ _HOMES = {
     "episode_metrics": ["EpisodeMetric"],
     "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
     "hookspecs": ["hookimpl"],
+    "model.policy": ["Policy"],
     "results": ["Comparison", "Result"],
     "runs.run": ["Run"],
     "scores": ["Scores"],
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
+    "training.learner": ["Learner"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from contrail.compat.torchvision import repair
 from contrail.errors import ContrailError
 
 _CANNOT_WRITE = {
@@ -59,6 +60,7 @@ def cached(name: str, make: Callable[[Path], None], size: int = 0) -> Path:
             shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
             try:
                 partial.mkdir()
+                repair()  # models are made with transformers
                 make(partial)
                 for file in partial.iterdir():
                     file.chmod(0o644)  # safetensors writes 0600; a cache may be shared

@@ -1,8 +1,7 @@
 """Finds plugins, loads them, and keeps what they register.
 
-A plugin is a Python module with hook implementations. Installed packages name theirs in the
-entry-point group `contrail`; stream.yaml names files and modules under `plugins`. contrail's own
-environments, adapters, strategies and reports are entry points of its own package.
+A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
+theirs in the entry-point group `contrail`; stream.yaml names files and modules under `plugins`.
 """
 
 from __future__ import annotations
@@ -166,13 +165,12 @@ class Plugins:
                 f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
                 "example contrail_environments(register), with @contrail.hookimpl."
             )
+        registers = {"contrail_metrics": functools.partial(self.register_metric, name)}
         for hook, (table, base) in self._tables.items():
-            others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
-            caller = self._manager.subset_hook_caller(hook, others)
-            caller(register=functools.partial(_register, table, base, name))
+            registers[hook] = functools.partial(_register, table, base, name)
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
-        caller = self._manager.subset_hook_caller("contrail_metrics", others)
-        caller(register=functools.partial(self.register_metric, name))
+        for hook, register in registers.items():
+            self._manager.subset_hook_caller(hook, others)(register=register)
 
     def register_metric(self, plugin: str, metric: EpisodeMetric) -> None:
         """Add a metric of an episode.
@@ -277,10 +275,9 @@ class Plugins:
 
     def registered_by(self, plugin: str) -> list[str]:
         """What a plugin registered: "environment babyai", ...."""
-        tables: list[Table[Any]] = [table for table, _ in self._tables.values()]
         return [
             f"{table.kind} {name}"
-            for table in (*tables, self.metrics)
+            for table in (*(table for table, _ in self._tables.values()), self.metrics)
             for name, entry in table.entries.items()
             if entry.plugin == plugin
         ]

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 NOTHING_YET = "sequential"
 """The cache key of a strategy that has done and kept nothing of its own yet."""
 
-NEVER = math.inf
-"""As `Strategy.starts_at`: the strategy never does anything of its own."""
-
 
 @dataclass(frozen=True)
 class StageContext:
@@ -64,10 +61,12 @@ class Strategy:
     restarts: bool = False
     """Whether every stage begins with the model before any training: R is a transfer matrix."""
 
+    NEVER: ClassVar[float] = math.inf
+
     starts_at: float | None = None
     """The first stage, counted from 1, in which the strategy does anything of its own.
 
-    None, if what it does may depend on later stages; `contrail.strategy.NEVER`, if it never does.
+    None, if what it does may depend on later stages; `Strategy.NEVER`, if it never does.
     """
 
     def __init__(self, config: Any = None) -> None:

@@ -21,7 +21,7 @@ import grimp
 HOME = Path(__file__).parents[1]
 DRAWING = HOME / "docs" / "packages.svg"
 PLUGINS = ("envs", "plugins", "strategies")
-ROW, TOP, AXIS, WIDTH = 24, 44, 300, 1010
+ROW, TOP, AXIS, WIDTH = 24, 44, 300, 1040
 Arrows = Mapping[str, set[str]]
 
 

@@ -11,10 +11,8 @@ import contrail
 if TYPE_CHECKING:
     import torch
 
-    from contrail.model.policy import Policy
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Policy, Stage, StageContext
+
 
 Snapshot = dict[str, "torch.Tensor"]
 

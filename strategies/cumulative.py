@@ -11,8 +11,7 @@ import contrail
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stage import Stage
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage
 
 
 @dataclass
@@ -33,10 +32,8 @@ class Cumulative(contrail.Strategy):
     starts_at = 2
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
-        from contrail.stage import Stage  # heavy: not before it is needed
-
         return [
-            Stage.union(
+            contrail.Stage.union(
                 stage.name,
                 [*(item for item in stages[:end] if item.updates), stage],
                 stage.updates,

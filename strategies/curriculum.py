@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy
 
-    from contrail.episode import Episode
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Episode, Learner, Stage, StageContext
+
 
 KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
 
@@ -95,8 +93,6 @@ class Curriculum(contrail.Strategy):
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        from contrail.stage import draw_tasks  # heavy: not before it is needed
-
         first = self.config.initial_competence
         span = self.config.duration * stage.updates
         competence = min(1.0, first + (1 - first) * update / span) if span else 1.0
@@ -106,7 +102,7 @@ class Curriculum(contrail.Strategy):
             for task, rank in zip(self._tasks, self._ranks, strict=True)
             if rank <= self._ranks[last - 1]
         ]
-        return draw_tasks(open_tasks, count, rng)
+        return contrail.draw_tasks(open_tasks, count, rng)
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:

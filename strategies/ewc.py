@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.episode import Episode
+from contrail import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage, StageContext
 
 
 @dataclass
@@ -67,9 +65,7 @@ class EWC(contrail.Strategy):
     def leave(self, context: StageContext) -> None:
         if not self._recent:
             return
-        from contrail.seeding import generator  # heavy: not before it is needed
-
-        rng = generator(context.seed, "ewc", context.number)
+        rng = contrail.generator(context.seed, "ewc", context.number)
         fisher = diagonal_fisher(context.learner, list(self._recent), self.config.passes, rng)
         self._recent.clear()
         if self.config.normalize:

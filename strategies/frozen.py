@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stage import Stage
+    from contrail import Stage
 
 
 class Frozen(contrail.Strategy):
@@ -18,9 +18,7 @@ class Frozen(contrail.Strategy):
     starts_at = 1
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
-        from contrail.stage import Stage  # heavy: not before it is needed
-
-        return [Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
+        return [contrail.Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
 
 
 @contrail.hookimpl

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage, StageContext
 
 
 class Isolated(contrail.Strategy):

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage, StageContext
 
 
 @dataclass

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.episode import Episode
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Episode, Learner, StageContext
 
 
 @dataclass

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from contrail.model.policy import Policy
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Policy, Stage, StageContext
+
 
 Snapshot = dict[str, "torch.Tensor"]
 
@@ -81,9 +79,7 @@ class Merge(contrail.Strategy):
         if weight is None:
             weight = default_weight(self.config.combination_type, self.config.density, count)
         if count > 1 or weight != 1:
-            from contrail.seeding import generator  # heavy: not before it is needed
-
-            seed = generator(context.seed, "merge", context.number).integers(2**31)
+            seed = contrail.generator(context.seed, "merge", context.number).integers(2**31)
             weights = [weight] * count
             policy.load(merged(policy, self._learnt, weights, self.config, int(seed)))
 

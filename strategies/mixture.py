@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import contrail
-from contrail.errors import ConfigError, nearest
+from contrail import ConfigError, nearest
 
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stage import Stage
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage
 
 
 @dataclass
@@ -48,12 +47,10 @@ class Mixture(contrail.Strategy):
     exclusive = "it has one stage, after which nothing is forgotten"
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
-        from contrail.stage import Stage  # heavy: not before it is needed
-
         updates = sum(stage.updates for stage in stages)
         if updates and not self.config.weights:  # a stage without updates has no share
             stages = [item for item in stages if item.updates]
-        mixed = Stage.union("mixture", stages, updates)
+        mixed = contrail.Stage.union("mixture", stages, updates)
         weights = dict.fromkeys(mixed.environments, 0.0)
         if self.config.weights is None:
             for stage in stages:
@@ -75,7 +72,7 @@ class Mixture(contrail.Strategy):
         }
         tasks = {name: mixed.tasks[name] for name in self._shares}
         adapters = {name: mixed.adapters[name] for name in self._shares}
-        return [Stage("mixture", tasks, adapters, updates)]
+        return [contrail.Stage("mixture", tasks, adapters, updates)]
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         learner.by_environment = self.config.normalize

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.episode import Episode
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Episode, Learner, Stage, StageContext
 
 
 @dataclass

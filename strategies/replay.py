@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.episode import Episode
+from contrail import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.stage import Stage
-    from contrail.strategy import StageContext
-    from contrail.training.learner import Learner
+    from contrail import Learner, Stage, StageContext
+
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
 
@@ -62,9 +61,6 @@ class Replay(contrail.Strategy):
         learner.by_environment = self.config.normalize
 
     def enter(self, context: StageContext, resumed: bool) -> None:
-        from contrail.seeding import generator  # heavy: not before they are needed
-        from contrail.stage import Stage
-
         past = [stage for stage in self._stages[: context.number - 1] if stage.updates]
         new = context.stage.environments
         old = [name for stage in past for name in stage.environments if name not in new]
@@ -72,8 +68,8 @@ class Replay(contrail.Strategy):
         self._old = [name for name in rooms if rooms[name]]
         self._tasks = {}
         for name in self._old:
-            rng = generator(context.seed, "replay", name)
-            stage = Stage.union(name, [item for item in past if name in item.tasks], 0)
+            rng = contrail.generator(context.seed, "replay", name)
+            stage = contrail.Stage.union(name, [item for item in past if name in item.tasks], 0)
             # The first of the same permutation: with less room a task is dropped, not exchanged.
             tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
             self._tasks[name] = tasks[: rooms[name]]
@@ -81,15 +77,13 @@ class Replay(contrail.Strategy):
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        from contrail.stage import draw_tasks  # heavy: not before it is needed
-
         old = 0
         if self._old and self.config.mode != "episodes":
             old = _on_average(self.config.fraction * count, rng)
         tasks = stage.sample(count - old, rng)
         for name, part in _shares(self._old, old, rng):
             if self.config.mode == "tasks":
-                tasks += draw_tasks(self._tasks[name], part, rng)
+                tasks += contrail.draw_tasks(self._tasks[name], part, rng)
             else:
                 tasks += self._dropped(name, part, rng)
         return tasks

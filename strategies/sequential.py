@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import contrail
-import contrail.strategy
 
 
 class Sequential(contrail.Strategy):
     """Each stage trains on its own tasks, in the order of the stream."""
 
-    starts_at = contrail.strategy.NEVER
+    starts_at = contrail.Strategy.NEVER
 
 
 @contrail.hookimpl

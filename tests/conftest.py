@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from configs import complain, read  # noqa: F401  (fixtures)
 from rooms import train
+
+# Several processes run tests side by side: more threads than that would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from contrail.model.policy import Policy

@@ -35,6 +35,7 @@ from contrail import hookspecs
 from contrail.check import NEEDED, OTHERS
 from contrail.cli import app as cli
 from contrail.config import (
+    CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
     GRPOSettings,
@@ -46,6 +47,7 @@ from contrail.config import (
     names,
 )
 from contrail.metrics import METRICS
+from contrail.plugins.metrics.episode import METRICS as EPISODE_METRICS
 from contrail.registry import load_plugins
 from contrail.runs.launch import run_stream
 
@@ -227,6 +229,7 @@ def test_every_key_of_a_stream_file_is_documented() -> None:
         **fields(StageConfig, "stream[]."),
         **fields(TaskFilter, "stream[].train."),
         **fields(EvaluateConfig, "evaluate."),
+        **fields(CheckpointConfig, "checkpoint."),
     }
     found = documented(table("docs/stream.md", "## Keys"))
     assert set(found) == set(keys)
@@ -342,5 +345,13 @@ def test_the_files_of_a_run_are_documented(directory: Path) -> None:
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == listed
     keys = [row[0] for row in table("docs/run-directory.md", "## result.json")]
     assert set(re.findall(r"\w+", " ".join(keys))) == set(result)
-    measured = {row[0] for row in table("docs/metrics.md", "## Of each environment")}
+    rows = table("docs/metrics.md", "## Of each environment")
+    assert rows == [[metric.name, metric.over, metric.description] for metric in EPISODE_METRICS]
+    measured = {row[0] for row in [*rows, *table("docs/metrics.md", "Beside them:")]}
     assert measured == set(result["evaluations"][0]["babyai"])
+
+
+def test_every_member_of_an_episode_metric_is_documented() -> None:
+    listed = ", ".join(row[0].replace("`", "") for row in table("docs/plugins.md", "## Metric"))
+    fields = {item.name for item in dataclasses.fields(contrail.EpisodeMetric)}
+    assert set(listed.split(", ")) == fields - {"plugin"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from contrail.config import identity, show
+from contrail.config import GRPOSettings, LoRASettings, identity, plain, show
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import RunDirectory
 
@@ -116,7 +116,11 @@ def _reasons(first: Row, other: Row) -> Iterator[str]:
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in identity(config).items() if name not in COMPARED}
+    fixed = {name: value for name, value in identity(config).items() if name not in COMPARED}
+    # Runs of earlier versions wrote only the keys that were set.
+    for name, cls in (("grpo", GRPOSettings), ("lora", LoRASettings)):
+        fixed[name] = {**plain(cls()), **fixed.get(name, {})}
+    return fixed
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ Nothing here imports torch, trl or peft, except in the last two functions.
 from contrail.config.convert import build
 from contrail.config.parse import load
 from contrail.config.schema import (
+    CheckpointConfig,
     Component,
     Composite,
     EnvironmentConfig,
@@ -32,6 +33,7 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, grpo_config, lora_config
 
 __all__ = [
+    "CheckpointConfig",
     "Component",
     "Composite",
     "EnvironmentConfig",

@@ -95,7 +95,12 @@ def prepared(config: RunConfig, plugins: Plugins, listing: Listing) -> Iterator[
 
 
 def run(
-    config: RunConfig, plugins: Plugins, files: RunDirectory, listing: Listing, quiet: bool
+    config: RunConfig,
+    plugins: Plugins,
+    files: RunDirectory,
+    listing: Listing,
+    interruption: Interruption,
+    quiet: bool,
 ) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
@@ -108,7 +113,6 @@ def run(
     with ExitStack() as stack:
         made = stack.enter_context(prepared(config, plugins, listing))
         stack.enter_context(files.locked())
-        interruption = stack.enter_context(Interruption().handling())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.chat.notes:
             reporter.say(note)
@@ -139,6 +143,7 @@ def run(
             check=interruption.check,
             metrics=plugins.episode_metrics,
         )
+        interruption.deferred = True
         Loop(
             run=run,
             scenario=made.scenario,

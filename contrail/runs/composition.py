@@ -12,7 +12,7 @@ import numpy
 
 from contrail.config import RunConfig
 from contrail.environment import Task
-from contrail.errors import ConfigError, ContrailError, boundary
+from contrail.errors import ConfigError, ContrailError, PluginError, boundary
 from contrail.registry import Plugins, Registered, blamed, blaming
 from contrail.runs.state import split
 from contrail.stage import Stage
@@ -169,6 +169,21 @@ class Composition:
         return (deciding or self._members)[0]
 
 
+def _refuse_callbacks(member: _Member) -> None:
+    """Refuse methods that look like callbacks, and are none.
+
+    Raises:
+        PluginError: the strategy defines one.
+    """
+    for name in dir(member.strategy):
+        if name.startswith(("before_", "after_")):
+            instead = "enter" if name.startswith("before_") else "leave"
+            raise PluginError(
+                f"strategy {member.name!r} (plugin {member.registered.plugin!r}): {name} is never "
+                f"called. Use {instead}(context, ...) of contrail.Strategy."
+            )
+
+
 DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
 
 
@@ -185,6 +200,7 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
         with blaming("strategy", component.name, registered, "cannot be made"):
             made = registered.value(component.settings)
         members.append(_Member(component.name, registered, made))
+        _refuse_callbacks(members[-1])
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:
             reason = member.strategy.exclusive

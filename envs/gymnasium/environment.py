@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-import numpy
-
 from contrail import ConfigError, Environment, Observation, Step, Task, hookimpl
 from contrail.leaks import seed_tasks
 
@@ -193,7 +191,7 @@ def _make(config: GymnasiumConfig) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (Real, numpy.bool_)) and math.isfinite(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _speaks(space: Any) -> bool:

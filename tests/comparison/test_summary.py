@@ -239,6 +239,8 @@ def changed(run: Row, **changes: Any) -> Row:
 def test_runs_may_differ_in_strategy_order_and_seed() -> None:
     other = changed(row("replay", R(0.3), seed=3, order=BA), threads=4, plugins=["mine.py"])
     check_comparable([row("sequential", R(0.3)), other])
+    more = {**other.config["grpo"], "beta": 0.0}  # written since a later version
+    check_comparable([row("sequential", R(0.3)), changed(other, grpo=more)])
     untrained = {**other.result["budget"], "updates": 0, "episodes": 0}
     check_comparable([row("sequential", R(0.3)), changed(other, result={"budget": untrained})])
 

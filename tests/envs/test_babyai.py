@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import subprocess
 import sys
@@ -143,36 +141,6 @@ def test_levels_by_any_name() -> None:
 def test_wrong_settings_are_refused(config: BabyAIConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         BabyAI(config)
-
-
-EPISODES = """
-import json, random, sys
-from contrail.envs.babyai.environment import BabyAI, BabyAIConfig
-environment = BabyAI(BabyAIConfig(sys.argv[1:], 6, 3))
-told = []
-for task in environment.tasks("train") + environment.tasks("test"):
-    rng, observation = random.Random(task.seed), environment.reset(task)
-    told.append([task.id, task.split, environment.expert(task)])
-    for _ in range(8):
-        told.append([observation.text, observation.actions])
-        step = environment.step(rng.choice(observation.actions))
-        observation = step.observation
-        told.append([step.reward, step.terminated])
-        if step.terminated or step.truncated:
-            break
-print(json.dumps(told))
-"""
-
-
-def test_same_task_same_episode_in_any_process() -> None:
-    told = []
-    for seed in ("1", "2"):
-        environ = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", EPISODES, "GoToLocal", "BossLevel", "UnlockLocalDist"]
-        run = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-        told.append(json.loads(run.stdout))  # so neither minigrid nor pygame printed anything
-    assert told[0] == told[1]
-    assert len(told[0]) > 20
 
 
 @pytest.mark.parametrize("level", VARIED)

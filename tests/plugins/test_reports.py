@@ -18,6 +18,18 @@ from contrail.scores import Scores
 from contrail.tables import columns
 
 
+def test_a_result_of_an_older_version_is_reported(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = make_result(2)
+    del result["episode_metrics"]
+    console.contrail_report(result, str(tmp_path))
+    table.contrail_report(result, str(tmp_path))
+    assert "invalid action rate" in capsys.readouterr().out
+    with open(tmp_path / "result.csv", newline="") as file:
+        assert "invalid_action_rate" in next(csv.reader(file))
+    assert not (tmp_path / "result.difficulty.csv").exists()
+
+
 def test_csv_has_a_row_per_stage_and_environment(tmp_path):
     result = make_result(3, MIXED)
     table.contrail_report(result, str(tmp_path))

@@ -20,7 +20,7 @@ from contrail.strategies.mixture import Mixture, MixtureConfig
 from contrail.strategies.replay import Replay, ReplayConfig
 from contrail.strategies.sequential import Sequential
 
-from stages import make_stage, tasks  # isort: skip
+from stages import make_context, make_stage, tasks  # isort: skip
 
 MAKE: list[Any] = [
     Sequential,
@@ -58,13 +58,9 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
         stages = strategy.stages([*listed, listed[0]])
         policy = SimpleNamespace(snapshot=dict)
         strategy.begin(SimpleNamespace(policy=policy, by_environment=True), stages)
-        run = SimpleNamespace(config=SimpleNamespace(seed=0))
         composed = Composition([_Member("it", Registered(type(strategy), "p"), strategy)])
         for number, stage in enumerate(stages, start=1):
-            if hasattr(strategy, "before_training_exp"):
-                strategy.before_training_exp(
-                    SimpleNamespace(stage=number, experience=stage, run=run)
-                )
+            strategy.enter(make_context(number, stage, policy=policy), resumed=False)
             for count in (1, 2, 5, 64):
                 for update in range(4):
                     rng = numpy.random.default_rng(update)
@@ -76,12 +72,9 @@ def trained(strategy: Any, updates: dict[str, int]) -> set[str]:
     """The environments that the strategy draws from, of a stream with so many updates of each."""
     stages = strategy.stages([make_stage(name, tasks(name, 5), n) for name, n in updates.items()])
     strategy.begin(SimpleNamespace(by_environment=True), stages)
-    run = SimpleNamespace(config=SimpleNamespace(seed=0))
     found = set()
     for number, stage in enumerate(stages, start=1):
-        if hasattr(strategy, "before_training_exp"):
-            loop = SimpleNamespace(stage=number, experience=stage, run=run)
-            strategy.before_training_exp(loop)
+        strategy.enter(make_context(number, stage), resumed=False)
         for update in range(stage.updates):
             rng = numpy.random.default_rng(update)
             found |= {task.environment for task in strategy.draw(stage, update, 8, rng)}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 import pytest
 from rooms import Rooms, train
+from stages import make_context
 
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.policy import Policy
@@ -49,8 +50,7 @@ def replaying(episodes: Sequence[Episode]) -> Replay:
     for episode in stored:
         episode.environment, episode.success = "old", True
     strategy.observe(stages[0], stored, generator(0))
-    run = SimpleNamespace(config=SimpleNamespace(seed=0))
-    strategy.before_training_exp(SimpleNamespace(stage=2, experience=stages[1], run=run))
+    strategy.enter(make_context(2, stages[1]), resumed=False)
     return strategy
 
 
@@ -58,17 +58,16 @@ def learnt(make: Make, tmp_path: Path, strategies: str, keep: bool) -> tuple[Any
     """The adapter and what is logged after an update in the second stage."""
     policy = make(**ABOVE)
     trainer = Learner(policy, config(tmp_path, optim="sgd", learning_rate=0.1))
-    run = SimpleNamespace(config=SimpleNamespace(seed=0))
-    loop = SimpleNamespace(trainer=trainer, policy=policy, stage=2, run=run)
+    context = make_context(2, learner=trainer)
     merge = Merge(MergeConfig(start="merged"))
     merge.begin(trainer, [])
     replay = replaying(flat(groups(policy, Choose(), count=4)))  # by the policy as it was then
     for scale in (0.2, 0.3):
         train(policy, scale)
         if "merge" in strategies:
-            merge.after_training_exp(loop)
+            merge.leave(context)
     if "kl" in strategies:
-        KL(KLConfig(beta=0.5)).before_training_exp(loop)
+        KL(KLConfig(beta=0.5)).enter(context, resumed=False)
         train(policy, 0.4)
     if "replay" in strategies:
         trainer.penalty = functools.partial(replay.penalty, trainer)

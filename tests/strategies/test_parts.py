@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy
 import pytest
 from rooms import train
-from stages import make_stage
+from stages import make_context, make_stage
 
 from contrail.model.policy import Policy
 from contrail.plugins.adapters.choose import Choose
@@ -32,14 +31,6 @@ Make = Callable[..., Policy]
 @pytest.fixture
 def trainer(make_tiny: Make, tmp_path: Path) -> Learner:
     return Learner(make_tiny(), config(tmp_path))
-
-
-def loop(trainer: Learner, number: int, stage: Any = None) -> Any:
-    """What of the core loop callbacks look at."""
-    run = SimpleNamespace(config=SimpleNamespace(seed=0))
-    return SimpleNamespace(
-        trainer=trainer, policy=trainer.policy, stage=number, experience=stage, run=run
-    )
 
 
 # The policy.
@@ -67,10 +58,10 @@ def test_ewc_is_the_sum_of_its_quadratics(trainer: Learner, mode: Any) -> None:
     rng = numpy.random.default_rng(0)
     kept = []
     for number in (1, 2):
-        strategy.before_training_exp(loop(trainer, number))
+        strategy.enter(make_context(number, learner=trainer), resumed=False)
         episodes = flat(groups(trainer.policy, Choose()))
         strategy.observe(make_stage("rooms", []), episodes, rng)
-        strategy.after_training_exp(loop(trainer, number))
+        strategy.leave(make_context(number, learner=trainer))
         fisher = diagonal_fisher(trainer, episodes[-4:], 1024, rng)
         kept.append((fisher, trainer.policy.snapshot()))
         train(trainer.policy, 0.1 + number / 10)
@@ -94,9 +85,9 @@ def test_ewc_is_the_sum_of_its_quadratics(trainer: Learner, mode: Any) -> None:
 def test_l2_is_half_the_squared_distance(trainer: Learner) -> None:
     strategy = L2(L2Config(strength=3.0))
     rng = numpy.random.default_rng(0)
-    strategy.before_training_exp(loop(trainer, 1))
+    strategy.enter(make_context(1, learner=trainer), resumed=False)
     assert not list(strategy.penalty(trainer, [], rng))
-    strategy.before_training_exp(loop(trainer, 2))
+    strategy.enter(make_context(2, learner=trainer), resumed=False)
     with torch.no_grad():
         for parameter in trainer.policy.parameters.values():
             parameter += 0.5
@@ -109,7 +100,7 @@ def test_kl_is_taken_against_the_previous_stage(make_tiny: Make, tmp_path: Path)
     def kl(move: bool, number: int = 2) -> float | None:
         policy = make_tiny()
         made = Learner(policy, config(tmp_path, learning_rate=1e-9))
-        KL(KLConfig(beta=0.5)).before_training_exp(loop(made, number))
+        KL(KLConfig(beta=0.5)).enter(make_context(number, learner=made), resumed=False)
         if move:
             train(policy, 0.3)
         played = groups(policy, Choose())
@@ -186,10 +177,10 @@ def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Learner) -> No
     trainer.penalty = lambda episodes, rng: strategy.penalty(trainer, episodes, rng)
     for number, own in ((1, slice(0, 2)), (2, slice(2, 4))):
         before = trainer.policy.snapshot()
-        strategy.before_training_exp(loop(trainer, number))
+        strategy.enter(make_context(number, learner=trainer), resumed=False)
         trainer.begin(1)
         trainer.update(groups(trainer.policy, Choose()), rng)
-        strategy.after_training_exp(loop(trainer, number))
+        strategy.leave(make_context(number, learner=trainer))
         for name, parameter in trainer.policy.parameters.items():
             step = (parameter - before[name]).detach()
             step = step if "lora_A" in name else step.T
@@ -201,11 +192,11 @@ def test_orthogonal_stages_leave_each_others_ranks_alone(trainer: Learner) -> No
 def test_the_overlap_is_that_of_o_lora(trainer: Learner) -> None:
     strategy = Orthogonal()
     strategy.begin(trainer, [make_stage("a", []), make_stage("b", [])])
-    strategy.before_training_exp(loop(trainer, 2))
+    strategy.enter(make_context(2, learner=trainer), resumed=False)
     total = sum(
         float(term.detach()) for term in strategy.penalty(trainer, [], numpy.random.default_rng(0))
     )
-    strategy.after_training_exp(loop(trainer, 2))
+    strategy.leave(make_context(2, learner=trainer))
     expected = sum(
         float((item[:2] @ item[2:].T).abs().sum().detach())
         for name, item in trainer.policy.parameters.items()

@@ -17,7 +17,7 @@ from contrail.strategies.replay import Replay, ReplayConfig
 from contrail.training.advantages import describe, environment_weights
 
 import torch  # isort: skip
-from contrail.training.shared.packs import Decisions  # isort: skip
+from contrail.training.decisions import Decisions  # isort: skip
 from contrail.episode import Episode, Turn  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
 from stages import make_stage, tasks  # isort: skip

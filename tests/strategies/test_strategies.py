@@ -349,7 +349,8 @@ def contrail_strategies(register):
     [
         ("penalty(self, trainer, episodes, rng)", "yield 1 / 0", "penalty: ZeroDivisionError"),
         ("begin(self, trainer, stages)", "stages[9]", "begin: IndexError"),
-        ("after_training_exp(self, loop)", "loop.nothing", "after_training_exp: AttributeError"),
+        ("leave(self, context)", "context.nothing", "leave: AttributeError"),
+        ("after_training_exp(self, loop)", "pass", "never called. Use leave"),
         ("state_dict(self)", "return {1: 2}", "the key 1 is not text"),
         ("state_dict(self)", "return {'a': (1,)}", "tuple is neither a JSON value nor a tensor"),
         ("draw(self, stage, update, count, rng)", "return []", "it returned 0 tasks where 4"),

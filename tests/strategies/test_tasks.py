@@ -23,7 +23,7 @@ from contrail.strategies.replay import Replay, ReplayConfig, Reservoir
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
-from stages import make_stage, tasks  # isort: skip
+from stages import make_context, make_stage, tasks  # isort: skip
 from learning import Make, config, flat, groups  # isort: skip
 
 
@@ -54,7 +54,7 @@ def test_a_curriculum_opens_the_easiest_first() -> None:
     listed = [Task("a", str(n), n, "train", ("hard", "easy", "medium")[n % 3]) for n in range(12)]
     one = make_stage("a", listed, updates=8)
     strategy = Curriculum(CurriculumConfig(initial_competence=0.25, duration=0.5))
-    strategy.before_training_exp(SimpleNamespace(experience=one))
+    strategy.enter(make_context(1, one), resumed=False)
     opened = [
         {task.difficulty for task in strategy.draw(one, n, 200, numpy.random.default_rng(n))}
         for n in range(8)
@@ -81,17 +81,15 @@ def test_a_curriculum_by_pass_rate_asks_the_base_model(trainer: Learner) -> None
             for task in asked
         ]
 
-    budget = SimpleNamespace(extra_episodes=0)
-    strategy.before_training_exp(
-        SimpleNamespace(
-            experience=one,
-            policy=trainer.policy,
-            rollout=rollout,
-            run=SimpleNamespace(budget=budget),
-        )
-    )
+    strategy.enter(make_context(1, one, trainer, play=rollout), resumed=False)
     assert {task.id for task in strategy.draw(one, 0, 9, numpy.random.default_rng(0))} == {"a/2"}
-    assert budget.extra_episodes == 8
+    again = Curriculum(strategy.config)
+    again.begin(trainer, [one])
+    again.load_state_dict(strategy.state_dict())
+    again.enter(make_context(1, one, trainer), resumed=True)  # plays nothing
+    assert again.draw(one, 0, 9, numpy.random.default_rng(0)) == (
+        strategy.draw(one, 0, 9, numpy.random.default_rng(0))
+    )
 
 
 def replaying(mode: Any, **values: Any) -> tuple[Replay, Stage]:
@@ -99,8 +97,7 @@ def replaying(mode: Any, **values: Any) -> tuple[Replay, Stage]:
     strategy = Replay(ReplayConfig(mode=mode, **values))
     stages = [make_stage(name, tasks(name, 40)) for name in "abc"]
     strategy.begin(SimpleNamespace(), stages)  # type: ignore[arg-type]
-    run = SimpleNamespace(config=SimpleNamespace(seed=0))
-    strategy.before_training_exp(SimpleNamespace(stage=3, experience=stages[2], run=run))
+    strategy.enter(make_context(3, stages[2]), resumed=False)
     return strategy, stages[2]
 
 

@@ -33,15 +33,14 @@ import contrail
 class Anchored(contrail.Strategy):
     seen = 0
 
-    def cache_key(self, stage):
-        return "sequential" if stage == 1 else "anchored"
+    starts_at = 2
 
     def draw(self, stage, update, count, rng):
         tasks = stage.sample(count, rng)
         return tasks[::-1] if stage.name == "long" else tasks
 
-    def after_training_exp(self, loop):
-        self.seen = loop.stage if loop.stage > 1 else 0
+    def leave(self, context):
+        self.seen = context.number if context.number > 1 else 0
 
     def state_dict(self):
         return {"seen": self.seen} if self.seen else {}
