@@ -43,7 +43,7 @@ class LoRADirectory:
 
     def settings(self) -> LoraConfig:
         """The LoRA's settings, and the name of its model (`base_model_name_or_path`)."""
-        settings: LoraConfig = LoraConfig.from_pretrained(str(self.path))  # type: ignore[assignment]
+        settings: LoraConfig = LoraConfig.from_pretrained(str(self.path))
         settings.inference_mode = False
         return settings
 
@@ -107,7 +107,8 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
         policy = with_adapter(
             base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
         )
-    except (ValueError, RuntimeError) as error:  # what only peft and this model can tell
+    except (ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+        # What only peft and this model can tell.
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
         raise ConfigError(
             f"peft refuses it: {' '.join(str(error).split())} "
