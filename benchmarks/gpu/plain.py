@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from contrail.episode import Episode
 from contrail.model.policy import Policy
-from contrail.training.learner import Learner
 from contrail.training.decisions import Decisions
+from contrail.training.learner import Learner
 from contrail.training.shared.packs import split
 
 import torch  # isort: skip
