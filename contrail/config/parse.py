@@ -159,7 +159,11 @@ class _Parser:
         return name
 
     def check_model(self, directory: Path) -> None:
-        """Refuse a directory from which transformers could not load a model."""
+        """Refuse a directory that holds neither a model nor a LoRA nor a run."""
+        if (directory / "adapter_config.json").is_file():
+            return
+        if (directory / "config.yaml").is_file() and (directory / "checkpoints").is_dir():
+            return
         needed = {
             "config.json": ("config.json",),
             "weights (*.safetensors or pytorch_model*.bin)": (
@@ -180,8 +184,6 @@ class _Parser:
         ]
         if missing:
             hint = "Save both the model and its tokenizer there with save_pretrained."
-            if (directory / "adapter_config.json").is_file():
-                hint = "It is a LoRA adapter alone: name the model it belongs to."
             raise ConfigError(f"{directory} has no {', no '.join(missing)}. {hint}", key=("model",))
 
     def strategy(self, value: Any) -> Component:
@@ -327,6 +329,8 @@ class _Parser:
         else:
             what = f"{show(value)} is neither a name nor a mapping with a `name`."
             raise ConfigError(f"{what} {nearest('', table)}", key=key)
+        if isinstance(name, str) and ":" in name and table is self.plugins.strategies:
+            self.add_strategy(name, name_key)
         if not isinstance(name, str) or name not in table:
             known = nearest(name, table)
             raise ConfigError(f"no {table.kind} is called {show(name)}. {known}", key=name_key)
@@ -345,6 +349,18 @@ class _Parser:
             return Component(name, build(cls, settings, key, self.directory))
         except PluginError as error:
             raise PluginError(f"{who}: {error}") from error
+
+    def add_strategy(self, path: str, key: Key) -> None:
+        """Register the class that `module:Class` names, under that name."""
+        if path in self.plugins.strategies:
+            return
+        from contrail.avalanche_strategy import strategy_class
+
+        try:
+            found = strategy_class(path, self.directory)
+        except ConfigError as error:
+            raise ConfigError(str(error), key=key) from error
+        self.plugins.strategies.register(path, found, path.rpartition(":")[0])
 
 
 def _fill_in(values: dict[str, Any]) -> None:

@@ -59,6 +59,7 @@ class Policy:
         cache_gb: float | None = None,
     ) -> None:
         self.model = model
+        self.start: dict[str, torch.Tensor] | None = None
         self.chat = Chat(tokenizer)
         self.slow_because = ""
         self.frozen = FrozenLayers.of(model)
@@ -149,11 +150,22 @@ class Policy:
             for parameter, data in own:
                 parameter.data = data
 
+    def begin_here(self) -> None:
+        """Take the present LoRA for the one before any training, in place of none."""
+        self.start = self.snapshot()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about the model, a line each."""
+        slow = f"model: {self.slow_because}; contrail uses plain forwards, which are slower"
+        return [*self.chat.notes, slow] if self.slow_because else self.chat.notes
+
     @contextmanager
     def reference(
         self, snapshot: Mapping[str, torch.Tensor] | None = None
     ) -> Iterator[PreTrainedModel]:
         """The model with the adapter of a snapshot; without one, before any training."""
+        snapshot = self.start if snapshot is None else snapshot
         if snapshot is not None:
             with self.using(snapshot), self.acting() as model:
                 yield model

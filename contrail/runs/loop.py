@@ -11,20 +11,19 @@ import numpy
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.episode import Episode
-from contrail.model.policy import Policy
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import Composition
+from contrail.runs.curves import add_to_curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
+from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, refuse_faults
+from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.strategy import StageContext
-from contrail.stream import Scenario
-from contrail.training.learner import Learner
 
 
 class Loop(BaseTemplate):  # type: ignore[misc]
@@ -36,42 +35,43 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def __init__(
         self,
-        *,
         run: Run,
-        scenario: Scenario,
-        stages: Sequence[Stage],
-        policy: Policy,
-        learner: Learner,
-        strategy: Composition,
+        made: Prepared,
         rollouts: Rollouts,
+        rows: Rows,
         checkpoints: Checkpoints,
         reporter: Reporter,
     ) -> None:
-        super().__init__(model=policy.model, device=policy.model.device)
+        model = made.policy.model
+        super().__init__(model=model, device=model.device, plugins=made.strategy.bind(self))
         self.run = run
         self.hook = run.plugins.hook
-        self.scenario = scenario
-        self.stages = stages
-        self.policy = policy
-        self.learner = learner
-        self.strategy = strategy
+        self.scenario = made.scenario
+        self.stages = made.stages
+        self.policy = made.policy
+        self.learner = made.learner
+        self.strategy = made.strategy
         self.rollouts = rollouts
+        self.rows = rows
         self.checkpoints = checkpoints
         self.reporter = reporter
-        learner.penalty = functools.partial(strategy.penalty, learner)
+        made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
 
     def go(self) -> None:
         """Run to the end, from the beginning or from the last checkpoint."""
-        position = self.checkpoints.restore()
+        updates = [stage.updates for stage in self.stages]
+        position = self.checkpoints.restore(updates)
+        if position is not None and self.rows.complete():
+            position = self.checkpoints.restore(updates)
         self.hook.contrail_run_start(run=self.run)
         if position is None:
-            self._evaluate(0)
+            self.rows.evaluate(0)
             position = self.checkpoints.save(Position(0))
         for number, stage in enumerate(self.stages, start=1):
             if number <= position.stage:
                 continue
             self._train(stage, number, position.update if number == position.stage + 1 else 0)
-            self._evaluate(number)
+            self.rows.evaluate(number)
             self.checkpoints.save(Position(number))
             self.hook.contrail_stage_end(run=self.run, stage=stage)
         self.run.clock()
@@ -82,7 +82,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
         context = self._context(stage, number)
-        self.experience, self.is_training = stage, True
         learner.begin(stage.updates)
         if made:
             self.checkpoints.restore_learner()
@@ -90,12 +89,15 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             run.begin_stage()
         self.hook.contrail_stage_start(run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
-        self._before_training_exp()
-        log = run.files.episodes(number, "train", self.checkpoints.log_size if made else 0)
+        self.experience, self.is_training = stage, True
+        if not made:
+            strategy.trigger("before_training")
+            strategy.trigger("before_training_exp")
+        log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
             with self._saving(Position(number - 1, update), log):
-                self._add_to_curves(stage, update)
+                add_to_curves(run, self.scenario, self.rollouts, stage, update)
             name = f"{stage.name} {update + 1}/{stage.updates}"
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
@@ -106,38 +108,20 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 log.add(episodes, update=update)
                 refuse_faults(stage.name, episodes)
                 self.hook.contrail_episodes(run=run, episodes=episodes)
+                strategy.trigger("before_training_iteration")
                 strategy.observe(stage, episodes, rng("observe", number, update))
                 scalars = learner.update(groups, rng("update", number, update))
+            strategy.trigger("after_training_iteration")
             scalars |= run.means(episodes)
-            scalars |= strategy.scalars() | _draws(tasks)
+            scalars |= strategy.scalars()
             run.count(episodes)
             self.hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(line(scalars))
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
-        self._add_to_curves(stage, stage.updates)
-        self._after_training_exp()
+        add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
+        strategy.trigger("after_training_exp")
+        strategy.trigger("after_training")
         strategy.leave(context)
-
-    def _evaluate(self, number: int) -> None:
-        """A row of R: all environments, after stage `number`."""
-        run = self.run
-        scores = self.checkpoints.given_row() if number == 0 else None
-        if scores is None:
-            scores = {}
-            when = f"after {run.stages[number - 1]}" if number else "before training"
-            log = run.files.episodes(number, "evaluate")
-            self.is_training, self.current_eval_stream = False, self.scenario.test
-            self._before_eval()
-            for test in self.scenario.test:
-                self.experience = test
-                with self.strategy.evaluating(self.policy, test.name):
-                    self._before_eval_exp()
-                    scores[test.name], episodes = self.rollouts.evaluate(test, when)
-                    self._after_eval_exp()
-                log.add(episodes)
-            self._after_eval()
-            run.evaluations.append(scores)
-        self.hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
 
     @contextmanager
     def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
@@ -162,28 +146,3 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
         seed = self.run.config.seed
         return StageContext(stage, number, self.policy, self.learner, seed, play)
-
-    def _add_to_curves(self, stage: Stage, update: int) -> None:
-        """Evaluate the stage's environments after `update` of its updates, if that is configured.
-
-        The tasks and dice are those of R. What is evaluated is the policy in training, which may
-        not be what a strategy leaves at the end of the stage.
-        """
-        every = self.run.config.evaluate.every
-        if every is None or not stage.updates or (update % every and update != stage.updates):
-            return
-        for test in self.scenario.test:
-            if test.name in stage.environments:
-                when = f"in {stage.name} after {update} updates"
-                scores, _ = self.rollouts.evaluate(test, when)
-                curve = self.run.curves[-1].setdefault(test.name, [])
-                curve.append([update, scores.success])
-
-
-def _draws(tasks: Sequence[Task]) -> dict[str, float]:
-    """How many tasks of an update are of each environment."""
-    drawn: dict[str, float] = {}
-    for task in tasks:
-        name = f"drawn/{task.environment}"
-        drawn[name] = drawn.get(name, 0.0) + 1
-    return drawn
