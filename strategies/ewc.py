@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class EWCConfig:
-    """`strength`: the weight of the penalty, lambda. `mode`: `online` keeps one Fisher matrix, the
-    old one times `decay` plus the new one, around the latest parameters (arXiv:1805.06370);
-    `separate` keeps one for each stage, around that stage's parameters. `episodes`: the last of a
-    stage, from whose states its Fisher matrix is computed. `passes`: backward passes that this may
-    take. If they are enough for one per possible decision, the matrix is exact for these states;
-    otherwise it is an unbiased estimate. `normalize`: make up for the cross terms that a diagonal
-    leaves out (see `normalized`), so that `strength` weighs nats against advantages."""
+    """The keys of ewc in stream.yaml."""
 
     strength: float = field(default=100.0, metadata={"min": 0})
+    """The weight of the penalty, lambda."""
     mode: Literal["online", "separate"] = "online"
+    """`online` keeps one Fisher matrix, `decay` times the old one plus the new one, around the
+    latest parameters (arXiv:1805.06370). `separate` keeps one Fisher matrix per stage, around the
+    parameters after that stage."""
     decay: float = field(default=1.0, metadata={"min": 0, "max": 1})
+    """The factor of the old Fisher matrix in the mode `online`."""
     episodes: int = field(default=64, metadata={"min": 1})
+    """The number of episodes, the last of a stage, from which the Fisher matrix is computed."""
     passes: int = field(default=1024, metadata={"min": 1})
+    """The number of backward passes per Fisher matrix. If there are enough for one per possible
+    decision, the matrix is exact for these episodes; otherwise it is an unbiased estimate."""
     normalize: bool = True
+    """Compensate for the cross terms that a diagonal leaves out (see `normalized`), so that
+    `strength` weighs nats against advantages."""
 
 
 class EWC(contrail.Strategy):

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class OrthogonalConfig:
-    """`strength`: the weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
+    """The keys of orthogonal in stream.yaml."""
 
     strength: float = field(default=0.5, metadata={"min": 0})
+    """The weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
 
 
 class Orthogonal(contrail.Strategy):

@@ -87,7 +87,7 @@ def build(
     if not isinstance(values, dict):
         message = f"{show(values)} is not a mapping. Write `key: value` pairs."
         raise ConfigError(message, key=key)
-    hints = _hints(cls)
+    hints = annotations_of(cls)
     fields = {
         item.name: item
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def build(
         except OmegaConfBaseException as error:
             raise _explained((*key, name), error, hints[name], values[name]) from error
         except TypeError as error:  # a list for a mapping, or the reverse
-            message = f"{show(values[name])} is not {describe(hints[name])}."
+            message = f"{show(values[name])} is not {in_words(hints[name])}."
             raise ConfigError(message, key=(*key, name)) from error
     missing = [name for name in plain if OmegaConf.is_missing(node, name)]
     if missing:
@@ -126,7 +126,7 @@ def build(
         for name, value in settled.items():
             if name in values and not fits(value, hints[name]):
                 inside = f"{show(values[name])} holds a value of the wrong kind"
-                message = f"{inside}. Expected {describe(hints[name])}."
+                message = f"{inside}. Expected {in_words(hints[name])}."
                 raise ConfigError(message, key=(name,))
             bounds = {bound: plain[name].metadata.get(bound) for bound in ("min", "max")}
             check_bounds((name,), value, **bounds)
@@ -207,17 +207,17 @@ def fits(value: object, hint: Any) -> bool:
     return True
 
 
-def describe(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """An annotation in words."""
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
     if origin in (typing.Union, types.UnionType):
-        words = [describe(one) for one in arguments]
+        words = [in_words(one) for one in arguments]
         return " or ".join(dict.fromkeys(words))
     if origin is type(None):
         return "null"
     if origin in (list, tuple) and arguments:
-        kinds = [describe(one) for one in arguments if one is not ...]
+        kinds = [in_words(one) for one in arguments if one is not ...]
         return f"a list (of {', '.join(kinds)})"
     if choices(hint):
         return f"one of {', '.join(choices(hint))}"
@@ -251,10 +251,10 @@ def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object
     if choices(hint):
         near = nearest(value, choices(hint))
         return ConfigError(f"{show(value)} is not allowed. {near}", key=place)
-    return ConfigError(f"{show(value)} is not {describe(hint)}.", key=place)
+    return ConfigError(f"{show(value)} is not {in_words(hint)}.", key=place)
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def annotations_of(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
     except Exception as error:

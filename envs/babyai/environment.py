@@ -47,19 +47,16 @@ DIFFICULTY = {
 
 @dataclass
 class BabyAIConfig:
-    """Settings of BabyAI.
-
-    Attributes:
-        levels: names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's
-            numbers from 1 to 40. Default: AgentGym's 40 levels.
-        train_tasks: how many training tasks, shared out evenly among the levels. Small levels may
-            have fewer start states than their share.
-        test_tasks: how many test tasks, likewise.
-    """
+    """The keys of babyai in stream.yaml."""
 
     levels: list[str] = field(default_factory=lambda: list(AGENTGYM))
+    """Names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's numbers
+    from 1 to 40. By default, AgentGym's 40 levels."""
     train_tasks: int = 500
+    """The number of training tasks, divided evenly among the levels. A small level may have fewer
+    start states than its share."""
     test_tasks: int = 100
+    """The number of test tasks, divided in the same way."""
 
 
 class BabyAI(contrail.Environment):

@@ -27,11 +27,11 @@ class TextCraftConfig:
     """The keys of textcraft in stream.yaml."""
 
     depths: list[int] = field(default_factory=lambda: list(DEPTHS))
-    """Goals that take this many layers of crafting."""
+    """The numbers of layers of crafting that goals may take."""
     distractors: int = 10
-    """At most this many recipes that are no use are shown besides."""
+    """The largest number of useless recipes to show."""
     seeds_per_goal: int = 1
-    """Training tasks for each goal, which differ in the distractors and the order."""
+    """The number of training tasks per goal, which differ in the distractors and the order."""
 
 
 class TextCraft(Environment):

@@ -25,19 +25,16 @@ LONGEST = 1000  # characters of an action; the rest of a flood is not sent
 
 @dataclass
 class TextWorldExpressConfig:
-    """Settings of TextWorldExpress.
-
-    Attributes:
-        game: cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder.
-        params: the game's own parameters, such as "numLocations=3, includeDoors=0".
-        train_tasks: how many of the 1,000 seeds of the fold train.
-        test_tasks: how many of the 1,000 seeds of the fold test.
-    """
+    """The keys of textworld-express in stream.yaml."""
 
     game: str = "coin"
+    """cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder."""
     params: str = ""
+    """The game's own parameters, such as "numLocations=3, includeDoors=0"."""
     train_tasks: int = 500
+    """The number of training seeds, out of the 1,000 of the fold "train"."""
     test_tasks: int = 100
+    """The number of test seeds, out of the 1,000 of the fold "test"."""
 
 
 class TextWorldExpress(Environment):

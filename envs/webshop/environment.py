@@ -23,19 +23,16 @@ ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE | re.DOTALL)
 
 @dataclass
 class WebShopConfig:
-    """Settings of webshop.
-
-    Attributes:
-        data: directory with WebShop's files, or one of its files of products; without it a
-            generated catalogue of 1,000 products.
-        instructions: "human" (written by people), "synthetic" (made from attributes and options),
-            or "auto": human where the data has them.
-        goals_per_product: at most so many synthetic goals for a product, which differ in options.
-    """
+    """The keys of webshop in stream.yaml."""
 
     data: str = field(default="", metadata={"path": ()})
+    """A directory with WebShop's files, or one of its files of products. By default, a generated
+    catalogue of 1,000 products."""
     instructions: str = "auto"
+    """The kind of instructions: "human" (written by people), "synthetic" (made from attributes and options), or "auto": human
+    if the data contains such instructions."""
     goals_per_product: int = 5
+    """The largest number of synthetic goals per product, which differ in options."""
 
 
 class WebShop(Environment):
