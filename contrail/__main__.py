@@ -1,5 +1,5 @@
 """`python -m contrail`."""
 
-from contrail.cli.app import main
+from contrail.cli import main
 
 main()

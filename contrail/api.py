@@ -184,7 +184,7 @@ def evaluate(
     from contrail.compat.loading import load_libraries
 
     load_libraries(quiet=quiet)
-    from contrail.runs.assemble import evaluate_policy
+    from contrail.runs.evaluate_policy import evaluate_policy
 
     own = policy._plugins if isinstance(policy, Result) and not plugins else plugins
     given = _Given(own)

@@ -19,7 +19,7 @@ from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
 from contrail.registry import Plugins, load_plugins
-from contrail.runs.interrupt import own_process
+from contrail.runs.interrupt import ending_at_once
 
 cli = typer.Typer(
     help="What does training an LLM agent on a new environment do to the others?",
@@ -358,10 +358,10 @@ def main() -> None:
     """The entry point: errors for humans end with one message and exit code 2."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries; they are for developers
-    own_process()
     try:
-        plugins = load_plugins()
-        plugins.hook.contrail_commands(cli=cli)
+        with ending_at_once("interrupted; nothing had begun"):
+            plugins = load_plugins()
+            plugins.hook.contrail_commands(cli=cli)
         cli(obj=plugins)
     except ContrailError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -159,7 +159,11 @@ class _Parser:
         return name
 
     def check_model(self, directory: Path) -> None:
-        """Refuse a directory from which transformers could not load a model."""
+        """Refuse a directory that holds neither a model nor a LoRA nor a run."""
+        if (directory / "adapter_config.json").is_file():
+            return
+        if (directory / "config.yaml").is_file() and (directory / "checkpoints").is_dir():
+            return
         needed = {
             "config.json": ("config.json",),
             "weights (*.safetensors or pytorch_model*.bin)": (
@@ -180,8 +184,6 @@ class _Parser:
         ]
         if missing:
             hint = "Save both the model and its tokenizer there with save_pretrained."
-            if (directory / "adapter_config.json").is_file():
-                hint = "It is a LoRA adapter alone: name the model it belongs to."
             raise ConfigError(f"{directory} has no {', no '.join(missing)}. {hint}", key=("model",))
 
     def strategy(self, value: Any) -> Component:

@@ -91,6 +91,8 @@ class GRPOSettings:
     vespo_lambda_pos: float = field(default=3.0, metadata=NOT_NEGATIVE)
     vespo_k_neg: float = field(default=3.0, metadata=NOT_NEGATIVE)
     vespo_lambda_neg: float = field(default=2.0, metadata=NOT_NEGATIVE)
+    # Of a mixture of experts. contrail has no such loss (see `contrail.training.trl_loss`).
+    router_aux_loss_coef: float = field(default=0.0, metadata={"min": 0, "max": 0})
 
     def __post_init__(self) -> None:
         """Refuse an update whose episodes are not whole groups, or not equal steps."""
@@ -122,13 +124,12 @@ class LoRASettings:
     layers_pattern: str | list[str] | None = None
     rank_pattern: dict[str, int] = field(default_factory=dict)
     alpha_pattern: dict[str, int] = field(default_factory=dict)
-    init_lora_weights: Literal[True, False, "gaussian", "orthogonal", "olora", "pissa", "mica"] = (
-        True
-    )
+    # The others change the base model's weights: see `contrail.model.lora.unsupported`.
+    init_lora_weights: Literal[True, False, "gaussian", "orthogonal"] = True
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
-    bias: Literal["none", "all", "lora_only"] = "none"
+    bias: Literal["none"] = "none"  # trained biases stay when the adapter is disabled
     fan_in_fan_out: bool = False
     modules_to_save: list[str] | None = None
     trainable_token_indices: list[int] | dict[str, list[int]] | None = None
@@ -229,7 +230,6 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
         "bf16": False,  # the model has its dtype already; there is no autocast
         "fp16": False,
         "activation_checkpointing": False,
-        "router_aux_loss_coef": 0.0,  # the losses are taken of decisions alone
         "use_vllm": False,
         "remove_unused_columns": False,
         "report_to": "none",

@@ -26,6 +26,11 @@ class Cache:
         self._positions = 0
         self._free: list[int] = []
 
+    @property
+    def layers(self) -> int:
+        """Of how many layers it holds keys."""
+        return len(self._layers)
+
     def take(self) -> int:
         """A row that nobody uses: the lowest, so that the rows in use lie together."""
         if not self._free:

@@ -55,6 +55,11 @@ class Engine:
         self._live: list[Context] = []
         self.computed_tokens = 0
 
+    @property
+    def layers(self) -> int:
+        """How many of the model's layers have attended to keys of the cache."""
+        return self._cache.layers
+
     @torch.inference_mode()
     def run(self, requests: Sequence[Extension]) -> list[Drawn]:
         """Append each request's tokens to its context, decide, and append the decision."""

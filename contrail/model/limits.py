@@ -13,7 +13,7 @@ LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 def context_limit(config: PreTrainedConfig) -> int:
     """The longest sequence that the model takes."""
     text = config.get_text_config()
-    found = [getattr(text, name, None) for name in LIMITS]
+    found = [_value(text, name) for name in LIMITS]
     return next((int(value) for value in found if isinstance(value, int) and value > 0), UNLIMITED)
 
 
@@ -47,6 +47,13 @@ def other_layers(config: PreTrainedConfig) -> list[str]:
     """The kinds of layers that are not attention to all tokens, or to a window of them."""
     kinds = getattr(config.get_text_config(), "layer_types", None) or []
     return sorted({str(kind) for kind in kinds} - {"full_attention", "sliding_attention"})
+
+
+def _value(config: PreTrainedConfig, name: str) -> Any:
+    try:
+        return getattr(config, name, None)
+    except NotImplementedError:  # XLNet's, which has no limit
+        return None
 
 
 def _rotary(text: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ dx = dy W + s (dy B) A.  The gradient of W is not needed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,9 +20,47 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from peft.tuners.lora import Linear, LoraLayer
 from torch.nn.functional import linear
+
+# Fields of peft.LoraConfig under which the policy that acts is the one that PEFT loads from a
+# checkpoint, and without its adapter the base model.
+SUPPORTED = {
+    *(
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "use_rslora",
+        "use_dora",
+        "lora_bias",
+        "init_lora_weights",
+    ),
+    *("target_modules", "exclude_modules", "target_parameters", "modules_to_save"),
+    *("trainable_token_indices", "ensure_weight_tying", "fan_in_fan_out", "rank_pattern"),
+    *("alpha_pattern", "layers_to_transform", "layers_pattern"),
+    *("task_type", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version"),
+    *("revision", "auto_mapping", "runtime_config"),
+}
+INITIAL = (True, False, "gaussian", "orthogonal")
+
+
+def unsupported(lora: LoraConfig) -> tuple[str, str] | None:
+    """The first field whose value contrail cannot run exactly, and why; None if there is none."""
+    if lora.init_lora_weights not in INITIAL:
+        return "init_lora_weights", (
+            f"{lora.init_lora_weights!r} changes the base model's weights, or needs data of its "
+            "own, so a checkpoint would not load to the policy that has learnt. Use true, false, "
+            "gaussian or orthogonal."
+        )
+    if lora.bias != "none":
+        return "bias", "must be none: trained biases stay when the adapter is disabled."
+    default = LoraConfig()
+    for item in dataclasses.fields(lora):
+        changed = getattr(lora, item.name) != getattr(default, item.name)
+        if changed and item.name not in SUPPORTED | {"bias"}:
+            return item.name, "contrail cannot run this variant exactly. Remove the key."
+    return None
 
 
 class _LoraLinear(torch.autograd.Function):

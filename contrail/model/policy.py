@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -21,7 +21,7 @@ from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
 from contrail.model.hidden_states import HiddenStates
 from contrail.model.limits import context_limit
-from contrail.model.lora import fused
+from contrail.model.lora import fused, unsupported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,10 +31,11 @@ ModelSource = Callable[[], Path]
 
 ADAPTER = "default"
 
-# Linear layers of a type of model whose weights its kernels read without calling them: PEFT refuses
-# to train these.
+# Linear layers of a type of model whose weights it reads without calling them, so that a LoRA would
+# not act. (PEFT refuses to train `out_proj`.)
 UNTRAINABLE = {
-    name: {"out_proj"} for name in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
+    name: {"out_proj", "dt_proj"}
+    for name in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
 }
 
 
@@ -58,6 +59,7 @@ class Policy:
         cache_gb: float | None = None,
     ) -> None:
         self.model = model
+        self.start: dict[str, torch.Tensor] | None = None
         self.chat = Chat(tokenizer)
         self.slow_because = ""
         self.frozen = FrozenLayers.of(model)
@@ -148,11 +150,22 @@ class Policy:
             for parameter, data in own:
                 parameter.data = data
 
+    def begin_here(self) -> None:
+        """Take the present LoRA for the one before any training, in place of none."""
+        self.start = self.snapshot()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about the model, a line each."""
+        slow = f"model: {self.slow_because}; contrail uses plain forwards, which are slower"
+        return [*self.chat.notes, slow] if self.slow_because else self.chat.notes
+
     @contextmanager
     def reference(
         self, snapshot: Mapping[str, torch.Tensor] | None = None
     ) -> Iterator[PreTrainedModel]:
         """The model with the adapter of a snapshot; without one, before any training."""
+        snapshot = self.start if snapshot is None else snapshot
         if snapshot is not None:
             with self.using(snapshot), self.acting() as model:
                 yield model
@@ -199,7 +212,7 @@ def load_base(
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             name, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a tokenizer's and a model's code may raise anything
         reason = " ".join(str(error).split())
         raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
     last = max(tokenizer.get_vocab().values())
@@ -236,7 +249,12 @@ def with_adapter(
         seed: of the adapter's initial weights.
         max_context: tokens of an episode at most; None for the model's own limit.
         cache_gb: memory for the keys of episodes under way; None for a share of the machine's.
+
+    Raises:
+        ContrailError: the adapter is a variant of LoRA that contrail cannot run exactly.
     """
+    if refused := unsupported(lora):
+        raise ContrailError(f"lora.{refused[0]}: {refused[1]}")
     # PEFT draws the adapter's weights from torch's global generator: lend it a seeded one.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -256,11 +274,17 @@ def fast_dtype(device: str) -> str:
 
 
 def linear_modules(model: PreTrainedModel) -> set[str]:
-    """The names (last parts) of the linear layers, without the vocabulary head."""
+    """The names (last parts) of the linear layers, without the vocabulary head.
+
+    Subclasses that compute something else, such as routers that return a choice, are left out.
+    """
     head = model.get_output_embeddings()
     linear = {
-        name.rsplit(".", 1)[-1]
+        # "0" of a torch.nn.Sequential would be the name of the first layer, too.
+        re.sub(r"^.*?((?:[^.]+\.\d+)|[^.]+)$", r"\1", name)
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        and module is not head
     }
     return linear - UNTRAINABLE.get(model.config.model_type, set())

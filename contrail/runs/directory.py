@@ -178,6 +178,11 @@ class RunDirectory:
         for path in within[: len(within) - keep]:
             shutil.rmtree(path)
 
+    def start(self) -> Path | None:
+        """The checkpoint before any training, if there is one."""
+        path = self.path / "checkpoints" / Position(0).name
+        return path if path.is_dir() else None
+
     def base_evaluation(self) -> dict[str, Any] | None:
         """The base model's evaluations, and what they cost, where another run has computed them."""
         if not self.base.is_file():

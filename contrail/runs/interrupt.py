@@ -23,12 +23,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Remembers a signal until `check` is called, where the run can end without a loss.
+    """Raises `Interrupted` when a signal arrives; once `deferred`, when `check` is called next.
 
-    A second signal interrupts at once.
+    A run calls `check` where it can end without a loss. A second signal interrupts at once.
     """
 
     def __init__(self) -> None:
+        self.deferred = False
         self._number: int | None = None
 
     def check(self) -> None:
@@ -53,7 +54,7 @@ class Interruption:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._number is not None:
+        if self._number is not None or not self.deferred:
             raise Interrupted(number)
         self._number = number
 

@@ -14,7 +14,7 @@ from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-from contrail.runs.interrupt import ending_at_once
+from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.stream import listed
 
 
@@ -51,12 +51,12 @@ def run_stream(
             if not quiet:
                 labels = ", ".join(item.label for item in config.environments)
                 print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
-            with listed(config, plugins) as listing:
+            with Interruption().handling() as interruption, listed(config, plugins) as listing:
                 with ending_at_once("interrupted before the run began; nothing was lost"):
                     load_libraries(quiet=quiet)
                     from contrail.runs import assemble
 
-                assemble.run(config, plugins, files, listing, quiet)
+                assemble.run(config, plugins, files, listing, interruption, quiet)
     return files
 
 

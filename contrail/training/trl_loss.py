@@ -20,6 +20,12 @@ class Loss(GRPOTrainer):
 
     decisions: Decisions
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # A mixture's loss for balancing its experts is of all tokens of a batch, with the prompts
+        # as often as they occur; here decisions alone are scored, and prompts are shared.
+        self.aux_loss_enabled = False
+
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         return self.decisions.logprobs, self.decisions.entropies, None
 

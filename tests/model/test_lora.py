@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 from learning import config, flat, groups
+from models import SMALL, make
 
+from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.plugins.adapters.choose import Choose
 
 import torch  # isort: skip
 from contrail.model.frozen_layers import FrozenLayers  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
+from peft import PeftModel  # isort: skip
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
@@ -188,3 +192,57 @@ def test_other_trained_parts_leave_nothing_frozen(make_tiny: Callable[..., Polic
     policy = make_tiny(layers_to_transform=[1])
     policy.base.get_input_embeddings().weight.requires_grad_(True)
     assert FrozenLayers.of(policy.model) is None
+
+
+VARIANTS = {
+    "init_lora_weights": "pissa",
+    "bias": "all",
+    "alora_invocation_tokens": [1, 2],
+    "layer_replication": [(0, 1), (0, 2)],
+    "use_qalora": True,
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_that_are_not_exact_are_refused(
+    make_tiny: Callable[..., Policy], name: str
+) -> None:
+    with pytest.raises(ContrailError, match=f"lora.{name}: "):
+        make_tiny(**{name: VARIANTS[name]})
+
+
+EXACT_VARIANTS: list[dict[str, Any]] = [
+    {"use_dora": True},
+    {"use_rslora": True},
+    {"lora_bias": True},
+    {"init_lora_weights": "orthogonal"},
+    {"modules_to_save": ["lm_head"], "target_modules": ["q_proj"]},
+    {"trainable_token_indices": [3, 1, 4]},
+    {"target_modules": ["q_proj", "embed_tokens"]},
+    {"target_modules": ["q_proj", "lm_head"]},
+]
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["apart", "tied"])
+@pytest.mark.parametrize("variant", EXACT_VARIANTS, ids=str)
+def test_the_policy_is_what_peft_loads_from_a_checkpoint(
+    tmp_path: Path, variant: dict[str, Any], tied: bool
+) -> None:
+    """An adapter of a tied embedding or head must not act on the other of the two."""
+    policy = make("llama", {**SMALL, "tie_word_embeddings": tied}, trained=False, **variant)
+    with torch.no_grad(), policy.reference() as model:
+        before = model(input_ids=TOKENS).logits
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters.values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+        with policy.acting() as model:
+            acting = model(input_ids=TOKENS).logits
+        with policy.reference() as model:
+            assert torch.equal(model(input_ids=TOKENS).logits, before)
+    policy.save(tmp_path)
+    fresh = make("llama", {**SMALL, "tie_word_embeddings": tied}, trained=False).model.unload()
+    loaded = PeftModel.from_pretrained(fresh, str(tmp_path)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(input_ids=TOKENS).logits, acting, atol=1e-4, rtol=1e-4)
+    assert float((acting - before).abs().max()) > 0.01

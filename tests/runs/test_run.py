@@ -28,7 +28,7 @@ from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CONTRAIL = [sys.executable, "-c", "from contrail.cli.app import main; main()"]
+CONTRAIL = [sys.executable, "-c", "from contrail.cli import main; main()"]
 WAIT = 300  # seconds until a process that should have got somewhere is given up
 
 STREAM = """

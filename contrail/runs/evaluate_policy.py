@@ -1,0 +1,110 @@
+"""Evaluates a policy on environments, without training: `contrail eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from contrail.config import Component, EnvironmentConfig, EvaluateConfig
+from contrail.environment import NoConfig
+from contrail.errors import ConfigError, nearest
+from contrail.progress import Reporter
+from contrail.registry import Plugins
+from contrail.runs.evaluate import evaluate
+from contrail.runs.policies import LoRADirectory, named_policy
+from contrail.scores import Scores
+from contrail.stream import list_tasks, make_adapter, maker
+from contrail.tasks import test_tasks
+from contrail.workers.pool import EnvironmentPool
+
+
+def evaluate_policy(
+    name: str,
+    environments: Sequence[str],
+    plugins: Plugins,
+    *,
+    adapter: str | None = None,
+    tasks: int | None = None,
+    samples: int | None = None,
+    greedy: bool | None = None,
+    threads: int = 1,
+    quiet: bool = False,
+) -> dict[str, Scores]:
+    """Scores of a policy on environments, by environment.
+
+    Args:
+        name: a run directory (its last checkpoint), a checkpoint of one, a PEFT adapter's
+            directory, or a model: a registered name, a directory or a hub id.
+        environments: columns of that run, or registered environments with default settings.
+        plugins: the loaded plugins; those of the run are added.
+        adapter: by default the run's own, or `choose`.
+        tasks: test tasks of each environment, at most; by default as in the run, or 32.
+        samples: episodes of each task; by default as in the run, or 1.
+        greedy: take the likeliest choice or token instead of sampling; by default as in the run.
+        threads: of torch.
+        quiet: show nothing while it works.
+
+    Raises:
+        ContrailError: the policy or an environment cannot be had.
+    """
+    torch.set_num_threads(threads)
+    lora = LoRADirectory.find(Path(name), plugins)
+    config = lora.config if lora else None
+    labelled = {item.label: item for item in config.environments} if config else {}
+    chosen = []
+    for environment in environments:
+        if environment not in labelled and environment not in plugins.environments:
+            known = list(dict.fromkeys([*labelled, *plugins.environments]))
+            raise ConfigError(
+                f"no environment is called {environment!r}. {nearest(environment, known)}"
+            )
+        known_settings = labelled.get(environment)
+        if known_settings is None:
+            own = plugins.environments[environment].value.Config()
+            known_settings = EnvironmentConfig(environment, own, environment)
+        chosen.append(known_settings)
+    default = config.adapter if config else Component("choose", NoConfig())
+    own_adapter: dict[str, Component] = {}
+    for stage in config.stream if config else ():
+        own_adapter.setdefault(stage.environment.label, stage.adapter)
+    if adapter is not None:
+        default, own_adapter = Component(adapter, plugins.adapters[adapter].value.Config()), {}
+    acting = {
+        item.label: make_adapter(own_adapter.get(item.label, default), plugins) for item in chosen
+    }
+    policy = named_policy(name, lora, plugins)
+    settings = config.evaluate if config else EvaluateConfig()
+    tasks = settings.tasks if tasks is None else tasks
+    samples = settings.samples if samples is None else samples
+    greedy = settings.decoding == "greedy" if greedy is None else greedy
+    temperature = config.grpo.temperature if config else 1.0
+    results = {}
+    with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.notes:
+            reporter.say(note)
+        for item in chosen:
+            pool = EnvironmentPool({item.label: maker(item, plugins)})
+            try:
+                selected = test_tasks(list_tasks(pool, item, plugins)["test"], tasks)
+                title = f"evaluate {item.label}"
+                reporter.start("evaluation", title, len(selected) * samples)
+                results[item.label], _ = evaluate(
+                    policy,
+                    pool,
+                    item.label,
+                    selected,
+                    acting[item.label],
+                    seed=config.seed if config else 0,
+                    samples=samples,
+                    temperature=temperature,
+                    greedy=greedy,
+                    progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
+                )
+            finally:
+                pool.close()
+            success = results[item.label].success
+            reporter.done("success –" if success is None else f"success {success:.2f}")
+    return results
