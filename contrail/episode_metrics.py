@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contrail.episode import Episode
-from contrail.errors import PluginError, boundary, describe
+from contrail.errors import PluginError, boundary, describe_error
 from contrail.values import as_number
 
 Value = float | Sequence[float] | None
@@ -106,7 +106,7 @@ class EpisodeMetric:
         def blame(error: BaseException) -> PluginError:
             return PluginError(
                 f"episode metric {self.name!r} (plugin {self.plugin!r}) of the task "
-                f"{episode.task.id!r} of {episode.environment!r}: {describe(error)}"
+                f"{episode.task.id!r} of {episode.environment!r}: {describe_error(error)}"
             )
 
         with boundary(blame):

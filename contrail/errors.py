@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 Key = tuple[str | int, ...]
-"""The place of a value in a stream file: ("stream", 0, "updates") is written stream.0.updates."""
+"""The position of a value in a stream file: ("stream", 0, "updates") is stream.0.updates."""
+
+DEBUG = "CONTRAIL_DEBUG"
+"""The environment variable of the debug mode (`contrail --debug`), which worker processes inherit.
+
+It makes contrail print the traceback of every exception of a plugin."""
 
 
 class ContrailError(Exception):
@@ -59,7 +65,7 @@ class Raised(Exception):
     """A plugin's code raised `error`."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(describe(error))
+        super().__init__(describe_error(error))
         self.error = error
 
 
@@ -89,8 +95,13 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, and its type; some cannot even say it."""
+    """Return the type and the message of an error, even if the message itself raises.
+
+    In debug mode, also print the traceback of an error of a plugin, once.
+    """
     kind = type(error).__name__
+    if os.environ.get(DEBUG) and not isinstance(error, ContrailError):
+        _print_traceback(error)
     try:
         return f"{kind}: {error}"
     except BaseException as another:
@@ -99,17 +110,24 @@ def message_of(error: BaseException) -> str:
         return f"{kind} (its message raises {type(another).__name__})"
 
 
-def describe(error: BaseException) -> str:
-    """An error of a plugin in words, with the file and line where it was raised.
+def _print_traceback(error: BaseException) -> None:
+    printed = "_contrail_printed"
+    if error.__traceback__ is not None and not getattr(error, printed, False):
+        setattr(error, printed, True)
+        traceback.print_exception(error)
 
-    One that comes from a worker process has been put into words there.
+
+def describe_error(error: BaseException) -> str:
+    """Return the message of a plugin's error, with the file and line that raised it.
+
+    An `EnvironmentFault` is such a message already, from a worker process.
     """
     if isinstance(error, EnvironmentFault):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    known = isinstance(error, ContrailError) or not frames
-    place = "" if known else f"; {frames[-1].filename} line {frames[-1].lineno}"
-    return f"{message_of(error)}{place}"
+    if isinstance(error, ContrailError) or not frames:
+        return message_of(error)
+    return f"{message_of(error)}; {frames[-1].filename} line {frames[-1].lineno}"
 
 
 def dotted(key: Key) -> str:

@@ -21,6 +21,11 @@ def visible(name: object) -> str:
     )
 
 
+def visible_lines(text: str) -> str:
+    """Return a text with each of its lines as `visible` shows it."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def visible_names(value: Any) -> Any:
     """JSON values in which every text, keys included, is as `visible` shows it."""
     if isinstance(value, str):

@@ -33,7 +33,7 @@ from contrail.errors import (
     ContrailError,
     PluginError,
     boundary,
-    describe,
+    describe_error,
     is_interrupt,
     message_of,
     nearest,
@@ -306,7 +306,8 @@ def blamed(
     """The error with the name of the plugin that caused it; errors for humans stay as they are."""
     if isinstance(error, ContrailError):
         return error
-    return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
+    plugin = f"{kind} {name!r} (plugin {registered.plugin!r})"
+    return PluginError(f"{plugin}: {what}: {describe_error(error)}")
 
 
 def blaming(

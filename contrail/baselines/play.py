@@ -14,7 +14,7 @@ import numpy
 from contrail.adapter import Adapter
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe
+from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe_error
 from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
@@ -137,7 +137,7 @@ class _Play:
         except Raised as raised:
             member, argument = self._call
             where = f"step({argument!r})" if member == "step" else member
-            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe(raised.error)}")
+            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe_error(raised.error)}")
 
 
 def _episode(game: Game, environment: Environment) -> Calls:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
-from contrail.errors import EnvironmentFault, Raised, boundary, describe
+from contrail.errors import EnvironmentFault, Raised, boundary, describe_error
 from contrail.registry import Plugins
 from contrail.workers.factory import EnvironmentFactory
 
@@ -146,7 +146,7 @@ def run(one: Check, subject: Subject) -> Finding:
         error = raised.error
         if state := states.get(type(error)):
             return _finding(one, state, str(error))
-        return _finding(one, "failed", f"raised {describe(error)}")
+        return _finding(one, "failed", f"raised {describe_error(error)}")
 
 
 def _finding(one: Check, state: State, note: str) -> Finding:

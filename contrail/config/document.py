@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,7 @@ def summary(thing: Any) -> str:
     """Return the first sentence of a docstring, or "" without one of its own."""
     paragraph = documentation(thing).split("\n\n")[0]
     text = " ".join(paragraph.split())
-    end = text.find(". ")
-    return text if end < 0 else text[: end + 1]
+    return re.split(r"(?<=[^.]{2}\.)(?<!et al\.) (?=[A-Z`])", text)[0]
 
 
 def documentation(thing: Any) -> str:

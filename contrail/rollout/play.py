@@ -29,7 +29,7 @@ from contrail.errors import (
     PluginError,
     Raised,
     boundary,
-    describe,
+    describe_error,
 )
 from contrail.model.policy import Policy
 from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
@@ -162,7 +162,7 @@ def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *argu
         if isinstance(error, (ContrailError, InvalidAction)):
             return error
         kind = type(getattr(method, "__self__", method)).__name__
-        return PluginError(f"adapter {kind}: {method.__name__}: {describe(error)}")
+        return PluginError(f"adapter {kind}: {method.__name__}: {describe_error(error)}")
 
     with boundary(blame):
         return convert(method(*arguments), f"what {method.__name__} returned")
@@ -271,7 +271,7 @@ class _Player:
             item.candidates = candidates
         else:
             nothing = ValueError("the list of admissible actions is empty")
-            item.episode.fault = f"after {len(item.episode.turns)} turns: {describe(nothing)}"
+            item.episode.fault = f"after {len(item.episode.turns)} turns: {describe_error(nothing)}"
             item.ending = "fault"
             return
         if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
@@ -342,7 +342,7 @@ class _Player:
         self._submit(item)
 
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:
-        item.episode.fault = f"{where}: {describe(error)}"
+        item.episode.fault = f"{where}: {describe_error(error)}"
         self._end(item, "fault")
 
     def _end(self, item: _Play, how: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from contrail.config import Component, EnvironmentConfig, EvaluateConfig
+from contrail.adapter import Adapter
+from contrail.config import Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, nearest
 from contrail.progress import Reporter
@@ -52,27 +53,10 @@ def evaluate_policy(
     torch.set_num_threads(threads)
     lora = LoRADirectory.find(Path(name), plugins)
     config = lora.config if lora else None
-    labelled = {item.label: item for item in config.environments} if config else {}
-    chosen = []
-    for environment in environments:
-        if environment not in labelled and environment not in plugins.environments:
-            known = list(dict.fromkeys([*labelled, *plugins.environments]))
-            raise ConfigError(
-                f"no environment is called {environment!r}. {nearest(environment, known)}"
-            )
-        known_settings = labelled.get(environment)
-        if known_settings is None:
-            own = plugins.environments[environment].value.Config()
-            known_settings = EnvironmentConfig(environment, own, environment)
-        chosen.append(known_settings)
-    default = config.adapter if config else Component("choose", NoConfig())
-    own_adapter: dict[str, Component] = {}
-    for stage in config.stream if config else ():
-        own_adapter.setdefault(stage.environment.label, stage.adapter)
-    if adapter is not None:
-        default, own_adapter = Component(adapter, plugins.adapters[adapter].value.Config()), {}
-    acting = {
-        item.label: make_adapter(own_adapter.get(item.label, default), plugins) for item in chosen
+    chosen = [column(name, config, plugins) for name in environments]
+    adapters = {
+        environment.label: adapter_of(environment.label, config, adapter, plugins)
+        for environment in chosen
     }
     policy = named_policy(name, lora, plugins)
     settings = config.evaluate if config else EvaluateConfig()
@@ -95,7 +79,7 @@ def evaluate_policy(
                     pool,
                     item.label,
                     selected,
-                    acting[item.label],
+                    adapters[item.label],
                     seed=config.seed if config else 0,
                     samples=samples,
                     temperature=temperature,
@@ -108,3 +92,38 @@ def evaluate_policy(
             success = results[item.label].success
             reporter.done("success –" if success is None else f"success {success:.2f}")
     return results
+
+
+def column(name: str, config: RunConfig | None, plugins: Plugins) -> EnvironmentConfig:
+    """Return a column of a run, or a registered environment with its default settings.
+
+    Raises:
+        ConfigError: no environment has the name.
+    """
+    labelled = {item.label: item for item in config.environments} if config else {}
+    if name in labelled:
+        return labelled[name]
+    if name not in plugins.environments:
+        names = list(dict.fromkeys([*labelled, *plugins.environments]))
+        raise ConfigError(f"no environment is called {name!r}. {nearest(name, names)}")
+    return EnvironmentConfig(name, plugins.environments[name].value.Config(), name)
+
+
+def adapter_of(label: str, config: RunConfig | None, name: str | None, plugins: Plugins) -> Adapter:
+    """Return the adapter through which a policy plays an environment.
+
+    Args:
+        label: the environment's column.
+        config: of the run that trained the policy, if there is one.
+        name: a registered adapter; None for the one of the run, or `choose`.
+        plugins: the loaded plugins.
+
+    Raises:
+        ConfigError: no adapter has the name.
+    """
+    if name is not None:
+        return make_adapter(Component(name, plugins.adapters[name].value.Config()), plugins)
+    if config is None:
+        return make_adapter(Component("choose", NoConfig()), plugins)
+    trained = (stage.adapter for stage in config.stream if stage.environment.label == label)
+    return make_adapter(next(trained, config.adapter), plugins)

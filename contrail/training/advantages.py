@@ -54,7 +54,7 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
     ]
 
 
-def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
+def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     """What to log of the episodes of one update, beside the metrics of an episode."""
     episodes = [episode for group in groups for episode in group]
     if not episodes:

@@ -22,7 +22,7 @@ from trl import GRPOConfig
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
-from contrail.training.advantages import describe, environment_weights, group_advantages
+from contrail.training.advantages import environment_weights, group_advantages, group_scalars
 from contrail.training.decisions import Decisions
 from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
 from contrail.training.shared.scorer import TreeScorer
@@ -150,7 +150,7 @@ class Learner:
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
-        scalars = describe(kept)
+        scalars = group_scalars(kept)
         minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))

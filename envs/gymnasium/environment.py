@@ -36,8 +36,8 @@ class GymnasiumConfig:
     """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
     """What decides whether a task is for training or testing: its "seed", or its "start". The start
-    is the first observation (as in Taxi); use it if that is the whole start state and seeds may share it.
-    Each start is then one task, and `tasks` resets one game per seed."""
+    is the first observation; use it if that is the whole start state and seeds may share it (as in
+    Taxi). Each start is then one task, and `tasks` resets one game per seed."""
     success_above: float = 0.0
     """An episode has succeeded if it terminates with a last reward above this, unless the
     environment's info contains "success" or "is_success"."""

@@ -27,7 +27,8 @@ class SearchQAConfig:
     """A file of questions, or a directory with files of questions and documents. By default,
     questions of one to three hops over some 13,500 generated documents."""
     reward: str = "exact_match"
-    """The measure of an answer: "exact_match", or "f1" of words. Success is an exact match in both cases."""
+    """The measure of an answer: "exact_match", or "f1" of words. Success is an exact match in both
+    cases."""
     retry_after_wrong: bool = False
     """Continue the episode after a wrong answer, and say that the answer was wrong."""
 

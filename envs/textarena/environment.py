@@ -37,8 +37,8 @@ class TextArenaConfig:
     """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
     """What decides whether a task is for training or testing: its "seed", or its "start". The start
-    is the first observation (as in Sokoban); use it if that is the whole start state and seeds may share it.
-    Each start is then one task, and `tasks` resets one game per seed."""
+    is the first observation; use it if that is the whole start state and seeds may share it (as in
+    Sokoban). Each start is then one task, and `tasks` resets one game per seed."""
 
 
 class TextArena(Environment):

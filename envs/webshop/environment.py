@@ -29,8 +29,8 @@ class WebShopConfig:
     """A directory with WebShop's files, or one of its files of products. By default, a generated
     catalogue of 1,000 products."""
     instructions: str = "auto"
-    """The kind of instructions: "human" (written by people), "synthetic" (made from attributes and options), or "auto": human
-    if the data contains such instructions."""
+    """The kind of instructions: "human" (written by people), "synthetic" (made from attributes and
+    options), or "auto": human if the data contains such instructions."""
     goals_per_product: int = 5
     """The largest number of synthetic goals per product, which differ in options."""
 
