@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from contrail.episode import Episode
 from contrail.model.policy import Policy
+from contrail.training.decisions import Decisions
 from contrail.training.learner import Learner
-from contrail.training.shared.packs import Decisions, split
+from contrail.training.shared.packs import split
 
 import torch  # isort: skip
 from transformers import PreTrainedModel  # isort: skip

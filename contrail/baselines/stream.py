@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
 from contrail.config import RunConfig
 from contrail.progress import Reporter
@@ -15,7 +17,11 @@ Baselines = dict[str, dict[str, Baseline | None]]
 
 
 def of_run(
-    config: RunConfig, scenario: Scenario, plugins: Plugins, reporter: Reporter
+    config: RunConfig,
+    scenario: Scenario,
+    plugins: Plugins,
+    reporter: Reporter,
+    known: Container[str] = (),
 ) -> Baselines:
     """What random play and the expert reach on the test tasks of each environment of a run.
 
@@ -23,12 +29,15 @@ def of_run(
         config: the run's.
         scenario: made from it.
         plugins: the loaded ones.
-        reporter: is told how it goes.
+        reporter: follows the work.
+        known: labels of environments to leave out.
     """
     found: Baselines = {}
     makers = {item.label: maker(item, plugins) for item in config.environments}
     for test in scenario.test:
         label = test.name
+        if label in known:
+            continue
         tasks = test.tasks[label]
         subject = Subject(label, makers[label], test.adapters[label], tasks)
         most = len(tasks) * (SAMPLES + 1)  # the expert plays each task once

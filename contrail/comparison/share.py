@@ -10,7 +10,6 @@ would have ended alone. Two things are shared:
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import shutil
@@ -23,7 +22,7 @@ from contrail.config import Component, RunConfig, identity, plain, to_dict
 from contrail.errors import PluginError
 from contrail.files import write_atomically
 from contrail.registry import Plugins, blaming
-from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.runs.directory import EpisodeLog, RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 
 
@@ -105,10 +104,10 @@ def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: i
         if row and foreign:
             raise PluginError(
                 f"the strategy {foreign[0]!r} shares {row} of its stages with {run.strategy!r}, "
-                "but keeps a state of its own there. Its `prefix` should return its own text."
+                "but keeps a state of its own there. Its cache key should be its own."
             )
         if row == 0:
-            own = {"strategy", "stage", "sha256"}
+            own = {"strategy", "stage", "update", "log_size", "sha256"}
             given = {name: value for name, value in state.items() if name not in own}
             write_atomically(files.base, json.dumps(given).encode())
         for number in range(have + 1, row + 1 if row else 0):
@@ -161,16 +160,10 @@ def _columns(config: RunConfig) -> list[Any]:
 
 def _copy_log(source: Path, target: Path, environments: list[str]) -> None:
     """Copy an episode log; where it holds an evaluation, with the columns in the run's order."""
-    content = source.read_bytes()
-    if source.name.endswith("-evaluate.jsonl.gz"):
-        lines = gzip.decompress(content).splitlines(keepends=True)
-        ordered = sorted(
-            lines, key=lambda line: environments.index(json.loads(line)["environment"])
-        )
-        if ordered != lines:
-            content = gzip.compress(b"".join(ordered), mtime=0)
     target.parent.mkdir(exist_ok=True)
-    write_atomically(target, content)
+    write_atomically(target, source.read_bytes())
+    if source.name.endswith("-evaluate.jsonl.gz"):
+        EpisodeLog(target, target.stat().st_size).sort(environments)
 
 
 def _digest(value: Any) -> str:

@@ -110,10 +110,11 @@ def run(
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.notes:
             reporter.say(note)
+        files.reopen()
         files.write_config(to_yaml(config))
-        # A run that goes on has them in its checkpoint.
-        wanted = config.evaluate.baselines and not files.checkpoints()
-        beside = of_run(config, made.scenario, plugins, reporter) if wanted else {}
+        known = files.newest_state().get("baselines", {})
+        wanted = config.evaluate.baselines
+        beside = of_run(config, made.scenario, plugins, reporter, known) if wanted else {}
         run = Run(
             name=files.path.name,
             config=config,

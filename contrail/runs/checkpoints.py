@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from contrail.config.schema import CheckpointConfig
+from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.runs.composition import Composition
+from contrail.runs.directory import read_checkpoint, write_state
 from contrail.runs.position import Position
 from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, split
@@ -49,14 +52,26 @@ class Checkpoints:
         self._newest: Position | None = None
         self._learner_state: dict[str, Any] = {}
 
-    def restore(self) -> Position | None:
-        """Restore the newest checkpoint that is whole; return its position, or None."""
-        found = self._run.files.last_checkpoint(self._reporter.say)
+    def restore(self, updates: Sequence[int]) -> Position | None:
+        """Restore the newest checkpoint that is whole; return its position, or None.
+
+        Args:
+            updates: of each stage. A checkpoint after a stage that has got more of them since is
+                passed over.
+        """
+
+        def fits(state: dict[str, Any]) -> bool:
+            made = state["made"][: state["stage"]]
+            return all(count >= wanted for count, wanted in zip(made, updates, strict=False))
+
+        found = self._run.files.last_checkpoint(self._reporter.say, fits)
         if found is None:
             return None
         path, state = found
-        self._run.restore(state)
         self._restore_policy(path, state)
+        self._run.restore(state)
+        for row in range(state["stage"] + 1):
+            self._run.evaluations[row] |= self._row(row)
         position = Position(state["stage"], state.get("update", 0))
         if position.update:
             self._learner_state = join(state["learner"], load_tensors(path))
@@ -64,6 +79,31 @@ class Checkpoints:
         self._newest = position
         self._reporter.say(f"going on from {path}")
         return position
+
+    def missing(self, environments: Sequence[str]) -> dict[int, list[str]]:
+        """The environments that rows of R lack, because they were added to a run, by row."""
+        rows = enumerate(self._run.evaluations)
+        lacking = {row: [name for name in environments if name not in have] for row, have in rows}
+        return {row: names for row, names in lacking.items() if names}
+
+    def restore_row(self, row: int) -> None:
+        """Restore the policy and the strategy to where they were when a row was evaluated."""
+        path = self._run.files.checkpoint(Position(row))
+        self._restore_policy(path, read_checkpoint(path))
+
+    def complete_row(self, row: int) -> None:
+        """Write the scores of a row into its checkpoint."""
+        path = self._run.files.checkpoint(Position(row))
+        state = read_checkpoint(path)
+        state["evaluations"][row] = self._run.row_state(row)
+        write_state(path, state)
+
+    def _row(self, row: int) -> dict[str, Scores]:
+        try:
+            scores = read_checkpoint(self._run.files.checkpoint(Position(row)))["evaluations"][row]
+        except ContrailError:
+            return {}  # the newest state has them, but for environments that were added since
+        return {name: Scores.read(record) for name, record in scores.items()}
 
     def restore_learner(self) -> None:
         """Restore the learner to where it was within the stage. `Learner.begin` has been called."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Composition:
 
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = list(members)
+        self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
 
     @property
     def restarts(self) -> bool:
@@ -106,6 +108,7 @@ class Composition:
             )
         if wrong:
             raise member.blame("draw", ValueError(wrong))
+        self._drawn = Counter(task.environment for task in tasks)
         return tasks
 
     def observe(
@@ -126,8 +129,9 @@ class Composition:
                 member.penalties.append(total)
 
     def scalars(self) -> dict[str, float]:
-        """What the members logged in the present update, and `STRATEGY/penalty`."""
-        found = {}
+        """Of the present update: `drawn/ENVIRONMENT`, the number of its tasks that were drawn; what
+        the members logged; and `STRATEGY/penalty`, what each added to the loss."""
+        found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
         for member in self._members:
             for name, value in member.call("take_logged").items():
                 found[f"{member.name}/{name}"] = value

@@ -139,19 +139,36 @@ class RunDirectory:
         """Keep the resolved configuration."""
         write_atomically(self.config, text.encode())
 
+    def newest_state(self) -> dict[str, Any]:
+        """The state of the newest checkpoint that is whole; nothing, if there is none."""
+        found = self.last_checkpoint(warn=lambda text: None)
+        return {} if found is None else found[1]
+
+    def reopen(self) -> None:
+        """Remove the result of a run that goes on; its checkpoints hold all that it says."""
+        self.result.unlink(missing_ok=True)
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Keep the result."""
         write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
 
-    def episodes(self, stage: int, kind: str, size: int = 0) -> EpisodeLog:
-        """The log of a stage's episodes, cut to its first `size` bytes: others will come again."""
-        return EpisodeLog(self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz", size)
+    def episodes(self, stage: int, kind: str, *, size: int = 0, keep: bool = False) -> EpisodeLog:
+        """The log of a stage's episodes.
+
+        Args:
+            stage: the stage's number.
+            kind: "train" or "evaluate".
+            size: bytes of it to keep; what stands after them will be logged again.
+            keep: whether to keep all of it.
+        """
+        path = self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz"
+        return EpisodeLog(path, path.stat().st_size if keep and path.is_file() else size)
 
     def save_checkpoint(
         self, position: Position, state: dict[str, Any], save_tensors: Callable[[Path], None]
     ) -> Path:
         """Write a checkpoint: the tensors' files, and the state with their checksums."""
-        final = self.path / "checkpoints" / position.name
+        final = self.checkpoint(position)
         partial = final.with_name(f".{position.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -165,6 +182,10 @@ class RunDirectory:
         partial.rename(final)
         _sync(final.parent)
         return final
+
+    def checkpoint(self, position: Position) -> Path:
+        """Where the checkpoint of a position is, or would be."""
+        return self.path / "checkpoints" / position.name
 
     def checkpoints(self) -> list[tuple[Position, Path]]:
         """The checkpoints, the newest last."""
@@ -180,7 +201,7 @@ class RunDirectory:
 
     def start(self) -> Path | None:
         """The checkpoint before any training, if there is one."""
-        path = self.path / "checkpoints" / Position(0).name
+        path = self.checkpoint(Position(0))
         return path if path.is_dir() else None
 
     def base_evaluation(self) -> dict[str, Any] | None:
@@ -191,19 +212,24 @@ class RunDirectory:
         return given
 
     def last_checkpoint(
-        self, warn: Callable[[str], object] | None = None
+        self,
+        warn: Callable[[str], object] | None = None,
+        fits: Callable[[dict[str, Any]], bool] = lambda state: True,
     ) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that is whole, with its state, or None.
 
         Args:
             warn: called with a sentence for each damaged checkpoint that is newer.
+            fits: whether a state may be used.
 
         Raises:
             ContrailError: the newest one is damaged, and there is no `warn`.
         """
         for _, path in reversed(self.checkpoints()):
             try:
-                return path, read_checkpoint(path)
+                state = read_checkpoint(path)
+                if fits(state):
+                    return path, state
             except ContrailError as error:
                 if warn is None:
                     raise
@@ -245,6 +271,15 @@ class EpisodeLog:
         self._path = path
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, path.read_bytes()[:size] if size else b"")
+
+    def sort(self, environments: Sequence[str]) -> None:
+        """Put the episodes of an evaluation in the order of the columns of R."""
+        lines = gzip.decompress(self._path.read_bytes()).splitlines(keepends=True)
+        ordered = sorted(
+            lines, key=lambda line: environments.index(json.loads(line)["environment"])
+        )
+        if ordered != lines:
+            write_atomically(self._path, gzip.compress(b"".join(ordered), mtime=0))
 
     @property
     def size(self) -> int:

@@ -14,6 +14,7 @@ from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
+from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.stream import listed
 
@@ -46,8 +47,8 @@ def run_stream(
             out = default_directory(source.path, overrides)
         files = RunDirectory(out)
         files.check_writable()
-        check_same(files, config, plugins)
-        if not files.result.is_file():
+        extended = check_same(files, config, plugins)
+        if extended or not files.result.is_file():
             if not quiet:
                 labels = ", ".join(item.label for item in config.environments)
                 print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
@@ -60,14 +61,17 @@ def run_stream(
     return files
 
 
-def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None:
-    """Refuse to go on with a run under another configuration.
+def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> bool:
+    """Refuse to go on with a run under another configuration, unless it extends the run's own.
+
+    Returns:
+        Whether it extends it (see `contrail.runs.extend`).
 
     Raises:
         ConfigError: the directory holds a run, and its configuration is another.
     """
     if not files.config.is_file():
-        return
+        return False
     try:
         old, _ = load(files.config, (), plugins)
     except (ConfigError, PluginError) as error:
@@ -76,6 +80,8 @@ def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None
             "Choose another --out."
         ) from error
     changed = differences(old, config)
+    if changed and extends(old, config, [key for key, _, _ in changed], plugins):
+        return True
     if changed:
         key, before, after = changed[0]
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -83,3 +89,4 @@ def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> None
             f"{files.path} holds a run with another configuration: {key} is {before!r} there and "
             f"{after!r} now{more}. Choose another --out, or remove it."
         )
+    return False

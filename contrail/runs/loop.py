@@ -15,11 +15,13 @@ from contrail.model.policy import Policy
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition
+from contrail.runs.curves import add_to_curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
 from contrail.runs.rollouts import Rollouts, refuse_faults
 from contrail.runs.run import Run
+from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.strategy import StageContext
@@ -62,7 +64,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def go(self) -> None:
         """Run to the end, from the beginning or from the last checkpoint."""
-        position = self.checkpoints.restore()
+        updates = [stage.updates for stage in self.stages]
+        position = self.checkpoints.restore(updates)
+        if position is not None and self.checkpoints.missing(self.scenario.environments):
+            self._complete_rows()
+            position = self.checkpoints.restore(updates)
         self.hook.contrail_run_start(run=self.run)
         if position is None:
             self._evaluate(0)
@@ -91,11 +97,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.hook.contrail_stage_start(run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
         self._before_training_exp()
-        log = run.files.episodes(number, "train", self.checkpoints.log_size if made else 0)
+        log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
             with self._saving(Position(number - 1, update), log):
-                self._add_to_curves(stage, update)
+                add_to_curves(run, self.scenario, self.rollouts, stage, update)
             name = f"{stage.name} {update + 1}/{stage.updates}"
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
@@ -109,12 +115,12 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 strategy.observe(stage, episodes, rng("observe", number, update))
                 scalars = learner.update(groups, rng("update", number, update))
             scalars |= run.means(episodes)
-            scalars |= strategy.scalars() | _draws(tasks)
+            scalars |= strategy.scalars()
             run.count(episodes)
             self.hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(line(scalars))
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
-        self._add_to_curves(stage, stage.updates)
+        add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
         self._after_training_exp()
         strategy.leave(context)
 
@@ -123,21 +129,36 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         run = self.run
         scores = self.checkpoints.given_row() if number == 0 else None
         if scores is None:
-            scores = {}
-            when = f"after {run.stages[number - 1]}" if number else "before training"
             log = run.files.episodes(number, "evaluate")
-            self.is_training, self.current_eval_stream = False, self.scenario.test
-            self._before_eval()
-            for test in self.scenario.test:
-                self.experience = test
-                with self.strategy.evaluating(self.policy, test.name):
-                    self._before_eval_exp()
-                    scores[test.name], episodes = self.rollouts.evaluate(test, when)
-                    self._after_eval_exp()
-                log.add(episodes)
-            self._after_eval()
+            scores = self._columns(number, self.scenario.test, log)
             run.evaluations.append(scores)
         self.hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
+
+    def _columns(self, number: int, tests: Sequence[Stage], log: EpisodeLog) -> dict[str, Scores]:
+        """Evaluate environments with the policy as it is after stage `number`."""
+        scores = {}
+        when = f"after {self.run.stages[number - 1]}" if number else "before training"
+        self.is_training, self.current_eval_stream = False, tests
+        self._before_eval()
+        for test in tests:
+            self.experience = test
+            with self.strategy.evaluating(self.policy, test.name):
+                self._before_eval_exp()
+                scores[test.name], episodes = self.rollouts.evaluate(test, when)
+                self._after_eval_exp()
+            log.add(episodes)
+        self._after_eval()
+        return scores
+
+    def _complete_rows(self) -> None:
+        """Evaluate environments that were added to the run, for the rows that lack them."""
+        for row, names in self.checkpoints.missing(self.scenario.environments).items():
+            tests = [test for test in self.scenario.test if test.name in names]
+            self.checkpoints.restore_row(row)
+            log = self.run.files.episodes(row, "evaluate", keep=True)
+            self.run.evaluations[row] |= self._columns(row, tests, log)
+            log.sort(self.scenario.environments)
+            self.checkpoints.complete_row(row)
 
     @contextmanager
     def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
@@ -162,28 +183,3 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
         seed = self.run.config.seed
         return StageContext(stage, number, self.policy, self.learner, seed, play)
-
-    def _add_to_curves(self, stage: Stage, update: int) -> None:
-        """Evaluate the stage's environments after `update` of its updates, if that is configured.
-
-        The tasks and dice are those of R. What is evaluated is the policy in training, which may
-        not be what a strategy leaves at the end of the stage.
-        """
-        every = self.run.config.evaluate.every
-        if every is None or not stage.updates or (update % every and update != stage.updates):
-            return
-        for test in self.scenario.test:
-            if test.name in stage.environments:
-                when = f"in {stage.name} after {update} updates"
-                scores, _ = self.rollouts.evaluate(test, when)
-                curve = self.run.curves[-1].setdefault(test.name, [])
-                curve.append([update, scores.success])
-
-
-def _draws(tasks: Sequence[Task]) -> dict[str, float]:
-    """How many tasks of an update are of each environment."""
-    drawn: dict[str, float] = {}
-    for task in tasks:
-        name = f"drawn/{task.environment}"
-        drawn[name] = drawn.get(name, 0.0) + 1
-    return drawn

@@ -48,7 +48,7 @@ class Run:
     `played[i]`: how many episodes its updates learnt from, by environment. `curves[i]`: by
     environment, [updates made, success] of the evaluations during the stage, its ends included.
     `restarts`: see `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
-    `baselines`: what players without a model reach.
+    `made[i]`: the updates of stage i + 1 so far. `baselines`: what players without a model reach.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Run:
     played: list[dict[str, int]] = field(default_factory=list)
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
     evaluations: list[dict[str, Scores]] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
     baselines: Baselines = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     _cpu: float = field(default_factory=time.process_time)
@@ -97,9 +98,11 @@ class Run:
         """Begin to count what a stage plays."""
         self.played.append({})
         self.curves.append({})
+        self.made.append(0)
 
     def count(self, episodes: Sequence[Episode]) -> None:
         """Count an update and the episodes that it learnt from."""
+        self.made[-1] += 1
         self.budget.updates += 1
         self.budget.episodes += len(episodes)
         self.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
@@ -129,26 +132,30 @@ class Run:
             "budget": asdict(self.budget),
             "played": self.played,
             "curves": self.curves,
-            "evaluations": [
-                {name: item.record() for name, item in row.items()} for row in self.evaluations
-            ],
+            "made": self.made,
+            "evaluations": [self.row_state(row) for row in range(len(self.evaluations))],
             "baselines": {
                 label: {name: item and item.record() for name, item in players.items()}
                 for label, players in self.baselines.items()
             },
         }
 
+    def row_state(self, row: int) -> dict[str, Any]:
+        """The scores of a row of R, as JSON values."""
+        return {name: scores.record() for name, scores in self.evaluations[row].items()}
+
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
         self.budget = Budget(**state["budget"])
         self.played = state["played"]
         self.curves = state["curves"]
+        self.made = state["made"]
         self.evaluations = [
             {name: Scores.read(record) for name, record in row.items()}
             for row in state["evaluations"]
         ]
         if "baselines" in state:  # a comparison gives the base model's evaluation without them
-            self.baselines = {
+            self.baselines |= {
                 label: {name: item and Baseline(**item) for name, item in players.items()}
                 for label, players in state["baselines"].items()
             }

@@ -117,6 +117,7 @@ def contrail_stage_start(run, stage):
 """
 
 
+@pytest.mark.slow
 def test_interrupted_and_gone_on_with(
     compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +269,7 @@ def test_another_plan_in_the_same_directory(
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_before_anything_is_written(
     stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -21,6 +21,7 @@ from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()
 # openenv needs a server: tests/bridges/test_bridges.py starts one.
+SLOW = ("alfworld", "sciworld", "textworld-express")
 NAMES = [name for name in PLUGINS.environments if name != "openenv"]
 
 # Settings that keep it short, or without which there is nothing to check.
@@ -45,7 +46,10 @@ def make(name: str) -> EnvironmentFactory:
     return EnvironmentFactory(name, registered, registered.value.Config(**SETTINGS.get(name, {})))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES],
+)
 def test_it_keeps_the_contract(name: str) -> None:
     factory = make(name)
     try:
@@ -70,6 +74,7 @@ def listed() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_tasks_are_listed_alike_under_another_hash_seed() -> None:
     """`check` plays the same tasks in another process; here they are listed there."""
     code = (
