@@ -16,6 +16,7 @@ from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
 from contrail.registry import Plugins
+from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
 from contrail.scores import Scores
 
@@ -65,6 +66,8 @@ class Run:
     made: list[int] = field(default_factory=list)
     baselines: Baselines = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    started: str = field(default_factory=provenance.now)
+    _software: dict[str, Any] = field(default_factory=provenance.software)
     _cpu: float = field(default_factory=time.process_time)
     _wall: float = field(default_factory=time.monotonic)
 
@@ -129,6 +132,7 @@ class Run:
         """What a checkpoint keeps of it, as JSON values."""
         self.clock()
         return {
+            "started": self.started,
             "budget": asdict(self.budget),
             "played": self.played,
             "curves": self.curves,
@@ -146,6 +150,7 @@ class Run:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
+        self.started = state.get("started", self.started)
         self.budget = Budget(**state["budget"])
         self.played = state["played"]
         self.curves = state["curves"]
@@ -218,4 +223,12 @@ class Run:
                 for label, players in self.baselines.items()
             },
             "budget": asdict(self.budget),
+            "provenance": {
+                "started": self.started,
+                "ended": provenance.now(),
+                **self._software,
+                "hardware": provenance.hardware(
+                    self.config.device, self.config.dtype, self.config.threads
+                ),
+            },
         }
