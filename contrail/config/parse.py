@@ -329,6 +329,8 @@ class _Parser:
         else:
             what = f"{show(value)} is neither a name nor a mapping with a `name`."
             raise ConfigError(f"{what} {nearest('', table)}", key=key)
+        if isinstance(name, str) and ":" in name and table is self.plugins.strategies:
+            self.add_strategy(name, name_key)
         if not isinstance(name, str) or name not in table:
             known = nearest(name, table)
             raise ConfigError(f"no {table.kind} is called {show(name)}. {known}", key=name_key)
@@ -347,6 +349,18 @@ class _Parser:
             return Component(name, build(cls, settings, key, self.directory))
         except PluginError as error:
             raise PluginError(f"{who}: {error}") from error
+
+    def add_strategy(self, path: str, key: Key) -> None:
+        """Register the class that `module:Class` names, under that name."""
+        if path in self.plugins.strategies:
+            return
+        from contrail.avalanche_strategy import strategy_class
+
+        try:
+            found = strategy_class(path, self.directory)
+        except ConfigError as error:
+            raise ConfigError(str(error), key=key) from error
+        self.plugins.strategies.register(path, found, path.rpartition(":")[0])
 
 
 def _fill_in(values: dict[str, Any]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,35 +17,23 @@ from contrail.config import (
     to_yaml,
 )
 from contrail.errors import ConfigError
-from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import Composition, compose
+from contrail.runs.composition import compose
 from contrail.runs.directory import RunDirectory
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.policies import make_policy
+from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
+from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.stage import Stage
 from contrail.stream import (
     Listing,
-    Scenario,
     build,
 )
 from contrail.training.learner import Learner
-
-
-@dataclass
-class Prepared:
-    """All that a run needs, made and found to fit together."""
-
-    scenario: Scenario
-    stages: Sequence[Stage]
-    policy: Policy
-    learner: Learner
-    strategy: Composition
 
 
 @contextmanager
@@ -137,18 +124,11 @@ def run(
             check=interruption.check,
             metrics=plugins.episode_metrics,
         )
+        checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
+        tests = made.scenario.test
+        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints)
         interruption.deferred = True
-        Loop(
-            run=run,
-            scenario=made.scenario,
-            stages=made.stages,
-            policy=made.policy,
-            learner=made.learner,
-            strategy=made.strategy,
-            rollouts=rollouts,
-            checkpoints=Checkpoints(run, made.policy, made.learner, made.strategy, reporter),
-            reporter=reporter,
-        ).go()
+        Loop(run, made, rollouts, rows, checkpoints, reporter).go()
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from contrail.avalanche_strategy import AvalancheStrategy
 from contrail.config import RunConfig
 from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
@@ -67,12 +68,32 @@ class Composition:
 
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = list(members)
+        self._template: Any = None  # of Avalanche: the loop
         self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
 
     @property
     def restarts(self) -> bool:
         """See `Strategy.restarts`."""
         return any(member.strategy.restarts for member in self._members)
+
+    def bind(self, template: Any) -> list[Any]:
+        """The plugins of Avalanche among the members, told of the template that will call them."""
+        self._template = template
+        strategies = [member.strategy for member in self._members]
+        wrapped = [item for item in strategies if isinstance(item, AvalancheStrategy)]
+        for strategy in wrapped:
+            strategy.template = template
+        return [strategy.plugin for strategy in wrapped]
+
+    def trigger(self, callback: str, **attributes: Any) -> None:
+        """Set attributes of Avalanche's template, and call a callback of Avalanche's plugins."""
+        for name, value in attributes.items():
+            setattr(self._template, name, value)
+        for member in self._members:
+            plugin = getattr(member.strategy, "plugin", None)
+            if isinstance(member.strategy, AvalancheStrategy) and hasattr(plugin, callback):
+                with boundary(functools.partial(member.blame, callback)):
+                    getattr(plugin, callback)(self._template)
 
     def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
         return self._decider("stages").call("stages", stages)  # type: ignore[no-any-return]
@@ -145,11 +166,14 @@ class Composition:
             member.call("leave", context)
 
     @contextmanager
-    def evaluating(self, policy: Policy, environment: str) -> Iterator[None]:
+    def evaluating(self, policy: Policy, test: Stage) -> Iterator[None]:
+        """Context manager around the evaluation of one environment."""
         with ExitStack() as stack:
             for member in self._members:
-                stack.enter_context(member.call("evaluating", policy, environment))
+                stack.enter_context(member.call("evaluating", policy, test.name))
+            self.trigger("before_eval_exp", experience=test)
             yield
+            self.trigger("after_eval_exp")
 
     def state_dict(self) -> dict[str, Any]:
         """The members' states by name, without the empty ones."""

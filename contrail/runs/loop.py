@@ -11,22 +11,19 @@ import numpy
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.episode import Episode
-from contrail.model.policy import Policy
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import Composition
 from contrail.runs.curves import add_to_curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
+from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, refuse_faults
+from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.strategy import StageContext
-from contrail.stream import Scenario
-from contrail.training.learner import Learner
 
 
 class Loop(BaseTemplate):  # type: ignore[misc]
@@ -38,46 +35,43 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def __init__(
         self,
-        *,
         run: Run,
-        scenario: Scenario,
-        stages: Sequence[Stage],
-        policy: Policy,
-        learner: Learner,
-        strategy: Composition,
+        made: Prepared,
         rollouts: Rollouts,
+        rows: Rows,
         checkpoints: Checkpoints,
         reporter: Reporter,
     ) -> None:
-        super().__init__(model=policy.model, device=policy.model.device)
+        model = made.policy.model
+        super().__init__(model=model, device=model.device, plugins=made.strategy.bind(self))
         self.run = run
         self.hook = run.plugins.hook
-        self.scenario = scenario
-        self.stages = stages
-        self.policy = policy
-        self.learner = learner
-        self.strategy = strategy
+        self.scenario = made.scenario
+        self.stages = made.stages
+        self.policy = made.policy
+        self.learner = made.learner
+        self.strategy = made.strategy
         self.rollouts = rollouts
+        self.rows = rows
         self.checkpoints = checkpoints
         self.reporter = reporter
-        learner.penalty = functools.partial(strategy.penalty, learner)
+        made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
 
     def go(self) -> None:
         """Run to the end, from the beginning or from the last checkpoint."""
         updates = [stage.updates for stage in self.stages]
         position = self.checkpoints.restore(updates)
-        if position is not None and self.checkpoints.missing(self.scenario.environments):
-            self._complete_rows()
+        if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
         self.hook.contrail_run_start(run=self.run)
         if position is None:
-            self._evaluate(0)
+            self.rows.evaluate(0)
             position = self.checkpoints.save(Position(0))
         for number, stage in enumerate(self.stages, start=1):
             if number <= position.stage:
                 continue
             self._train(stage, number, position.update if number == position.stage + 1 else 0)
-            self._evaluate(number)
+            self.rows.evaluate(number)
             self.checkpoints.save(Position(number))
             self.hook.contrail_stage_end(run=self.run, stage=stage)
         self.run.clock()
@@ -88,7 +82,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
         context = self._context(stage, number)
-        self.experience, self.is_training = stage, True
         learner.begin(stage.updates)
         if made:
             self.checkpoints.restore_learner()
@@ -96,7 +89,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             run.begin_stage()
         self.hook.contrail_stage_start(run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
-        self._before_training_exp()
+        self.experience, self.is_training = stage, True
+        if not made:
+            strategy.trigger("before_training")
+            strategy.trigger("before_training_exp")
         log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
@@ -112,8 +108,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 log.add(episodes, update=update)
                 refuse_faults(stage.name, episodes)
                 self.hook.contrail_episodes(run=run, episodes=episodes)
+                strategy.trigger("before_training_iteration")
                 strategy.observe(stage, episodes, rng("observe", number, update))
                 scalars = learner.update(groups, rng("update", number, update))
+            strategy.trigger("after_training_iteration")
             scalars |= run.means(episodes)
             scalars |= strategy.scalars()
             run.count(episodes)
@@ -121,44 +119,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.reporter.done(line(scalars))
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
-        self._after_training_exp()
+        strategy.trigger("after_training_exp")
+        strategy.trigger("after_training")
         strategy.leave(context)
-
-    def _evaluate(self, number: int) -> None:
-        """A row of R: all environments, after stage `number`."""
-        run = self.run
-        scores = self.checkpoints.given_row() if number == 0 else None
-        if scores is None:
-            log = run.files.episodes(number, "evaluate")
-            scores = self._columns(number, self.scenario.test, log)
-            run.evaluations.append(scores)
-        self.hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
-
-    def _columns(self, number: int, tests: Sequence[Stage], log: EpisodeLog) -> dict[str, Scores]:
-        """Evaluate environments with the policy as it is after stage `number`."""
-        scores = {}
-        when = f"after {self.run.stages[number - 1]}" if number else "before training"
-        self.is_training, self.current_eval_stream = False, tests
-        self._before_eval()
-        for test in tests:
-            self.experience = test
-            with self.strategy.evaluating(self.policy, test.name):
-                self._before_eval_exp()
-                scores[test.name], episodes = self.rollouts.evaluate(test, when)
-                self._after_eval_exp()
-            log.add(episodes)
-        self._after_eval()
-        return scores
-
-    def _complete_rows(self) -> None:
-        """Evaluate environments that were added to the run, for the rows that lack them."""
-        for row, names in self.checkpoints.missing(self.scenario.environments).items():
-            tests = [test for test in self.scenario.test if test.name in names]
-            self.checkpoints.restore_row(row)
-            log = self.run.files.episodes(row, "evaluate", keep=True)
-            self.run.evaluations[row] |= self._columns(row, tests, log)
-            log.sort(self.scenario.environments)
-            self.checkpoints.complete_row(row)
 
     @contextmanager
     def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
