@@ -141,7 +141,7 @@ def compare(
 
 
 def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugin] = ()) -> Result:
-    """The result of a finished run.
+    """Return the result of a finished run.
 
     Args:
         directory: of the run.
@@ -249,7 +249,7 @@ class _Given:
             self._local.append(self.plugins.add_class(item))
 
     def named(self, value: Any) -> Any:
-        """The same with registered names in place of classes."""
+        """Return the same with registered names in place of classes."""
         if isinstance(value, type):
             known = self.plugins.name_of(value)
             if known is None:
@@ -263,7 +263,7 @@ class _Given:
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     def source(self, stream: Stream) -> Source:
-        """The stream, with the plugins of the call beside its own."""
+        """Return the stream, with the plugins of the call beside its own."""
         values = isinstance(stream, Mapping)
         source = Source(self.named(stream) if values else Path(stream))  # type: ignore[arg-type]
         own = source.values.get("plugins", [])
@@ -290,7 +290,7 @@ class _Given:
 
 
 def _text(value: Any) -> str:
-    """A plain value as YAML on one line; simple words without quotes."""
+    """Return a plain value as YAML on one line; simple words without quotes."""
     import yaml
 
     if isinstance(value, str):
@@ -307,7 +307,7 @@ def _text(value: Any) -> str:
 
 
 def _directory(source: Source, overrides: Sequence[str]) -> Path:
-    """The default run directory: the same for the same call."""
+    """Return the default run directory: the same for the same call."""
     if source.path is not None:
         return default_directory(source.path, overrides)
     content = json.dumps(source.values, sort_keys=True, default=str)

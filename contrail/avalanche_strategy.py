@@ -70,7 +70,8 @@ class AvalancheStrategy(Strategy):
             yield self.template.loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The plugin's own `state_dict()`, or its attributes that are not as they were at first."""
+        """Return the plugin's own `state_dict()`, or its attributes that are not as they were at
+        first."""
         if hasattr(self.plugin, "state_dict"):
             state: dict[str, Any] = self.plugin.state_dict()
             return state
@@ -88,7 +89,7 @@ class AvalancheStrategy(Strategy):
 
 
 def strategy_class(path: str, directory: Path) -> type[Strategy]:
-    """The strategy that `module:Class` or `file.py:Class` names.
+    """Return the strategy that `module:Class` or `file.py:Class` names.
 
     Args:
         path: the name; the class is a strategy, or a `BasePlugin` of Avalanche.
@@ -145,7 +146,7 @@ def _overrides(cls: type, name: str) -> bool:
 
 
 def _fields(cls: type) -> list[Any]:
-    """The arguments of a plugin as fields of a dataclass."""
+    """Return the arguments of a plugin as fields of a dataclass."""
     fields: list[Any] = []
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

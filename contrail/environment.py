@@ -121,7 +121,7 @@ class Environment(ABC):
 
     @abstractmethod
     def tasks(self, split: str) -> list[Task]:
-        """All tasks of a split ("train" or "test"), in a fixed order.
+        """Return all tasks of a split ("train" or "test"), in a fixed order.
 
         No start state stands in both splits.
         """
@@ -135,7 +135,7 @@ class Environment(ABC):
         """Carry out one action."""
 
     def expert(self, task: Task) -> Sequence[str] | None:
-        """The actions of a good play of the task, or None where no expert is at hand."""
+        """Return the actions of a good play of the task, or None where no expert is at hand."""
         return None
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)

@@ -51,7 +51,7 @@ class Episode:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Episode:
-        """The opposite of `dataclasses.asdict`."""
+        """Return the opposite of `dataclasses.asdict`."""
         turns = [Turn(**turn) for turn in values["turns"]]
         return cls(**{**values, "task": Task(**values["task"]), "turns": turns})
 
@@ -93,7 +93,7 @@ class Episode:
         return [value for turn in self.turns for value in turn.entropies]
 
     def record(self) -> dict[str, Any]:
-        """The episode as JSON values, for the run directory."""
+        """Return the episode as JSON values, for the run directory."""
         return {
             "environment": self.environment,
             "task": self.task.id,

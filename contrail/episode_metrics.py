@@ -76,7 +76,7 @@ class EpisodeMetric:
             raise PluginError(f"{who}: `format` {self.format!r} is none: {error}.") from error
 
     def average(self, episodes: Iterable[Episode], *, by_task: bool = True) -> float | None:
-        """The mean over episodes; None where none has a value.
+        """Return the mean over episodes; None where none has a value.
 
         Args:
             episodes: of one environment.
@@ -121,12 +121,12 @@ class EpisodeMetric:
 def averages(
     metrics: Iterable[EpisodeMetric], episodes: Sequence[Episode], *, by_task: bool = True
 ) -> dict[str, float | None]:
-    """Each metric's mean over the episodes, by name: see `EpisodeMetric.average`."""
+    """Return each metric's mean over the episodes, by name: see `EpisodeMetric.average`."""
     return {metric.name: metric.average(episodes, by_task=by_task) for metric in metrics}
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that are defined; None where there is none."""
+    """Return the mean of the values that are defined; None where there is none."""
     import numpy
 
     known = [value for value in values if value is not None]

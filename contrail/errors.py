@@ -88,7 +88,7 @@ def boundary(blame: Callable[[BaseException], Exception] = Raised) -> Iterator[N
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C, alone or, as from a task group, among others."""
+    """Return whether an error is Ctrl-C, alone or, as from a task group, among others."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(is_interrupt, error.exceptions))
     return isinstance(error, KeyboardInterrupt)
@@ -131,12 +131,12 @@ def describe_error(error: BaseException) -> str:
 
 
 def dotted(key: Key) -> str:
-    """A key as the user writes it."""
+    """Return a key as the user writes it."""
     return ".".join(str(part) for part in key)
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:
-    """The end of an error message that names the choices, the likeliest one first.
+    """Return the end of an error message that names the choices, the likeliest one first.
 
     Args:
         name: what the user wrote.

@@ -23,7 +23,7 @@ Reset = Callable[[str, Task], Observation | None]
 
 
 def split_seeds(split: str, number: int) -> list[int]:
-    """The first `number` seeds of a split: one seed in five is for testing.
+    """Return the first `number` seeds of a split: one seed in five is for testing.
 
     Which side a seed is on does not depend on how many tasks there are, so that two labels of one
     environment never test on what the other trains on.
@@ -34,7 +34,7 @@ def split_seeds(split: str, number: int) -> list[int]:
 
 
 def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[int]:
-    """The first `number` seeds whose starts belong to a split, each start once.
+    """Return the first `number` seeds whose starts belong to a split, each start once.
 
     A start is for testing by its hash: no two seeds can bring it into both splits. Where there are
     fewer starts, there are fewer seeds.
@@ -59,7 +59,7 @@ def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[i
 
 
 def seed_tasks(environment: Environment, name: str, split: str) -> list[Task]:
-    """The tasks of an environment whose tasks are seeds.
+    """Return the tasks of an environment whose tasks are seeds.
 
     Args:
         environment: its settings have `train_tasks`, `test_tasks` and `split_by`: "seed", by
@@ -164,7 +164,7 @@ def _game(settings: Any) -> dict[str, Any]:
 def _start_alike(
     tests: Column, trains: Column, pairs: Sequence[tuple[Task, Task]], reset: Reset
 ) -> bool:
-    """Whether tasks of two labels start alike, where starts tell tasks apart at all."""
+    """Return whether tasks of two labels start alike, where starts tell tasks apart at all."""
     starts = [reset(tests.label, task) for task, _ in pairs]
     both = {task for task, _ in pairs}
     other = next((task for task in tests.tested if task not in both), None)

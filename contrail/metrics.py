@@ -69,7 +69,7 @@ class TaskScores:
         return len(self.trained)
 
     def group(self, name: str) -> str:
-        """The first environment that shares a task with this one; itself where none does."""
+        """Return the first environment that shares a task with this one; itself where none does."""
         own = set(self.tasks.get(name, ()))
         sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
         return next(sharing, name)
@@ -81,12 +81,13 @@ class TaskScores:
         return [name for name in self.scores if name in trained]
 
     def first_stage(self, name: str) -> int | None:
-        """The first stage that trained on an environment, from 1; None if none did."""
+        """Return the first stage that trained on an environment, from 1; None if none did."""
         stages = (i for i, names in enumerate(self.trained, start=1) if name in names)
         return next(stages, None)
 
     def own_stage(self, name: str) -> int | None:
-        """The last stage that was meant for an environment; else the last that trained on it."""
+        """Return the last stage that was meant for an environment; else the last that trained on
+        it."""
         for stages in (self.own, self.trained):
             last = [i for i, names in enumerate(stages, start=1) if name in names]
             if last:
@@ -111,12 +112,13 @@ class Part:
     group: str = ""
 
     def estimate(self) -> Estimate:
-        """The mean over the tasks, with its interval."""
+        """Return the mean over the tasks, with its interval."""
         return difference_interval(self.values) if self.difference else score_interval(self.values)
 
 
 def estimate(parts: Mapping[str, Part]) -> Estimate:
-    """The mean over environments, with its interval over tasks and dice; undefined without any."""
+    """Return the mean over environments, with its interval over tasks and dice; undefined without
+    any."""
     groups = [part.group or name for name, part in parts.items()]
     return mean_of([part.estimate() for part in parts.values()], groups)
 
@@ -147,7 +149,8 @@ class Metric:
         return {name: replace(part, group=results.group(name)) for name, part in found.items()}
 
     def __call__(self, results: TaskScores) -> Estimate:
-        """The number, with its interval over the test tasks and the dice of their evaluation."""
+        """Return the number, with its interval over the test tasks and the dice of their
+        evaluation."""
         return estimate(self.parts(results))
 
 
@@ -168,7 +171,7 @@ def _metric(
 
 @_metric("mean_j R[T][j]", "arXiv:1706.08840")
 def average_score(results: TaskScores) -> dict[str, Part]:
-    """The mean over all environments after the last stage (GEM)."""
+    """Return the mean over all environments after the last stage (GEM)."""
     return {name: Part(rows[-1], difference=False) for name, rows in results.scores.items()}
 
 
@@ -238,7 +241,7 @@ def forward_transfer(results: TaskScores) -> dict[str, Part]:
     needs="a stage that trains",
 )
 def delta_held_in(results: TaskScores) -> dict[str, Part]:
-    """The change on the environments trained on (the study)."""
+    """Return the change on the environments trained on (the study)."""
     return _change(results, results.seen)
 
 
@@ -248,13 +251,13 @@ def delta_held_in(results: TaskScores) -> dict[str, Part]:
     needs="an environment that is evaluated and never trained on (evaluate.environments)",
 )
 def delta_held_out(results: TaskScores) -> dict[str, Part]:
-    """The change on the environments never trained on (the study)."""
+    """Return the change on the environments never trained on (the study)."""
     return _change(results, [name for name in results.scores if name not in results.seen])
 
 
 @_metric("mean of R[T][j] - R[0][j] over all environments", "arXiv:2603.12011", needs="a stage")
 def delta_overall(results: TaskScores) -> dict[str, Part]:
-    """The change on all environments (the study)."""
+    """Return the change on all environments (the study)."""
     return _change(results, list(results.scores))
 
 
@@ -332,7 +335,8 @@ def continual_world_forward_transfer(own: Array, alone: Array) -> Array | None:
 
 
 def _change(results: TaskScores, names: Sequence[str]) -> dict[str, Part]:
-    """The last row against row 0; without any stage there is no change, rather than one of 0."""
+    """Return the last row against row 0; without any stage there is no change, rather than one of
+    0."""
     if not results.stages:
         return {}
     return {name: Part(results.scores[name][-1] - results.scores[name][0]) for name in names}

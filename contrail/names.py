@@ -11,7 +11,8 @@ _UNSEEN = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, half surrog
 
 
 def visible(name: object) -> str:
-    r"""A name on one line, with escapes for characters that act instead of being seen: "a\nb"."""
+    r"""Return a name on one line, with escapes for characters that act instead of being seen:
+    "a\nb"."""
     text = str(name)
     if text.isprintable():
         return text

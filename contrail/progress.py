@@ -92,7 +92,7 @@ class Reporter:
         sys.stderr.flush()
 
     def _eta(self) -> str:
-        """The time left: recent updates and evaluations are taken for the coming ones."""
+        """Return the time left: recent updates and evaluations are taken for the coming ones."""
         left = 0.0
         for kind, count in self._left.items():
             recent = self._seconds[kind][-4:]

@@ -238,7 +238,7 @@ class Plugins:
         self.add(module, short, "-", str(path))
 
     def environments_of(self, name: str) -> list[str]:
-        """The environments that a command line names: one, or those of a plugin file.
+        """Return the environments that a command line names: one, or those of a plugin file.
 
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
@@ -269,7 +269,7 @@ class Plugins:
         )
 
     def name_of(self, cls: type) -> str | None:
-        """The name under which a class is registered, if it is."""
+        """Return the name under which a class is registered, if it is."""
         entries = (item for table, _ in self._tables.values() for item in table.entries.items())
         return next((name for name, entry in entries if entry.value is cls), None)
 
@@ -283,7 +283,7 @@ class Plugins:
         ]
 
     def info(self) -> list[PluginInfo]:
-        """All loaded plugins, in the order of loading."""
+        """Return all loaded plugins, in the order of loading."""
         infos = []
         for name, (version, source) in self._origin.items():
             callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
@@ -292,7 +292,7 @@ class Plugins:
 
 
 def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Plugins:
-    """The installed plugins and those named in a stream file of `directory`."""
+    """Return the installed plugins and those named in a stream file of `directory`."""
     plugins = Plugins()
     plugins.add_installed()
     for name in named:
@@ -303,7 +303,8 @@ def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Pl
 def blamed(
     kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
 ) -> ContrailError:
-    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
+    """Return the error with the name of the plugin that caused it; errors for humans stay as they
+    are."""
     if isinstance(error, ContrailError):
         return error
     plugin = f"{kind} {name!r} (plugin {registered.plugin!r})"

@@ -40,7 +40,7 @@ class Result:
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Result:
-        """The result in a run's directory.
+        """Return the result in a run's directory.
 
         Raises:
             ContrailError: there is none, or the run has not ended.
@@ -135,7 +135,8 @@ class Result:
     def episodes(
         self, stage: int | None = None, kind: Kind | None = None
     ) -> Iterator[dict[str, Any]]:
-        """The run's episodes in their order, as docs/run-directory.md describes their lines.
+        """Return the run's episodes in their order, as docs/run-directory.md describes their
+        lines.
 
         Each has two more keys, `stage` and `kind`.
 
@@ -168,7 +169,8 @@ class Result:
                     yield {**context, **json.loads(line)}
 
     def policy(self, stage: int | None = None) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-        """The policy as a PEFT model, on the run's device and in its precision; its tokenizer.
+        """Return the policy as a PEFT model, on the run's device and in its precision; its
+        tokenizer.
 
         Args:
             stage: after which stage; by default after the last.
@@ -219,7 +221,7 @@ class Comparison:
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Comparison:
-        """The comparison in a directory.
+        """Return the comparison in a directory.
 
         Raises:
             ContrailError: there is none.
@@ -240,11 +242,13 @@ class Comparison:
         return dict(self.record["failed"])
 
     def frame(self) -> pandas.DataFrame:
-        """A row per strategy and quantity: mean, intervals, difference; as in compare.csv."""
+        """Return a row per strategy and quantity: mean, intervals, difference; as in
+        compare.csv."""
         return _pandas().DataFrame(tables.quantities(self.record), columns=tables.QUANTITY)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row per run: its metrics, how it played at the end, its budget; as compare.runs.csv."""
+        """Return a row per run: its metrics, how it played at the end, its budget; as
+        compare.runs.csv."""
         return _pandas().DataFrame(tables.run_rows(self.record))
 
     def report(self) -> None:

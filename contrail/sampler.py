@@ -79,7 +79,8 @@ class Sampler(Protocol):
     """Runs the model for many episodes at once."""
 
     def begin(self, environment: str) -> Context:
-        """A new, empty context. Contexts that began earlier go first where memory is short."""
+        """Return a new, empty context. Contexts that began earlier go first where memory is
+        short."""
         ...
 
     def submit(self, request: Request) -> None:
@@ -87,7 +88,7 @@ class Sampler(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether `step` would compute anything now; ask before each step."""
+        """Return whether `step` would compute anything now; ask before each step."""
         ...
 
     def step(self) -> Sequence[tuple[Request, Decision]] | None:
@@ -108,7 +109,7 @@ OpenSampler = Callable[["Policy", float], AbstractContextManager[Sampler]]
 
 
 def is_complete(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
-    """Whether free text ends here; `text` decodes tokens."""
+    """Return whether free text ends here; `text` decodes tokens."""
     if written[-1] in request.ends or len(written) >= request.max_new_tokens:
         return True
     return bool(request.stop) and any(stop in text(written) for stop in request.stop)

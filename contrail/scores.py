@@ -57,7 +57,8 @@ class Scores:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Scores:
-        """The opposite of `record` and of `summary`; those of older versions are read, too."""
+        """Return the opposite of `record` and of `summary`; those of older versions are read,
+        too."""
         known = ("scores", "by_difficulty", "tasks")
         metrics = {name: value for name, value in record.items() if name not in known}
         return cls(dict(record["scores"]), metrics, dict(record.get("by_difficulty", {})))
@@ -68,7 +69,7 @@ class Scores:
         return mean(list(self.scores.values()))
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Scores.read(record)` reads it back."""
+        """Return the same as JSON values; `Scores.read(record)` reads it back."""
         difficulty = {"by_difficulty": self.by_difficulty} if self.by_difficulty else {}
         return {"scores": self.scores, "success": self.success, **self.metrics, **difficulty}
 

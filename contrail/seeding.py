@@ -12,7 +12,8 @@ import numpy
 
 
 def generator(seed: int, *name: str | int) -> numpy.random.Generator:
-    """The generator of the draw `name` in a run with this seed, on any machine and in any process.
+    """Return the generator of the draw `name` in a run with this seed, on any machine and in any
+    process.
 
     Args:
         seed: the run's, or a constant for draws that all runs share.

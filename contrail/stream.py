@@ -167,7 +167,7 @@ def _refuse_leaks(
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
-    """The key at which an environment is first named."""
+    """Return the key at which an environment is first named."""
     for index, stage in enumerate(config.stream):
         if stage.environment.label == label:
             return ("stream", index, "environment")
@@ -176,7 +176,7 @@ def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
 
 
 def make_adapter(component: Component, plugins: Plugins) -> Adapter:
-    """An instance of a registered adapter.
+    """Return an instance of a registered adapter.
 
     Raises:
         PluginError: it raised.
@@ -205,7 +205,7 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
 def list_tasks(
     pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins
 ) -> dict[str, list[Task]]:
-    """The tasks of both splits.
+    """Return the tasks of both splits.
 
     Raises:
         PluginError: the environment raised, a split has no tasks, or the two share one.

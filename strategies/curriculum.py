@@ -109,7 +109,8 @@ class Curriculum(contrail.Strategy):
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:
-    """The smaller, the easier; a fault says nothing, and what was never played comes last."""
+    """Return the smaller, the easier; a fault says nothing, and what was never played comes
+    last."""
     played = [item.success for item in group if item.fault is None]
     return -sum(played) / len(played) if played else 1.0
 

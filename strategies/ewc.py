@@ -100,7 +100,7 @@ class EWC(contrail.Strategy):
 def diagonal_fisher(
     learner: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """The diagonal of the policy's Fisher matrix, by the names of parameters.
+    """Return the diagonal of the policy's Fisher matrix, by the names of parameters.
 
     It is that of the distribution of whole episodes (Bagnell and Schneider, IJCAI 2003): the mean
     over episodes of the sum over their states s of E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_k)^2].
@@ -161,7 +161,7 @@ def _possible_decisions(learner: Learner, episodes: Sequence[Episode]) -> int:
 
 
 def normalized(fisher: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The diagonal times the number of parameters.
+    """Return the diagonal times the number of parameters.
 
     The KL divergence of a step d is to second order 1/2 sum_kl F_kl d_k d_l. The diagonal alone
     says far too little of it: with the gradient g of one decision, (sum_k g_k d_k)^2 may be as

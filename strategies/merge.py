@@ -95,7 +95,8 @@ class Merge(contrail.Strategy):
 
 
 def default_weight(combination_type: str, density: float, count: int) -> float:
-    """The weight of each of `count` LoRAs with which equal ones merge to what each of them is.
+    """Return the weight of each of `count` LoRAs with which equal ones merge to what each of them
+    is.
 
     That is: with `density` 1, or a type without it, to the same LoRA; with a pruning type, to the
     LoRA pruned; with DARE, which drops at random, to the LoRA on average.

@@ -57,7 +57,7 @@ class Orthogonal(contrail.Strategy):
         self._stages = len(stages)
 
     def _rows(self, rank: int, stage: int) -> slice:
-        """The ranks of a stage, counted from 1."""
+        """Return the ranks of a stage, counted from 1."""
         return slice(rank * (stage - 1) // self._stages, rank * stage // self._stages)
 
     def enter(self, context: StageContext, resumed: bool) -> None:

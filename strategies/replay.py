@@ -172,7 +172,7 @@ class Reservoir:
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """All episodes with their keys, as JSON values."""
+        """Return all episodes with their keys, as JSON values."""
         return {
             name: [[key, asdict(episode)] for key, episode in kept]
             for name, kept in self._kept.items()
@@ -193,7 +193,8 @@ def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
 
 
 def _on_average(count: float, rng: numpy.random.Generator) -> int:
-    """A whole number that is `count` on average: half a task is one in every second update."""
+    """Return a whole number that is `count` on average: half a task is one in every second
+    update."""
     whole = int(count)
     return whole + (whole < count and rng.random() < count - whole)
 

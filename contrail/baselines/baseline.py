@@ -75,7 +75,7 @@ class Baseline:
         return sum(score is not None for score in self.scores.values())
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Baseline(**record)` reads it back."""
+        """Return the same as JSON values; `Baseline(**record)` reads it back."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def measure(
 
 
 def interval(baseline: Baseline) -> list[float] | None:
-    """The 95% interval of the success over test tasks and dice; None where there is none."""
+    """Return the 95% interval of the success over test tasks and dice; None where there is none."""
     return score_interval(
         [numpy.nan if x is None else x for x in baseline.scores.values()]
     ).interval

@@ -39,7 +39,8 @@ def key(
     player: str,
     samples: int,
 ) -> str | None:
-    """A digest of what a baseline depends on; None where the code of a plugin cannot be read.
+    """Return a digest of what a baseline depends on; None where the code of a plugin cannot be
+    read.
 
     Args:
         label: of the environment's column in R, which the dice depend on.
@@ -76,7 +77,7 @@ def key(
 
 
 def read(digest: str | None) -> tuple[bool, Baseline | None]:
-    """Whether there is an entry, and what it holds: None where the player cannot play."""
+    """Return whether there is an entry, and what it holds: None where the player cannot play."""
     if digest is None:
         return False, None
     try:
@@ -108,7 +109,7 @@ def _file(digest: str) -> Path:
 
 
 def _checked(record: dict[str, Any]) -> Baseline:
-    """The baseline of a record.
+    """Return the baseline of a record.
 
     Raises:
         TypeError: a field is missing, or one that is shown is no number.
@@ -122,7 +123,8 @@ def _checked(record: dict[str, Any]) -> Baseline:
 
 
 def _code(cls: type) -> list[str] | None:
-    """The name of a class, and digests of the files in which it and its bases are defined.
+    """Return the name of a class, and digests of the files in which it and its bases are
+    defined.
 
     Of a package, all its files: an environment may be spread over several.
     """
@@ -145,7 +147,7 @@ def _code(cls: type) -> list[str] | None:
 
 
 def _packages(extra: str) -> dict[str, str]:
-    """The versions of the packages that an environment of contrail's own needs."""
+    """Return the versions of the packages that an environment of contrail's own needs."""
     found = {}
     for requirement in importlib.metadata.requires("contrail") or []:
         if re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", requirement):

@@ -31,7 +31,7 @@ def best_constant(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Constant | None:
-    """The action that, chosen whenever it is listed, solves most of the training tasks.
+    """Return the action that, chosen whenever it is listed, solves most of the training tasks.
 
     An action can help only in tasks that list it, so those that most tasks list are tried first: 40
     on 32 tasks, the best 10 of them on 128 more, the best 3 on 512 more. All are tried on the same

@@ -112,13 +112,13 @@ class Expert(Player):
 
 
 def words(text: str) -> frozenset[str]:
-    """The words and numbers of a text, in lower case."""
+    """Return the words and numbers of a text, in lower case."""
     return frozenset(_WORD.findall(text.lower()))
 
 
 def goal(text: str) -> str:
-    """The goal in a first observation: the rest of the first sentence that speaks of a goal, task,
-    mission, objective, instruction or question; the whole text where none does."""
+    """Return the goal in a first observation: the rest of the first sentence that speaks of a goal,
+    task, mission, objective, instruction or question; the whole text where none does."""
     found = _GOAL.search(text)
     return found[1] if found and words(found[1]) else text
 

@@ -25,7 +25,7 @@ def as_trl(
     *,
     plugins: Plugins | None = None,
 ) -> type:
-    """A class for `environment_factory` of TRL's GRPOTrainer, to be used with `trl_rows`.
+    """Return a class for `environment_factory` of TRL's GRPOTrainer, to be used with `trl_rows`.
 
     The model acts by calling the tool `act`; the reward is the sum of the episode's.
 
@@ -86,7 +86,7 @@ def as_trl(
             return _shown(step.observation)
 
         def get_reward(self) -> float:
-            """The sum of the rewards since the reset."""
+            """Return the sum of the rewards since the reset."""
             self._need_reset()
             return self._reward
 
@@ -108,7 +108,8 @@ def trl_rows(
     *,
     plugins: Plugins | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a dataset for TRL, one for each task: `prompt`, and `task` (its id) and `split`.
+    """Return the rows of a dataset for TRL, one for each task: `prompt`, and `task` (its id) and
+    `split`.
 
     Args:
         environment: as for `as_trl`.

@@ -52,7 +52,7 @@ class Measured:
     missing: str = ""
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Return the same as JSON values."""
         summaries = {
             name: None if baseline is None else baseline.summary()
             for name, baseline in self.baselines.items()

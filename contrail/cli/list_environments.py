@@ -54,7 +54,7 @@ class Selection:
 
 
 def select(words: Sequence[str], plugins: Plugins) -> Selection:
-    """The environments of a command line.
+    """Return the environments of a command line.
 
     Args:
         words: names of environments and plugin files, and `key=value` for each setting of all of

@@ -127,7 +127,7 @@ def _text(value: str) -> Text:
 
 
 def _short(default: str, limit: int = 60) -> str:
-    """A default that fits into a table; "required" if there is none."""
+    """Return a default that fits into a table; "required" if there is none."""
     if not default:
         return "required"
     return default if len(default) <= limit else f"{default[: limit - 2]} …"

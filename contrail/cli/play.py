@@ -96,7 +96,7 @@ def _factory(name: str, settings: list[str] | tuple[()], plugins: Plugins) -> En
 def _watched(
     name: str, settings: list[str] | tuple[()], plugins: Plugins
 ) -> str | EnvironmentConfig:
-    """The environment for a policy: its name alone may be a column of the policy's run."""
+    """Return the environment for a policy: its name alone may be a column of the policy's run."""
     from contrail.config import EnvironmentConfig
 
     if not settings and not name.endswith(".py"):

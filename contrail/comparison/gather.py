@@ -32,7 +32,7 @@ class Row:
 
 
 def read_row(files: RunDirectory, strategy: str, order: Sequence[str]) -> Row:
-    """A finished run.
+    """Return a finished run.
 
     Raises:
         ContrailError: it has not ended, or cannot be read.
@@ -124,7 +124,7 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:
-    """The stages in an order of their own."""
+    """Return the stages in an order of their own."""
     return sorted(json.dumps(stage, sort_keys=True) for stage in config["stream"])
 
 

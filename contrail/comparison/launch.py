@@ -149,7 +149,7 @@ def compare_runs(directories: Sequence[Path], request: Request, *, out: Path | N
 
 
 def read_comparison(directory: Path) -> dict[str, Any]:
-    """The content of compare.json.
+    """Return the content of compare.json.
 
     Raises:
         ContrailError: it cannot be read.

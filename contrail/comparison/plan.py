@@ -158,13 +158,13 @@ class _Planner:
         )
 
     def fail(self, name: str, what: str, *below: int) -> NoReturn:
-        """A complaint about one of `KEYS`, wherever it was written."""
+        """Return a complaint about one of `KEYS`, wherever it was written."""
         if name in self.flags:
             raise ConfigError(f"--{name}: {what}")
         raise ConfigError(what, key=(name, *below))
 
     def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
-        """The stream's configuration under one of the strategies."""
+        """Return the stream's configuration under one of the strategies."""
         value = self.values["strategies"][strategy]
         if isinstance(value, dict):
             value = {name: item for name, item in value.items() if name != "label"}
@@ -355,7 +355,7 @@ def _label(value: Any) -> str:
 
 
 def _stage_names(config: RunConfig) -> list[str]:
-    """The stages' names; numbered where different stages share one."""
+    """Return the stages' names; numbered where different stages share one."""
     kinds: dict[str, list[Any]] = {}
     for stage in config.stream:
         same = kinds.setdefault(stage.name, [])

@@ -25,7 +25,7 @@ class WorkerProcess(Protocol):
     """A process that works on one run, or tries some configurations."""
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the process runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for its end, `timeout` seconds at most; returns what `poll` does then."""
@@ -62,7 +62,7 @@ class ForkedWorker:
         return line
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the process runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
         return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> int | None:

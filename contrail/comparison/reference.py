@@ -63,7 +63,7 @@ def _areas(
 
 
 def _of_run(row: Row) -> dict[str, float] | None:
-    """The area under the curve of each environment's first own stage."""
+    """Return the area under the curve of each environment's first own stage."""
     first: dict[str, int] = {}
     for stage, names in enumerate(row.result["own"]):
         for name in names:

@@ -54,7 +54,8 @@ class Job:
         return self.files.path.with_name(f"{self.files.path.name}.log")
 
     def common(self, other: Job, rows: int) -> int:
-        """The last row, of the first `rows` after the base, that is the same in both; or -1."""
+        """Return the last row, of the first `rows` after the base, that is the same in both; or
+        -1."""
         shared = [
             row
             for row in range(min(rows + 1, len(self.keys), len(other.keys)))
@@ -128,7 +129,8 @@ class Schedule:
             running.append(job)
 
     def _best(self, job: Job) -> tuple[Job | None, int]:
-        """The run that has most of what `job` would compute, and the last row that both have."""
+        """Return the run that has most of what `job` would compute, and the last row that both
+        have."""
         others = [(job.common(other, other.row), other) for other in self.jobs if other is not job]
         row, source = max(others, key=lambda item: item[0], default=(-1, None))
         return (source, row) if row > job.row else (None, job.row)

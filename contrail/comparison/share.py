@@ -74,7 +74,7 @@ def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
 
 
 def last_row(files: RunDirectory) -> int:
-    """The last row of R that a run has on disk, or -1."""
+    """Return the last row of R that a run has on disk, or -1."""
     found = sorted((files.path / "checkpoints").glob("[0-9][0-9][0-9]"))
     return int(found[-1].name) if found else -1
 

@@ -58,7 +58,7 @@ def summarise(
     seeds: Sequence[int],
     baseline: str,
 ) -> dict[str, Any]:
-    """The content of compare.json, but for what a comparison of planned runs adds to it.
+    """Return the content of compare.json, but for what a comparison of planned runs adds to it.
 
     Args:
         name: of the comparison.
@@ -177,7 +177,7 @@ def _budget(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
-    """The mean R of a strategy's runs in one order."""
+    """Return the mean R of a strategy's runs in one order."""
     if not rows:
         return None
     result = rows[0].result

@@ -96,7 +96,7 @@ def install() -> None:
 
 
 def _broken() -> bool:
-    """Whether importing torchvision fails as one built for another torch does."""
+    """Return whether importing torchvision fails as one built for another torch does."""
     if importlib.util.find_spec("torchvision") is None:
         return False
     try:

@@ -70,7 +70,7 @@ def check_keys(key: Key, values: Mapping[str, Any], known: Iterable[str], hint: 
 def build(
     cls: type[T], values: object, key: Key = (), directory: Path | None = None, /, **built: Any
 ) -> T:
-    """An instance of the dataclass `cls` from the values written at `key`.
+    """Return an instance of the dataclass `cls` from the values written at `key`.
 
     Args:
         cls: its annotations say what is allowed, a field's metadata its "min" and "max";
@@ -150,8 +150,9 @@ def build(
 
 
 def _found(directory: Path | None, value: object, words: Collection[str] | None) -> object:
-    """A path beside the file it is written in, or else in the working directory, as absolute; as it
-    is where neither is there, or it is one of `words`. None: the value is no path."""
+    """Return a path beside the file it is written in, or else in the working directory, as
+    absolute; as it is where neither is there, or it is one of `words`. None: the value is no
+    path."""
     if words is not None and isinstance(value, str) and value and value not in words:
         for base in (directory or Path.cwd(), Path.cwd()):
             path = base / os.path.expanduser(value)
@@ -173,7 +174,7 @@ def check_bounds(key: Key, value: Any, min: float | None = None, max: float | No
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value may stand where `hint` is annotated; True where it cannot be told.
+    """Return whether a value may stand where `hint` is annotated; True where it cannot be told.
 
     In lists and mappings OmegaConf takes more than it should.
     """
@@ -208,7 +209,7 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def in_words(hint: Any) -> str:
-    """An annotation in words."""
+    """Return an annotation in words."""
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
     if origin in (typing.Union, types.UnionType):
@@ -227,7 +228,7 @@ def in_words(hint: Any) -> str:
 
 
 def choices(hint: Any) -> list[str]:
-    """The texts a Literal or an Enum allows; none for other annotations."""
+    """Return the texts a Literal or an Enum allows; none for other annotations."""
     if typing.get_origin(hint) is typing.Literal:
         return [item if isinstance(item, str) else show(item) for item in typing.get_args(hint)]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):

@@ -54,7 +54,7 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
 
 
 def _places() -> Iterator[Key]:
-    """All keys of a stream file that are not settings of plugins."""
+    """Yield all keys of a stream file that are not settings of plugins."""
     stage: Key = ("stream", STAGE)
     for above, cls in (
         ((), RunConfig),
@@ -72,7 +72,7 @@ def _places() -> Iterator[Key]:
 
 
 def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
-    """The keys of the settings of what a stream file names, as far as they are known."""
+    """Yield the keys of the settings of what a stream file names, as far as they are known."""
     stages = values.get("stream")
     environments = [
         stage.get("environment") if isinstance(stage, dict) else stage
@@ -97,7 +97,7 @@ def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
 
 
 def _generic(key: Key) -> Key:
-    """A key with N for the number of its stage."""
+    """Return a key with N for the number of its stage."""
     return ("stream", STAGE, *key[2:]) if len(key) > 2 and key[0] == "stream" else key
 
 
@@ -108,7 +108,7 @@ def _ending(end: Key, places: Iterable[Key], written: Key) -> Key | None:
 
 
 def _agreeing(one: Key, other: Key) -> int:
-    """How many parts two keys have in common from the beginning."""
+    """Return the number of parts two keys have in common from the beginning."""
     return next(
         (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),

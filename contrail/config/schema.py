@@ -137,7 +137,7 @@ class RunConfig:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The whole configuration as plain values, in the order of a stream file."""
+    """Return the whole configuration as plain values, in the order of a stream file."""
     order = ["model", "seed", "plugins", "stream", "strategy", "adapter", "evaluate"]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
@@ -148,7 +148,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """The whole configuration as YAML that loads, from any directory, to the same again."""
+    """Return the whole configuration as YAML that loads, from any directory, to the same again."""
     return OmegaConf.to_yaml(OmegaConf.create(escape(to_dict(config))))
 
 
@@ -159,12 +159,13 @@ NOT_IDENTITY = frozenset(
 
 
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as plain values, without the keys that do not say which run it is."""
+    """Return a configuration as plain values, without the keys that do not say which run it is."""
     return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
-    """The dotted keys in which two runs differ, with both values; None where there is none."""
+    """Return the dotted keys in which two runs differ, with both values; None where there is
+    none."""
     before, after = (dict(_leaves(identity(to_dict(config)), ())) for config in (old, new))
     return [
         (dotted(key), before.get(key), after.get(key))
@@ -174,7 +175,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
 
 
 def names(cls: type) -> list[str]:
-    """The fields of a dataclass that can be written in YAML."""
+    """Return the fields of a dataclass that can be written in YAML."""
     return [item.name for item in dataclasses.fields(cls) if item.init]
 
 
@@ -197,7 +198,7 @@ def plain(value: Any) -> Any:
 
 
 def _leaves(value: Any, key: Key) -> Iterator[tuple[Key, Any]]:
-    """All values with their keys; a list of plain values is one value."""
+    """Yield all values with their keys; a list of plain values is one value."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves(item, (*key, name))

@@ -26,7 +26,7 @@ _OVERRIDE = re.compile(r"([^.\[\]\s=]+(?:\.[^.\[\]\s=]+|\[\d+\])*)=(.*)", re.DOT
 
 
 def show(value: object) -> str:
-    """A value as it looks in YAML, for messages."""
+    """Return a value as it looks in YAML, for messages."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
@@ -37,7 +37,7 @@ def show(value: object) -> str:
 
 
 def escape(value: Any) -> Any:
-    """The same value, such that OmegaConf reads "${" in its texts as text."""
+    """Return the same value, such that OmegaConf reads "${" in its texts as text."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     if isinstance(value, dict):
@@ -186,7 +186,7 @@ class Source:
     # Locating
 
     def _place(self, key: Key, of_children: bool) -> str:
-        """The line or the override where a key was written, and the key."""
+        """Return the line or the override where a key was written, and the key."""
         shown, override = dotted(key), self._override(key, of_children)
         if override is not None:
             named = not shown or override.startswith(f"{shown}=")
@@ -196,7 +196,7 @@ class Source:
         return ": ".join(part for part in (file, shown) if part)
 
     def _override(self, key: Key, of_children: bool) -> str | None:
-        """The override to blame for a key, if one is."""
+        """Return the override to blame for a key, if one is."""
         above = [text for at, text in self._overrides if key[: len(at)] == at]
         around = [text for at, text in self._overrides if key and at[: len(key)] == key[: len(at)]]
         if of_children or not (above or self._line(key)[1]):
@@ -204,7 +204,8 @@ class Source:
         return above[-1] if above else None
 
     def _line(self, key: Key) -> tuple[int | None, bool]:
-        """The line of a key, or of what stands around it; and whether it is the key's own."""
+        """Return the line of a key, or of what stands around it; and whether it is the key's
+        own."""
         node = self._root
         line: int | None = None
         for part in key:
@@ -216,7 +217,7 @@ class Source:
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
-    """The keys (or indices) of a node, with their lines and values."""
+    """Yield the keys (or indices) of a node, with their lines and values."""
     if isinstance(node, yaml.MappingNode):
         for name, item in node.value:
             yield str(name.value), name.start_mark.line + 1, item

@@ -185,7 +185,7 @@ def refuse_with_advice(section: str, written: Iterable[object]) -> None:
 
 
 def changed(settings: Any) -> list[str]:
-    """The fields of settings that do not have their default."""
+    """Return the fields of settings that do not have their default."""
     default = {item.name: _default(item) for item in dataclasses.fields(settings)}
     return [name for name, value in default.items() if getattr(settings, name) != value]
 
@@ -197,7 +197,7 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig:
-    """The run's trl.GRPOConfig. It touches no network and no disk.
+    """Return the run's trl.GRPOConfig. It touches no network and no disk.
 
     Args:
         config: the run's configuration.
@@ -242,7 +242,7 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
 
 
 def lora_config(config: RunConfig, target_modules: Sequence[str] | None = None) -> LoraConfig:
-    """The run's peft.LoraConfig.
+    """Return the run's peft.LoraConfig.
 
     Args:
         config: the run's configuration.

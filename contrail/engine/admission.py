@@ -49,7 +49,7 @@ class CacheAdmission:
     def admit(
         self, environments: Sequence[str], lengths: Sequence[int], holding: Sequence[bool]
     ) -> list[bool]:
-        """Whether each episode may hold keys during the next forward.
+        """Return whether each episode may hold keys during the next forward.
 
         Args:
             environments: of the episodes, the oldest first.

@@ -124,11 +124,11 @@ class Batch:
         self._grown.append(Item(index, request, branches, last, growth))
 
     def tokens(self) -> list[int]:
-        """The token of each row."""
+        """Return the token of each row."""
         return [item.request.context.tokens[-1] for item in self._single] + self.plan.tokens()
 
     def nodes(self) -> list[int]:
-        """The node of each row."""
+        """Return the node of each row."""
         single = []
         for item in self._single:
             context = item.request.context
@@ -136,11 +136,11 @@ class Batch:
         return single + self.plan.nodes()
 
     def positions(self) -> numpy.ndarray:
-        """The position of each row's token: (size,)."""
+        """Return the position of each row's token: (size,)."""
         return numpy.concatenate([self.step.positions, self.plan.positions()]).astype(numpy.int64)
 
     def asked(self) -> list[int]:
-        """The row of each item without branches, then of each branch's each token."""
+        """Return the row of each item without branches, then of each branch's each token."""
         offset = len(self._single)
         rows = list(range(offset))
         grown = [(item, item.growth) for item in self._grown if item.growth is not None]

@@ -32,7 +32,7 @@ class Cache:
         return len(self._layers)
 
     def take(self) -> int:
-        """A row that nobody uses: the lowest, so that the rows in use lie together."""
+        """Return a row that nobody uses: the lowest, so that the rows in use lie together."""
         if not self._free:
             self._free.append(len(self._ends))
             self._ends.append(0)
@@ -76,7 +76,7 @@ class Cache:
         return keys.data, values.data
 
     def claim(self, row: int, position: int) -> int:
-        """The place, in the flattened rows, of a position that is about to be written."""
+        """Return the place, in the flattened rows, of a position that is about to be written."""
         self._ends[row] = max(self._ends[row], position + 1)
         return row * self._positions + position
 

@@ -106,7 +106,7 @@ class Engine:
             context.node = self._tree.walk(ROOT, context.tokens[:shared])
 
     def _portions(self, branches: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
-        """The candidates, in as many portions as they need forwards."""
+        """Return the candidates, in as many portions as they need forwards."""
         portions: list[list[Sequence[int]]] = [[]]
         size = 0
         for branch in branches:

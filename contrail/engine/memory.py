@@ -9,7 +9,7 @@ import torch
 
 
 def lazy(device: torch.device) -> bool:
-    """Whether pages that nobody wrote take no memory: on a CPU, under Linux and macOS."""
+    """Return whether pages that nobody wrote take no memory: on a CPU, under Linux and macOS."""
     return device.type == "cpu" and hasattr(mmap, "MADV_DONTNEED")
 
 

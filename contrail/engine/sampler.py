@@ -99,7 +99,7 @@ class EngineSampler:
         self._forgotten.append(context)
 
     def _admitted(self) -> list[_Pending]:
-        """The requests whose contexts may hold keys in the next forward."""
+        """Return the requests whose contexts may hold keys in the next forward."""
         coming = {
             context: len(context.tokens) + (len(pending.coming) if pending else 0)
             for context, pending in self._contexts.items()

@@ -145,7 +145,7 @@ def play(
 
 
 def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | None:
-    """The place of the first job for whose environment there is an instance."""
+    """Return the place of the first job for whose environment there is an instance."""
     places = enumerate(waiting)
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
 
@@ -183,7 +183,7 @@ class _Player:
         self._acting: dict[Context, _Play] = {}  # whose requests the sampler has
 
     def ready_for_model(self, items: Sequence[_Play]) -> bool:
-        """Whether there is something to do that waits for no environment."""
+        """Return whether there is something to do that waits for no environment."""
         return self._sampler.ready() or any(item.ending for item in items)
 
     def ask(self, item: _Play, member: str, argument: Any) -> None:

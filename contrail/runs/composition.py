@@ -77,7 +77,8 @@ class Composition:
         return any(member.strategy.restarts for member in self._members)
 
     def bind(self, template: Any) -> list[Any]:
-        """The plugins of Avalanche among the members, told of the template that will call them."""
+        """Return the plugins of Avalanche among the members, told of the template that will call
+        them."""
         self._template = template
         strategies = [member.strategy for member in self._members]
         wrapped = [item for item in strategies if isinstance(item, AvalancheStrategy)]
@@ -114,7 +115,7 @@ class Composition:
         rng: numpy.random.Generator,
         environments: Sequence[str],
     ) -> Sequence[Task]:
-        """The tasks of one update, each of one of `environments`."""
+        """Return the tasks of one update, each of one of `environments`."""
         member = self._decider("draw")
         tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
         wrong = None
@@ -176,7 +177,7 @@ class Composition:
             self.trigger("after_eval_exp")
 
     def state_dict(self) -> dict[str, Any]:
-        """The members' states by name, without the empty ones."""
+        """Return the members' states by name, without the empty ones."""
         states = {}
         for member in self._members:
             if state := member.call("state_dict"):
@@ -216,7 +217,7 @@ DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
 
 
 def compose(config: RunConfig, plugins: Plugins) -> Composition:
-    """The strategies that the configuration names, made and put together.
+    """Return the strategies that the configuration names, made and put together.
 
     Raises:
         ConfigError: they do not go together.

@@ -145,7 +145,7 @@ class Run:
         }
 
     def row_state(self, row: int) -> dict[str, Any]:
-        """The scores of a row of R, as JSON values."""
+        """Return the scores of a row of R, as JSON values."""
         return {name: scores.record() for name, scores in self.evaluations[row].items()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ class Run:
             }
 
     def result(self) -> dict[str, Any]:
-        """The content of result.json."""
+        """Return the content of result.json."""
         judged = {
             "environments": self.environments,
             "stages": self.stages,

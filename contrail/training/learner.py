@@ -97,7 +97,7 @@ class Learner:
         self._trl._last_world_entropy = float("inf")
 
     def state_dict(self) -> dict[str, Any]:
-        """The state within a stage, between two updates: JSON values and tensors."""
+        """Return the state within a stage, between two updates: JSON values and tensors."""
         optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
@@ -321,7 +321,7 @@ class Learner:
         )
 
     def _extra(self, scored: Iterator[T]) -> Iterator[T]:
-        """The same; the tokens computed meanwhile count as `extra_tokens`."""
+        """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
         computed = self._scorer.computed_tokens
         for one in scored:
             self.extra_tokens += self._scorer.computed_tokens - computed

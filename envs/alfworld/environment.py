@@ -153,7 +153,8 @@ class AlfWorld(Environment):
         return Step(seen, float(self._won), terminated=self._won, success=self._won)
 
     def expert(self, task: Task) -> list[str] | None:
-        """The play of alfworld's own hand-coded expert without its detours; None if it gives up."""
+        """Return the play of alfworld's own hand-coded expert without its detours; None if it gives
+        up."""
         from contrail.envs.alfworld.expert import play
 
         data, goal = self._read(task)
@@ -165,7 +166,7 @@ class AlfWorld(Environment):
             self._game = None
 
     def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A task's game, and what alfworld's expert is told about it."""
+        """Return a task's game, and what alfworld's expert is told about it."""
         if named := NAME.fullmatch(task.id):
             name, plan, seed = named[1], int(named[2]), int(named[3])
             parts = ("train",) if task.split == "train" else GENERATED_TESTS
@@ -184,7 +185,8 @@ class AlfWorld(Environment):
 
 @cache
 def _load() -> tuple[ModuleType, ModuleType]:
-    """The engine and the generator. Importing textworld draws from numpy's global generator."""
+    """Return the engine and the generator. Importing textworld draws from numpy's global
+    generator."""
     import numpy
 
     state = numpy.random.get_state()  # noqa: NPY002
@@ -197,7 +199,7 @@ def _load() -> tuple[ModuleType, ModuleType]:
 
 
 def plain(action: str) -> str:
-    """An action in lower case and single spaces, and in one grammar of the two."""
+    """Return an action in lower case and single spaces, and in one grammar of the two."""
     words = " ".join(action.lower().split())
     match = PUT.fullmatch(words)
     return f"put {match[1]} in/on {match[2]}" if match else words

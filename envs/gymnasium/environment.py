@@ -103,7 +103,7 @@ class Gymnasium(Environment):
         self._game.close()
 
     def _action_names(self) -> list[str] | None:
-        """The names of a Discrete space's actions; None for a Text space.
+        """Return the names of a Discrete space's actions; None for a Text space.
 
         Raises:
             ConfigError: it is neither, or has no names.
@@ -133,7 +133,7 @@ class Gymnasium(Environment):
         return list(named)
 
     def _given(self, action: str) -> Any:
-        """The action as gymnasium takes it; None where it is none."""
+        """Return the action as gymnasium takes it; None where it is none."""
         if self._names is None:
             return action if self._game.action_space.contains(action) else None
         wish = " ".join(action[:SHOWN].split())
@@ -156,7 +156,7 @@ class Gymnasium(Environment):
 
 
 def _make(config: GymnasiumConfig) -> Any:
-    """The gymnasium environment.
+    """Return the gymnasium environment.
 
     Raises:
         ConfigError: gymnasium refuses it, or it does not speak.
@@ -201,7 +201,7 @@ def _speaks(space: Any) -> bool:
 
 
 def _spoken(seen: Any) -> str:
-    """An observation in words: a text, or a mapping's texts and numbers."""
+    """Return an observation in words: a text, or a mapping's texts and numbers."""
     if isinstance(seen, dict):
         lines = [(name, _spoken(part)) for name, part in seen.items()]
         return "\n".join(f"{name}: {text}" for name, text in lines if text)

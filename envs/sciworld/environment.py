@@ -158,7 +158,7 @@ class SciWorld(Environment):
         return path
 
     def _same(self, action: str) -> str:
-        """The listed action that does what `action` does; waiting, if it does nothing."""
+        """Return the listed action that does what `action` does; waiting, if it does nothing."""
         listed = self._admissible()
         if action in listed:
             return action
@@ -214,13 +214,14 @@ class SciWorld(Environment):
         )
 
     def _said(self) -> list[dict[str, Any]]:
-        """All that ScienceWorld lists: `action`, and what it does (`template_id`) to what."""
+        """Return all that ScienceWorld lists: `action`, and what it does (`template_id`) to
+        what."""
         listed = json.loads(self._world.getValidActionObjectCombinationsJSON())
         said: list[dict[str, Any]] = listed["validActions"]
         return said
 
     def _near(self) -> set[int]:
-        """The ids of the things among which the parser looks: in the room, and carried."""
+        """Return the ids of the things among which the parser looks: in the room, and carried."""
         agent = self._world.agent().get()
         ids: set[int] = set()
         for holder in (agent.getContainer().get(), agent):

@@ -121,7 +121,8 @@ class SearchQA(Environment):
         return best
 
     def _leading(self, question: Question, searches: list[str], read: list[int]) -> str | None:
-        """The search that brings a document which is needed and not read; its title, if it may."""
+        """Return the search that brings a document which is needed and not read; its title, if it
+        may."""
         for place in question.gold:
             title = self._library.documents[place][0]
             for words in sorted(searches, key=lambda words: words != title):

@@ -121,7 +121,7 @@ class TextArena(Environment):
 
 
 def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The game, tried once, and what its step may raise on nonsense.
+    """Return the game, tried once, and what its step may raise on nonsense.
 
     Raises:
         ContrailError: there is none of this name, or it cannot be played here by one player.

@@ -72,7 +72,7 @@ class TextWorldExpress(Environment):
         self.about_data = f"seeds of the game {game}"
 
     def tasks(self, split: str) -> list[Task]:
-        """The first seeds of the game's own folds."""
+        """Return the first seeds of the game's own folds."""
         if split not in SPLITS:
             raise ConfigError(f"textworld-express has no split {split!r}. {nearest(split, SPLITS)}")
         if split == "train":
@@ -99,7 +99,8 @@ class TextWorldExpress(Environment):
         return Step(observation, reward, won or lost, success=won, valid=valid)
 
     def expert(self, task: Task) -> list[str] | None:
-        """The game's own gold path: it explores as a player must who does not know the map."""
+        """Return the game's own gold path: it explores as a player must who does not know the
+        map."""
         self._game.generateNewGameJSON(task.seed, task.split, True)
         path = [str(action) for action in self._game.getGoldActionSequence()]
         return None if not path or path[0].startswith("ERROR") else path
@@ -109,7 +110,7 @@ class TextWorldExpress(Environment):
 
 
 def _actions(seen: dict[str, Any]) -> list[str]:
-    """The valid actions, sorted: the game lists them in an order of its own."""
+    """Return the valid actions, sorted: the game lists them in an order of its own."""
     return sorted(seen["validActions"])
 
 
