@@ -12,7 +12,7 @@ from contrail.environment import Environment, NoConfig, Observation
 class Adapter(ABC):
     """Renders an observation as chat text, and turns the model's text into an action.
 
-    An adapter is a pure function of what it is given: one instance serves all episodes.
+    An adapter is a pure function of its arguments: one instance serves all episodes.
     """
 
     Config: ClassVar[type] = NoConfig

@@ -35,10 +35,10 @@ TRIGGERED = (
     "after_eval_exp",
     "after_eval",
 )
-"""The callbacks of Avalanche that a run has: an experience is a stage, an iteration an update.
+"""The Avalanche callbacks that a run makes: an experience is a stage, an iteration an update.
 
-`before_backward` is called in each optimizer step, with the strategy's `loss` at 0: what the plugin
-adds to it is added to contrail's loss.
+`before_backward` is called in each optimizer step, with the strategy's `loss` at 0: the loss that
+the plugin adds to it is added to contrail's loss.
 """
 
 

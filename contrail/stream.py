@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scenario:
-    """All that a run is about: what is trained on, what is evaluated, and where it is played."""
+    """The subject of a run: the stages to train, the environments to evaluate, and where to play
+    them."""
 
     train: Sequence[Stage]
     test: Sequence[Stage]
@@ -54,8 +55,8 @@ class Listing:
 def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
     """Context manager: make the environments and list their tasks, then close the environments.
 
-    Nothing heavy is imported for it, so that a mistake in an environment's settings or in a
-    difficulty is answered at once.
+    It imports nothing heavy, so a mistake in an environment's settings or in a difficulty is
+    reported at once.
 
     Raises:
         ContrailError: an environment cannot be made, or a stage or environment has no tasks.
@@ -135,10 +136,10 @@ def _refuse_leaks(
     listing: Listing,
     stages: Sequence[Stage],
 ) -> None:
-    """Refuse a stream in which one label tests on what another trains on.
+    """Refuse a stream in which one label tests on a task that another label trains on.
 
     Raises:
-        ConfigError: it does; names both, and the task.
+        ConfigError: there is such a task; the message names both labels and the task.
     """
     columns = [
         leaks.Column(
@@ -187,10 +188,10 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
 
 
 def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
-    """What makes instances of a registered environment with its settings.
+    """Return a factory for a registered environment with its settings.
 
     Raises:
-        PluginError: its class has `workers` or a `step_timeout` that make no sense.
+        PluginError: its class has an impossible value of `workers` or `step_timeout`.
     """
     registered = plugins.environments[config.name]
     make = EnvironmentFactory(config.name, registered, config.settings, config.max_turns)
@@ -248,7 +249,7 @@ def _try(
     component: Component,
     plugins: Plugins,
 ) -> None:
-    """Begin one task, so that what cannot be played at all is refused before anything is written.
+    """Begin one task, so that an impossible combination is refused before anything is written.
 
     Raises:
         ContrailError: the environment or the adapter raised, or they do not fit together.

@@ -64,14 +64,13 @@ def as_trl(
             return _shown(self._environment.reset(found))
 
         def act(self, action: str) -> str:
-            """
-            Carry out one action.
+            """Carry out one action.
 
             Args:
-                action: The action, in the words that the environment understands.
+                action: The action, in words that the environment understands.
 
             Returns:
-                What is seen then, and the actions that are possible.
+                The next observation, and the possible actions.
             """
             self._need_reset()
             if self._over:

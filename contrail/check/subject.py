@@ -1,4 +1,4 @@
-"""What the checks look at: the environment, some of its tasks, and walks through them."""
+"""The subject of the checks: the environment, some of its tasks, and walks through them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory
 
 WALK = 8
-"""So many actions are played in a walk."""
+"""The number of actions in a walk."""
 SECONDS = 1.0
 """For each of the `count` tasks of a split, a check takes so long before it leaves tasks out."""
 SHOWN = 120
-"""So many characters of a text are quoted in a message."""
+"""The number of characters of a text that a message quotes."""
 
 
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ class Failed(Exception):
 
 
 class Warned(Exception):
-    """What one should know of, and may be meant so."""
+    """A check's warning: it may be intended, but the author should know of it."""
 
 
 class Skipped(Exception):
@@ -41,7 +41,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Moment:
-    """What one reset (`action` is None) or step gave, as JSON values."""
+    """The answer to one reset (`action` is None) or step, as JSON values."""
 
     action: str | None
     text: str

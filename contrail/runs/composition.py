@@ -1,4 +1,4 @@
-"""Several strategies as one, and the blame where one of them raises."""
+"""Several strategies as one, with the names of those that raise."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ class _Member:
     registered: Registered[type[Strategy]]
     strategy: Strategy
     penalties: list[float] = field(default_factory=list)
-    """What it added to the losses of the present update, one number per optimizer step."""
+    """Return what the strategy added to the losses of the present update, per optimizer step."""
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the strategy; what it raises carries its name."""
+        """Call a method of the strategy; an exception carries the strategy's name."""
         with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
 
     def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
-        """What a generator of the strategy yields; what it raises carries its name."""
+        """Yield the values of a generator of the strategy; an exception carries the strategy's
+        name."""
         values = iter(self.call(method, *arguments))
         end = object()
         while True:
@@ -77,7 +78,7 @@ class Composition:
         return any(member.strategy.restarts for member in self._members)
 
     def bind(self, template: Any) -> list[Any]:
-        """Return the plugins of Avalanche among the members, told of the template that will call
+        """Return the plugins of Avalanche among the members, bound to the template that will call
         them."""
         self._template = template
         strategies = [member.strategy for member in self._members]
@@ -151,8 +152,11 @@ class Composition:
                 member.penalties.append(total)
 
     def scalars(self) -> dict[str, float]:
-        """Of the present update: `drawn/ENVIRONMENT`, the number of its tasks that were drawn; what
-        the members logged; and `STRATEGY/penalty`, what each added to the loss."""
+        """Return scalars of the present update.
+
+        `drawn/ENVIRONMENT` is the number of its tasks that were drawn, `STRATEGY/penalty` what a
+        member added to the loss. The scalars that members logged stand beside them.
+        """
         found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
         for member in self._members:
             for name, value in member.call("take_logged").items():

@@ -33,22 +33,25 @@ def evaluate_policy(
     threads: int = 1,
     quiet: bool = False,
 ) -> dict[str, Scores]:
-    """Scores of a policy on environments, by environment.
+    """Evaluate a policy on environments.
 
     Args:
-        name: a run directory (its last checkpoint), a checkpoint of one, a PEFT adapter's
-            directory, or a model: a registered name, a directory or a hub id.
+        name: a run directory (its newest checkpoint), a checkpoint, a PEFT directory, or a model: a
+            registered name, a directory or a hub id.
         environments: columns of that run, or registered environments with default settings.
-        plugins: the loaded plugins; those of the run are added.
-        adapter: by default the run's own, or `choose`.
-        tasks: test tasks of each environment, at most; by default as in the run, or 32.
-        samples: episodes of each task; by default as in the run, or 1.
+        plugins: the loaded plugins; the run's own are added.
+        adapter: the adapter; by default the run's, or `choose`.
+        tasks: the largest number of test tasks per environment; by default as in the run, or 32.
+        samples: the number of episodes per task; by default as in the run, or 1.
         greedy: take the likeliest choice or token instead of sampling; by default as in the run.
-        threads: of torch.
-        quiet: show nothing while it works.
+        threads: the number of threads of torch.
+        quiet: show no progress.
+
+    Returns:
+        The scores, by environment.
 
     Raises:
-        ContrailError: the policy or an environment cannot be had.
+        ContrailError: the policy or an environment cannot be loaded.
     """
     torch.set_num_threads(threads)
     lora = LoRADirectory.find(Path(name), plugins)
