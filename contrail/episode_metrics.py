@@ -1,7 +1,7 @@
-"""Metrics of an episode: what is told of how the agent played, beside whether it solved its tasks.
+"""Metrics of an episode: numbers about how the agent played, beside whether it solved its tasks.
 
-A plugin registers one with the hook `contrail_metrics`. From then on it stands in result.json,
-result.csv, TensorBoard, the tables on the terminal, `contrail eval` and comparisons.
+A plugin registers a metric with the hook `contrail_metrics`. result.json, result.csv, TensorBoard,
+the tables on the terminal, `contrail eval` and comparisons then contain it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESERVED = {
     *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
     *("samples", "action", "first_fault", "loss", "episodes"),
 }
-"""Names with another meaning in the files in which metrics stand."""
+"""Names with another meaning in the files that contain metrics."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,12 @@ class EpisodeMetric:
             raise PluginError(f"{who}: `format` {self.format!r} is none: {error}.") from error
 
     def average(self, episodes: Iterable[Episode], *, by_task: bool = True) -> float | None:
-        """Return the mean over episodes; None where none has a value.
+        """Return the mean over episodes; None if no episode has a value.
 
         Args:
-            episodes: of one environment.
-            by_task: whether a mean over tasks is one. In an update all episodes count alike.
+            episodes: episodes of one environment.
+            by_task: whether a mean over tasks is taken as such. In an update all episodes count
+                alike.
 
         Raises:
             PluginError: the metric's function raised, or returned something else than numbers.
@@ -93,7 +94,7 @@ class EpisodeMetric:
         return mean([mean(found) for found in values.values() if found])
 
     def about(self) -> dict[str, Any]:
-        """What a report needs to know of it, as JSON values."""
+        """Return the description of the metric for reports, as JSON values."""
         return {
             "description": self.description,
             "unit": self.unit,
@@ -126,7 +127,7 @@ def averages(
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the values that are defined; None where there is none."""
+    """Return the mean of the values that are defined; None if there are none."""
     import numpy
 
     known = [value for value in values if value is not None]

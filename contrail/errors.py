@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard: what is wrong, where, and what to do."""
+"""Errors for the user: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ContrailError(Exception):
 class ConfigError(ContrailError):
     """A stream file or an override asks for something impossible.
 
-    Whoever finds the fault names the key, ("stream", 0, "updates"); whoever has loaded the file
-    says where the key is written (`contrail.config.Source.located`).
+    The code that finds the fault names the key, ("stream", 0, "updates"); the code that has loaded
+    the file adds the line (`contrail.config.Source.located`).
 
     Args:
         message: what is wrong and what to do.
-        key: the key at fault; None where the message says all.
+        key: the key at fault; None if the message says everything.
         of_children: the error arises from the values below `key` taken together, so that an
             override of one of them is likelier to blame than the line of `key` in the file.
     """
@@ -53,12 +53,13 @@ class PluginError(ContrailError):
 class InvalidAction(Exception):
     """An adapter could not read an action in the model's text.
 
-    The message is shown to the model in place of an observation: say what was expected.
+    The model sees the message in place of an observation: it should say what was expected.
     """
 
 
 class EnvironmentFault(Exception):
-    """What became of an environment in a worker process: what it raised there, or how that died."""
+    """The failure of an environment in a worker process: its exception there, or the process's
+    death."""
 
 
 class Raised(Exception):
@@ -71,10 +72,10 @@ class Raised(Exception):
 
 @contextmanager
 def boundary(blame: Callable[[BaseException], Exception] = Raised) -> Iterator[None]:
-    """Context manager: code of a plugin. All that it raises leaves as what `blame` makes of it.
+    """Context manager for code of a plugin: whatever it raises is raised as the result of `blame`.
 
-    That includes what is no Exception: an asynchronous client raises CancelledError, a command-line
-    tool SystemExit. Only Ctrl-C stays Ctrl-C.
+    That includes exceptions that are no Exception: an asynchronous client raises CancelledError, a
+    command-line tool SystemExit. Only Ctrl-C stays Ctrl-C.
     """
     try:
         yield
@@ -139,8 +140,8 @@ def nearest(name: object, choices: Iterable[object]) -> str:
     """Return the end of an error message that names the choices, the likeliest one first.
 
     Args:
-        name: what the user wrote.
-        choices: what could have been written.
+        name: the name that the user wrote.
+        choices: the possible names.
     """
     known = [str(choice) for choice in choices]
     if not known:

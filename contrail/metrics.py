@@ -69,7 +69,8 @@ class TaskScores:
         return len(self.trained)
 
     def group(self, name: str) -> str:
-        """Return the first environment that shares a task with this one; itself where none does."""
+        """Return the first environment that shares a task with this one; itself if there is
+        none."""
         own = set(self.tasks.get(name, ()))
         sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
         return next(sharing, name)
@@ -86,8 +87,7 @@ class TaskScores:
         return next(stages, None)
 
     def own_stage(self, name: str) -> int | None:
-        """Return the last stage that was meant for an environment; else the last that trained on
-        it."""
+        """Return the last stage meant for an environment, or else the last that trained on it."""
         for stages in (self.own, self.trained):
             last = [i for i, names in enumerate(stages, start=1) if name in names]
             if last:
@@ -144,7 +144,7 @@ class Metric:
         functools.update_wrapper(self, parts)
 
     def parts(self, results: TaskScores) -> dict[str, Part]:
-        """What each environment adds; without any the metric is undefined."""
+        """Return the contribution of each environment; without any the metric is undefined."""
         found = self._parts(results)
         return {name: replace(part, group=results.group(name)) for name, part in found.items()}
 
@@ -177,7 +177,7 @@ def average_score(results: TaskScores) -> dict[str, Part]:
 
 @_metric("mean_j R[T][j] - R[s][j], s < T j's own stage", "arXiv:1706.08840", needs=LEFT_BEHIND)
 def backward_transfer(results: TaskScores) -> dict[str, Part]:
-    """What later stages did to an environment (GEM); below 0 it was forgotten.
+    """Return how later stages changed an environment (GEM); below 0 it was forgotten.
 
     An environment's own stage is the last one that is meant for it: in A, B, A the second A's gain
     is not B's transfer. Environments whose own stage is the last have no later stages.
@@ -193,11 +193,11 @@ def backward_transfer(results: TaskScores) -> dict[str, Part]:
     needs=f"{LEFT_BEHIND}, and {HALVES}",
 )
 def forgetting(results: TaskScores) -> dict[str, Part]:
-    """How far an environment has fallen from its best after training (Chaudhry et al.).
+    """Return how far an environment has fallen from its best after training (Chaudhry et al.).
 
-    The best of noisy rows is too high where it is chosen and measured on the same episodes: with
-    nothing forgotten the mean would be above 0, the more so the more stages there are. So the best
-    row is chosen on one half of the tasks and measured on the other, and the reverse.
+    The best of noisy rows is too high if it is chosen and measured on the same episodes: with
+    nothing forgotten the mean would be above 0, and higher with more stages. So the best row is
+    chosen on one half of the tasks and measured on the other, and vice versa.
     """
     rows = range(1, results.stages)
     return {name: _fall(results.scores[name], rows) for name in results.left()}
@@ -223,7 +223,7 @@ def drop_from_best(results: TaskScores) -> dict[str, Part]:
     needs="two environments, one of them first trained on after another",
 )
 def forward_transfer(results: TaskScores) -> dict[str, Part]:
-    """What earlier stages did to an environment before it was trained on (GEM).
+    """Return how earlier stages changed an environment before it was trained on (GEM).
 
     The baseline is the base model, row 0.
     """

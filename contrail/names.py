@@ -1,4 +1,4 @@
-"""Names as they are shown: what an author or a user calls something is text, wherever it stands."""
+"""Names as they are shown: names of authors and users are text, never markup."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Finds plugins, loads them, and keeps what they register.
 
 A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
-theirs in the entry-point group `contrail`; stream.yaml names files and modules under `plugins`.
+their plugins in the entry-point group `contrail`; stream.yaml names files and modules under
+`plugins`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are im
 
 @dataclass(frozen=True)
 class Registered(Generic[T]):
-    """What a plugin registered, and the plugin's name."""
+    """A registered value, and the name of its plugin."""
 
     value: T
     plugin: str
@@ -124,14 +125,14 @@ class Plugins:
         return self._manager.hook
 
     def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+        """Call a hook of each plugin separately, so that an exception of one stops no other.
 
         Returns:
-            What they raised.
+            Their exceptions.
         """
         errors = []
         modules = self._manager.get_plugins()
-        # pluggy lists what it calls last first.
+        # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
             try:
@@ -141,7 +142,7 @@ class Plugins:
         return errors
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
-        """Load one plugin and let it register what it has.
+        """Load one plugin and call its hooks that register things.
 
         Raises:
             PluginError: it implements no hook, an unknown hook, or a registration fails.
@@ -274,7 +275,7 @@ class Plugins:
         return next((name for name, entry in entries if entry.value is cls), None)
 
     def registered_by(self, plugin: str) -> list[str]:
-        """What a plugin registered: "environment babyai", ...."""
+        """Return the kinds and names that a plugin registered: "environment babyai", ...."""
         return [
             f"{table.kind} {name}"
             for table in (*(table for table, _ in self._tables.values()), self.metrics)
@@ -314,7 +315,7 @@ def blamed(
 def blaming(
     kind: str, name: str, registered: Registered[Any], what: str
 ) -> AbstractContextManager[None]:
-    """Context manager: what a registered thing raises is blamed on its plugin."""
+    """Context manager: an exception of registered code is blamed on its plugin."""
     return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
@@ -371,7 +372,7 @@ def _blame(
     implementations: Sequence[pluggy.HookImpl],
     arguments: Mapping[str, Any],
 ) -> None:
-    """Put the plugin's name into whatever its hook raised."""
+    """Add the plugin's name to the exception of its hook."""
     error = outcome.exception
     if error is None or is_interrupt(error) or isinstance(error, ContrailError):
         return

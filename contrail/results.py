@@ -1,4 +1,4 @@
-"""What a run or a comparison leaves in its directory, for Python: numbers, episodes, the policy."""
+"""The results of a run or a comparison, for Python: numbers, episodes, the policy."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Result:
     def R(self) -> numpy.ndarray[Any, Any]:
         """(T + 1, environments): success on each environment after each stage.
 
-        Row 0 is the model before any training; what is undefined is nan.
+        Row 0 is the model before any training; undefined values are nan.
         """
         return self.values("success")
 
@@ -85,7 +85,7 @@ class Result:
         return ["success", *tables.episode_metrics(self.record)]
 
     def values(self, metric: str = "success") -> numpy.ndarray[Any, Any]:
-        """(T + 1, environments): a metric of an episode; what is undefined is nan.
+        """Return a metric of an episode, (T + 1, environments); undefined values are nan.
 
         Raises:
             ConfigError: the run has no such metric.
@@ -238,7 +238,7 @@ class Comparison:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Runs that failed, with what they said; the same call tries them again."""
+        """The runs that failed, with their errors; the same call tries them again."""
         return dict(self.record["failed"])
 
     def frame(self) -> pandas.DataFrame:

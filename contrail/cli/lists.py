@@ -1,4 +1,4 @@
-"""The commands that list what is registered: strategies, adapters, models and plugins."""
+"""The commands that list strategies, adapters, models and plugins."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def list_plugins(context: typer.Context) -> None:
 def _list(
     registry: Registry[Any], name: str | None, config_of: Callable[[Any], type | None]
 ) -> None:
-    """Print a table of everything registered, or one entry with all that is known of it.
+    """Print a table of all entries, or one entry with its documentation.
 
     Args:
         registry: the strategies, adapters or models.
@@ -62,7 +62,7 @@ def _list(
         config_of: returns the `Config` of a registered value, or None if it takes no keys.
 
     Raises:
-        ConfigError: nothing has the name.
+        ConfigError: no entry has the name.
     """
     from contrail.config.document import keys_of, summary
 
@@ -82,12 +82,12 @@ def _list(
 
 
 def show_entry(kind: str, name: str, entry: Registered[Any], config: type | None) -> None:
-    """Print what is known of a registered thing: its docstring, and its keys with their meanings.
+    """Print the docstring of a registered value, and its keys with their meanings.
 
     Args:
         kind: the word for it, such as "strategy".
         name: its registered name.
-        entry: the thing, with its plugin.
+        entry: the value, with its plugin.
         config: its `Config`; None if it takes no keys.
     """
     from contrail.config.document import documentation, keys_of
@@ -111,7 +111,7 @@ def show_entry(kind: str, name: str, entry: Registered[Any], config: type | None
 
 
 def _unwrapped(docstring: str) -> str:
-    """Join the lines of each paragraph, so that the terminal can break them anew."""
+    """Join the lines of each paragraph, so that the terminal can wrap them again."""
     paragraphs = re.split(r"\n\s*\n", docstring)
     return "\n\n".join(text if "\n " in text else " ".join(text.split("\n")) for text in paragraphs)
 

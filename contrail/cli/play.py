@@ -177,7 +177,7 @@ def _ask(turn: int, observation: Observation) -> str | None:
 
 
 def _show_episode(episode: Episode) -> None:
-    """Print what a policy has played: what it saw, what it wrote and how sure it was."""
+    """Print an episode turn by turn: observation, answer, probability and reward."""
     console = Console(highlight=False, markup=False)
     console.print(f"task {episode.task.id}, difficulty {episode.task.difficulty}")
     for number, turn in enumerate(episode.turns, start=1):

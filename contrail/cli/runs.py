@@ -157,8 +157,8 @@ def evaluate(
 ) -> None:
     """Evaluate a policy on environments, without training.
 
-    The columns of a run are known with the run's settings; other names stand for environments with
-    their default settings.
+    A column of the policy's run keeps the run's settings; any other name is an environment with its
+    default settings.
     """
     results = contrail.evaluate(
         policy,

@@ -58,7 +58,7 @@ class Quantity:
 
     @property
     def by_order(self) -> list[Score]:
-        """The mean over seeds for each order; None where there is none."""
+        """The mean over seeds for each order; None if it is undefined."""
         means = []
         for order in range(self.orders):
             runs = [of[order] for of in self.parts.values() if order in of]
@@ -112,7 +112,7 @@ def quantities(
         place = orders.index(row.order)
         restarts = bool(row.result.get("restarts"))
         for name, metric in METRICS.items():
-            # No agent goes from stage to stage where each begins anew.
+            # If every stage begins anew, no agent goes from stage to stage.
             parts = {} if restarts else metric.parts(results)
             found[name].parts.setdefault(row.seed, {})[place] = parts
         for name, scores in results.scores.items():
@@ -159,8 +159,8 @@ def played_of(result: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
 
 
 def _at_the_end(result: Mapping[str, Any], environment: str) -> Mapping[str, Any]:
-    """Return the last evaluation of an environment; where each stage begins anew, that of its
-    own."""
+    """Return the last evaluation of an environment; if every stage begins anew, that of its own
+    stage."""
     stage = len(result["stages"])
     if result.get("restarts"):
         own = TaskScores.read(result).own_stage(environment)

@@ -35,13 +35,13 @@ _WORDS: dict[Any, str] = {
 
 
 class UnknownKey(ConfigError):
-    """A key that is not known where it stands.
+    """A key that is not allowed in its mapping.
 
     Args:
         key: the key.
-        value: what was written there.
-        known: the keys that could stand there.
-        hint: added to the message; where there are many known keys, it says where they are listed.
+        value: its value in the file.
+        known: the allowed keys.
+        hint: added to the message; if many keys are allowed, it says where they are listed.
     """
 
     def __init__(self, key: Key, value: object, known: Sequence[str], hint: str = "") -> None:
@@ -56,10 +56,10 @@ class UnknownKey(ConfigError):
 
 
 def check_keys(key: Key, values: Mapping[str, Any], known: Iterable[str], hint: str = "") -> None:
-    """Refuse keys that are not known, with the nearest that is.
+    """Refuse keys that are not allowed, and name the nearest that is.
 
     Raises:
-        UnknownKey: there is one.
+        UnknownKey: there is such a key.
     """
     names = list(known)
     for name, value in values.items():
@@ -73,15 +73,16 @@ def build(
     """Return an instance of the dataclass `cls` from the values written at `key`.
 
     Args:
-        cls: its annotations say what is allowed, a field's metadata its "min" and "max";
-            a "path" may be relative to `directory`, if it is none of the words given there.
-        values: what was written; fields that are missing get their defaults.
-        key: the place of the values.
-        directory: that of the file; by default the working directory.
-        built: fields that are ready, whatever stands in `values`.
+        cls: its annotations define the allowed types, a field's metadata "min" and "max". Metadata
+            "path": the value may be a path relative to `directory`, unless it is one of the given
+            words.
+        values: the values in the file; missing fields get their defaults.
+        key: the position of the values.
+        directory: the directory of the file; by default the working directory.
+        built: finished fields, which replace any in `values`.
 
     Raises:
-        ConfigError: a value is not what `cls` takes.
+        ConfigError: `cls` does not take a value.
         PluginError: `cls` cannot be read from YAML, or raised.
     """
     if not isinstance(values, dict):
@@ -141,7 +142,7 @@ def build(
         error.message = " ".join(error.message.split())
         raise
     except (ValueError, ContrailError) as error:
-        # What the class itself refuses, in its __post_init__.
+        # Errors of the class itself, from its __post_init__.
         message = " ".join(str(error).split())
         raise ConfigError(message, key=key, of_children=True) from error
     except Exception as error:
@@ -162,7 +163,7 @@ def _found(directory: Path | None, value: object, words: Collection[str] | None)
 
 
 def check_bounds(key: Key, value: Any, min: float | None = None, max: float | None = None) -> None:
-    """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
+    """Refuse a number out of bounds; if there are bounds, also infinity and not-a-number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
         return
     if not math.isfinite(value):
@@ -174,9 +175,9 @@ def check_bounds(key: Key, value: Any, min: float | None = None, max: float | No
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Return whether a value may stand where `hint` is annotated; True where it cannot be told.
+    """Return whether a value fits an annotation; True if that cannot be decided.
 
-    In lists and mappings OmegaConf takes more than it should.
+    In lists and mappings OmegaConf accepts more than it should.
     """
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
@@ -239,7 +240,7 @@ def choices(hint: Any) -> list[str]:
 def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object) -> ConfigError:
     """OmegaConf's error in the words of these messages."""
     inner = parts(error.full_key or "")
-    # Below a list of dataclasses, OmegaConf forgets what stands above; then blame the whole.
+    # Inside a list of dataclasses, OmegaConf loses the outer keys; then blame the whole list.
     place = key + inner[1:] if inner and inner[0] == key[-1] else key
     if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
         return UnknownKey(

@@ -83,7 +83,7 @@ def _bounds(item: dataclasses.Field[Any]) -> str:
 
 
 def _field_docstrings(config: type) -> dict[str, str]:
-    """Return the strings that stand below the fields in the source, with those of base classes."""
+    """Return the docstrings of the fields in the source, including those of base classes."""
     found: dict[str, str] = {}
     for cls in reversed(config.__mro__[:-1]):
         try:

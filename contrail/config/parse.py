@@ -91,7 +91,7 @@ class _Parser:
         values = self.values
         check_keys((), values, names(RunConfig))
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
-        # First the plain keys: plugins must be known to be texts before they are loaded.
+        # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
             ("stream", "strategy", "adapter", "evaluate", "checkpoint")
         )

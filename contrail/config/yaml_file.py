@@ -1,4 +1,4 @@
-"""Reads a YAML file; every complaint names the file and, where there is one, the line."""
+"""Reads a YAML file; every error names the file and, if possible, the line."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _not_yaml(path: Path, error: yaml.YAMLError, text: str) -> NoReturn:
 
 
 def _check_keys(path: Path, node: yaml.Node, key: Key, seen: set[int]) -> None:
-    """Refuse keys that PyYAML would drop in silence, and those that are not text."""
+    """Refuse keys that PyYAML would drop silently, and keys that are not text."""
     if id(node) in seen:  # an alias, or an alias to itself
         return
     seen.add(id(node))

@@ -1,4 +1,4 @@
-"""What one forward of a rollout computes, and for which requests."""
+"""The tokens of one forward of a rollout, and the requests that they belong to."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ class Context(sampler.Context):
 
 @dataclass
 class Extension:
-    """Tokens to append to a context, and the decision that the model makes there in one forward.
-
-    `tokens`: none where one sampled token follows another. `branches`: token ids of candidates, one
-    of which is chosen; without any, one token of the vocabulary is sampled. `draw`: uniform from
-    [0, 1), or None for the likeliest.
-    """
+    """Tokens to append to a context, and the decision that the model makes there in one forward."""
 
     context: Context
     tokens: Sequence[int]
+    """The tokens; none if one sampled token follows another."""
     branches: Sequence[Sequence[int]] = ()
+    """The token ids of candidates, one of which is chosen; if empty, one token of the vocabulary is
+    sampled."""
     draw: float | None = None
+    """Uniform from [0, 1); None to take the likeliest."""
 
 
 @dataclass

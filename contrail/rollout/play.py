@@ -1,10 +1,10 @@
 """Plays tasks: environments, adapter and sampler together.
 
-The model goes on with other episodes while an environment works in another process. Which episodes
-share a forward decides the last bits of its results, so that must not depend on how fast anything
-is. Time is therefore counted in the sampler's steps: the answer of a worker process is collected
-after PATIENCE of them, in the order of asking, and waited for if it is not there yet. When the
-sampler has nothing to do, the older half of the answers is collected: the two halves then take
+The model continues with other episodes while an environment works in another process. The episodes
+that share a forward decide the last bits of its results, so they must not depend on how fast
+anything is. Time is therefore counted in the sampler's steps: the answer of a worker process is
+collected PATIENCE steps after the question, in the order of the questions, and waited for if it is
+late. When the sampler is idle, the older half of the answers is collected: the two halves then take
 turns, one with the model, one with their environments.
 """
 
@@ -94,17 +94,17 @@ def play(
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
 ) -> list[Episode]:
-    """Play jobs to their ends; a finished episode's place is taken by the next job.
+    """Play jobs to their ends; the next job takes the place of a finished episode.
 
     Args:
-        policy: who plays.
+        policy: the policy that plays.
         pool: the environments.
-        jobs: what to play.
+        jobs: the episodes to play.
         temperature: of the distribution that is sampled.
         greedy: take the likeliest choice or token instead of sampling.
-        concurrency: episodes under way at the same time, at most; of an environment in worker
-            processes no more than it has of these.
-        open_sampler: what runs the model; by default contrail's own.
+        concurrency: the largest number of episodes under way; of an environment in worker processes
+            no more than it has processes.
+        open_sampler: opens the sampler that runs the model; by default contrail's own.
         progress: called with each finished episode.
         check: called before each step of the sampler; raises if the run is interrupted.
 
@@ -145,16 +145,16 @@ def play(
 
 
 def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | None:
-    """Return the place of the first job for whose environment there is an instance."""
+    """Return the index of the first job whose environment has a free instance."""
     places = enumerate(waiting)
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
 
 
 def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *arguments: Any) -> T:
-    """What a method of an adapter returns.
+    """Return the converted result of an adapter's method.
 
     Raises:
-        InvalidAction: the adapter found none.
+        InvalidAction: the adapter found no action.
         ContrailError: it raised something else, or returned something of another type.
     """
 
@@ -238,7 +238,7 @@ class _Player:
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:
-        """One step of the sampler, and what follows from the decisions that are complete."""
+        """Step the sampler, and act on the decisions that are complete."""
         for item in items:
             if item.ending and not item.episode.ended:
                 self._end(item, item.ending)
