@@ -23,7 +23,7 @@ QUICK_STEP = 0.02
 
 
 def run(settings: Settings) -> Report:
-    """All episodes at once, each environment in a process; and one episode after another."""
+    """Return all episodes at once, each environment in a process; and one episode after another."""
     report = Report("environments", settings)
     policy = make_policy(settings)
     config = SlowConfig(settings.turns, QUICK_STEP if settings.quick else STEP)

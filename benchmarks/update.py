@@ -30,7 +30,7 @@ LOSSES: dict[str, dict[str, str]] = {
 
 
 def run(settings: Settings) -> Report:
-    """Every contender learns from the same recorded episodes each round."""
+    """Let every contender learn from the same recorded episodes each round."""
     report = Report("update", settings)
     policy = make_policy(settings)
     episodes = record(policy, settings)
@@ -125,7 +125,7 @@ def _check_gradients(report: Report, policy: Policy, settings: Settings) -> None
 
 
 def _taken(policy: Policy) -> list[torch.Tensor]:
-    """The gradients, which are set back to none."""
+    """Return the gradients, which are set back to none."""
     found = []
     for parameter in policy.model.parameters():
         if parameter.requires_grad:

@@ -1,7 +1,8 @@
 """Finds plugins, loads them, and keeps what they register.
 
 A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
-theirs in the entry-point group `contrail`; stream.yaml names files and modules under `plugins`.
+their plugins in the entry-point group `contrail`; stream.yaml names files and modules under
+`plugins`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from contrail.errors import (
     ContrailError,
     PluginError,
     boundary,
-    describe,
+    describe_error,
     is_interrupt,
     message_of,
     nearest,
@@ -84,14 +85,14 @@ class Plugins:
         return self._manager.hook
 
     def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+        """Call a hook of each plugin separately, so that an exception of one stops no other.
 
         Returns:
-            What they raised.
+            Their exceptions.
         """
         errors = []
         modules = self._manager.get_plugins()
-        # pluggy lists what it calls last first.
+        # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
             try:
@@ -101,7 +102,7 @@ class Plugins:
         return errors
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
-        """Load one plugin and let it register what it has.
+        """Load one plugin and call its hooks that register things.
 
         Raises:
             PluginError: it implements no hook, an unknown hook, or a registration fails.
@@ -198,7 +199,7 @@ class Plugins:
         self.add(module, short, "-", str(path))
 
     def environments_of(self, name: str) -> list[str]:
-        """The environments that a command line names: one, or those of a plugin file.
+        """Return the environments that a command line names: one, or those of a plugin file.
 
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
@@ -229,12 +230,12 @@ class Plugins:
         )
 
     def name_of(self, cls: type) -> str | None:
-        """The name under which a class is registered, if it is."""
+        """Return the name under which a class is registered, if it is."""
         entries = (item for table, _ in self._tables.values() for item in table.entries.items())
         return next((name for name, entry in entries if entry.value is cls), None)
 
     def registered_by(self, plugin: str) -> list[str]:
-        """What a plugin registered: "environment babyai", ...."""
+        """Return the kinds and names that a plugin registered: "environment babyai", ...."""
         return [
             f"{table.kind} {name}"
             for table in (*(table for table, _ in self._tables.values()), self.metrics)
@@ -243,7 +244,7 @@ class Plugins:
         ]
 
     def info(self) -> list[PluginInfo]:
-        """All loaded plugins, in the order of loading."""
+        """Return all loaded plugins, in the order of loading."""
         infos = []
         for name, (version, source) in self._origin.items():
             callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
@@ -252,7 +253,7 @@ class Plugins:
 
 
 def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Plugins:
-    """The installed plugins and those named in a stream file of `directory`."""
+    """Return the installed plugins and those named in a stream file of `directory`."""
     plugins = Plugins()
     plugins.add_installed()
     for name in named:
@@ -263,16 +264,18 @@ def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Pl
 def blamed(
     kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
 ) -> ContrailError:
-    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
+    """Return the error with the name of the plugin that caused it; errors for humans stay as they
+    are."""
     if isinstance(error, ContrailError):
         return error
-    return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
+    plugin = f"{kind} {name!r} (plugin {registered.plugin!r})"
+    return PluginError(f"{plugin}: {what}: {describe_error(error)}")
 
 
 def blaming(
     kind: str, name: str, registered: Registered[Any], what: str
 ) -> AbstractContextManager[None]:
-    """Context manager: what a registered thing raises is blamed on its plugin."""
+    """Context manager: an exception of registered code is blamed on its plugin."""
     return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
@@ -329,7 +332,7 @@ def _blame(
     implementations: Sequence[pluggy.HookImpl],
     arguments: Mapping[str, Any],
 ) -> None:
-    """Put the plugin's name into whatever its hook raised."""
+    """Add the plugin's name to the exception of its hook."""
     error = outcome.exception
     if error is None or is_interrupt(error) or isinstance(error, ContrailError):
         return

@@ -75,10 +75,10 @@ class Stage(CLExperience):  # type: ignore[misc]
         """Draw tasks, each at most once if there are enough.
 
         Args:
-            count: how many.
+            count: the number of tasks.
             rng: the source of randomness.
-            shares: of each environment, how probable it is, up to a factor; without them all tasks
-                are equally so.
+            shares: relative probabilities of the environments; by default all tasks are equally
+                probable.
         """
         if shares is not None:
             weights = numpy.array([shares[name] for name in self.tasks])
@@ -93,6 +93,6 @@ def _alike(one: Objective | None, other: Objective | None) -> bool:
 
 
 def draw_tasks(tasks: Sequence[Task], count: int, rng: numpy.random.Generator) -> list[Task]:
-    """Draw so many of the tasks, each at most once if there are enough."""
+    """Draw `count` of the tasks, each at most once if there are enough."""
     chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
     return [tasks[index] for index in chosen]

@@ -37,7 +37,7 @@ class Masks:
         self._now = 0
 
     def watched(self, make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """The function that makes them, counted."""
+        """Return the function that makes them, counted."""
 
         def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
             mask = make(*args, **kwargs)

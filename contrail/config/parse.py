@@ -92,7 +92,7 @@ class _Parser:
         values = self.values
         check_keys((), values, names(RunConfig))
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
-        # First the plain keys: plugins must be known to be texts before they are loaded.
+        # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
             ("stream", "strategy", "adapter", "evaluate", "checkpoint")
         )
@@ -113,7 +113,7 @@ class _Parser:
         )
 
     def section(self, name: str, values: Any) -> Any:
-        """A key whose values are passed on to trl or peft."""
+        """Return a key whose values are passed on to trl or peft."""
         cls, target = SECTIONS[name]
         if isinstance(values, dict):
             refuse_with_advice(name, values)
@@ -136,7 +136,7 @@ class _Parser:
         return path
 
     def model(self, name: str) -> str:
-        """A model's registered name or hub id as it is; a directory's absolute path."""
+        """Return a model's registered name or hub id as it is; a directory's absolute path."""
         if name in self.plugins.models:
             return name
         written = os.path.expanduser(name)
@@ -256,7 +256,7 @@ class _Parser:
         )
 
     def misplaced(self, values: dict[str, Any]) -> str:
-        """A hint where a stage has keys that belong to its environment."""
+        """Return a hint where a stage has keys that belong to its environment."""
         name = values.get("environment")
         if not isinstance(name, str) or name not in self.plugins.environments:
             return ""
@@ -298,7 +298,7 @@ class _Parser:
         return build(EvaluateConfig, values, key, self.directory, environments=environments)
 
     def environment(self, key: Key, value: Any) -> EnvironmentConfig:
-        """An environment; the same label always means the same settings."""
+        """Return an environment; the same label always means the same settings."""
         label = value.get("label") if isinstance(value, dict) else None
         if label is not None and (not isinstance(label, str) or not label.strip()):
             raise ConfigError(f"{show(label)} is not a name.", key=(*key, "label"))
@@ -322,7 +322,8 @@ class _Parser:
     def component(
         self, key: Key, value: Any, table: Table[Any], reserved: tuple[str, ...] = ()
     ) -> Component:
-        """A registered thing, written as its name or as a mapping with `name` and settings."""
+        """Return a registered thing, written as its name or as a mapping with `name` and
+        settings."""
         if isinstance(value, str):
             name, name_key, settings = value, key, {}
         elif isinstance(value, dict):
@@ -382,5 +383,5 @@ def _fill_in(values: dict[str, Any]) -> None:
 
 
 def _like_name(key: object) -> bool:
-    """Whether a key is a misspelt `name`."""
+    """Return whether a key is a misspelt `name`."""
     return "Did you mean" in nearest(key, ["name"])

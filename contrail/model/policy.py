@@ -203,10 +203,7 @@ def load_base(
         ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = fast_dtype(device)
+    device, dtype = resolved(device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -259,6 +256,13 @@ def with_adapter(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Policy(get_peft_model(model, lora), tokenizer, max_context, cache_gb)
+
+
+def resolved(device: str, dtype: str) -> tuple[str, str]:
+    """Return the device and the precision that "auto" stands for on this machine."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device, fast_dtype(device) if dtype == "auto" else dtype
 
 
 def fast_dtype(device: str) -> str:

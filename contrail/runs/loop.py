@@ -135,7 +135,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             raise
 
     def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
-        """The strategy's choice of tasks."""
+        """Return the strategy's choice of tasks."""
         count = self.learner.batch_size // self.learner.group_size
         return self.strategy.draw(stage, update, count, rng, self.scenario.environments)
 

@@ -171,5 +171,5 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
 
 
 def _unfit(episode: Episode) -> bool:
-    """Whether not even the first turn had room in the context."""
+    """Return whether not even the first turn had room in the context."""
     return episode.ended == "max_context" and not episode.turns

@@ -22,7 +22,7 @@ from trl import GRPOConfig
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
-from contrail.training.advantages import describe
+from contrail.training.advantages import group_scalars
 from contrail.training.decisions import Decisions
 from contrail.training.grpo import GRPO
 from contrail.training.objective import Batch, Objective
@@ -111,7 +111,7 @@ class Learner:
         self.trl._last_world_entropy = float("inf")
 
     def state_dict(self) -> dict[str, Any]:
-        """The state within a stage, between two updates: JSON values and tensors."""
+        """Return the state within a stage, between two updates: JSON values and tensors."""
         optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
@@ -164,7 +164,7 @@ class Learner:
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
-        scalars = describe(kept)
+        scalars = group_scalars(kept)
         minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))
@@ -287,7 +287,7 @@ class Learner:
         )
 
     def _extra(self, scored: Iterator[T]) -> Iterator[T]:
-        """The same; the tokens computed meanwhile count as `extra_tokens`."""
+        """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
         computed = self._scorer.computed_tokens
         for one in scored:
             self.extra_tokens += self._scorer.computed_tokens - computed

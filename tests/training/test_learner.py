@@ -21,7 +21,7 @@ from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
 from contrail.model.tree import ROOT, TokenTree  # isort: skip
-from contrail.training.advantages import describe, group_advantages  # isort: skip
+from contrail.training.advantages import group_advantages, group_scalars  # isort: skip
 from contrail.training.objective import Batch
 
 from contrail.training.learner import Learner  # isort: skip
@@ -300,10 +300,10 @@ def test_global_random_state_is_not_touched(make_tiny: Make, tmp_path: Path) -> 
 
 
 def test_describe(make_tiny: Make) -> None:
-    assert describe([]) == {"episodes": 0.0}
+    assert group_scalars([]) == {"episodes": 0.0}
     grouped = groups(make_tiny(), Words(ReactConfig(max_new_tokens=3)))
     rewarded(grouped, VARIED)
-    scalars = describe(grouped)
+    scalars = group_scalars(grouped)
     assert scalars["episodes"] == 8
     assert scalars["zero_variance_groups"] == 0
     assert scalars["share_of_episodes/rooms"] == scalars["share_of_decisions/rooms"] == 1
