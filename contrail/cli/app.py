@@ -7,9 +7,10 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -19,9 +20,21 @@ from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
 from contrail.registry import Plugins, load_plugins
-from contrail.runs.interrupt import ending_at_once
+from contrail.runs.interrupt import Interruption, ending_at_once
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. One that is interrupted says so, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            print("\ninterrupted", file=sys.stderr)
+            raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+
 
 cli = typer.Typer(
+    cls=_Commands,
     help="What does training an LLM agent on a new environment do to the others?",
     no_args_is_help=True,
     add_completion=False,
@@ -143,9 +156,9 @@ def compare(
             share=share,
             quiet=quiet,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
     comparison.report()
     for name, error in comparison.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
@@ -362,7 +375,8 @@ def main() -> None:
         with ending_at_once("interrupted; nothing had begun"):
             plugins = load_plugins()
             plugins.hook.contrail_commands(cli=cli)
-        cli(obj=plugins)
+        with Interruption().handling():
+            cli(obj=plugins)
     except ContrailError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
