@@ -29,7 +29,7 @@ QUANTITY = (
 
 
 def episode_metrics(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The metrics of an episode in a result, `success` apart: name -> heading, format, ….
+    """Return the metrics of an episode in a result, `success` apart: name -> heading, format, ….
 
     Args:
         result: the content of result.json, of this version or an older one.
@@ -46,14 +46,14 @@ def episode_metrics(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def columns(result: Mapping[str, Any]) -> list[str]:
-    """The keys of `rows`."""
+    """Return the keys of `rows`."""
     first = ("run", "strategy", "seed", "stage", "stage_name", "environment", "success")
     ends = ("low", "high", "change", "change_low", "change_high")
     return [*first, *ends, *episode_metrics(result), "tasks"]
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The result in long format: a row per stage and environment, keyed by `columns`.
+    """Return the result in long format: a row per stage and environment, keyed by `columns`.
 
     What is undefined is None. The last rows are those of the players without a model, which belong
     to no stage.
@@ -133,7 +133,7 @@ def row_names(result: Mapping[str, Any]) -> list[str]:
 
 
 def quantities(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each strategy and quantity of a comparison, keyed by `QUANTITY`.
+    """Return a row for each strategy and quantity of a comparison, keyed by `QUANTITY`.
 
     What is undefined is None.
     """
@@ -159,7 +159,8 @@ def quantities(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each run of a comparison: its metrics, how it played at the end, and its budget."""
+    """Return a row for each run of a comparison: its metrics, how it played at the end, and its
+    budget."""
     return [
         {
             "run": row["run"],

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class CumulativeConfig:
-    """`normalize`: the environments count alike in the loss. Without it, where the loss sums over
-    decisions, those with long answers count more."""
+    """The keys of cumulative in stream.yaml."""
 
     normalize: bool = True
+    """Give all environments equal weight in the loss. If false and the loss sums over decisions,
+    environments with long answers count more."""
 
 
 class Cumulative(contrail.Strategy):

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class KLConfig:
-    """`beta`: the weight of the divergence, as `grpo.beta` is."""
+    """The keys of kl in stream.yaml."""
 
     beta: float = field(default=0.1, metadata={"min": 0})
+    """The weight of the divergence, like `grpo.beta`."""
 
 
 class KL(contrail.Strategy):

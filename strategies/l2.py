@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class L2Config:
-    """`strength`: the weight of the squared distance."""
+    """The keys of l2 in stream.yaml."""
 
     strength: float = field(default=1.0, metadata={"min": 0})
+    """The weight of the squared distance."""
 
 
 class L2(contrail.Strategy):

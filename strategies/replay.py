@@ -21,21 +21,21 @@ FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is 
 
 @dataclass
 class ReplayConfig:
-    """`mode`: `tasks` plays tasks of earlier stages again; `mastery` prefers those of them whose
-    success has dropped; `episodes` learns from stored successes beside the RL loss.
-
-    `fraction`: of an update's tasks that are old ones; with `episodes`, stored episodes learnt from
-    in an update, as a fraction of those played. `buffer`: tasks, or episodes, kept at most.
-    `weight`: of the likelihood of stored episodes. `normalize`: environments count in the loss, and
-    in that likelihood, by their shares of the episodes. Without it, where the loss sums over
-    decisions, those with long answers count more.
-    """
+    """The keys of replay in stream.yaml."""
 
     mode: Literal["tasks", "episodes", "mastery"] = "tasks"
+    """`tasks` plays tasks of earlier stages again. `mastery` does so too, and prefers tasks whose
+    success has dropped. `episodes` learns from stored successes in addition to the RL loss."""
     fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
+    """The fraction of old tasks among the tasks of an update; with `episodes`, the number of stored
+    episodes per played episode."""
     buffer: int = field(default=256, metadata={"min": 1})
+    """The largest number of tasks, or episodes, to keep."""
     weight: float = field(default=1.0, metadata={"min": 0})
+    """The weight of the likelihood of stored episodes."""
     normalize: bool = True
+    """Weight environments in the loss, and in that likelihood, by their shares of the episodes. If
+    false and the loss sums over decisions, environments with long answers count more."""
 
 
 class Replay(contrail.Strategy):
@@ -172,7 +172,7 @@ class Reservoir:
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """All episodes with their keys, as JSON values."""
+        """Return all episodes with their keys, as JSON values."""
         return {
             name: [[key, asdict(episode)] for key, episode in kept]
             for name, kept in self._kept.items()
@@ -193,7 +193,8 @@ def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
 
 
 def _on_average(count: float, rng: numpy.random.Generator) -> int:
-    """A whole number that is `count` on average: half a task is one in every second update."""
+    """Return a whole number that is `count` on average: half a task is one in every second
+    update."""
     whole = int(count)
     return whole + (whole < count and rng.random() < count - whole)
 

@@ -109,7 +109,7 @@ def as_avalanche(
     collate_fn: Collate | None = None,
     **values: Any,
 ) -> Any:
-    """A stream as an Avalanche benchmark.
+    """Return a stream as an Avalanche benchmark.
 
     Args:
         stream: as for `contrail.run`.

@@ -203,10 +203,7 @@ def load_base(
         ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = fast_dtype(device)
+    device, dtype = resolved(device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -261,6 +258,13 @@ def with_adapter(
         return Policy(get_peft_model(model, lora), tokenizer, max_context, cache_gb)
 
 
+def resolved(device: str, dtype: str) -> tuple[str, str]:
+    """Return the device and the precision that "auto" stands for on this machine."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device, fast_dtype(device) if dtype == "auto" else dtype
+
+
 def fast_dtype(device: str) -> str:
     """The precision in which this machine multiplies matrices fastest.
 
@@ -273,10 +277,18 @@ def fast_dtype(device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
+@torch.no_grad()
+def _gives_features(module: torch.nn.Linear | Conv1D) -> bool:
+    """Whether a layer gives a tensor; a router that derives from it gives its choice, too."""
+    if type(module) in (torch.nn.Linear, Conv1D):
+        return True
+    return isinstance(module(module.weight.new_zeros(1, module.weight.shape[1])), torch.Tensor)
+
+
 def linear_modules(model: PreTrainedModel) -> set[str]:
     """The names (last parts) of the linear layers, without the vocabulary head.
 
-    Subclasses that compute something else, such as routers that return a choice, are left out.
+    Subclasses that return more than features, such as the routers of Llama 4, are left out.
     """
     head = model.get_output_embeddings()
     linear = {
@@ -284,7 +296,7 @@ def linear_modules(model: PreTrainedModel) -> set[str]:
         re.sub(r"^.*?((?:[^.]+\.\d+)|[^.]+)$", r"\1", name)
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D))
-        and type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
         and module is not head
+        and _gives_features(module)
     }
     return linear - UNTRAINABLE.get(model.config.model_type, set())

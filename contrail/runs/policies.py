@@ -26,7 +26,8 @@ class LoRADirectory:
 
     @classmethod
     def find(cls, path: Path, plugins: Plugins) -> LoRADirectory | None:
-        """The LoRA that a path names: of a run the newest checkpoint; None, if it names none.
+        """Return the LoRA that a path names: of a run the newest checkpoint; None, if it names
+        none.
 
         Raises:
             ContrailError: the run has no checkpoint, or its configuration cannot be read.
@@ -42,14 +43,15 @@ class LoRADirectory:
         return None
 
     def settings(self) -> LoraConfig:
-        """The LoRA's settings, and the name of its model (`base_model_name_or_path`)."""
+        """Return the LoRA's settings, and the name of its model (`base_model_name_or_path`)."""
         settings: LoraConfig = LoraConfig.from_pretrained(str(self.path))
         settings.inference_mode = False
         return settings
 
 
 def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) -> Policy:
-    """The configured model with a fresh LoRA, or with the one that the configuration names.
+    """Return the configured model with a fresh LoRA, or with the one that the configuration
+    names.
 
     Args:
         config: the run's.
@@ -71,7 +73,7 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
 
 
 def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
-    """The policy that a run, a PEFT directory or a model's name stands for.
+    """Return the policy that a run, a PEFT directory or a model's name stands for.
 
     Args:
         name: of a model, if there is no LoRA.
@@ -123,7 +125,7 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
 def _trained_policy(
     lora: LoRADirectory, config: RunConfig | None = None, key: str | None = None
 ) -> Policy:
-    """The model that a LoRA belongs to, with it."""
+    """Return the model that a LoRA belongs to, with it."""
     settings = lora.settings()
     name = str(settings.base_model_name_or_path)
     try:
@@ -153,7 +155,8 @@ def _trained_policy(
 
 
 def _bare_policy(name: str, plugins: Plugins) -> Policy:
-    """A model without a LoRA: the B matrices of a fresh one are 0, so that it changes nothing."""
+    """Return a model without a LoRA: the B matrices of a fresh one are 0, so that it changes
+    nothing."""
     if name in plugins.models:
         name = str(plugins.models[name].value())
     elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):

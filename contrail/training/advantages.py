@@ -11,7 +11,7 @@ from contrail.episode import Episode
 
 
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
-    """The advantage of each episode, group after group.
+    """Return the advantage of each episode, group after group.
 
     Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
     1e-4, as TRL does) of its group or of the whole batch, or not at all.
@@ -54,7 +54,7 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
     ]
 
 
-def describe(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
+def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     """What to log of the episodes of one update, beside the metrics of an episode."""
     episodes = [episode for group in groups for episode in group]
     if not episodes:

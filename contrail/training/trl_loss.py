@@ -38,7 +38,7 @@ class Loss(GRPOTrainer):
         decisions_in_batch: torch.Tensor,
         final: bool,
     ) -> torch.Tensor:
-        """The loss of TRL's configured type; all tensors are (episodes, …).
+        """Return the loss of TRL's configured type; all tensors are (episodes, …).
 
         Unless `final`, TRL neither logs it nor adapts its entropy coefficient to it.
         """
@@ -75,5 +75,5 @@ class Loss(GRPOTrainer):
 
 
 def no_reward(*args: Any, **kwargs: Any) -> list[float | None]:
-    """A reward function for TRL's trainer, which must be given one."""
+    """Return a reward function for TRL's trainer, which must be given one."""
     raise AssertionError("rewards come from the environments")

@@ -20,7 +20,7 @@ from contrail.errors import (
     EnvironmentFault,
     PluginError,
     boundary,
-    describe,
+    describe_error,
 )
 from contrail.registry import load_file
 from contrail.workers.child import listen
@@ -78,7 +78,7 @@ def _portable(error: BaseException) -> Exception:
     if isinstance(error, ContrailError):
         kind = ConfigError if isinstance(error, ConfigError) else PluginError
         return kind(str(error))
-    return EnvironmentFault(describe(error))
+    return EnvironmentFault(describe_error(error))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PARTS = ("pddl_domain", "grammar", "pddl_problem")
 
 
 def games_root(data: str) -> Path:
-    """The directory that holds the splits: `data` itself, or json_2.1.1 in it.
+    """Return the directory that holds the splits: `data` itself, or json_2.1.1 in it.
 
     Raises:
         ConfigError: there is none; says where the games come from.
@@ -33,7 +33,7 @@ def games_root(data: str) -> Path:
 
 
 def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> dict[str, str]:
-    """The games of some splits that alfworld itself would load, by name.
+    """Return the games of some splits that alfworld itself would load, by name.
 
     Args:
         root: the directory that holds the splits.
@@ -80,7 +80,7 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
 
 
 def read_game(root: Path, name: str) -> dict[str, Any]:
-    """The content of a game's game.tw-pddl.
+    """Return the content of a game's game.tw-pddl.
 
     Raises:
         ConfigError: it cannot be read, or lacks what a game needs.

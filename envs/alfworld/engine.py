@@ -72,7 +72,7 @@ class Game(PddlEnv):  # type: ignore[misc]
             self._logic = logic.GameLogic(domain=data["pddl_domain"], grammar=data["grammar"])
 
     def reset(self) -> Any:
-        """The first state: `feedback` is the text, `admissible_commands` a sorted list.
+        """Return the first state: `feedback` is the text, `admissible_commands` a sorted list.
 
         Raises:
             ValueError: the engine cannot make sense of the game.
@@ -98,7 +98,8 @@ class Game(PddlEnv):  # type: ignore[misc]
 
 @cache
 def module(name: str) -> ModuleType:
-    """A module of alfworld. Importing it by itself makes a directory and sets ALFWORLD_DATA."""
+    """Return a module of alfworld. Importing it by itself makes a directory and sets
+    ALFWORLD_DATA."""
     before = os.environ.get("ALFWORLD_DATA")
     os.environ["ALFWORLD_DATA"] = tempfile.gettempdir()
     try:

@@ -18,7 +18,7 @@ WORK = ("take", "put", "move", "use", "heat", "cool", "clean")
 
 
 def play(data: Mapping[str, Any], task: Mapping[str, Any], seed: str) -> list[str] | None:
-    """The expert's commands to the win, without its visits to places that were of no use.
+    """Return the expert's commands to the win, without its visits to places that were of no use.
 
     Args:
         data: the content of a game.tw-pddl file.
@@ -67,7 +67,8 @@ def _agent(task: Mapping[str, Any], seed: str) -> Any:
 
 
 def without_detours(commands: list[str]) -> list[str]:
-    """The same play without the visits that only looked for something, which wins as well.
+    """Return the same play without the visits that only looked for something, which wins as
+    well.
 
     Every visit starts with going there, and what is done at one place changes no other. So a visit
     that did no more than look, open and close can go, unless it left open what is used later.

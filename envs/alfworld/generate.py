@@ -51,7 +51,8 @@ class Room:
         self.stands = sorted(kinds & set(LAMP_STANDS)) if LAMP in listed else []
 
     def goals(self, task_type: str) -> list[tuple[str, str]]:
-        """The pairs of an object and where to bring it (or, under which lamp) that can be done."""
+        """Return the pairs of an object and where to bring it (or, under which lamp) that can be
+        done."""
         if task_type == "look_at_obj_in_light":
             return [(item, LAMP) for item in self.homes] if self.stands else []
         appliance, ability = APPLIANCE.get(task_type, (None, None))
@@ -70,7 +71,7 @@ class Room:
 
 @cache
 def room(plan: int) -> Room:
-    """A floor plan, by AI2-THOR's number."""
+    """Return a floor plan, by AI2-THOR's number."""
     return Room(plan)
 
 
@@ -82,7 +83,7 @@ def kind_of(place: str) -> str:
 
 @cache
 def plans(split: str, task_type: str) -> list[int]:
-    """The floor plans of a split in which such a task can be done.
+    """Return the floor plans of a split in which such a task can be done.
 
     ALFRED's own division: "valid_unseen" is in rooms that no training task shows, "valid_seen" in
     the rooms of "train".
@@ -106,12 +107,12 @@ def names(split: str, task_types: Sequence[str], number: int) -> list[tuple[str,
 
 
 def holds(split: str, task_type: str, plan: int, seed: int) -> bool:
-    """Whether a game is one of the split."""
+    """Return whether a game is one of the split."""
     return plan in plans(split, task_type) and (seed >= FIRST_SEEN) == (split == "valid_seen")
 
 
 def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A game, the same whenever the arguments are.
+    """Return a game, the same whenever the arguments are.
 
     Returns:
         The content of a game.tw-pddl file, and what alfworld's expert reads in traj_data.json.
@@ -152,7 +153,7 @@ def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str
 
 
 def _problem(here: Room, objects: list[tuple[str, str]], goal: str) -> str:
-    """The start state in PDDL, with the predicates that ALFRED's own problems have."""
+    """Return the start state in PDDL, with the predicates that ALFRED's own problems have."""
     constants = module("alfworld.gen.constants")
     able = constants.VAL_ACTION_OBJECTS
     where = {place: f"loc_bar_{index}" for index, place in enumerate(sorted(here.places), 1)}
@@ -214,7 +215,7 @@ def _declare(items: Iterable[str], kind: str) -> list[str]:
 
 
 def _id(place: str) -> str:
-    """A receptacle's name as alfworld writes it in PDDL."""
+    """Return a receptacle's name as alfworld writes it in PDDL."""
     for sign, word in (("|", "bar"), ("+", "plus"), ("-", "minus"), (".", "dot")):
         place = place.replace(sign, f"_{word}_")
     return place

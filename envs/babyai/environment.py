@@ -47,19 +47,16 @@ DIFFICULTY = {
 
 @dataclass
 class BabyAIConfig:
-    """Settings of BabyAI.
-
-    Attributes:
-        levels: names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's
-            numbers from 1 to 40. Default: AgentGym's 40 levels.
-        train_tasks: how many training tasks, shared out evenly among the levels. Small levels may
-            have fewer start states than their share.
-        test_tasks: how many test tasks, likewise.
-    """
+    """The keys of babyai in stream.yaml."""
 
     levels: list[str] = field(default_factory=lambda: list(AGENTGYM))
+    """Names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's numbers
+    from 1 to 40. By default, AgentGym's 40 levels."""
     train_tasks: int = 500
+    """The number of training tasks, divided evenly among the levels. A small level may have fewer
+    start states than its share."""
     test_tasks: int = 100
+    """The number of test tasks, divided in the same way."""
 
 
 class BabyAI(contrail.Environment):
@@ -146,7 +143,7 @@ class BabyAI(contrail.Environment):
 
 
 def agentgym_task(index: int) -> contrail.Task:
-    """The task that AgentGym numbers `index`: level index mod 40 + 1, seed index div 40.
+    """Return the task that AgentGym numbers `index`: level index mod 40 + 1, seed index div 40.
 
     Its split is contrail's own, by start state, not AgentGym's.
     """
@@ -164,7 +161,7 @@ def make_task(level: str, seed: int, split: str) -> contrail.Task:
 
 
 def start_tasks(level: str, split: str, number: int) -> Iterator[contrail.Task]:
-    """The first seeds of a level whose start states belong to the split, each state once."""
+    """Yield the first seeds of a level whose start states belong to the split, each state once."""
     known: set[str] = set()
     barren = 0
     for seed in count():
@@ -180,13 +177,14 @@ def start_tasks(level: str, split: str, number: int) -> Iterator[contrail.Task]:
 
 
 def split_of(state: str) -> str:
-    """The start state itself decides, so no two seeds can put it into both splits."""
+    """Return the split of a start state, whose hash alone decides: one state has one split."""
     return "test" if int(state[:8], 16) % TEST_SHARE == 0 else "train"
 
 
 @lru_cache(maxsize=1 << 16)
 def start_state(level: str, seed: int) -> tuple[str, bool]:
-    """A hash of mission, grid, the agent's place and what it carries; can the task be solved?
+    """Return a hash of mission, grid, the agent's place and what it carries; can the task be
+    solved?
 
     The grid is turned so that the agent looks north: it sees only what lies ahead, left and right
     of it, so states that differ by a turn of the whole grid are one and the same to it.
@@ -208,7 +206,7 @@ def start_state(level: str, seed: int) -> tuple[str, bool]:
 
 
 def contradicts(instruction: Any) -> bool:
-    """Whether nobody can follow the instruction: a fault of OpenDoorsOrder...Debug.
+    """Return whether nobody can follow the instruction: a fault of OpenDoorsOrder...Debug.
 
     There the second of two doors is strict: any other door opened in its turn is a failure. Its
     turn comes in the very step that opens the first, so that step always fails.
@@ -243,7 +241,7 @@ def difficulty(level: str) -> str:
 
 
 def resolve(level: str) -> str:
-    """The name of a level in minigrid's registry, without "BabyAI-"."""
+    """Return the name of a level in minigrid's registry, without "BabyAI-"."""
     name = str(level).strip()
     if name.isdecimal():
         if not 1 <= int(name) <= len(AGENTGYM):

@@ -57,7 +57,7 @@ class Plan(list[Any]):
 
 
 def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
-    """The actions of a good play, or None where the bot finds none.
+    """Return the actions of a good play, or None where the bot finds none.
 
     Args:
         make: makes a fresh game of the level.
@@ -156,7 +156,7 @@ def tell(world: World, marks: list[Landmark]) -> list[str]:
 
 
 def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str, bool]:
-    """The next action on the way to a landmark, and whether it brings the landmark about."""
+    """Return the next action on the way to a landmark, and whether it brings the landmark about."""
     thing = world.at(mark.cell)
     name = world.name(thing) if any(thing is other for _, other in world.view) else ""
     whole = {
@@ -194,7 +194,7 @@ def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str
 
 
 def turned(pose: Pose) -> Pose:
-    """The same place, facing the other way."""
+    """Return the same place, facing the other way."""
     return pose[0], pose[1], (pose[2] + 2) % 4
 
 

@@ -24,7 +24,7 @@ Routes = dict[Pose, tuple[int, Pose, int]]
 
 
 def front(pose: Pose) -> Cell:
-    """The cell that a pose faces."""
+    """Return the cell that a pose faces."""
     x, y, direction = pose
     dx, dy = AHEAD[direction]
     return x + dx, y + dy
@@ -50,7 +50,7 @@ def routes(starts: Iterable[Pose], free: set[Cell]) -> Routes:
 
 
 def plan(found: Routes, pose: Pose) -> list[int]:
-    """The steps that lead to a pose of `routes`."""
+    """Return the steps that lead to a pose of `routes`."""
     steps: list[int] = []
     while found[pose][0]:
         _, before, step = found[pose]
@@ -60,7 +60,7 @@ def plan(found: Routes, pose: Pose) -> list[int]:
 
 
 def passable(thing: Any) -> bool:
-    """Whether the agent can stand where the thing is: on nothing, and in an open door."""
+    """Return whether the agent can stand where the thing is: on nothing, and in an open door."""
     return thing is None or (thing.type == "door" and thing.is_open)
 
 
@@ -87,11 +87,11 @@ class World:
         return int(x), int(y), int(self.game.agent_dir)
 
     def at(self, cell: Cell) -> Any:
-        """The thing in a cell, or None."""
+        """Return the thing in a cell, or None."""
         return self.game.grid.get(*cell)
 
     def things(self) -> list[tuple[Cell, Any]]:
-        """All there is in the grid but walls, seen or not."""
+        """Return all there is in the grid but walls, seen or not."""
         width = self.game.width
         return [
             ((index % width, index // width), thing)
@@ -110,7 +110,7 @@ class World:
         return f"{kind} {len(known)}"
 
     def free(self, seen_only: bool = True) -> set[Cell]:
-        """The cells that can be walked on, of those seen so far or of the whole grid."""
+        """Return the cells that can be walked on, of those seen so far or of the whole grid."""
         grid = self.game.grid
         every = ((x, y) for x in range(grid.width) for y in range(grid.height))
         return {cell for cell in (self._seen if seen_only else every) if passable(self.at(cell))}

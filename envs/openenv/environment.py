@@ -37,34 +37,32 @@ HINTS = {
 
 @dataclass
 class OpenEnvConfig:
-    """Settings of the client.
-
-    Attributes:
-        url: of the server, "http://localhost:8000".
-        action: the field of the server's action that takes the text.
-        constants: other fields of every action.
-        observation: the field of the observation that is the text; by default the first of text,
-            prompt, message, content, observation, result, output, stdout, or else all as JSON.
-        actions: the field of the observation that lists the admissible actions, if there is one.
-        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
-        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
-        split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it
-           . Then a start is a task only once, and `tasks` resets a game per seed.
-        success_above: an episode that is done with a last reward above this has succeeded.
-        timeout: seconds to wait for an answer.
-    """
+    """The keys of openenv in stream.yaml."""
 
     url: str = ""
+    """The address of the server, "http://localhost:8000"."""
     action: str = "message"
+    """The field of the server's action that takes the text."""
     constants: dict[str, Any] = field(default_factory=dict)
+    """The other fields of every action."""
     observation: str = ""
+    """The field of the observation that holds the text. By default, the first that exists of text,
+    prompt, message, content, observation, result, output and stdout; otherwise all fields as
+    JSON."""
     actions: str = ""
+    """The field of the observation that lists the admissible actions, if it has one."""
     train_tasks: int = 500
+    """The number of training seeds: 0, 1, 2, 3, 5, 6, ..."""
     test_tasks: int = 100
+    """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
+    """What decides whether a task is for training or testing: its "seed", or its "start". The start
+    is the first observation; use it if that is the whole start state and seeds may share it.
+    Each start is then one task, and `tasks` resets one game per seed."""
     success_above: float = 0.0
+    """An episode has succeeded if it is done and its last reward is above this."""
     timeout: float = 60.0
+    """The number of seconds to wait for an answer."""
 
 
 class OpenEnv(Environment):

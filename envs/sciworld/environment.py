@@ -26,17 +26,17 @@ class SciWorldConfig:
     """The keys of sciworld in stream.yaml."""
 
     tasks: list[str] = field(default_factory=lambda: list(KINDS))
-    """Which of ScienceWorld's 30 tasks."""
+    """The names of ScienceWorld tasks; by default, all 30."""
     simplifications: list[str] = field(default_factory=lambda: ["easy"])
-    """ScienceWorld's own: teleportAction, selfWateringFlowerPots, openContainers, openDoors,
-    noElectricalAction; "easy" is all that the task allows. An empty list for none."""
+    """ScienceWorld's simplifications: teleportAction, selfWateringFlowerPots, openContainers,
+    openDoors, noElectricalAction, or "easy" for all that the task allows."""
     test_part: str = "test"
-    """The variations tested on: "test", or "dev"."""
+    """The part of ScienceWorld's variations to test on: "test" or "dev"."""
     variations: int | None = field(default=None, metadata={"min": 1})
-    """At most the first so many of each task in each split; null for all."""
+    """The number of variations per task and split, the first ones; null for all."""
     actions: bool = True
-    """List the admissible actions, some 100 to 400. Takes longer than the step itself; `adapter:
-    choose` needs it."""
+    """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
+    `adapter: choose` needs them."""
 
 
 class SciWorld(Environment):
@@ -158,7 +158,7 @@ class SciWorld(Environment):
         return path
 
     def _same(self, action: str) -> str:
-        """The listed action that does what `action` does; waiting, if it does nothing."""
+        """Return the listed action that does what `action` does; waiting, if it does nothing."""
         listed = self._admissible()
         if action in listed:
             return action
@@ -214,13 +214,14 @@ class SciWorld(Environment):
         )
 
     def _said(self) -> list[dict[str, Any]]:
-        """All that ScienceWorld lists: `action`, and what it does (`template_id`) to what."""
+        """Return all that ScienceWorld lists: `action`, and what it does (`template_id`) to
+        what."""
         listed = json.loads(self._world.getValidActionObjectCombinationsJSON())
         said: list[dict[str, Any]] = listed["validActions"]
         return said
 
     def _near(self) -> set[int]:
-        """The ids of the things among which the parser looks: in the room, and carried."""
+        """Return the ids of the things among which the parser looks: in the room, and carried."""
         agent = self._world.agent().get()
         ids: set[int] = set()
         for holder in (agent.getContainer().get(), agent):

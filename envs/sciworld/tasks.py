@@ -22,7 +22,7 @@ class Kind(NamedTuple):
     difficulty: str
 
     def variations(self, part: str) -> range:
-        """The numbers of the variations of "train", "dev" or "test"."""
+        """Return the numbers of the variations of "train", "dev" or "test"."""
         ends = {"train": (0, self.train), "dev": (self.train, self.dev)}
         return range(*ends.get(part, (self.dev, self.all)))
 

@@ -48,14 +48,15 @@ def normalise(text: str) -> str:
 
 
 def exact_match(answer: str, right: Iterable[str]) -> bool:
-    """Whether the answer is one of the right ones, both normalised."""
+    """Return whether the answer is one of the right ones, both normalised."""
     given = normalise(answer)
     # A right answer of articles or signs alone ("A", "%") is compared as it is written.
     return any(given == normalise(one) if given else answer.strip() == one for one in right)
 
 
 def f1(answer: str, right: Iterable[str]) -> float:
-    """The best overlap of words with a right answer: SQuAD's F1, with HotpotQA's rule for yes/no.
+    """Return the best overlap of words with a right answer: SQuAD's F1, with HotpotQA's rule for
+    yes/no.
 
     The rule (arXiv:1809.09600): yes, no and noanswer are right or wrong, with nothing in between.
     """
@@ -163,7 +164,7 @@ def candidate_searches(
 
 
 def query(question: str) -> str:
-    """The question as one searches for it: of a very long one the end, which mostly asks."""
+    """Return the question as one searches for it: of a very long one the end, which mostly asks."""
     return question[-LONGEST:].strip()
 
 
@@ -173,22 +174,23 @@ def _named(question: str) -> list[str]:
 
 
 def _cased(text: str) -> bool:
-    """Whether it has capital letters; where it has none, none is to be looked for."""
+    """Return whether it has capital letters; where it has none, none is to be looked for."""
     return text != text.lower()
 
 
 def _unshouted(text: str) -> str:
-    """The text, without capitals if it has nothing else: they tell nothing."""
+    """Return the text, without capitals if it has nothing else: they tell nothing."""
     return text.lower() if text.isupper() else text
 
 
 def plain_title(title: str) -> str:
-    """A title without what tells it from others of the name: "Charmed (TV series)" is charmed."""
+    """Return a title without what tells it from others of the name: "Charmed (TV series)" is
+    charmed."""
     return normalise(re.sub(r"\s*\(.*\)$", "", title))
 
 
 def _unique(texts: Iterable[str]) -> list[str]:
-    """The texts that differ by more than spelling, without empty and endless ones."""
+    """Return the texts that differ by more than spelling, without empty and endless ones."""
     found: dict[str, str] = {}
     for text in texts:
         if len(text) <= LONGEST:

@@ -39,7 +39,7 @@ class Library:
     questions: dict[str, dict[str, Question]]
 
     def search(self, words: str, count: int) -> list[int]:
-        """The places of the best documents, best first."""
+        """Return the places of the best documents, best first."""
         words = words[:LONGEST]
         letters = spaced(words)
         return self.index.search(words if letters == words else f"{letters} {words}", count)
@@ -47,7 +47,8 @@ class Library:
 
 @lru_cache(maxsize=4)
 def load_library(data: str) -> Library:
-    """The library of a file or directory, or the generated one; the same for all instances.
+    """Return the library of a file or directory, or the generated one; the same for all
+    instances.
 
     Raises:
         ConfigError: nothing of use is found, or a file cannot be read.
@@ -73,7 +74,7 @@ class _Corpus:
         self._titled: dict[str, int] = {}
 
     def add(self, title: Any, text: Any) -> int | None:
-        """The place of a document, which is new or known; None for an empty one."""
+        """Return the place of a document, which is new or known; None for an empty one."""
         document = (_text(title), _text(text))
         if not any(document):
             return None
@@ -84,12 +85,12 @@ class _Corpus:
         return self._places[document]
 
     def titled(self, title: Any) -> int | None:
-        """The first document of a title."""
+        """Return the first document of a title."""
         return self._titled.get(_text(title))
 
 
 def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
-    """The documents, and the questions by the name of their file."""
+    """Return the documents, and the questions by the name of their file."""
     if path.is_dir():
         files = data_files(path)
     elif path.is_file():
@@ -136,7 +137,7 @@ def _document(record: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
-    """The question of a record, whose paragraphs are added; None if it has no answer."""
+    """Return the question of a record, whose paragraphs are added; None if it has no answer."""
     text = _text(record["question"])
     answers = [
         answer
@@ -161,7 +162,7 @@ def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
 
 
 def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
-    """The single questions of which MuSiQue makes one, with their answers.
+    """Return the single questions of which MuSiQue makes one, with their answers.
 
     A later one names the answer of an earlier one by its number: "#1 >> country of citizenship".
     """
@@ -206,7 +207,7 @@ def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[in
 
 
 def _pairs(items: Any) -> list[tuple[Any, Any]]:
-    """The title and the second part of each item of a list, where it has them."""
+    """Return the title and the second part of each item of a list, where it has them."""
     return [
         _document(item) if isinstance(item, dict) else (item[0], item[1])
         for item in _list(items)
@@ -226,7 +227,8 @@ def _text(value: Any) -> str:
 
 
 def _answers(value: Any) -> list[str]:
-    """The texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text: …}."""
+    """Return the texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text:
+    …}."""
     if isinstance(value, dict):
         value = value.get("text")
     if isinstance(value, bool):

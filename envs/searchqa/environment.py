@@ -21,18 +21,16 @@ ACTION = re.compile(r"<(search|answer)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 
 @dataclass
 class SearchQAConfig:
-    """Settings of searchqa.
-
-    Attributes:
-        data: a file of questions, or a directory with files of questions and documents; without
-            it questions of one to three hops over some 13,500 generated documents.
-        reward: "exact_match", or "f1" (of words). Success is an exact match either way.
-        retry_after_wrong: go on after a wrong answer, which tells that it was wrong.
-    """
+    """The keys of searchqa in stream.yaml."""
 
     data: str = field(default="", metadata={"path": ()})
+    """A file of questions, or a directory with files of questions and documents. By default,
+    questions of one to three hops over some 13,500 generated documents."""
     reward: str = "exact_match"
+    """The measure of an answer: "exact_match", or "f1" of words. Success is an exact match in both
+    cases."""
     retry_after_wrong: bool = False
+    """Continue the episode after a wrong answer, and say that the answer was wrong."""
 
 
 class SearchQA(Environment):
@@ -123,7 +121,8 @@ class SearchQA(Environment):
         return best
 
     def _leading(self, question: Question, searches: list[str], read: list[int]) -> str | None:
-        """The search that brings a document which is needed and not read; its title, if it may."""
+        """Return the search that brings a document which is needed and not read; its title, if it
+        may."""
         for place in question.gold:
             title = self._library.documents[place][0]
             for words in sorted(searches, key=lambda words: words != title):

@@ -36,7 +36,7 @@ Draft = tuple[str, str, str, tuple[Entity, ...]]  # kind, question, answer, what
 
 
 def generate() -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
-    """The documents (title, text), and the questions of each split: always the same.
+    """Return the documents (title, text), and the questions of each split: always the same.
 
     Raises:
         ImportError: one of the packages is not installed.
@@ -61,7 +61,7 @@ def generate() -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
 
 
 def _tested(world: World) -> set[int]:
-    """The places of the documents of test questions, about a fifth.
+    """Return the places of the documents of test questions, about a fifth.
 
     Documents that a question can lead from one to the other stay together: a country with its
     cities, airports, elements and currency, and so all countries that share a currency.
@@ -105,7 +105,8 @@ def _kinds(world: World) -> dict[int, str]:
 
 
 def _sound(text: str, answer: str, documents: Sequence[tuple[str, str]]) -> bool:
-    """Whether the answer is a name or number of the last document, and is told nowhere before."""
+    """Return whether the answer is a name or number of the last document, and is told nowhere
+    before."""
     wanted = f" {normalise(answer)} "
     *early, (_, last) = documents
     told = any(wanted in f" {normalise(' '.join(each))} " for each in (*early, [text]))

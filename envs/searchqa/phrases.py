@@ -38,7 +38,7 @@ LONGEST_PHRASE = 60  # characters
 
 
 def spaced(text: str) -> str:
-    """The text, if it is of a script without spaces, with each letter as a word.
+    """Return the text, if it is of a script without spaces, with each letter as a word.
 
     A foreign name within another text stays as it is.
     """

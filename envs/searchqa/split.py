@@ -76,7 +76,8 @@ def split_questions(
 
 
 def _drawn(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
-    """A fifth for testing, in groups that share no fact with others; the rest for training."""
+    """Return a fifth for testing, in groups that share no fact with others; the rest for
+    training."""
     by_words = {question.text.casefold(): question for question in questions}
     room = max(1, round(len(by_words) * TEST_SHARE))
     groups = sorted(families([*by_words.values()], _keys), key=lambda group: min(map(_lot, group)))
@@ -114,7 +115,7 @@ def _wordings(question: Question) -> Iterator[Key]:
 
 
 def _plain(text: str) -> str:
-    """The words alone: marks between them, capitals and articles make no other question."""
+    """Return the words alone: marks between them, capitals and articles make no other question."""
     words = re.findall(r"\w+", text.casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 

@@ -40,7 +40,8 @@ class Index:
             self._bm25.index((documents, self._numbers), show_progress=False)
 
     def search(self, query: str, count: int) -> list[int]:
-        """The places of the best documents, best first; those that share no word are left out.
+        """Return the places of the best documents, best first; those that share no word are left
+        out.
 
         Of equal ones the first in the list comes first.
         """

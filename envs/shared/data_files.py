@@ -15,7 +15,7 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
 def data_files(directory: Path) -> list[Path]:
-    """The JSON files of a directory, by name."""
+    """Return the JSON files of a directory, by name."""
     return sorted(
         path
         for path in directory.iterdir()
@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
 
 
 def _is_object(line: str) -> bool:
-    """Whether the line is a JSON object by itself, as JSON lines are."""
+    """Return whether the line is a JSON object by itself, as JSON lines are."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):

@@ -17,7 +17,7 @@ OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode
 
 
 def require(environment: str) -> str:
-    """The `java` on the PATH.
+    """Return the `java` on the PATH.
 
     Raises:
         ContrailError: there is none; says what to install.

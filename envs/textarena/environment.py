@@ -27,21 +27,18 @@ LONGEST = 1000  # characters of an action; the rest of a flood is not played
 
 @dataclass
 class TextArenaConfig:
-    """Settings of the bridge to TextArena.
-
-    Attributes:
-        id: one of TextArena's ids for a single player, such as "TowerOfHanoi-v0".
-        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
-        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
-        split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it
-            (as in Sokoban). Then a start is a task only once, and `tasks` resets a game per seed.
-    """
+    """The keys of textarena in stream.yaml."""
 
     id: str = "GuessTheNumber-v0"
+    """The TextArena id of a game for one player, such as "TowerOfHanoi-v0"."""
     train_tasks: int = 500
+    """The number of training seeds: 0, 1, 2, 3, 5, 6, ..."""
     test_tasks: int = 100
+    """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
+    """What decides whether a task is for training or testing: its "seed", or its "start". The start
+    is the first observation; use it if that is the whole start state and seeds may share it (as in
+    Sokoban). Each start is then one task, and `tasks` resets one game per seed."""
 
 
 class TextArena(Environment):
@@ -124,7 +121,7 @@ class TextArena(Environment):
 
 
 def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The game, tried once, and what its step may raise on nonsense.
+    """Return the game, tried once, and what its step may raise on nonsense.
 
     Raises:
         ContrailError: there is none of this name, or it cannot be played here by one player.

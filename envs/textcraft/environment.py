@@ -27,11 +27,11 @@ class TextCraftConfig:
     """The keys of textcraft in stream.yaml."""
 
     depths: list[int] = field(default_factory=lambda: list(DEPTHS))
-    """Goals that take this many layers of crafting."""
+    """The numbers of layers of crafting that goals may take."""
     distractors: int = 10
-    """At most this many recipes that are no use are shown besides."""
+    """The largest number of useless recipes to show."""
     seeds_per_goal: int = 1
-    """Training tasks for each goal, which differ in the distractors and the order."""
+    """The number of training tasks per goal, which differ in the distractors and the order."""
 
 
 class TextCraft(Environment):
@@ -98,7 +98,7 @@ class TextCraft(Environment):
         return self._answer("Not an action: use get, craft or inventory.", valid=False)
 
     def expert(self, task: Task) -> list[str]:
-        """All raw materials first, each at once; then the crafting, from the bottom up."""
+        """Return the commands that get all raw materials, then those that craft, bottom up."""
         goal = self._goal_of(task)
         # The listed amounts: what the expert does can be chosen from the list.
         once = _raw_once(self._book, self._draw_recipes(task))
@@ -113,7 +113,7 @@ class TextCraft(Environment):
         return goal
 
     def _draw_recipes(self, task: Task) -> list[Recipe]:
-        """The recipes on the way to the goal, and some others that use the same things."""
+        """Return the recipes on the way to the goal, and some others that use the same things."""
         limit = self.config.distractors
         rng = random.Random(f"{task.id} {task.seed}")
         wanted = self._book.closure(self._goal_of(task))
@@ -183,7 +183,8 @@ class TextCraft(Environment):
         return (*gets, *crafts)
 
     def _fits(self, recipe: Recipe) -> Iterator[tuple[str, ...]]:
-        """The ways to serve a recipe from the inventory: one, or one for each item of a kind."""
+        """Return the ways to serve a recipe from the inventory: one, or one for each item of a
+        kind."""
         held = self._inventory.items()
         choices = (
             [item for item, n in held if n >= number and self._book.is_a(item, need)]
@@ -193,14 +194,15 @@ class TextCraft(Environment):
 
 
 def _goals(book: RecipeBook, depth: int, split: str) -> list[str]:
-    """A split's goals of a depth, by name."""
+    """Return a split's goals of a depth, by name."""
     tests = test_goals(book)
     goals = [goal for goal, its_depth in book.depths.items() if its_depth == depth]
     return sorted(goal for goal in goals if (goal in tests) == (split == "test"))
 
 
 def _raw_once(book: RecipeBook, shown: list[Recipe]) -> dict[str, int]:
-    """The raw materials in the shown recipes, and the most that one crafting takes of each."""
+    """Return the raw materials in the shown recipes, and the most that one crafting takes of
+    each."""
     once: dict[str, int] = {}
     for need, number in sorted(pair for recipe in shown for pair in recipe.needs):
         if need in book.gettable:

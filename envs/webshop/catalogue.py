@@ -147,7 +147,7 @@ Westbrook Yarrow Zephyra
 
 
 def generate() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The products, and what is said of each by its ASIN: always the same."""
+    """Return the products, and what is said of each by its ASIN: always the same."""
     rng = random.Random(SEED)
     products: list[dict[str, Any]] = []
     instructions: dict[str, Any] = {}

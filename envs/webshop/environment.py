@@ -23,19 +23,16 @@ ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE | re.DOTALL)
 
 @dataclass
 class WebShopConfig:
-    """Settings of webshop.
-
-    Attributes:
-        data: directory with WebShop's files, or one of its files of products; without it a
-            generated catalogue of 1,000 products.
-        instructions: "human" (written by people), "synthetic" (made from attributes and options),
-            or "auto": human where the data has them.
-        goals_per_product: at most so many synthetic goals for a product, which differ in options.
-    """
+    """The keys of webshop in stream.yaml."""
 
     data: str = field(default="", metadata={"path": ()})
+    """A directory with WebShop's files, or one of its files of products. By default, a generated
+    catalogue of 1,000 products."""
     instructions: str = "auto"
+    """The kind of instructions: "human" (written by people), "synthetic" (made from attributes and
+    options), or "auto": human if the data contains such instructions."""
     goals_per_product: int = 5
+    """The largest number of synthetic goals per product, which differ in options."""
 
 
 class WebShop(Environment):
@@ -84,7 +81,7 @@ class WebShop(Environment):
         self._show_search()
 
     def tasks(self, split: str) -> list[Task]:
-        """A fifth of the products is for testing, in whole families (`webshop_split`).
+        """Return a fifth of the products is for testing, in whole families (`webshop_split`).
 
         No goal is fulfilled by a product that is a goal of the other split.
         """
@@ -155,7 +152,8 @@ class WebShop(Environment):
         return list(dict.fromkeys([*listed, goal.product.title]))
 
     def _pages_to(self, product: Product, query: str) -> int | None:
-        """How many pages of hits come before the product's; None if it is not among the hits."""
+        """Return the number of pages of hits come before the product's; None if it is not among the
+        hits."""
         hits = self._shop.search(query, HITS)
         return hits.index(product) // PER_PAGE if product in hits else None
 
@@ -214,7 +212,7 @@ class WebShop(Environment):
             self._chosen[name] = value
 
     def _open(self, product: Product, value: str) -> list[str]:
-        """The groups that hold an option and have not chosen it."""
+        """Return the groups that hold an option and have not chosen it."""
         groups = product.options.items()
         return [name for name, its in groups if value in its and self._chosen.get(name) != value]
 
@@ -277,7 +275,8 @@ class WebShop(Environment):
         return [*buttons, *options, *self._data.PAGES, self._data.BUY]
 
     def _actions(self) -> tuple[str, ...]:
-        """The buttons, but for options that are chosen already; where one searches, queries."""
+        """Return the buttons, but for options that are chosen already; where one searches,
+        queries."""
         assert self._goal is not None
         if not self._page:
             return tuple(f"search[{query}]" for query in self._to_search)

@@ -22,7 +22,8 @@ JOINING = re.compile(r"\b(?:(?:a|an|and|for|in|of|that|the|to|with|is|are)(?= )|
 
 
 def _limit(product: Product, name: str) -> tuple[float, str]:
-    """A price bound: the higher of two of the next four steps of ten dollars, and its words."""
+    """Return a price bound: the higher of two of the next four steps of ten dollars, and its
+    words."""
     above = [step for step in PRICE_STEPS if step > product.price][:4]
     if len(above) < 2:
         return NO_LIMIT, ""
@@ -77,7 +78,7 @@ def human_goals(product: Product, said: Any) -> list[Goal]:
 
 
 def best_options(goal: Goal, product: Product | None = None) -> list[str]:
-    """The options to click that fulfil the most of the goal's; one of each group.
+    """Return the options to click that fulfil the most of the goal's; one of each group.
 
     Args:
         goal: what is wanted.

@@ -81,7 +81,7 @@ def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
 
 
 def alike_option(one: str, other: str) -> bool:
-    """Whether two options count as the same; shades of a colour do."""
+    """Return whether two options count as the same; shades of a colour do."""
     return _alike(_plain_colour(one), _plain_colour(other))
 
 
@@ -110,7 +110,7 @@ def _type(wanted: Product, bought: Product) -> float:
 
 
 def has_attribute(product: Product, attribute: str) -> bool:
-    """Whether a product has an attribute that was asked for, or says so somewhere."""
+    """Return whether a product has an attribute that was asked for, or says so somewhere."""
     if any(_alike(attribute, one) for one in product.attributes):
         return True
     texts: Iterable[str] = (product.title, " ".join(product.features), product.description)

@@ -31,7 +31,7 @@ WORD = re.compile(r"[^\W\d_]+")
 def split_goals(
     goals: Mapping[str, Sequence[Goal]], catalogue: Sequence[Product]
 ) -> tuple[dict[str, dict[str, Goal]], int]:
-    """A fifth of the products for testing, as far as whole families allow.
+    """Return a fifth of the products for testing, as far as whole families allow.
 
     Goals that a product of the other side fulfils are left out, of the tests first.
 
@@ -56,7 +56,7 @@ def split_goals(
 
 
 def _tested(products: Sequence[Product]) -> set[str]:
-    """The ASINs of a fifth of the products, in whole families; of one family none."""
+    """Return the ASINs of a fifth of the products, in whole families; of one family none."""
     room = max(1, round(len(products) * TEST_SHARE))
     tests: set[str] = set()
     alike = sorted(product_families(products), key=_lot)
@@ -131,7 +131,8 @@ class _Fulfilled:
 
 
 def product_families(products: Sequence[Product]) -> list[frozenset[str]]:
-    """The products' ASINs in families: those that share a query or the plain title, and so on."""
+    """Return the products' ASINs in families: those that share a query or the plain title, and so
+    on."""
     return [frozenset(product.asin for product in family) for family in families(products, _looks)]
 
 

@@ -56,7 +56,8 @@ def smollm2_135m() -> Path:
 
 
 def tiny_random() -> Path:
-    """A Llama of 0.1M random weights: every part of a run works in seconds, and nothing is said."""
+    """Return a Llama of 0.1M random weights: every part of a run works in seconds, and nothing is
+    said."""
     return cached("models/tiny-random-1", _make_tiny_random)  # changed it? count its name up
 
 

@@ -79,7 +79,7 @@ def heading(comparison: dict[str, Any]) -> str:
 
 
 def shown_metrics(comparison: dict[str, Any]) -> list[str]:
-    """The metrics that are defined for a strategy at least."""
+    """Return the metrics that are defined for a strategy at least."""
     summary = comparison["summary"].values()
     return [
         name
@@ -95,7 +95,7 @@ def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
-    """A mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
+    """Return a mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
     if value is None or value["mean"] is None:
         return number(None)
     ends = interval(value["interval"], form)
@@ -103,7 +103,8 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of strategies to show: all, or where these are many those with the baseline."""
+    """Return the pairs of strategies to show: all, or where these are many those with the
+    baseline."""
     found = comparison["pairs"]
     if len(found) <= MOST_PAIRS:
         return list(found)
@@ -184,8 +185,8 @@ def _estimates(
     width: int,
     difference: bool = False,
 ) -> RenderableType:
-    """A row for each strategy, a column for each key of `headings`; in as many tables as it takes
-    to stay within `width`."""
+    """Return a row for each strategy, a column for each key of `headings`; in as many tables as it
+    takes to stay within `width`."""
     summary = comparison["summary"]
     names = [folded(label, LABEL) for label in summary]
     label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))
@@ -219,7 +220,7 @@ def _add_references(table: Table, comparison: dict[str, Any], environments: list
 
 
 def _played(comparison: dict[str, Any]) -> Table:
-    """A row for each environment and strategy, a column for each metric of an episode."""
+    """Return a row for each environment and strategy, a column for each metric of an episode."""
     metrics = comparison["episode_metrics"]
     table = _table("environment", [])
     table.add_column("strategy")
@@ -237,7 +238,7 @@ def _played(comparison: dict[str, Any]) -> Table:
 
 
 def _orders(comparison: dict[str, Any]) -> Table:
-    """A row for each order: the mean over seeds; and how far the orders lie apart."""
+    """Return a row for each order: the mean over seeds; and how far the orders lie apart."""
     labels = comparison["strategies"]
     table = _table("order", [folded(label, CELL) for label in labels])
     table.columns[0].no_wrap = True
@@ -254,7 +255,8 @@ def _orders(comparison: dict[str, Any]) -> Table:
 
 
 def _pairs(comparison: dict[str, Any], key: str) -> Table:
-    """Each pair's difference, the p of none, and the seeds that it takes to see one of 0.05."""
+    """Return each pair's difference, the p of none, and the seeds that it takes to see one of
+    0.05."""
     table = _table("first - second", [])
     for title in ("difference", "95% interval", "p", "seeds for ±0.05"):
         table.add_column(title, justify="right")

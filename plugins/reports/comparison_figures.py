@@ -47,7 +47,8 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 
 def bars(comparison: dict[str, Any]) -> Figure:
-    """A panel for each metric: the mean of each strategy with its interval, and its seeds."""
+    """Return a panel for each metric: the mean of each strategy with its interval, and its
+    seeds."""
     comparison = visible_names(comparison)
     metrics = [name for name in PANELS if name in shown_metrics(comparison)]
     summary = comparison["summary"]
@@ -173,7 +174,7 @@ def orders(comparison: dict[str, Any]) -> Figure:
 
 
 def _legend_name(label: str) -> str:
-    """A label of a line; matplotlib leaves out one that is empty or begins with "_"."""
+    """Return a label of a line; matplotlib leaves out one that is empty or begins with "_"."""
     name = folded(label, 40)
     return f"\u200b{name}" if not name or name.startswith("_") else name
 

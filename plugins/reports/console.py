@@ -160,7 +160,7 @@ def _change_table(result: dict[str, Any]) -> Table:
 
 
 def _gain(gains: dict[str, Any], row: int, column: int) -> str:
-    """A difference with its interval: "+0.41 [+0.26, +0.55]"."""
+    """Return a difference with its interval: "+0.41 [+0.26, +0.55]"."""
     ends = interval(gains["interval"][row][column], "+.2f")
     return f"{number(gains['value'][row][column], '+.2f')} {ends}".rstrip()
 
@@ -200,7 +200,7 @@ def _share_of_the_way(result: dict[str, Any], name: str, score: float) -> float 
 
 
 def _warnings(result: dict[str, Any]) -> list[RenderableType]:
-    """The environments whose scores say little, as random play has a high one."""
+    """Return the environments whose scores say little, as random play has a high one."""
     from contrail.baselines import warning  # inside: it imports numpy, and every command loads this
 
     chances = {
@@ -251,7 +251,7 @@ def _detail_table(result: dict[str, Any]) -> Table:
 
 
 def _difficulty_table(result: dict[str, Any]) -> Table:
-    """A row per environment and difficulty: success before any training, and at the end."""
+    """Return a row per environment and difficulty: success before any training, and at the end."""
     moments = _moments(result)
     table = _table()
     table.add_column("environment")
@@ -271,7 +271,7 @@ def _difficulty_table(result: dict[str, Any]) -> Table:
 
 
 def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The evaluations before any training and, if there was any, at the end."""
+    """Return the evaluations before any training and, if there was any, at the end."""
     moments = {"base": result["evaluations"][0]}
     if len(result["evaluations"]) > 1:
         moments["end"] = result["evaluations"][-1]

@@ -34,7 +34,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
 
 
 def png(result: dict[str, Any]) -> bytes:
-    """The heat map as a PNG file."""
+    """Return the heat map as a PNG file."""
     image = io.BytesIO()
     heat_map(result).savefig(image, format="png", dpi=150)
     return image.getvalue()
@@ -104,7 +104,7 @@ def heat_map(result: dict[str, Any]) -> Figure:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure with a canvas of its own: it needs no display and no closing."""
+    """Return a figure with a canvas of its own: it needs no display and no closing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def literal(figure: Figure) -> Figure:
-    """The figure with all its texts as they are written: "$" begins no formula in a name."""
+    """Return the figure with all its texts as they are written: "$" begins no formula in a name."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

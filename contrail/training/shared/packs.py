@@ -46,7 +46,7 @@ class Pack(Slice):
     stem: tuple[int, ...] = ()
 
     def forest(self, tree: TokenTree, stem: SharedPrefix | None = None) -> Forest:
-        """The parts as a forest whose nodes are those of the tree."""
+        """Return the parts as a forest whose nodes are those of the tree."""
         forest = Forest(tree, stem)
         forest.add(self.parts)
         return forest
@@ -109,7 +109,8 @@ def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 
 def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
-    """An episode in as few parts as `most` tokens allow, each with the tokens that it needs."""
+    """Yield an episode in as few parts as `most` tokens allow, each with the tokens that it
+    needs."""
     begin = context = length = 0
     for number, turn in enumerate(episode.turns):
         size = _nodes(turn)
