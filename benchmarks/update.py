@@ -15,6 +15,7 @@ from benchmarks.report import Report
 from benchmarks.workload import SEED, Settings, record
 from contrail.model.policy import Policy
 from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -46,7 +47,7 @@ def run(settings: Settings) -> Report:
         def contrail() -> None:
             policy.model.train()
             optimizer.zero_grad()
-            trainer.gradients(episodes, advantages)
+            trainer.gradients(Batch.of(episodes, advantages))
             optimizer.step()
 
         def by_trl() -> None:
@@ -118,7 +119,7 @@ def _check_gradients(report: Report, policy: Policy, settings: Settings) -> None
                 trl_updates.gradients(trl, policy, whole, few.trl_batch)
                 expected = _taken(policy)
                 arguments = contrail_config(few, Path(scratch), beta=beta, **loss)
-                Learner(policy, arguments).gradients(episodes, advantages)
+                Learner(policy, arguments).gradients(Batch.of(episodes, advantages))
                 error = _relative_l2(_taken(policy), expected)
                 report.check(f"gradients_{name}_beta_{beta:g}", error, EXACT)
 

@@ -16,12 +16,12 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -30,7 +30,6 @@ from contrail.adapter import Adapter
 from contrail.environment import Environment
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import (
-    ConfigError,
     ContrailError,
     PluginError,
     boundary,
@@ -39,54 +38,13 @@ from contrail.errors import (
     message_of,
     nearest,
 )
+from contrail.registered import Registered, Table
 from contrail.strategy import Strategy
+from contrail.training.objective import Objective
 
 T = TypeVar("T")
 GROUP = "contrail"
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
-
-
-@dataclass(frozen=True)
-class Registered(Generic[T]):
-    """A registered value, and the name of its plugin."""
-
-    value: T
-    plugin: str
-
-
-@dataclass
-class Table(Generic[T]):
-    """One kind of registered thing, by name."""
-
-    kind: str
-    entries: dict[str, Registered[T]] = field(default_factory=dict)
-
-    def register(self, name: str, value: T, plugin: str) -> None:
-        """Add an entry.
-
-        Raises:
-            PluginError: the name is taken; the first plugin keeps it.
-        """
-        taken = self.entries.get(name)
-        if taken is not None:
-            raise PluginError(
-                f"plugin {plugin!r} registers the {self.kind} {name!r}, but plugin "
-                f"{taken.plugin!r} already has. Choose another name."
-            )
-        self.entries[name] = Registered(value, plugin)
-
-    def __getitem__(self, name: str) -> Registered[T]:
-        try:
-            return self.entries[name]
-        except KeyError:
-            message = f"no {self.kind} is called {name!r}. {nearest(name, self.entries)}"
-            raise ConfigError(message) from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
 
 
 @dataclass(frozen=True)
@@ -110,12 +68,14 @@ class Plugins:
         self.environments: Table[type[Environment]] = Table("environment")
         self.adapters: Table[type[Adapter]] = Table("adapter")
         self.strategies: Table[type[Strategy]] = Table("strategy")
+        self.objectives: Table[type[Objective]] = Table("objective")
         self.models: Table[Callable[[], Path]] = Table("model")
         self.metrics: Table[EpisodeMetric] = Table("episode metric")
         self._tables: dict[str, tuple[Table[Any], type | None]] = {
             "contrail_environments": (self.environments, Environment),
             "contrail_adapters": (self.adapters, Adapter),
             "contrail_strategies": (self.strategies, Strategy),
+            "contrail_objectives": (self.objectives, Objective),
             "contrail_models": (self.models, None),
         }
 

@@ -15,6 +15,7 @@ from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
 from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
+from contrail.training.objective import Objective
 from contrail.values import as_text, as_texts
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
@@ -117,7 +118,8 @@ def build(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
         _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
-        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates))
+        objective = make_objective(stage.learn, plugins)
+        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
@@ -184,6 +186,17 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
     """
     registered = plugins.adapters[component.name]
     with blaming("adapter", component.name, registered, "cannot be made"):
+        return registered.value(component.settings)
+
+
+def make_objective(component: Component, plugins: Plugins) -> Objective:
+    """An instance of a registered objective.
+
+    Raises:
+        PluginError: it raised.
+    """
+    registered = plugins.objectives[component.name]
+    with blaming("objective", component.name, registered, "cannot be made"):
         return registered.value(component.settings)
 
 

@@ -18,7 +18,10 @@ class Frozen(contrail.Strategy):
     starts_at = 1
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
-        return [contrail.Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
+        return [
+            contrail.Stage(stage.name, stage.tasks, stage.adapters, 0, stage.objective)
+            for stage in stages
+        ]
 
 
 @contrail.hookimpl

@@ -70,7 +70,7 @@ class Mixture(contrail.Strategy):
         }
         tasks = {name: mixed.tasks[name] for name in self._shares}
         adapters = {name: mixed.adapters[name] for name in self._shares}
-        return [contrail.Stage("mixture", tasks, adapters, updates)]
+        return [contrail.Stage("mixture", tasks, adapters, updates, mixed.objective)]
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         learner.by_environment = self.config.normalize

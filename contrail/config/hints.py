@@ -19,7 +19,8 @@ from contrail.config.schema import (
 )
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
-from contrail.registry import Plugins, Table
+from contrail.registered import Table
+from contrail.registry import Plugins
 
 STAGE = "N"
 """Replaces the number of a stage in keys."""

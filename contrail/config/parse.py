@@ -30,7 +30,8 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
-from contrail.registry import Plugins, Table, load_plugins
+from contrail.registered import Table
+from contrail.registry import Plugins, load_plugins
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -237,6 +238,9 @@ class _Parser:
         if values.get("adapter") is not None:
             adapter_key = (*key, "adapter")
             adapter = self.component(adapter_key, values["adapter"], self.plugins.adapters)
+        learn = self.component(
+            (*key, "learn"), values.get("learn") or "grpo", self.plugins.objectives
+        )
         train = self.task_filter((*key, "train"), values.get("train", {}))
         if values.get("name") is None:
             values = {**values, "name": environment.label}
@@ -247,6 +251,7 @@ class _Parser:
             self.directory,
             environment=environment,
             adapter=adapter,
+            learn=learn,
             train=train,
         )
 

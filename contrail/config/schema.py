@@ -63,6 +63,7 @@ class StageConfig:
     environment: EnvironmentConfig
     adapter: Component
     name: str
+    learn: Component
     train: TaskFilter = TaskFilter()
     updates: int = field(default=40, metadata={"min": 0})
 

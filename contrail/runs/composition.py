@@ -15,7 +15,8 @@ from contrail.avalanche_strategy import AvalancheStrategy
 from contrail.config import RunConfig
 from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
-from contrail.registry import Plugins, Registered, blamed, blaming
+from contrail.registered import Registered
+from contrail.registry import Plugins, blamed, blaming
 from contrail.runs.state import split
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy

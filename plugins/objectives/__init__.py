@@ -1,0 +1,1 @@
+"""Objectives: what stages learn by."""
