@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from contrail.errors import ConfigError, PluginError, boundary, describe
+from contrail.errors import ConfigError, PluginError, boundary, describe_error
 from contrail.registry import load_file
 from contrail.strategy import Strategy
 
@@ -102,7 +102,7 @@ def strategy_class(path: str, directory: Path) -> type[Strategy]:
     module_name, _, class_name = path.rpartition(":")
 
     def blame(error: BaseException) -> Exception:
-        return PluginError(f"{module_name!r} cannot be imported: {describe(error)}")
+        return PluginError(f"{module_name!r} cannot be imported: {describe_error(error)}")
 
     if module_name.endswith(".py"):
         file = (directory / module_name).resolve()

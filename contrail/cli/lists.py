@@ -15,8 +15,8 @@ from contrail.cli.options import plugins_of
 from contrail.names import visible
 
 if TYPE_CHECKING:
-    from contrail.registry import Registered
-    from contrail.registry import Table as Registry
+    from contrail.registered import Registered
+    from contrail.registered import Table as Registry
 
 Name = Annotated[
     Optional[str],  # noqa: UP045 (Typer reads it at run time)
