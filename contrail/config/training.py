@@ -92,7 +92,7 @@ class GRPOSettings:
     vespo_k_neg: float = field(default=3.0, metadata=NOT_NEGATIVE)
     vespo_lambda_neg: float = field(default=2.0, metadata=NOT_NEGATIVE)
     # Of a mixture of experts. contrail has no such loss (see `contrail.training.trl_loss`).
-    router_aux_loss_coef: float = field(default=0.0, metadata={"min": 0, "max": 0})
+    router_aux_loss_coef: float | None = field(default=None, metadata={"min": 0, "max": 0})
 
     def __post_init__(self) -> None:
         """Refuse an update whose episodes are not whole groups, or not equal steps."""

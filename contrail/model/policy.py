@@ -277,10 +277,18 @@ def fast_dtype(device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
+@torch.no_grad()
+def _gives_features(module: torch.nn.Linear | Conv1D) -> bool:
+    """Whether a layer gives a tensor; a router that derives from it gives its choice, too."""
+    if type(module) in (torch.nn.Linear, Conv1D):
+        return True
+    return isinstance(module(module.weight.new_zeros(1, module.weight.shape[1])), torch.Tensor)
+
+
 def linear_modules(model: PreTrainedModel) -> set[str]:
     """The names (last parts) of the linear layers, without the vocabulary head.
 
-    Subclasses that compute something else, such as routers that return a choice, are left out.
+    Subclasses that return more than features, such as the routers of Llama 4, are left out.
     """
     head = model.get_output_embeddings()
     linear = {
@@ -288,7 +296,7 @@ def linear_modules(model: PreTrainedModel) -> set[str]:
         re.sub(r"^.*?((?:[^.]+\.\d+)|[^.]+)$", r"\1", name)
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D))
-        and type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
         and module is not head
+        and _gives_features(module)
     }
     return linear - UNTRAINABLE.get(model.config.model_type, set())

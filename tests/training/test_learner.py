@@ -22,7 +22,8 @@ from contrail.episode import Episode  # isort: skip
 from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
 from contrail.model.tree import ROOT, TokenTree  # isort: skip
 from contrail.training.advantages import group_advantages, group_scalars  # isort: skip
-from contrail.training.objective import Batch  # isort: skip
+from contrail.training.objective import Batch
+
 from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
