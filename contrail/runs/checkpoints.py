@@ -73,7 +73,8 @@ class Checkpoints:
                 )
             log = self._run.files.log(state["stage"] + 1, "train")
             if state["update"] and (log.stat().st_size if log.is_file() else 0) < state["log_size"]:
-                raise DamagedError(f"{log} has lost episodes that a checkpoint follows.")
+                name = Position(state["stage"], state["update"]).name
+                raise DamagedError(f"checkpoint {name}: {log} is shorter than it was.")
             made = state["made"][: state["stage"]]
             return all(count >= wanted for count, wanted in zip(made, updates, strict=False))
 
