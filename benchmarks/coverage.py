@@ -129,7 +129,7 @@ def over_seeds(
 
 
 def _compared(one: np.ndarray, other: np.ndarray) -> Estimate:
-    """The difference of two strategies' success, as `contrail compare` takes it."""
+    """Return the difference of two strategies' success, as `contrail compare` takes it."""
     quantities = [
         Quantity({seed: {0: {"a": Part(row, difference=False)}} for seed, row in enumerate(rows)})
         for rows in (one, other)

@@ -11,7 +11,7 @@ from benchmarks.report import Report
 from benchmarks.slow import Slow, SlowConfig
 from benchmarks.workload import Settings, jobs_of
 from contrail.plugins.adapters.choose import Choose
-from contrail.registry import Registered
+from contrail.registered import Registered
 from contrail.rollout.play import play
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
@@ -23,13 +23,13 @@ QUICK_STEP = 0.02
 
 
 def run(settings: Settings) -> Report:
-    """All episodes at once, each environment in a process; and one episode after another."""
+    """Return all episodes at once, each environment in a process; and one episode after another."""
     report = Report("environments", settings)
     policy = make_policy(settings)
     config = SlowConfig(settings.turns, QUICK_STEP if settings.quick else STEP)
     here = EnvironmentFactory("slow", Registered(Slow, "benchmarks"), config)
     apart = replace(here, workers=settings.episodes)
-    tasks = here().tasks("train")[: settings.tasks]
+    tasks = here.here().tasks("train")[: settings.tasks]
     jobs = jobs_of("slow", tasks, settings.group, lambda task, sample: Choose())
     workers, single = EnvironmentPool({"slow": apart}), EnvironmentPool({"slow": here})
 

@@ -76,7 +76,7 @@ def timed(contender: Callable[[], Any], timings: Timings, device: str) -> Any:
 
 
 def ratio(slower: list[float], faster: list[float]) -> float:
-    """The median over rounds of how many times less the second took."""
+    """Return the median over rounds of how many times less the second took."""
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
 
 

@@ -21,7 +21,7 @@ SOURCES: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2_135m, "tiny-ra
 
 
 def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
-    """The model with LoRA of rank 16 on all linear layers.
+    """Return the model with LoRA of rank 16 on all linear layers.
 
     The adapter does something: the second matrices of a fresh one are 0, which would hide errors
     in how it is applied.
@@ -48,7 +48,8 @@ def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
 
 
 def _random_1_5b(dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Llama of 1.5B random weights, nearly the shape of Qwen2.5-1.5B, with SmolLM2's tokens."""
+    """Return a Llama of 1.5B random weights, nearly the shape of Qwen2.5-1.5B, with SmolLM2's
+    tokens."""
     tokenizer = AutoTokenizer.from_pretrained(smollm2_135m())
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -98,7 +98,7 @@ class Scripted(React):
 
 
 def scripted(settings: Settings, task: contrail.Task, sample: int) -> Scripted:
-    """The adapter of one episode."""
+    """Return the adapter of one episode."""
     return Scripted(settings.tokens, f"{task.id} {sample}")
 
 
@@ -108,7 +108,7 @@ def make_environment(settings: Settings) -> Callable[[], Endless]:
 
 
 def tasks(settings: Settings) -> list[contrail.Task]:
-    """The tasks of the workload."""
+    """Return the tasks of the workload."""
     return make_environment(settings)().tasks("train")[: settings.tasks]
 
 

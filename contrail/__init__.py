@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
+    from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
+    from contrail.training.objective import Batch, Objective
 
     __version__: str
 
 __all__ = [
+    "GRPO",
     "SPLITS",
     "Adapter",
+    "Batch",
     "Comparison",
     "ConfigError",
     "ContrailError",
@@ -39,6 +43,7 @@ __all__ = [
     "EpisodeMetric",
     "InvalidAction",
     "Learner",
+    "Objective",
     "Observation",
     "PluginError",
     "Policy",
@@ -77,7 +82,9 @@ _HOMES = {
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
+    "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
+    "training.objective": ["Batch", "Objective"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

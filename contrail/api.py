@@ -1,4 +1,4 @@
-"""contrail from Python: what the command line calls, and what a notebook calls.
+"""contrail from Python: the functions behind the command line, for scripts and notebooks.
 
     result = contrail.run("stream.yaml", seed=1)
     result = contrail.run({"stream": [Depot], "model": "tiny-random"})
@@ -6,8 +6,8 @@
     result = contrail.load("runs/stream")
     scores = contrail.evaluate(result, [Depot, "babyai"], tasks=64)
 
-Wherever the name of an environment, an adapter or a strategy may stand, its class may, too. An
-interruption (Ctrl-C) raises KeyboardInterrupt; the same call goes on from the last checkpoint.
+An environment, an adapter or a strategy can be given by its name or by its class. An interruption
+(Ctrl-C) raises KeyboardInterrupt; the same call continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ def run(
     quiet: bool = False,
     **values: Any,
 ) -> Result:
-    """Run a stream to its end, or go on with it where it was interrupted.
+    """Run a stream to its end, or continue a run that was interrupted.
 
-    A run that has ended is read, not repeated: choose another `out` to repeat it.
+    A finished run is read, not repeated: choose another `out` to repeat it.
 
     Args:
-        stream: a stream file, or what stands in one.
+        stream: a stream file, or its content as a mapping.
         overrides: keys to set, as on the command line: "grpo.learning_rate=1e-4".
-        plugins: beside those that the stream names: plugin files, names of modules, modules,
-            classes (of environments, adapters or strategies), and episode metrics.
+        plugins: plugins in addition to those in the stream: plugin files, names of modules,
+            modules, classes (of environments, adapters or strategies), and episode metrics.
         out: the run directory; by default one under runs/, the same for the same call.
         quiet: show no progress.
         values: keys to set, by name: seed=1, evaluate={"tasks": 64}.
 
     Raises:
-        ContrailError: something the user can put right.
-        KeyboardInterrupt: the run was interrupted; the same call goes on with it.
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: the run was interrupted; the same call continues it.
     """
     from contrail.runs.launch import run_stream
 
@@ -85,27 +85,27 @@ def compare(
 ) -> Comparison:
     """Run a stream under several strategies, orders and seeds; or compare finished runs.
 
-    The same call goes on with a comparison that was interrupted.
+    The same call continues a comparison that was interrupted.
 
     Args:
-        what: a stream file, a comparison's file, or what stands in one; or finished runs.
+        what: a stream file, a comparison's file, or the content of either; or finished runs.
         overrides: keys to set, as on the command line.
-        strategies: for example ["sequential", {"name": "replay", "fraction": 0.5}], with a list for
-            several that work together; or a text as on the command line.
-        orders: of the stages: "given", "all", how many, or lists of the stages' names.
+        strategies: for example ["sequential", {"name": "replay", "fraction": 0.5}]; a list inside
+            the list combines its strategies. Or a text as on the command line.
+        orders: of the stages: "given", "all", a number of orders, or lists of the stages' names.
         seeds: for example [0, 1, 2]; by default the stream's own.
-        baseline: the strategy that differences are taken to; by default sequential, or the first.
-        jobs: processes at a time; by default 1.
-        plugins: as for `run`. Runs are made in processes of their own, so that classes must be
+        baseline: the strategy to compare the others with; by default sequential, or the first.
+        jobs: the number of processes; by default 1.
+        plugins: as for `run`. Runs are made in processes of their own, so classes must be
             registered by a plugin file or a module.
         out: the comparison's directory; by default one under runs/, the same for the same call.
-        share: compute once what several runs begin with.
+        share: compute the common beginnings of runs only once.
         quiet: show no progress.
         values: keys to set, by name.
 
     Raises:
-        ContrailError: something the user can put right.
-        KeyboardInterrupt: it was interrupted; the same call goes on with it.
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
     """
     from contrail.comparison.launch import compare_runs, compare_stream
     from contrail.comparison.plan import request
@@ -141,7 +141,7 @@ def compare(
 
 
 def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugin] = ()) -> Result:
-    """The result of a finished run.
+    """Return the result of a finished run.
 
     Args:
         directory: of the run.
@@ -165,21 +165,24 @@ def evaluate(
     threads: int = 1,
     quiet: bool = False,
 ) -> dict[str, Scores]:
-    """Scores of a policy on the test tasks of environments, by environment; without training.
+    """Evaluate a policy on the test tasks of environments, without training.
 
     Args:
-        policy: a run, its directory, a checkpoint, a PEFT adapter's directory, or a model.
+        policy: a run, its directory, a checkpoint, a PEFT directory, or a model.
         environments: columns of that run, or other environments, with their default settings.
         plugins: as for `run`.
-        adapter: how the model acts; by default as in its run, or `choose`.
-        tasks: test tasks of each environment, at most; by default as in the run, or 32.
-        samples: episodes of each task; by default as in the run, or 1.
+        adapter: the adapter; by default the run's, or `choose`.
+        tasks: the largest number of test tasks per environment; by default as in the run, or 32.
+        samples: the number of episodes per task; by default as in the run, or 1.
         greedy: take the likeliest choice or token; by default as in the run, or False.
-        threads: of torch.
+        threads: the number of threads of torch.
         quiet: show no progress.
 
+    Returns:
+        The scores, by environment.
+
     Raises:
-        ContrailError: something the user can put right.
+        ContrailError: the message says what is wrong and how to correct it.
     """
     from contrail.compat.loading import load_libraries
 
@@ -249,7 +252,7 @@ class _Given:
             self._local.append(self.plugins.add_class(item))
 
     def named(self, value: Any) -> Any:
-        """The same with registered names in place of classes."""
+        """Return the value with registered names in place of classes."""
         if isinstance(value, type):
             known = self.plugins.name_of(value)
             if known is None:
@@ -263,7 +266,7 @@ class _Given:
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     def source(self, stream: Stream) -> Source:
-        """The stream, with the plugins of the call beside its own."""
+        """Return the stream, with the plugins of the call beside its own."""
         values = isinstance(stream, Mapping)
         source = Source(self.named(stream) if values else Path(stream))  # type: ignore[arg-type]
         own = source.values.get("plugins", [])
@@ -276,7 +279,7 @@ class _Given:
         return [f"{key}={_text(self.named(value))}" for key, value in values.items()]
 
     def refuse_local(self, what: str) -> None:
-        """Refuse what another process could not load.
+        """Refuse classes and metrics that another process could not load.
 
         Raises:
             ConfigError: a class or metric was given that no plugin file or module registers.
@@ -290,7 +293,7 @@ class _Given:
 
 
 def _text(value: Any) -> str:
-    """A plain value as YAML on one line; simple words without quotes."""
+    """Return a plain value as YAML on one line; simple words without quotes."""
     import yaml
 
     if isinstance(value, str):
@@ -307,7 +310,7 @@ def _text(value: Any) -> str:
 
 
 def _directory(source: Source, overrides: Sequence[str]) -> Path:
-    """The default run directory: the same for the same call."""
+    """Return the default run directory: the same for the same call."""
     if source.path is not None:
         return default_directory(source.path, overrides)
     content = json.dumps(source.values, sort_keys=True, default=str)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from contrail.errors import ConfigError, PluginError, boundary, describe
+from contrail.errors import ConfigError, PluginError, boundary, describe_error
 from contrail.registry import load_file
 from contrail.strategy import Strategy
 
@@ -35,10 +35,10 @@ TRIGGERED = (
     "after_eval_exp",
     "after_eval",
 )
-"""The callbacks of Avalanche that a run has: an experience is a stage, an iteration an update.
+"""The Avalanche callbacks that a run makes: an experience is a stage, an iteration an update.
 
-`before_backward` is called in each optimizer step, with the strategy's `loss` at 0: what the plugin
-adds to it is added to contrail's loss.
+`before_backward` is called in each optimizer step, with the strategy's `loss` at 0: the loss that
+the plugin adds to it is added to contrail's loss.
 """
 
 
@@ -70,7 +70,8 @@ class AvalancheStrategy(Strategy):
             yield self.template.loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The plugin's own `state_dict()`, or its attributes that are not as they were at first."""
+        """Return the plugin's own `state_dict()`, or its attributes that are not as they were at
+        first."""
         if hasattr(self.plugin, "state_dict"):
             state: dict[str, Any] = self.plugin.state_dict()
             return state
@@ -88,7 +89,7 @@ class AvalancheStrategy(Strategy):
 
 
 def strategy_class(path: str, directory: Path) -> type[Strategy]:
-    """The strategy that `module:Class` or `file.py:Class` names.
+    """Return the strategy that `module:Class` or `file.py:Class` names.
 
     Args:
         path: the name; the class is a strategy, or a `BasePlugin` of Avalanche.
@@ -101,7 +102,7 @@ def strategy_class(path: str, directory: Path) -> type[Strategy]:
     module_name, _, class_name = path.rpartition(":")
 
     def blame(error: BaseException) -> Exception:
-        return PluginError(f"{module_name!r} cannot be imported: {describe(error)}")
+        return PluginError(f"{module_name!r} cannot be imported: {describe_error(error)}")
 
     if module_name.endswith(".py"):
         file = (directory / module_name).resolve()
@@ -145,7 +146,7 @@ def _overrides(cls: type, name: str) -> bool:
 
 
 def _fields(cls: type) -> list[Any]:
-    """The arguments of a plugin as fields of a dataclass."""
+    """Return the arguments of a plugin as fields of a dataclass."""
     fields: list[Any] = []
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -1,4 +1,4 @@
-"""One play of one task, as token ids and as what happened."""
+"""One play of one task: its token ids, its turns and its outcome."""
 
 from __future__ import annotations
 
@@ -10,48 +10,53 @@ from contrail.environment import Task
 
 @dataclass
 class Turn:
-    """One decision of the model.
-
-    `prompt`: token ids the interface put before the model's. `written`: token ids the model wrote.
-    `choices`: token ids of each candidate, or None for free text. `choice`: the place of the
-    chosen one. `logprobs`: under the distribution that sampled: one a written token, or one for
-    the whole choice, normalised over the candidates. `entropies`: of that distribution, likewise.
-    `info`: that of the environment's `Step`.
-    """
+    """One decision of the model."""
 
     prompt: list[int]
+    """Token ids before the model's, from the adapter and the chat template."""
     written: list[int]
+    """Token ids that the model wrote."""
     logprobs: list[float]
+    """Under the distribution that was sampled: one per written token, or one for a whole choice,
+    normalised over the candidates."""
     entropies: list[float]
+    """The entropies of that distribution, in nats, one per log-probability."""
     choices: list[list[int]] | None = None
+    """Token ids of each candidate; None for free text."""
     choice: int | None = None
+    """The index of the chosen candidate."""
     observation: str = ""
+    """The user message before the turn."""
     text: str = ""
+    """The model's answer."""
     action: str | None = None
+    """The action that the adapter read in the text; None if there was none."""
     valid: bool = True
+    """False if there was no action, or the environment could not interpret it."""
     reward: float = 0.0
     info: dict[str, float] = field(default_factory=dict)
+    """The `info` of the environment's `Step`."""
 
 
 @dataclass
 class Episode:
-    """One play of one task.
-
-    `environment`: the name of its column in R. `ended`: "terminated", "truncated" (by the
-    environment), "max_turns", "max_context" or "fault" (the environment raised; `fault` says what).
-    """
+    """One play of one task."""
 
     environment: str
+    """The name of its column in R."""
     task: Task
     sample: int
+    """The number of the play among those of the task."""
     turns: list[Turn] = field(default_factory=list)
     ended: str = ""
+    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault"."""
     success: bool = False
     fault: str | None = None
+    """What the environment raised, if it raised."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Episode:
-        """The opposite of `dataclasses.asdict`."""
+        """Return the opposite of `dataclasses.asdict`."""
         turns = [Turn(**turn) for turn in values["turns"]]
         return cls(**{**values, "task": Task(**values["task"]), "turns": turns})
 
@@ -93,7 +98,7 @@ class Episode:
         return [value for turn in self.turns for value in turn.entropies]
 
     def record(self) -> dict[str, Any]:
-        """The episode as JSON values, for the run directory."""
+        """Return the episode as JSON values, for the run directory."""
         return {
             "environment": self.environment,
             "task": self.task.id,

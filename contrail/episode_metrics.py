@@ -1,7 +1,7 @@
-"""Metrics of an episode: what is told of how the agent played, beside whether it solved its tasks.
+"""Metrics of an episode: numbers about how the agent played, beside whether it solved its tasks.
 
-A plugin registers one with the hook `contrail_metrics`. From then on it stands in result.json,
-result.csv, TensorBoard, the tables on the terminal, `contrail eval` and comparisons.
+A plugin registers a metric with the hook `contrail_metrics`. result.json, result.csv, TensorBoard,
+the tables on the terminal, `contrail eval` and comparisons then contain it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contrail.episode import Episode
-from contrail.errors import PluginError, boundary, describe
+from contrail.errors import PluginError, boundary, describe_error
 from contrail.values import as_number
 
 Value = float | Sequence[float] | None
@@ -22,7 +22,7 @@ RESERVED = {
     *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
     *("samples", "action", "first_fault", "loss", "episodes"),
 }
-"""Names with another meaning in the files in which metrics stand."""
+"""Names with another meaning in the files that contain metrics."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,12 @@ class EpisodeMetric:
             raise PluginError(f"{who}: `format` {self.format!r} is none: {error}.") from error
 
     def average(self, episodes: Iterable[Episode], *, by_task: bool = True) -> float | None:
-        """The mean over episodes; None where none has a value.
+        """Return the mean over episodes; None if no episode has a value.
 
         Args:
-            episodes: of one environment.
-            by_task: whether a mean over tasks is one. In an update all episodes count alike.
+            episodes: episodes of one environment.
+            by_task: whether a mean over tasks is taken as such. In an update all episodes count
+                alike.
 
         Raises:
             PluginError: the metric's function raised, or returned something else than numbers.
@@ -93,7 +94,7 @@ class EpisodeMetric:
         return mean([mean(found) for found in values.values() if found])
 
     def about(self) -> dict[str, Any]:
-        """What a report needs to know of it, as JSON values."""
+        """Return the description of the metric for reports, as JSON values."""
         return {
             "description": self.description,
             "unit": self.unit,
@@ -106,7 +107,7 @@ class EpisodeMetric:
         def blame(error: BaseException) -> PluginError:
             return PluginError(
                 f"episode metric {self.name!r} (plugin {self.plugin!r}) of the task "
-                f"{episode.task.id!r} of {episode.environment!r}: {describe(error)}"
+                f"{episode.task.id!r} of {episode.environment!r}: {describe_error(error)}"
             )
 
         with boundary(blame):
@@ -121,12 +122,12 @@ class EpisodeMetric:
 def averages(
     metrics: Iterable[EpisodeMetric], episodes: Sequence[Episode], *, by_task: bool = True
 ) -> dict[str, float | None]:
-    """Each metric's mean over the episodes, by name: see `EpisodeMetric.average`."""
+    """Return each metric's mean over the episodes, by name: see `EpisodeMetric.average`."""
     return {metric.name: metric.average(episodes, by_task=by_task) for metric in metrics}
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that are defined; None where there is none."""
+    """Return the mean of the values that are defined; None if there are none."""
     import numpy
 
     known = [value for value in values if value is not None]

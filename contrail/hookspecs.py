@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contrail.scores import Scores
     from contrail.stage import Stage
     from contrail.strategy import Strategy
+    from contrail.training.objective import Objective
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
@@ -65,6 +66,11 @@ def contrail_adapters(register: Callable[[str, type[Adapter]], None]) -> None:
 @hookspec
 def contrail_strategies(register: Callable[[str, type[Strategy]], None]) -> None:
     """Register continual strategies: `register(name, strategy_class)`."""
+
+
+@hookspec
+def contrail_objectives(register: Callable[[str, type[Objective]], None]) -> None:
+    """Register what a stage can learn by: `register(name, objective_class)`."""
 
 
 @hookspec

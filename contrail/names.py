@@ -1,4 +1,4 @@
-"""Names as they are shown: what an author or a user calls something is text, wherever it stands."""
+"""Names as they are shown: names of authors and users are text, never markup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _UNSEEN = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, half surrog
 
 
 def visible(name: object) -> str:
-    r"""A name on one line, with escapes for characters that act instead of being seen: "a\nb"."""
+    r"""Return a name on one line, with escapes for characters that act instead of being seen:
+    "a\nb"."""
     text = str(name)
     if text.isprintable():
         return text
@@ -19,6 +20,11 @@ def visible(name: object) -> str:
         repr(letter)[1:-1] if letter in _BIDI or unicodedata.category(letter) in _UNSEEN else letter
         for letter in text
     )
+
+
+def visible_lines(text: str) -> str:
+    """Return a text with each of its lines as `visible` shows it."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def visible_names(value: Any) -> Any:

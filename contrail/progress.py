@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar on a terminal, lines elsewhere, nothing when quiet."""
+"""The progress of a run: a bar on a terminal, lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_SECONDS = 20.0
 
 
 class Reporter:
-    """Follows a run of so many updates and evaluations, and says when it will be over.
+    """Shows the progress of a run, and estimates when it will end.
 
     Used as a context manager; `start` and `advance` follow one piece of work, `done` ends it.
     """
@@ -84,7 +84,7 @@ class Reporter:
             self.say(f"{self._name}: {self._count} of {self._total} episodes played")
 
     def done(self, text: str) -> None:
-        """The piece of work is over; `text` says how it went."""
+        """End the piece of work; `text` is its result."""
         if self._kind in self._left:
             self._seconds[self._kind].append(time.monotonic() - self._begun)
             self._left[self._kind] -= 1
@@ -92,7 +92,7 @@ class Reporter:
         sys.stderr.flush()
 
     def _eta(self) -> str:
-        """The time left: recent updates and evaluations are taken for the coming ones."""
+        """Return the time left: recent updates and evaluations are taken for the coming ones."""
         left = 0.0
         for kind, count in self._left.items():
             recent = self._seconds[kind][-4:]

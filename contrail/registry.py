@@ -1,7 +1,8 @@
 """Finds plugins, loads them, and keeps what they register.
 
 A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
-theirs in the entry-point group `contrail`; stream.yaml names files and modules under `plugins`.
+their plugins in the entry-point group `contrail`; stream.yaml names files and modules under
+`plugins`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -29,63 +30,21 @@ from contrail.adapter import Adapter
 from contrail.environment import Environment
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import (
-    ConfigError,
     ContrailError,
     PluginError,
     boundary,
-    describe,
+    describe_error,
     is_interrupt,
     message_of,
     nearest,
 )
+from contrail.registered import Registered, Table
 from contrail.strategy import Strategy
+from contrail.training.objective import Objective
 
 T = TypeVar("T")
 GROUP = "contrail"
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
-
-
-@dataclass(frozen=True)
-class Registered(Generic[T]):
-    """What a plugin registered, and the plugin's name."""
-
-    value: T
-    plugin: str
-
-
-@dataclass
-class Table(Generic[T]):
-    """One kind of registered thing, by name."""
-
-    kind: str
-    entries: dict[str, Registered[T]] = field(default_factory=dict)
-
-    def register(self, name: str, value: T, plugin: str) -> None:
-        """Add an entry.
-
-        Raises:
-            PluginError: the name is taken; the first plugin keeps it.
-        """
-        taken = self.entries.get(name)
-        if taken is not None:
-            raise PluginError(
-                f"plugin {plugin!r} registers the {self.kind} {name!r}, but plugin "
-                f"{taken.plugin!r} already has. Choose another name."
-            )
-        self.entries[name] = Registered(value, plugin)
-
-    def __getitem__(self, name: str) -> Registered[T]:
-        try:
-            return self.entries[name]
-        except KeyError:
-            message = f"no {self.kind} is called {name!r}. {nearest(name, self.entries)}"
-            raise ConfigError(message) from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
 
 
 @dataclass(frozen=True)
@@ -109,12 +68,14 @@ class Plugins:
         self.environments: Table[type[Environment]] = Table("environment")
         self.adapters: Table[type[Adapter]] = Table("adapter")
         self.strategies: Table[type[Strategy]] = Table("strategy")
+        self.objectives: Table[type[Objective]] = Table("objective")
         self.models: Table[Callable[[], Path]] = Table("model")
         self.metrics: Table[EpisodeMetric] = Table("episode metric")
         self._tables: dict[str, tuple[Table[Any], type | None]] = {
             "contrail_environments": (self.environments, Environment),
             "contrail_adapters": (self.adapters, Adapter),
             "contrail_strategies": (self.strategies, Strategy),
+            "contrail_objectives": (self.objectives, Objective),
             "contrail_models": (self.models, None),
         }
 
@@ -124,14 +85,14 @@ class Plugins:
         return self._manager.hook
 
     def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of all plugins, each by itself, so that one that raises stops no other.
+        """Call a hook of each plugin separately, so that an exception of one stops no other.
 
         Returns:
-            What they raised.
+            Their exceptions.
         """
         errors = []
         modules = self._manager.get_plugins()
-        # pluggy lists what it calls last first.
+        # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
             try:
@@ -141,7 +102,7 @@ class Plugins:
         return errors
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
-        """Load one plugin and let it register what it has.
+        """Load one plugin and call its hooks that register things.
 
         Raises:
             PluginError: it implements no hook, an unknown hook, or a registration fails.
@@ -238,7 +199,7 @@ class Plugins:
         self.add(module, short, "-", str(path))
 
     def environments_of(self, name: str) -> list[str]:
-        """The environments that a command line names: one, or those of a plugin file.
+        """Return the environments that a command line names: one, or those of a plugin file.
 
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
@@ -269,12 +230,12 @@ class Plugins:
         )
 
     def name_of(self, cls: type) -> str | None:
-        """The name under which a class is registered, if it is."""
+        """Return the name under which a class is registered, if it is."""
         entries = (item for table, _ in self._tables.values() for item in table.entries.items())
         return next((name for name, entry in entries if entry.value is cls), None)
 
     def registered_by(self, plugin: str) -> list[str]:
-        """What a plugin registered: "environment babyai", ...."""
+        """Return the kinds and names that a plugin registered: "environment babyai", ...."""
         return [
             f"{table.kind} {name}"
             for table in (*(table for table, _ in self._tables.values()), self.metrics)
@@ -283,7 +244,7 @@ class Plugins:
         ]
 
     def info(self) -> list[PluginInfo]:
-        """All loaded plugins, in the order of loading."""
+        """Return all loaded plugins, in the order of loading."""
         infos = []
         for name, (version, source) in self._origin.items():
             callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
@@ -292,7 +253,7 @@ class Plugins:
 
 
 def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Plugins:
-    """The installed plugins and those named in a stream file of `directory`."""
+    """Return the installed plugins and those named in a stream file of `directory`."""
     plugins = Plugins()
     plugins.add_installed()
     for name in named:
@@ -303,16 +264,18 @@ def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Pl
 def blamed(
     kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
 ) -> ContrailError:
-    """The error with the name of the plugin that caused it; errors for humans stay as they are."""
+    """Return the error with the name of the plugin that caused it; errors for humans stay as they
+    are."""
     if isinstance(error, ContrailError):
         return error
-    return PluginError(f"{kind} {name!r} (plugin {registered.plugin!r}): {what}: {describe(error)}")
+    plugin = f"{kind} {name!r} (plugin {registered.plugin!r})"
+    return PluginError(f"{plugin}: {what}: {describe_error(error)}")
 
 
 def blaming(
     kind: str, name: str, registered: Registered[Any], what: str
 ) -> AbstractContextManager[None]:
-    """Context manager: what a registered thing raises is blamed on its plugin."""
+    """Context manager: an exception of registered code is blamed on its plugin."""
     return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
@@ -369,7 +332,7 @@ def _blame(
     implementations: Sequence[pluggy.HookImpl],
     arguments: Mapping[str, Any],
 ) -> None:
-    """Put the plugin's name into whatever its hook raised."""
+    """Add the plugin's name to the exception of its hook."""
     error = outcome.exception
     if error is None or is_interrupt(error) or isinstance(error, ContrailError):
         return

@@ -1,4 +1,4 @@
-"""What a run or a comparison leaves in its directory, for Python: numbers, episodes, the policy."""
+"""The results of a run or a comparison, for Python: numbers, episodes, the policy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Result:
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Result:
-        """The result in a run's directory.
+        """Return the result in a run's directory.
 
         Raises:
             ContrailError: there is none, or the run has not ended.
@@ -62,7 +62,7 @@ class Result:
     def R(self) -> numpy.ndarray[Any, Any]:
         """(T + 1, environments): success on each environment after each stage.
 
-        Row 0 is the model before any training; what is undefined is nan.
+        Row 0 is the model before any training; undefined values are nan.
         """
         return self.values("success")
 
@@ -85,7 +85,7 @@ class Result:
         return ["success", *tables.episode_metrics(self.record)]
 
     def values(self, metric: str = "success") -> numpy.ndarray[Any, Any]:
-        """(T + 1, environments): a metric of an episode; what is undefined is nan.
+        """Return a metric of an episode, (T + 1, environments); undefined values are nan.
 
         Raises:
             ConfigError: the run has no such metric.
@@ -135,7 +135,8 @@ class Result:
     def episodes(
         self, stage: int | None = None, kind: Kind | None = None
     ) -> Iterator[dict[str, Any]]:
-        """The run's episodes in their order, as docs/run-directory.md describes their lines.
+        """Return the run's episodes in their order, as docs/run-directory.md describes their
+        lines.
 
         Each has two more keys, `stage` and `kind`.
 
@@ -168,7 +169,8 @@ class Result:
                     yield {**context, **json.loads(line)}
 
     def policy(self, stage: int | None = None) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-        """The policy as a PEFT model, on the run's device and in its precision; its tokenizer.
+        """Return the policy as a PEFT model, on the run's device and in its precision; its
+        tokenizer.
 
         Args:
             stage: after which stage; by default after the last.
@@ -219,7 +221,7 @@ class Comparison:
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Comparison:
-        """The comparison in a directory.
+        """Return the comparison in a directory.
 
         Raises:
             ContrailError: there is none.
@@ -236,15 +238,17 @@ class Comparison:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Runs that failed, with what they said; the same call tries them again."""
+        """The runs that failed, with their errors; the same call tries them again."""
         return dict(self.record["failed"])
 
     def frame(self) -> pandas.DataFrame:
-        """A row per strategy and quantity: mean, intervals, difference; as in compare.csv."""
+        """Return a row per strategy and quantity: mean, intervals, difference; as in
+        compare.csv."""
         return _pandas().DataFrame(tables.quantities(self.record), columns=tables.QUANTITY)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row per run: its metrics, how it played at the end, its budget; as compare.runs.csv."""
+        """Return a row per run: its metrics, how it played at the end, its budget; as
+        compare.runs.csv."""
         return _pandas().DataFrame(tables.run_rows(self.record))
 
     def report(self) -> None:

@@ -1,7 +1,7 @@
-"""The seam between a rollout and what runs the model for it.
+"""The seam between a rollout and the backend that runs the model for it.
 
-A sampler completes requests: it writes free text, or chooses among candidates. The rollout does not
-know how, nor which requests share a forward. `contrail.engine` holds contrail's own samplers.
+A sampler completes requests: it writes free text, or chooses among candidates. The rollout knows
+neither how, nor which requests share a forward. `contrail.engine` holds contrail's own samplers.
 """
 
 from __future__ import annotations
@@ -62,24 +62,25 @@ Request = Generate | Choose
 
 @dataclass
 class Decision:
-    """What the model decided.
-
-    `written`: token ids. `logprobs`: under the distribution that was sampled: one per token of free
-    text, or one for a choice, normalised over the candidates. `entropies`: of that distribution,
-    likewise. `choice`: the index of the chosen candidate; None for free text.
-    """
+    """The model's answer to a request."""
 
     written: list[int]
+    """The token ids of the answer."""
     logprobs: list[float]
+    """Under the distribution that was sampled: one per token of free text, or one for a choice,
+    normalised over the candidates."""
     entropies: list[float]
+    """The entropies of that distribution, one per log-probability."""
     choice: int | None = None
+    """The index of the chosen candidate; None for free text."""
 
 
 class Sampler(Protocol):
     """Runs the model for many episodes at once."""
 
     def begin(self, environment: str) -> Context:
-        """A new, empty context. Contexts that began earlier go first where memory is short."""
+        """Return a new, empty context. Contexts that began earlier go first where memory is
+        short."""
         ...
 
     def submit(self, request: Request) -> None:
@@ -87,19 +88,19 @@ class Sampler(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether `step` would compute anything now; ask before each step."""
+        """Return whether `step` would compute anything now; ask before each step."""
         ...
 
     def step(self) -> Sequence[tuple[Request, Decision]] | None:
-        """Compute for a while, and return the requests that are complete now.
+        """Run the model for a while, and return the requests that are complete now.
 
-        The prompt and what was written have been appended to the context. None: nothing was
-        computed, because there is no request, or no memory for one before others are forgotten.
+        The prompt and the answer have been appended to the context. None: nothing was computed,
+        because there is no request, or no memory for one before others are forgotten.
         """
         ...
 
     def forget(self, context: Context) -> None:
-        """Free what belongs to a context that is not needed any more."""
+        """Free the memory of a context that is not needed any more."""
         ...
 
 
@@ -108,7 +109,7 @@ OpenSampler = Callable[["Policy", float], AbstractContextManager[Sampler]]
 
 
 def is_complete(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
-    """Whether free text ends here; `text` decodes tokens."""
+    """Return whether free text ends here; `text` decodes tokens."""
     if written[-1] in request.ends or len(written) >= request.max_new_tokens:
         return True
     return bool(request.stop) and any(stop in text(written) for stop in request.stop)

@@ -12,18 +12,15 @@ from contrail.episode_metrics import EpisodeMetric, averages, mean
 
 @dataclass(frozen=True)
 class Scores:
-    """How the policy did on one environment.
-
-    Attributes:
-        scores: task id -> mean success of its episodes; None where all of them were faults.
-        metrics: name of an episode metric -> its mean; None where it is undefined.
-        by_difficulty: difficulty -> the mean success of its tasks (`success`), and how many there
-            are (`tasks`). Empty where tasks have no difficulty.
-    """
+    """The scores of a policy on the test tasks of one environment."""
 
     scores: dict[str, float | None]
+    """Task id -> mean success of its episodes; None if all of them were faults."""
     metrics: dict[str, float | None] = field(default_factory=dict)
+    """Name of an episode metric -> its mean; None if it is undefined."""
     by_difficulty: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Difficulty -> the mean success of its tasks (`success`), and their number (`tasks`). Empty if
+    tasks have no difficulty."""
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], metrics: Iterable[EpisodeMetric] = ()) -> Scores:
@@ -57,7 +54,8 @@ class Scores:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Scores:
-        """The opposite of `record` and of `summary`; those of older versions are read, too."""
+        """Return the opposite of `record` and of `summary`; those of older versions are read,
+        too."""
         known = ("scores", "by_difficulty", "tasks")
         metrics = {name: value for name, value in record.items() if name not in known}
         return cls(dict(record["scores"]), metrics, dict(record.get("by_difficulty", {})))
@@ -68,7 +66,7 @@ class Scores:
         return mean(list(self.scores.values()))
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Scores.read(record)` reads it back."""
+        """Return the same as JSON values; `Scores.read(record)` reads it back."""
         difficulty = {"by_difficulty": self.by_difficulty} if self.by_difficulty else {}
         return {"scores": self.scores, "success": self.success, **self.metrics, **difficulty}
 

@@ -1,4 +1,7 @@
-"""What is trained on, and what protects the old. Strategy authors subclass `Strategy`."""
+"""Continual strategies: what to train on, and how to protect earlier stages.
+
+Strategy authors subclass `Strategy`.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ if TYPE_CHECKING:
 
 
 NOTHING_YET = "sequential"
-"""The cache key of a strategy that has done and kept nothing of its own yet."""
+"""The cache key of a strategy that has neither done nor kept anything of its own yet."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a strategy may use at the beginning and at the end of a stage."""
+    """The members of a run that a strategy may use at the beginning and at the end of a stage."""
 
     stage: Stage
     """The stage."""
@@ -64,9 +67,9 @@ class Strategy:
     NEVER: ClassVar[float] = math.inf
 
     starts_at: float | None = None
-    """The first stage, counted from 1, in which the strategy does anything of its own.
+    """The first stage, counted from 1, in which the strategy differs from `sequential`.
 
-    None, if what it does may depend on later stages; `Strategy.NEVER`, if it never does.
+    None if its behaviour may depend on later stages; `Strategy.NEVER` if it never differs.
     """
 
     scheduled: bool = False
@@ -161,7 +164,7 @@ class Strategy:
         self._logged.setdefault(name, []).append(float(value))
 
     def take_logged(self) -> dict[str, float]:
-        """Return the means of what was logged since the last call."""
+        """Return the means of the scalars logged since the last call."""
         logged = getattr(self, "_logged", {})  # a subclass may not call __init__
         means = {name: sum(values) / len(values) for name, values in logged.items()}
         logged.clear()

@@ -15,6 +15,7 @@ from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
 from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
+from contrail.training.objective import Objective
 from contrail.values import as_text, as_texts
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scenario:
-    """All that a run is about: what is trained on, what is evaluated, and where it is played."""
+    """The subject of a run: the stages to train, the environments to evaluate, and where to play
+    them."""
 
     train: Sequence[Stage]
     test: Sequence[Stage]
@@ -54,8 +56,8 @@ class Listing:
 def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
     """Context manager: make the environments and list their tasks, then close the environments.
 
-    Nothing heavy is imported for it, so that a mistake in an environment's settings or in a
-    difficulty is answered at once.
+    It imports nothing heavy, so a mistake in an environment's settings or in a difficulty is
+    reported at once.
 
     Raises:
         ContrailError: an environment cannot be made, or a stage or environment has no tasks.
@@ -116,7 +118,8 @@ def build(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
         _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
-        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates))
+        objective = make_objective(stage.learn, plugins)
+        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
@@ -135,10 +138,10 @@ def _refuse_leaks(
     listing: Listing,
     stages: Sequence[Stage],
 ) -> None:
-    """Refuse a stream in which one label tests on what another trains on.
+    """Refuse a stream in which one label tests on a task that another label trains on.
 
     Raises:
-        ConfigError: it does; names both, and the task.
+        ConfigError: there is such a task; the message names both labels and the task.
     """
     columns = [
         leaks.Column(
@@ -167,7 +170,7 @@ def _refuse_leaks(
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
-    """The key at which an environment is first named."""
+    """Return the key at which an environment is first named."""
     for index, stage in enumerate(config.stream):
         if stage.environment.label == label:
             return ("stream", index, "environment")
@@ -176,7 +179,7 @@ def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
 
 
 def make_adapter(component: Component, plugins: Plugins) -> Adapter:
-    """An instance of a registered adapter.
+    """Return an instance of a registered adapter.
 
     Raises:
         PluginError: it raised.
@@ -186,11 +189,22 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
         return registered.value(component.settings)
 
 
-def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
-    """What makes instances of a registered environment with its settings.
+def make_objective(component: Component, plugins: Plugins) -> Objective:
+    """An instance of a registered objective.
 
     Raises:
-        PluginError: its class has `workers` or a `step_timeout` that make no sense.
+        PluginError: it raised.
+    """
+    registered = plugins.objectives[component.name]
+    with blaming("objective", component.name, registered, "cannot be made"):
+        return registered.value(component.settings)
+
+
+def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
+    """Return a factory for a registered environment with its settings.
+
+    Raises:
+        PluginError: its class has an impossible value of `workers` or `step_timeout`.
     """
     registered = plugins.environments[config.name]
     make = EnvironmentFactory(config.name, registered, config.settings, config.max_turns)
@@ -205,7 +219,7 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
 def list_tasks(
     pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins
 ) -> dict[str, list[Task]]:
-    """The tasks of both splits.
+    """Return the tasks of both splits.
 
     Raises:
         PluginError: the environment raised, a split has no tasks, or the two share one.
@@ -248,7 +262,7 @@ def _try(
     component: Component,
     plugins: Plugins,
 ) -> None:
-    """Begin one task, so that what cannot be played at all is refused before anything is written.
+    """Begin one task, so that an impossible combination is refused before anything is written.
 
     Raises:
         ContrailError: the environment or the adapter raised, or they do not fit together.

@@ -14,7 +14,7 @@ _LONG = 80  # characters of a value that a message quotes
 
 
 def as_text(value: Any, what: str) -> str:
-    """A text as a plain str.
+    """Return a text as a plain str.
 
     Raises:
         TypeError: it is something else; the message begins with `what`.
@@ -28,7 +28,7 @@ def as_text(value: Any, what: str) -> str:
 
 
 def as_texts(value: Any, what: str) -> Sequence[str]:
-    """A list of texts; one that is in order already is returned as it is.
+    """Return a list of texts; one that is in order already is returned as it is.
 
     Raises:
         TypeError: it is something else, or has no fixed order.
@@ -48,7 +48,7 @@ def as_texts(value: Any, what: str) -> Sequence[str]:
 
 
 def as_whole(value: Any, what: str) -> int:
-    """A whole number as a plain int.
+    """Return a whole number as a plain int.
 
     Raises:
         TypeError: it is something else.
@@ -60,7 +60,7 @@ def as_whole(value: Any, what: str) -> int:
 
 
 def as_number(value: Any, what: str) -> float:
-    """A number as a plain float.
+    """Return a number as a plain float.
 
     Raises:
         TypeError: it is something else.
@@ -104,7 +104,7 @@ def as_flag(value: Any, what: str) -> bool:
 
 
 def as_difficulty(value: Any, what: str) -> str | int | float | None:
-    """A difficulty: a text, a number or None.
+    """Return a difficulty: a text, a number or None.
 
     Raises:
         TypeError: it is something else.
@@ -122,7 +122,7 @@ def as_difficulty(value: Any, what: str) -> str | int | float | None:
 
 
 def _scalar(value: Any) -> Any:
-    """The Python value of a scalar of numpy, torch or jax; anything else as it is."""
+    """Return the Python value of a scalar of numpy, torch or jax; anything else as it is."""
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
         return value.item()
     return value

@@ -136,4 +136,7 @@ def _arc(start: float, end: float) -> str:
 
 
 if __name__ == "__main__":
-    DRAWING.write_text(draw())
+    if "--print" in sys.argv:
+        sys.stdout.write(draw())
+    else:
+        DRAWING.write_text(draw())

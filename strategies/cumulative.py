@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class CumulativeConfig:
-    """`normalize`: the environments count alike in the loss. Without it, where the loss sums over
-    decisions, those with long answers count more."""
+    """The keys of cumulative in stream.yaml."""
 
     normalize: bool = True
+    """Give all environments equal weight in the loss. If false and the loss sums over decisions,
+    environments with long answers count more."""
 
 
 class Cumulative(contrail.Strategy):
-    """Stage i has its own number of updates, on the tasks of stages 1 to i that have any updates.
+    """Each stage trains on the tasks of all stages so far.
 
-    The environments are equally probable in every update, whatever their numbers of tasks.
+    A stage has its own number of updates; earlier stages without updates are left out. The
+    environments are equally probable in every update, whatever their numbers of tasks.
     """
 
     Config = CumulativeConfig

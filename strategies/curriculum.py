@@ -23,16 +23,19 @@ KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
 
 @dataclass
 class CurriculumConfig:
-    """`by`: what is easy: `label`, the environment's own difficulties (numbers rising, or the words
-    in `order`); or `pass_rate`, how often the base model solves the task in `samples` plays, which
-    are beyond the budget of updates. `initial_competence`: the share of tasks, the easiest, that a
-    stage begins with. `duration`: after which part of the stage all are in use."""
+    """The keys of curriculum in stream.yaml."""
 
     by: Literal["label", "pass_rate"] = "label"
+    """The measure of difficulty: `label` is the environment's own (rising numbers, or the words in
+    `order`); `pass_rate` is the success rate of the base model."""
     order: list[str] = field(default_factory=lambda: list(KNOWN))
+    """The words of difficulty, from easy to hard."""
     samples: int = field(default=4, metadata={"min": 1})
+    """The number of episodes per task that measure the pass rate. They count as extra episodes."""
     initial_competence: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    """The share of tasks, the easiest, with which a stage begins."""
     duration: float = field(default=0.75, metadata={"min": 0, "max": 1})
+    """The fraction of a stage after which all tasks are in use."""
 
 
 class Curriculum(contrail.Strategy):
@@ -57,7 +60,7 @@ class Curriculum(contrail.Strategy):
                         self._rank(task)
 
     def _rank(self, task: contrail.Task) -> float:
-        """Where the task's label stands."""
+        """Return the rank of the task's label."""
         if isinstance(task.difficulty, int):
             return task.difficulty
         if task.difficulty not in self.config.order:
@@ -107,7 +110,8 @@ class Curriculum(contrail.Strategy):
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:
-    """The smaller, the easier; a fault says nothing, and what was never played comes last."""
+    """Return a rank that is smaller for easier tasks; faults are ignored, unplayed tasks come
+    last."""
     played = [item.success for item in group if item.fault is None]
     return -sum(played) / len(played) if played else 1.0
 

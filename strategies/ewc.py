@@ -19,30 +19,34 @@ if TYPE_CHECKING:
 
 @dataclass
 class EWCConfig:
-    """`strength`: the weight of the penalty, lambda. `mode`: `online` keeps one Fisher matrix, the
-    old one times `decay` plus the new one, around the latest parameters (arXiv:1805.06370);
-    `separate` keeps one for each stage, around that stage's parameters. `episodes`: the last of a
-    stage, from whose states its Fisher matrix is computed. `passes`: backward passes that this may
-    take. If they are enough for one per possible decision, the matrix is exact for these states;
-    otherwise it is an unbiased estimate. `normalize`: make up for the cross terms that a diagonal
-    leaves out (see `normalized`), so that `strength` weighs nats against advantages."""
+    """The keys of ewc in stream.yaml."""
 
     strength: float = field(default=100.0, metadata={"min": 0})
+    """The weight of the penalty, lambda."""
     mode: Literal["online", "separate"] = "online"
+    """`online` keeps one Fisher matrix, `decay` times the old one plus the new one, around the
+    latest parameters (arXiv:1805.06370). `separate` keeps one Fisher matrix per stage, around the
+    parameters after that stage."""
     decay: float = field(default=1.0, metadata={"min": 0, "max": 1})
+    """The factor of the old Fisher matrix in the mode `online`."""
     episodes: int = field(default=64, metadata={"min": 1})
+    """The number of episodes, the last of a stage, from which the Fisher matrix is computed."""
     passes: int = field(default=1024, metadata={"min": 1})
+    """The number of backward passes per Fisher matrix. If there are enough for one per possible
+    decision, the matrix is exact for these episodes; otherwise it is an unbiased estimate."""
     normalize: bool = True
+    """Compensate for the cross terms that a diagonal leaves out (see `normalized`), so that
+    `strength` weighs nats against advantages."""
 
 
 class EWC(contrail.Strategy):
     """Elastic weight consolidation (arXiv:1612.00796) on the LoRA parameters.
 
-    Adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an earlier
-    stage and F the diagonal of its Fisher matrix. With the full matrix that is to second order
-    strength times the KL divergence, in nats per episode, from the policy after that stage; so with
-    advantages of about 1 and a strength of 100, learning may pay about 0.01 nats. By Pinsker's
-    inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
+    It adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an
+    earlier stage and F the diagonal of its Fisher matrix. With the full matrix that is to second
+    order strength times the KL divergence, in nats per episode, from the policy after that stage;
+    so with advantages of about 1 and a strength of 100, learning may cost about 0.01 nats. By
+    Pinsker's inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
     """
 
     Config = EWCConfig
@@ -96,7 +100,7 @@ class EWC(contrail.Strategy):
 def diagonal_fisher(
     learner: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """The diagonal of the policy's Fisher matrix, by the names of parameters.
+    """Return the diagonal of the policy's Fisher matrix, by the names of parameters.
 
     It is that of the distribution of whole episodes (Bagnell and Schneider, IJCAI 2003): the mean
     over episodes of the sum over their states s of E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_k)^2].
@@ -129,7 +133,7 @@ def diagonal_fisher(
     exact = _possible_decisions(learner, episodes) <= passes
     repeats = max(1, passes // len(episodes))
     for decisions in learner.distributions(episodes):
-        # Their square roots; what has no probability has no part in it.
+        # Their square roots; impossible decisions contribute nothing.
         terms = []
         for logprobs in decisions:
             possible = logprobs[logprobs > float("-inf")]
@@ -157,7 +161,7 @@ def _possible_decisions(learner: Learner, episodes: Sequence[Episode]) -> int:
 
 
 def normalized(fisher: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The diagonal times the number of parameters.
+    """Return the diagonal times the number of parameters.
 
     The KL divergence of a step d is to second order 1/2 sum_kl F_kl d_k d_l. The diagonal alone
     says far too little of it: with the gradient g of one decision, (sum_k g_k d_k)^2 may be as

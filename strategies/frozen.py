@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 
 class Frozen(contrail.Strategy):
-    """The stages of the stream without their updates: what no training does."""
+    """No training: the stages of the stream without their updates."""
 
     exclusive = "it trains nothing"
     starts_at = 1
 
     def stages(self, stages: Sequence[Stage]) -> list[Stage]:
-        return [contrail.Stage(stage.name, stage.tasks, stage.adapters, 0) for stage in stages]
+        return [
+            contrail.Stage(stage.name, stage.tasks, stage.adapters, 0, stage.objective)
+            for stage in stages
+        ]
 
 
 @contrail.hookimpl

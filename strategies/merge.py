@@ -1,4 +1,4 @@
-"""The strategy `merge`: each stage learns a LoRA, and what acts is all of them merged."""
+"""The strategy `merge`: each stage learns a LoRA, and the policy is all of them merged."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ Snapshot = dict[str, "torch.Tensor"]
 
 @dataclass
 class MergeConfig:
-    """`combination_type`, `density` (TIES, DARE, pruning), `majority_sign_method` (TIES): of
-    PEFT's add_weighted_adapter; TIES is arXiv:2306.01708, DARE arXiv:2311.03099. `weight`: of each
-    LoRA, as PEFT takes it; without it the one with which equal LoRAs merge to what each of them is
-    (see `default_weight`). `start`: a stage begins with the `base` model, as in task arithmetic
-    (arXiv:2212.04089), or with what is `merged` so far."""
+    """The keys of merge in stream.yaml."""
 
     combination_type: Literal[
         "linear",
@@ -39,10 +35,18 @@ class MergeConfig:
         "magnitude_prune",
         "magnitude_prune_svd",
     ] = "svd"
+    """The method, as in PEFT's add_weighted_adapter; TIES is arXiv:2306.01708, DARE
+    arXiv:2311.03099."""
     density: float = field(default=0.5, metadata={"min": 0.01, "max": 1})
+    """The fraction of parameters to keep, for TIES, DARE and pruning."""
     majority_sign_method: Literal["total", "frequency"] = "total"
+    """How the majority of signs is counted, for TIES."""
     weight: float | None = field(default=None, metadata={"min": 0})
+    """The weight of each LoRA, as in PEFT. By default, the weight with which equal LoRAs merge into
+    the same LoRA (see `default_weight`)."""
     start: Literal["base", "merged"] = "base"
+    """A stage begins with the `base` model, as in task arithmetic (arXiv:2212.04089), or with the
+    `merged` model so far."""
 
 
 class Merge(contrail.Strategy):
@@ -91,7 +95,8 @@ class Merge(contrail.Strategy):
 
 
 def default_weight(combination_type: str, density: float, count: int) -> float:
-    """The weight of each of `count` LoRAs with which equal ones merge to what each of them is.
+    """Return the weight of each of `count` LoRAs with which equal ones merge to what each of them
+    is.
 
     That is: with `density` 1, or a type without it, to the same LoRA; with a pruning type, to the
     LoRA pruned; with DARE, which drops at random, to the LoRA on average.
@@ -120,14 +125,14 @@ def merged(
     config: MergeConfig,
     seed: int,
 ) -> Snapshot:
-    """PEFT's merge of adapters that the policy once had, as one that it can load.
+    """Return PEFT's merge of earlier LoRAs, as one that the policy can load.
 
     Args:
-        policy: left as it is.
-        adapters: by the names of its parameters.
-        weights: of each.
+        policy: unchanged afterwards.
+        adapters: the LoRAs, each by the names of its parameters.
+        weights: one per LoRA.
         config: how to merge.
-        seed: of what DARE drops.
+        seed: the seed of DARE's random choice.
     """
     import torch
 

@@ -17,20 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class MixtureConfig:
-    """`weights`: of environments, their shares of the training episodes up to a factor; one that is
-    not named is not trained on. Without them, as many updates as the stream gives each.
-
-    `temperature`: the probability of environment j is weight_j^(1/temperature), normalised, as in
-    multilingual training (arXiv:1907.05019): 1 keeps the weights, a large one makes them equal.
-
-    `normalize`: an environment counts in the loss by its share of the episodes. Without it, where
-    the loss sums over decisions (`grpo.loss_type`), by that of the decisions: one with answers ten
-    times as long counts ten times as much.
-    """
+    """The keys of mixture in stream.yaml."""
 
     weights: dict[str, float] | None = None
+    """Relative shares of the training episodes, by environment; an environment without a weight is
+    not trained on. By default, the numbers of updates in the stream."""
     temperature: float = field(default=1.0, metadata={"min": 0.01})
+    """The probability of environment j is weight_j^(1/temperature), normalised, as in multilingual
+    training (arXiv:1907.05019): 1 keeps the weights, a large temperature makes them equal."""
     normalize: bool = True
+    """Weight environments in the loss by their shares of the episodes. If false and the loss sums
+    over decisions (`grpo.loss_type`), they are weighted by their shares of the decisions: answers
+    ten times as long count ten times as much."""
 
     def __post_init__(self) -> None:
         weights = list((self.weights or {}).values())
@@ -72,7 +70,7 @@ class Mixture(contrail.Strategy):
         }
         tasks = {name: mixed.tasks[name] for name in self._shares}
         adapters = {name: mixed.adapters[name] for name in self._shares}
-        return [contrail.Stage("mixture", tasks, adapters, updates)]
+        return [contrail.Stage("mixture", tasks, adapters, updates, mixed.objective)]
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         learner.by_environment = self.config.normalize

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class OrthogonalConfig:
-    """`strength`: the weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
+    """The keys of orthogonal in stream.yaml."""
 
     strength: float = field(default=0.5, metadata={"min": 0})
+    """The weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
 
 
 class Orthogonal(contrail.Strategy):
@@ -56,7 +57,7 @@ class Orthogonal(contrail.Strategy):
         self._stages = len(stages)
 
     def _rows(self, rank: int, stage: int) -> slice:
-        """The ranks of a stage, counted from 1."""
+        """Return the ranks of a stage, counted from 1."""
         return slice(rank * (stage - 1) // self._stages, rank * stage // self._stages)
 
     def enter(self, context: StageContext, resumed: bool) -> None:

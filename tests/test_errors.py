@@ -11,7 +11,7 @@ from contrail.errors import (
     PluginError,
     Raised,
     boundary,
-    describe,
+    describe_error,
     is_interrupt,
 )
 
@@ -45,5 +45,5 @@ def test_an_error_for_people_is_not_its_own_cause() -> None:
 
 
 def test_an_error_without_words_is_described() -> None:
-    assert describe(Mute()) == "Mute (its message raises RuntimeError)"
-    assert describe(EnvironmentFault("as told")) == "as told"
+    assert describe_error(Mute()) == "Mute (its message raises RuntimeError)"
+    assert describe_error(EnvironmentFault("as told")) == "as told"

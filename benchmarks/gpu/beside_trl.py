@@ -16,6 +16,7 @@ from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.seeding import generator
 from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 UPDATE = "An update beside TRL's: seconds"
 STEP = "A step (rollout and update) beside TRL's: seconds"
@@ -43,9 +44,9 @@ def update_of(options: Options, sink: Sink, name: str, policy: Policy, settings:
     advantages = some_advantages(len(episodes))
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Learner(policy, contrail_config(settings, Path(scratch)))
-        trainer.gradients(episodes, advantages)
+        trainer.gradients(Batch.of(episodes, advantages))
         options.on.clean()
-        ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))
+        ours = options.on.seconds(lambda: trainer.gradients(Batch.of(episodes, advantages)))
         sink.add(UPDATE, row, "contrail", ours)
         sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
         sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)

@@ -58,14 +58,14 @@ class Silent(Scripted):
 
 
 def words_for(policy: Policy, tokens: int) -> int:
-    """How many words make a first prompt of about so many tokens."""
+    """Return the number of words that make a first prompt of about `tokens` tokens."""
     house = House(1, 1, 0)
     empty = len(policy.chat.start("", house.reset(house.tasks("train")[0]).text))
     return max(0, tokens - empty)  # " you" is one token
 
 
 def jobs(adapter: str, tasks: Sequence[contrail.Task], group: int, tokens: int) -> list[Job]:
-    """Each task `group` times."""
+    """Return each task `group` times."""
     return [
         Job(
             "house",

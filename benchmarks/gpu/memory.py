@@ -21,6 +21,7 @@ from benchmarks.workload import Settings
 from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -36,7 +37,7 @@ class Masks:
         self._now = 0
 
     def watched(self, make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """The function that makes them, counted."""
+        """Return the function that makes them, counted."""
 
         def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
             mask = make(*args, **kwargs)
@@ -112,7 +113,7 @@ def _update(
     )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Learner(policy, contrail_config(settings, Path(scratch)))
-        trainer.gradients(episodes, some_advantages(len(episodes)))
+        trainer.gradients(Batch.of(episodes, some_advantages(len(episodes))))
     for parameter in policy.parameters.values():
         parameter.grad = None
 

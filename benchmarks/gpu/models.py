@@ -44,7 +44,8 @@ SHAPES = {
 
 
 def random_model(name: str, dtype: str, device: str) -> PreTrainedModel:
-    """A Qwen2 of random weights, the same every time on the same device in the same dtype."""
+    """Return a Qwen2 of random weights, the same every time on the same device in the same
+    dtype."""
     shape = SHAPES[name]
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
@@ -79,7 +80,7 @@ def random_model(name: str, dtype: str, device: str) -> PreTrainedModel:
 
 
 def tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-level tokenizer of 512 tokens with a chat template; no network is needed."""
+    """Return a byte-level tokenizer of 512 tokens with a chat template; no network is needed."""
     made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tiny_random())
     return made
 
@@ -87,7 +88,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def random_policy(
     name: str, dtype: str, device: str, *, fresh: bool = False, model: Any = None
 ) -> Policy:
-    """The model with LoRA of rank 16 on all linear layers.
+    """Return the model with LoRA of rank 16 on all linear layers.
 
     Args:
         name: of the shape.

@@ -17,6 +17,7 @@ from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.seeding import generator
 from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -72,7 +73,7 @@ def _compare_one(
         tell("update – rollout", update, rollout)
         advantages = some_advantages(len(episodes))
         wanted = plain.gradients(policy, episodes, advantages)
-        trainer.gradients(episodes, advantages)
+        trainer.gradients(Batch.of(episodes, advantages))
         ours = plain.taken(policy)
     sink.add(GRADIENTS, row, "update – plain", plain.relative(ours, wanted))
     again = plain.recorded(_episodes(options, policy, adapter), device)

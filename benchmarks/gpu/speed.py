@@ -86,7 +86,7 @@ def decode_of(
     tokens: int = 64,
     brief: bool = False,
 ) -> Policy:
-    """All ways to decode with a model that is there; it gets an adapter, and is returned.
+    """Return all ways to decode with a model that is there; it gets an adapter, and is returned.
 
     Args:
         options: of the part.

@@ -17,6 +17,7 @@ from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
 from contrail.model.policy import Policy
 from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 from torch.profiler import ProfilerActivity, profile  # isort: skip
 
@@ -85,7 +86,7 @@ def update(options: Options, sink: Sink) -> None:
         trainer = Learner(policy, contrail_config(settings, Path(scratch)))
 
         def work() -> None:
-            trainer.gradients(episodes, advantages)
+            trainer.gradients(Batch.of(episodes, advantages))
 
         label = f"{name} update, {len(episodes)} episodes"
         _profile(options, sink, label, work, "update", 1)

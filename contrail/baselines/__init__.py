@@ -32,7 +32,7 @@ NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10
 """Episodes of each task, so that a baseline's own noise is small beside that of the tasks."""
 EASY = 0.6
-"""From here on random play solves so much that a score says little about skill."""
+"""If random play succeeds this often, a score says little about skill."""
 
 __all__ = [
     "CONSTANT",
@@ -77,19 +77,20 @@ def baselines(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> dict[str, Baseline | None]:
-    """What players without a model reach on an environment's test tasks.
+    """Play an environment's test tasks with players without a model.
 
     Args:
         subject: the environment.
         pool: has the environment under its label.
-        names: of the players.
-        samples: episodes of each task, at most.
-        seconds: for the samples after the first, and again for the search of `constant`.
+        names: the names of the players.
+        samples: the largest number of episodes per task.
+        seconds: the time for the samples after the first, and again for the search of `constant`.
         progress: called after each episode.
 
     Returns:
-        By name; None where a player cannot play the environment: it lists no actions, or it has no
-        expert.
+        The baselines by name; None for a player that cannot play the environment, because it lists
+        no
+        actions or has no expert.
     """
     found = {}
     for name in names:
@@ -130,7 +131,7 @@ def _played(
 
 
 def warning(random: float | None) -> str:
-    """What to say where random play has this success; "" where there is nothing to say."""
+    """Return a warning if this success of random play needs one; otherwise ""."""
     if random is None or random < EASY:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What a policy without a model reaches on an environment's test tasks."""
+"""The scores of a policy without a model on an environment's test tasks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Baseline:
         return sum(score is not None for score in self.scores.values())
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Baseline(**record)` reads it back."""
+        """Return the same as JSON values; `Baseline(**record)` reads it back."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -110,22 +110,22 @@ def measure(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Baseline | None:
-    """Play each task `samples` times, fewer where that would take longer than `seconds`.
+    """Play each task `samples` times; fewer times if that would take longer than `seconds`.
 
-    The first sample of every task is always played; the time that it takes decides how many follow.
+    The first sample of every task is always played; its duration decides how many follow.
 
     Args:
         pool: has the environment under the label.
-        label: of the environment's column in R.
-        tasks: to play.
-        adapter: through which the player acts.
-        player: who plays; the expert, which does not draw, plays each task once.
-        samples: episodes of each task, at most.
-        seconds: for the samples after the first.
+        label: the environment's column in R.
+        tasks: the tasks to play.
+        adapter: the adapter through which the player acts.
+        player: the player; the expert, which has no randomness, plays each task once.
+        samples: the largest number of episodes per task.
+        seconds: the time for the samples after the first.
         progress: called after each episode.
 
     Returns:
-        None where the player cannot play the environment.
+        None if the player cannot play the environment.
     """
     begun = time.monotonic()
     first = games(label, ((task, 0) for task in tasks), adapter, player)
@@ -139,7 +139,7 @@ def measure(
 
 
 def interval(baseline: Baseline) -> list[float] | None:
-    """The 95% interval of the success over test tasks and dice; None where there is none."""
+    """Return the 95% interval of the success over test tasks and dice; None if it is undefined."""
     return score_interval(
         [numpy.nan if x is None else x for x in baseline.scores.values()]
     ).interval

@@ -31,23 +31,23 @@ def best_constant(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Constant | None:
-    """The action that, chosen whenever it is listed, solves most of the training tasks.
+    """Return the action that, chosen whenever it is listed, solves most of the training tasks.
 
-    An action can help only in tasks that list it, so those that most tasks list are tried first: 40
-    on 32 tasks, the best 10 of them on 128 more, the best 3 on 512 more. All are tried on the same
-    tasks with the same luck. Where the environment is too slow for that, fewer actions are tried on
-    fewer tasks.
+    An action can only help in tasks that list it, so the most frequently listed actions are tried
+    first: 40 actions on 32 tasks, the best 10 on 128 more tasks, the best 3 on 512 more. All are
+    tried on the same tasks with the same dice. If the environment is too slow for this, fewer
+    actions are tried on fewer tasks.
 
     Args:
         pool: has the environment under the label.
-        label: of the environment's column in R.
+        label: the environment's column in R.
         tasks: training tasks.
-        adapter: through which the player acts.
-        seconds: for the search, about.
+        adapter: the adapter through which the player acts.
+        seconds: the approximate time for the search.
         progress: called after each episode.
 
     Returns:
-        None where nothing is listed, or `seconds` are too few to compare any.
+        None if no actions are listed, or if `seconds` are too few to compare any.
     """
     begun = time.monotonic()
     outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""The baselines of a run: of what it evaluates, on its test tasks, through its adapters."""
+"""The baselines of a run: of its environments, on its test tasks, through its adapters."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def of_run(
     reporter: Reporter,
     known: Container[str] = (),
 ) -> Baselines:
-    """What random play and the expert reach on the test tasks of each environment of a run.
+    """Play random and the expert on the test tasks of each environment of a run.
 
     Args:
-        config: the run's.
+        config: the run's configuration.
         scenario: made from it.
-        plugins: the loaded ones.
-        reporter: follows the work.
+        plugins: the loaded plugins.
+        reporter: shows the progress.
         known: labels of environments to leave out.
     """
     found: Baselines = {}

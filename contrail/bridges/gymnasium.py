@@ -29,7 +29,7 @@ class AnyText(gymnasium.spaces.Text):
         return isinstance(x, str) and len(x) <= LONGEST
 
     def sample(self, *args: Any, **kwargs: Any) -> str:
-        """A short text, as an action is."""
+        """Return a short text, as an action is."""
         return super().sample(*args, **kwargs)[:100]
 
 
@@ -87,7 +87,7 @@ def as_gymnasium(
     split: str = "train",
     plugins: Plugins | None = None,
 ) -> Played:
-    """An environment as a gymnasium environment of texts.
+    """Return an environment as a gymnasium environment of texts.
 
     Args:
         environment: a registered name, or a class.

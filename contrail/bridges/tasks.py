@@ -9,7 +9,7 @@ from contrail.errors import ConfigError, nearest
 
 
 def find_task(tasks: Mapping[str, Task], name: str) -> Task:
-    """The task with this id.
+    """Return the task with this id.
 
     Raises:
         ConfigError: there is none.

@@ -25,7 +25,7 @@ def as_trl(
     *,
     plugins: Plugins | None = None,
 ) -> type:
-    """A class for `environment_factory` of TRL's GRPOTrainer, to be used with `trl_rows`.
+    """Return a class for `environment_factory` of TRL's GRPOTrainer, to be used with `trl_rows`.
 
     The model acts by calling the tool `act`; the reward is the sum of the episode's.
 
@@ -64,14 +64,13 @@ def as_trl(
             return _shown(self._environment.reset(found))
 
         def act(self, action: str) -> str:
-            """
-            Carry out one action.
+            """Carry out one action.
 
             Args:
-                action: The action, in the words that the environment understands.
+                action: The action, in words that the environment understands.
 
             Returns:
-                What is seen then, and the actions that are possible.
+                The next observation, and the possible actions.
             """
             self._need_reset()
             if self._over:
@@ -86,7 +85,7 @@ def as_trl(
             return _shown(step.observation)
 
         def get_reward(self) -> float:
-            """The sum of the rewards since the reset."""
+            """Return the sum of the rewards since the reset."""
             self._need_reset()
             return self._reward
 
@@ -108,7 +107,8 @@ def trl_rows(
     *,
     plugins: Plugins | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a dataset for TRL, one for each task: `prompt`, and `task` (its id) and `split`.
+    """Return the rows of a dataset for TRL, one for each task: `prompt`, and `task` (its id) and
+    `split`.
 
     Args:
         environment: as for `as_trl`.

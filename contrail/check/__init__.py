@@ -25,7 +25,7 @@ from typing import Any, Literal
 from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
-from contrail.errors import EnvironmentFault, Raised, boundary, describe
+from contrail.errors import EnvironmentFault, Raised, boundary, describe_error
 from contrail.registry import Plugins
 from contrail.workers.factory import EnvironmentFactory
 
@@ -61,10 +61,10 @@ ENDLESS = "Answer every action, and do not end the process."
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check.
+    """The result of one check.
 
-    `what` says what was checked, `note` what was measured or is wrong, or why it was skipped.
-    "warned" is not against the contract, and to be known.
+    `what` says what was checked; `note` says what was measured, what is wrong, or why the check was
+    skipped. "warned" does not violate the contract, but the author should know of it.
     """
 
     check: str
@@ -75,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all checks of an environment."""
+    """The results of all checks of an environment."""
 
     environment: str
     findings: tuple[Finding, ...]
@@ -98,8 +98,8 @@ def check(
     Args:
         environment: a registered name, or a class.
         settings: an instance of its `Config`; by default the default settings.
-        tasks: at most so many tasks of each split are played; of slow ones fewer, but one.
-        plugins: where a name is looked up; by default the installed ones.
+        tasks: the largest number of tasks to play per split; slow tasks may be fewer, at least one.
+        plugins: registers the name; by default the installed plugins.
 
     Raises:
         ContrailError: the environment cannot be made at all.
@@ -113,11 +113,11 @@ def check(
 
 
 def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
-    """Run one check after the other, but for those that others must come before.
+    """Run one check after the other, except for checks whose preconditions have failed.
 
     Args:
-        name: the environment's.
-        run_one: runs a check; raises EnvironmentFault where that has ended the process.
+        name: the environment's name.
+        run_one: runs a check; raises EnvironmentFault if that has ended the process.
     """
     findings: list[Finding] = []
     needed = {check.__name__ for check in NEEDED}
@@ -137,7 +137,7 @@ def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
 
 
 def run(one: Check, subject: Subject) -> Finding:
-    """What comes of one check."""
+    """Return the result of one check."""
     states: dict[type, State] = {Failed: "failed", Warned: "warned", Skipped: "skipped"}
     try:
         with boundary():
@@ -146,7 +146,7 @@ def run(one: Check, subject: Subject) -> Finding:
         error = raised.error
         if state := states.get(type(error)):
             return _finding(one, state, str(error))
-        return _finding(one, "failed", f"raised {describe(error)}")
+        return _finding(one, "failed", f"raised {describe_error(error)}")
 
 
 def _finding(one: Check, state: State, note: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of what is done to the environment: listed actions, nonsense, and the expert's."""
+"""Checks of actions: listed actions, nonsense, and the expert's."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _earned(moment: Moment, total: float, task: Task) -> None:
 
 
 def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> None:
-    """Play what the expert says."""
+    """Play the expert's actions."""
     moment, total = subject.reset(environment, task), 0.0
     for turn, action in enumerate(plan, start=1):
         if moment.actions is not None and action not in moment.actions:

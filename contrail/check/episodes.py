@@ -1,4 +1,4 @@
-"""Checks of what the environment says: tasks, types, and the same episode for the same task."""
+"""Checks of the environment's output: tasks, types, and the same episode for the same task."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def group(subject: Subject) -> None:
 def abandoned(subject: Subject) -> None:
     """Whatever was played before, and even abandoned, reset begins the same episode."""
     with subject.instance() as other:
-        # Backwards: what lasts from the first episode would else be the same here and there.
+        # Backwards: state that lasts from the first episode would otherwise be the same both times.
         for task, first in reversed(list(zip(subject.tasks, subject.walks, strict=True))):
             for _ in zip(range(3), subject.walk(other, task), strict=False):
                 pass

@@ -1,7 +1,7 @@
-"""Check of what tasks are: games that differ, and those tested not among those trained on.
+"""Check of the games: tasks differ, and test tasks are not training tasks.
 
-Two tasks are told apart by their starts; where these are alike, by what the same actions bring; and
-where that is alike too, by what the expert would do.
+Two tasks are distinguished by their starts; if these are equal, by the results of the same actions;
+and if those are equal too, by the expert's actions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ADVICE = (
 
 
 def _games(subject: Subject) -> list[list[Task]]:
-    """Tasks in groups: of one group are those that nothing tells apart."""
+    """Return groups of tasks that nothing distinguishes."""
     environment = subject.used
     turns = min(TURNS, environment.max_turns)
 
@@ -69,7 +69,7 @@ def _games(subject: Subject) -> list[list[Task]]:
     def plan(task: Task) -> object:
         return expert_plan(subject.used, task)
 
-    # Those already played come first: they cost no reset.
+    # Tasks played already come first: they cost no reset.
     tasks = (*subject.tasks, *subject.sample(COMPARED))
     looks: dict[Task, tuple[str, ...]] = dict.fromkeys(tasks, ())
     for look in (start, play, plan):
@@ -88,7 +88,7 @@ def _games(subject: Subject) -> list[list[Task]]:
 
 
 def _is_known(subject: Subject) -> bool:
-    """Whether sensible actions are known: words at random would tell nothing apart."""
+    """Return whether sensible actions are known: random words would not distinguish any games."""
     return any(walk[0].actions for walk in subject.walks) or any(
         expert_plan(subject.used, task) for task in subject.tasks
     )

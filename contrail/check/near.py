@@ -1,7 +1,7 @@
 """Check of near leaks: test tasks that resemble training tasks without being the same.
 
-What resembles need not be wrong: in a small world much of what is tested has been seen alike. But
-one should know it, so it is a warning with numbers and an example.
+Resemblance is not a fault: a small world contains many similar tasks. The author should know of it,
+so it is a warning with numbers and an example.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def leaks(subject: Subject) -> str:
 
 
 def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, Sequence[str]]]:
-    """The texts of starts, and the expert's plans, of as many tasks as there is time for."""
+    """Return the texts of starts and the expert's plans, of as many tasks as the time allows."""
     environment = subject.used
     starts: dict[Task, str] = {}
     for task in subject.in_time(subject.sample(COMPARED)):
@@ -101,10 +101,10 @@ def _equal(texts: Texts) -> Found:
 
 
 def _near(goals: Texts, same: Iterable[Task]) -> Found:
-    """The tested tasks whose goal has nearly the words of a training task's goal.
+    """Return the test tasks whose goal has nearly the words of a training task's goal.
 
-    A word weighs as much as it tells: one of few goals much, one of all goals nothing. So goals of
-    one form that name other things are not alike.
+    A word's weight is its information: large for a word of few goals, zero for a word of all goals.
+    So goals of the same form that name other things are not alike.
     """
     words = {task: frozenset(goal.split()) for task, goal in goals.items()}
     times = Counter(word for its in words.values() for word in its)

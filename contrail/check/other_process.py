@@ -19,7 +19,7 @@ TIMEOUT = 300.0
 
 
 def importable(cls: type) -> bool:
-    """Whether another process can import the class."""
+    """Return whether another process can import the class."""
     return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__"
 
 

@@ -1,4 +1,4 @@
-"""What the checks look at: the environment, some of its tasks, and walks through them."""
+"""The subject of the checks: the environment, some of its tasks, and walks through them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory
 
 WALK = 8
-"""So many actions are played in a walk."""
+"""The number of actions in a walk."""
 SECONDS = 1.0
 """For each of the `count` tasks of a split, a check takes so long before it leaves tasks out."""
 SHOWN = 120
-"""So many characters of a text are quoted in a message."""
+"""The number of characters of a text that a message quotes."""
 
 
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ class Failed(Exception):
 
 
 class Warned(Exception):
-    """What one should know of, and may be meant so."""
+    """A check's warning: it may be intended, but the author should know of it."""
 
 
 class Skipped(Exception):
@@ -41,7 +41,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Moment:
-    """What one reset (`action` is None) or step gave, as JSON values."""
+    """The answer to one reset (`action` is None) or step, as JSON values."""
 
     action: str | None
     text: str
@@ -111,7 +111,7 @@ class Subject:
         return [task for turn in zip_longest(*chosen) for task in turn if task is not None]
 
     def in_time(self, items: Iterable[Item], least: int = len(SPLITS)) -> Iterator[Item]:
-        """The first items, and further ones while there is time: a reset may take seconds."""
+        """Yield the first items, and further ones while there is time: a reset may take seconds."""
         end = time.monotonic() + SECONDS * self.count
         for place, item in enumerate(items):
             if place >= least and time.monotonic() > end:
@@ -141,7 +141,7 @@ class Subject:
     def walk(
         self, environment: Environment, task: Task, key: str | None = None, turns: int = WALK
     ) -> Iterator[Moment]:
-        """The reset and some actions, chosen by nothing but the key and what is seen.
+        """Yield the reset and some actions, chosen by nothing but the key and what is seen.
 
         The key is the task's id by default. With one key, tasks that look alike are played alike.
         """
@@ -176,7 +176,7 @@ def same(first: list[Moment], second: list[Moment], task: Task, advice: str) -> 
 
 
 def expert_plan(environment: Environment, task: Task) -> Sequence[str]:
-    """The expert's actions, or none; what is wrong with them is a finding of `expert`."""
+    """Return the expert's actions, or none; what is wrong with them is a finding of `expert`."""
     try:
         with boundary():
             plan = environment.expert(task)
@@ -186,7 +186,7 @@ def expert_plan(environment: Environment, task: Task) -> Sequence[str]:
 
 
 def quoted(value: object) -> str:
-    """A value for a message, on one line and not too long."""
+    """Return a value for a message, on one line and not too long."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 

@@ -35,24 +35,21 @@ from contrail.workers.pool import EnvironmentPool
 
 @dataclass(frozen=True)
 class Measured:
-    """What players without a model reach on one environment.
-
-    Attributes:
-        environment: its name.
-        tasks: how many test tasks were played.
-        max_turns: after how many turns an episode is cut off.
-        baselines: by the player's name; None where it cannot play.
-        missing: why there are none; "" where there are.
-    """
+    """The baselines of one environment."""
 
     environment: str
+    """Its name."""
     tasks: int = 0
+    """The number of test tasks played."""
     max_turns: int | None = None
+    """The number of turns after which an episode is cut off."""
     baselines: dict[str, Baseline | None] = field(default_factory=dict)
+    """By the player's name; None if the player cannot play the environment."""
     missing: str = ""
+    """The reason, if there are no baselines; otherwise ""."""
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Return the same as JSON values."""
         summaries = {
             name: None if baseline is None else baseline.summary()
             for name, baseline in self.baselines.items()
@@ -61,13 +58,13 @@ class Measured:
 
 
 def measure_all(selection: Selection, plugins: Plugins, adapter: str, tasks: int) -> list[Measured]:
-    """What players without a model reach on each environment.
+    """Measure the baselines of each environment.
 
     Args:
         selection: the environments.
-        plugins: has the adapter.
-        adapter: through which they are played, with its default settings.
-        tasks: test tasks of each, at most.
+        plugins: registers the adapter.
+        adapter: the adapter through which the players act, with its default settings.
+        tasks: the largest number of test tasks per environment.
 
     Raises:
         ContrailError: the adapter, or an environment that was named, cannot be made.
@@ -117,7 +114,7 @@ def _measured(
 
 
 def show(found: Sequence[Measured]) -> None:
-    """Print the baselines as a table, and what must be known to read it."""
+    """Print the baselines as a table, with notes on how to read it."""
     table = Table("environment", "tasks", "turns", *NAMES, "constant action", box=None)
     table.pad_edge = False
     table.columns[0].no_wrap = True

@@ -1,4 +1,4 @@
-"""`contrail check`: which environments, with what settings, and in a process of their own."""
+"""`contrail check`: which environments, with which settings, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from contrail.workers.factory import EnvironmentFactory
 
 
 def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) -> list[Report]:
-    """Check the environment of a name, or all those that a plugin file registers.
+    """Check an environment by name, or all environments that a plugin file registers.
 
     Args:
         name: a registered environment, or a plugin file.
-        more: `key=value` is a setting, anything else a plugin to load before.
-        plugins: those loaded already.
-        tasks: at most so many tasks of each split are played.
+        more: settings as `key=value`, and plugins to load first.
+        plugins: the plugins loaded so far.
+        tasks: the largest number of tasks to play per split.
 
     Raises:
         ContrailError: a name, plugin or setting is wrong, or an environment cannot be made.

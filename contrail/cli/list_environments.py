@@ -1,4 +1,4 @@
-"""What environments there are, and what each has and needs: `contrail environments`."""
+"""The environments with their tasks and needs: `contrail environments`."""
 
 from __future__ import annotations
 
@@ -17,49 +17,43 @@ from contrail.workers.factory import EnvironmentFactory
 
 @dataclass(frozen=True)
 class Entry:
-    """One environment with its default settings.
-
-    Attributes:
-        environment: its name.
-        tasks: how many, by split. Empty where it cannot be made.
-        difficulties: the values of its training tasks' difficulty.
-        actions: whether it lists admissible actions.
-        expert: whether it has one.
-        extra: what to install, `pip install 'contrail[EXTRA]'`; None where nothing is needed.
-        about_data: what its tasks are made of, and where more can be had.
-        missing: what is to be done before it can be used; "" where nothing is.
-    """
+    """One environment with its default settings."""
 
     environment: str
+    """Its name."""
     tasks: dict[str, int] = field(default_factory=dict)
+    """The number of tasks, by split. Empty if the environment cannot be made."""
     difficulties: tuple[str | int, ...] = ()
+    """The difficulties of its training tasks."""
     actions: bool | None = None
+    """Whether it lists admissible actions."""
     expert: bool | None = None
+    """Whether it has an expert."""
     extra: str | None = None
+    """The extra to install, `pip install 'contrail[EXTRA]'`; None if none is needed."""
     about_data: str = ""
+    """The source of its tasks, and of further ones."""
     missing: str = ""
+    """What to do before it can be used; "" if nothing."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The environments that a command line names, with their settings.
-
-    Attributes:
-        makers: what makes each.
-        named: whether they were named, rather than being all that there are.
-    """
+    """The environments that a command line names, with their settings."""
 
     makers: Sequence[EnvironmentFactory]
+    """The factory of each environment."""
     named: bool
+    """Whether the command line names environments; otherwise these are all."""
 
 
 def select(words: Sequence[str], plugins: Plugins) -> Selection:
-    """The environments of a command line.
+    """Return the environments of a command line.
 
     Args:
-        words: names of environments and plugin files, and `key=value` for each setting of all of
-            them; without a name, all registered environments.
-        plugins: those loaded already; the files are added.
+        words: names of environments and plugin files, and `key=value` for settings of all of them;
+            without a name, all registered environments.
+        plugins: the plugins loaded so far; the files are added.
 
     Raises:
         ContrailError: a name, plugin or setting is wrong.

@@ -1,45 +1,122 @@
-"""A person plays an environment in the terminal."""
+"""The command `play`: a person, an expert or a policy plays one task in the terminal."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
 
+import typer
 from rich.console import Console
 
+from contrail.cli.options import plugins_of
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, nearest
+from contrail.names import visible_lines
 from contrail.registry import Plugins, blaming
-from contrail.workers.factory import EnvironmentFactory
+
+if TYPE_CHECKING:
+    from contrail.config import EnvironmentConfig
+    from contrail.episode import Episode
+    from contrail.workers.factory import EnvironmentFactory
 
 
-def play_in_terminal(
-    name: str,
-    plugins: Plugins,
-    *,
-    task_id: str | None = None,
-    split: str = "train",
-    expert: bool = False,
+def play(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(help="An environment, or a plugin file.")],
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045 (Typer reads it at run time)
+        typer.Argument(
+            help="Keys of the environment, for example levels=[GoToLocal] max_turns=10.",
+            metavar="[KEY=VALUE]...",
+        ),
+    ] = None,
+    task: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The id of the task. Default: the first task of the split."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    expert: Annotated[bool, typer.Option("--expert", help="Watch the expert play.")] = False,
+    policy: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Watch a policy play: a run, a checkpoint, a directory of PEFT's, or a model.",
+            metavar="RUN",
+        ),
+    ] = None,
+    adapter: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --policy, the adapter. Default: that of the run, or choose."),
+    ] = None,
+    greedy: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(help="With --policy, take the likeliest action. Default: as in the run."),
+    ] = None,
 ) -> None:
-    """Play one task with default settings; an action is its number in the list, or its text.
+    """Play a task yourself, or watch the expert or a policy play it.
 
-    Args:
-        name: a registered environment, or a plugin file that registers one.
-        plugins: where environments are registered.
-        task_id: which task; by default the split's first.
-        split: "train" or "test".
-        expert: show the expert's play instead of asking.
-
-    Raises:
-        ContrailError: there is no such environment, task or expert, or the environment raised.
+    An action is its number in the list, or its text.
     """
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: {nearest(split, SPLITS)}")
-    name = plugins.environments_of(name)[0]
-    registered = plugins.environments[name]
-    environment = EnvironmentFactory(name, registered).here()
+    if expert and policy is not None:
+        raise ConfigError("--expert and --policy: choose one of them.")
+    for word in settings or ():
+        if "=" not in word:
+            raise ConfigError(f"{word}: a setting is written KEY=VALUE, for example max_turns=10.")
+    plugins = plugins_of(context)
+    if policy is None:
+        factory = _factory(environment, settings or (), plugins)
+        _play_here(factory, split, task, expert)
+        return
+    from contrail.compat.loading import load_libraries
+
+    load_libraries(quiet=False)
+    from contrail.runs.watch import watch
+
+    episode = watch(
+        policy,
+        _watched(environment, settings or (), plugins),
+        plugins,
+        task_id=task,
+        split="test" if split == "test" else "train",
+        adapter=adapter,
+        greedy=greedy,
+    )
+    _show_episode(episode)
+
+
+def _factory(name: str, settings: list[str] | tuple[()], plugins: Plugins) -> EnvironmentFactory:
+    from contrail.cli.list_environments import select
+
+    return select([name, *settings], plugins).makers[0]
+
+
+def _watched(
+    name: str, settings: list[str] | tuple[()], plugins: Plugins
+) -> str | EnvironmentConfig:
+    """Return the environment for a policy: its name alone may be a column of the policy's run."""
+    from contrail.config import EnvironmentConfig
+
+    if not settings and not name.endswith(".py"):
+        return name
+    factory = _factory(name, settings, plugins)
+    own = factory.settings
+    if own is None:
+        own = factory.registered.value.Config()
+    return EnvironmentConfig(factory.name, own, factory.name, factory.max_turns)
+
+
+def _play_here(factory: EnvironmentFactory, split: str, task_id: str | None, expert: bool) -> None:
+    """Play one task in this process.
+
+    Raises:
+        ContrailError: there is no such task or expert, or the environment raised.
+    """
+    environment = factory.here()
     try:
-        with blaming("environment", name, registered, f"play of the split {split!r}"):
+        with blaming("environment", factory.name, factory.registered, f"play of {split!r}"):
             _play(environment, list(environment.tasks(split)), task_id, expert)
     finally:
         environment.close()
@@ -77,7 +154,7 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             console.print(f"{outcome} in {turn} turns; reward {step.reward:g}.")
             return
     console.print(observation.text)
-    console.print(f"Over: {environment.max_turns} turns are all there are.")
+    console.print(f"Over: the limit is {environment.max_turns} turns.")
 
 
 def _show(console: Console, observation: Observation) -> None:
@@ -87,7 +164,7 @@ def _show(console: Console, observation: Observation) -> None:
 
 
 def _ask(turn: int, observation: Observation) -> str | None:
-    """What is typed, or None at the end of the input."""
+    """Read an action; return None at the end of the input."""
     try:
         typed = input(f"{turn}> ").strip()
     except (EOFError, KeyboardInterrupt):
@@ -97,3 +174,27 @@ def _ask(turn: int, observation: Observation) -> str | None:
     if typed.isdecimal() and 1 <= int(typed) <= len(actions) and typed not in actions:
         return actions[int(typed) - 1]
     return typed
+
+
+def _show_episode(episode: Episode) -> None:
+    """Print an episode turn by turn: observation, answer, probability and reward."""
+    console = Console(highlight=False, markup=False)
+    console.print(f"task {episode.task.id}, difficulty {episode.task.difficulty}")
+    for number, turn in enumerate(episode.turns, start=1):
+        console.print(f"\n{visible_lines(turn.observation)}")
+        if turn.choices is None:
+            mean = sum(turn.logprobs) / max(1, len(turn.logprobs))
+            sure = f"{len(turn.written)} tokens, mean probability per token {math.exp(mean):.3f}"
+        else:
+            probability = math.exp(turn.logprobs[0])
+            sure = f"probability {probability:.3f} among {len(turn.choices)} actions"
+        console.print(f"{number}> {visible_lines(turn.text)}", style="bold")
+        verdict = f"reward {turn.reward:g}" if turn.valid else "invalid action"
+        console.print(f"   {sure}; {verdict}", style="dim")
+    if episode.fault is not None:
+        console.print(f"\nA fault of the environment: {episode.fault}")
+        return
+    outcome = "Solved" if episode.success else "Over, not solved"
+    console.print(
+        f"\n{outcome} in {len(episode.turns)} turns ({episode.ended}); reward {episode.reward:g}."
+    )

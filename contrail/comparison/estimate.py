@@ -58,7 +58,7 @@ class Quantity:
 
     @property
     def by_order(self) -> list[Score]:
-        """The mean over seeds for each order; None where there is none."""
+        """The mean over seeds for each order; None if it is undefined."""
         means = []
         for order in range(self.orders):
             runs = [of[order] for of in self.parts.values() if order in of]
@@ -67,14 +67,14 @@ class Quantity:
         return means
 
     def of_run(self, seed: int, order: int) -> Score:
-        """The value of one run; of a number that is not of single runs, that of the seed."""
+        """Return the value of one run; of a number that is not of single runs, that of the seed."""
         if self.values:
             return self.values.get(seed)
         run = self.parts.get(seed, {}).get(order, {})
         return estimate(run).value
 
     def of_seed(self, seed: int) -> Estimate:
-        """The mean over the orders of one seed, with its interval over tasks and dice.
+        """Return the mean over the orders of one seed, with its interval over tasks and dice.
 
         Orders share tasks and dice, so their intervals are averaged and not narrowed.
         """
@@ -89,7 +89,7 @@ class Quantity:
         return Estimate(value, [float(low), float(high)])
 
     def together(self) -> Estimate:
-        """The estimate from the tasks of all seeds as one sample."""
+        """Return the estimate from the tasks of all seeds as one sample."""
         return estimate(
             {
                 name: Part(table.ravel(), part.difference, part.group)
@@ -101,7 +101,7 @@ class Quantity:
 def quantities(
     rows: Sequence[Row], orders: Sequence[Order], environments: Sequence[str]
 ) -> dict[str, Quantity]:
-    """All metrics by name, and `success ENVIRONMENT` at the end, of one strategy's runs."""
+    """Return all metrics by name, and `success ENVIRONMENT` at the end, of one strategy's runs."""
     names = [*METRICS, *(f"success {name}" for name in environments)]
     found = {name: Quantity(orders=len(orders)) for name in names}
     for name in names[len(METRICS) :]:
@@ -112,7 +112,7 @@ def quantities(
         place = orders.index(row.order)
         restarts = bool(row.result.get("restarts"))
         for name, metric in METRICS.items():
-            # No agent goes from stage to stage where each begins anew.
+            # If every stage begins anew, no agent goes from stage to stage.
             parts = {} if restarts else metric.parts(results)
             found[name].parts.setdefault(row.seed, {})[place] = parts
         for name, scores in results.scores.items():
@@ -129,7 +129,8 @@ def played(
     environments: Sequence[str],
     metrics: Iterable[str],
 ) -> dict[str, dict[str, Quantity]]:
-    """The metrics of an episode at the end, by environment and name, of one strategy's runs.
+    """Return the metrics of an episode at the end, by environment and name, of one strategy's
+    runs.
 
     A seed's value is the mean over its orders; a seed that lacks one is left out.
     """
@@ -148,7 +149,7 @@ def played(
 
 
 def played_of(result: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
-    """The metrics of an episode at the end of one run, by environment and name."""
+    """Return the metrics of an episode at the end of one run, by environment and name."""
     return {
         environment: {
             name: _at_the_end(result, environment).get(name) for name in episode_metrics(result)
@@ -158,7 +159,8 @@ def played_of(result: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
 
 
 def _at_the_end(result: Mapping[str, Any], environment: str) -> Mapping[str, Any]:
-    """The last evaluation of an environment; where each stage begins anew, that of its own."""
+    """Return the last evaluation of an environment; if every stage begins anew, that of its own
+    stage."""
     stage = len(result["stages"])
     if result.get("restarts"):
         own = TaskScores.read(result).own_stage(environment)
@@ -188,7 +190,7 @@ def estimated(quantity: Quantity) -> dict[str, Any]:
 
 
 def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
-    """The interval over tasks and seeds, never narrower than the one over seeds."""
+    """Return the interval over tasks and seeds, never narrower than the one over seeds."""
     tables = list(_tables(quantity).values())
     both = tasks_and_seeds_interval([(table, part.difference) for table, part in tables])
     if interval is None or both is None:

@@ -1,4 +1,4 @@
-"""Finished runs as rows of a comparison, and whether they may stand beside each other."""
+"""Finished runs as rows of a comparison, and whether they are comparable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contrail.config import GRPOSettings, LoRASettings, identity, plain, show
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import RunDirectory
 
-# All else that makes a run must be the same: then only what is compared makes the difference.
+# Everything else must be the same, so that only the compared settings make the difference.
 COMPARED = {"strategy", "seed", "stream", "plugins"}
 
 
@@ -32,7 +32,7 @@ class Row:
 
 
 def read_row(files: RunDirectory, strategy: str, order: Sequence[str]) -> Row:
-    """A finished run.
+    """Return a finished run.
 
     Raises:
         ContrailError: it has not ended, or cannot be read.
@@ -75,7 +75,7 @@ def check_comparable(rows: Sequence[Row]) -> None:
     """Refuse runs that differ in more than strategy, order of the stages and seed.
 
     Raises:
-        ConfigError: they do; it says in what.
+        ConfigError: they differ; the message names the keys.
     """
     first = rows[0]
     for other in rows[1:]:
@@ -124,7 +124,7 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:
-    """The stages in an order of their own."""
+    """Return the stages in an order of their own."""
     return sorted(json.dumps(stage, sort_keys=True) for stage in config["stream"])
 
 

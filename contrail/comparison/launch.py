@@ -1,4 +1,4 @@
-"""Carries out a comparison: plans it, runs what has not been run, and writes what came out."""
+"""Carries out a comparison: plans it, makes the missing runs, and writes the summary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ RESULT = "compare.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a comparison is, and which runs failed, with what they said."""
+    """The result of a comparison: its directory, its content, and the failed runs with their
+    errors."""
 
     directory: Path
     comparison: dict[str, Any]
@@ -47,8 +48,8 @@ def compare_stream(
 ) -> Outcome:
     """Run a stream under several strategies, orders and seeds, and summarise it.
 
-    The same call goes on with what was interrupted and leaves alone what is finished. More
-    strategies, orders and seeds may be added to what is in the directory.
+    The same call continues interrupted runs and leaves finished ones alone. Strategies, orders and
+    seeds may be added later.
 
     Raises:
         ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
@@ -77,7 +78,7 @@ def _carry_out(
     sharing: bool,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Run what has not been run, and write the summary."""
+    """Make the missing runs, and write the summary."""
     directory = files.path
     _attempt(plan, directory, workers)
     with files.locked():
@@ -149,7 +150,7 @@ def compare_runs(directories: Sequence[Path], request: Request, *, out: Path | N
 
 
 def read_comparison(directory: Path) -> dict[str, Any]:
-    """The content of compare.json.
+    """Return the content of compare.json.
 
     Raises:
         ContrailError: it cannot be read.

@@ -1,4 +1,5 @@
-"""What a comparison runs: a stream x strategies x orders x seeds, checked before anything runs."""
+"""The runs of a comparison: a stream x strategies x orders x seeds, checked before anything
+runs."""
 
 from __future__ import annotations
 
@@ -31,14 +32,12 @@ LONGEST_NAME = 160
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; what is None is taken from the YAML file, or has its default.
-
-    `strategies`: as in a stream file, a list for a composition. `orders`: "given", "all", how many,
-    or lists of the stages' names.
-    """
+    """The options of a comparison; None means: as in the YAML file, or the default."""
 
     strategies: Sequence[Any] | None = None
+    """As in a stream file, with a list for a composition."""
     orders: str | int | Sequence[Sequence[str]] | None = None
+    """"given", "all", a number of orders, or lists of the stages' names."""
     seeds: Sequence[int] | None = None
     baseline: str | None = None
     jobs: int | None = None
@@ -69,7 +68,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a comparison, and what they are compared with."""
+    """All runs of a comparison, and its baseline."""
 
     strategies: list[str]
     orders: list[tuple[str, ...]]
@@ -158,13 +157,13 @@ class _Planner:
         )
 
     def fail(self, name: str, what: str, *below: int) -> NoReturn:
-        """A complaint about one of `KEYS`, wherever it was written."""
+        """Return a complaint about one of `KEYS`, wherever it was written."""
         if name in self.flags:
             raise ConfigError(f"--{name}: {what}")
         raise ConfigError(what, key=(name, *below))
 
     def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
-        """The stream's configuration under one of the strategies."""
+        """Return the stream's configuration under one of the strategies."""
         value = self.values["strategies"][strategy]
         if isinstance(value, dict):
             value = {name: item for name, item in value.items() if name != "label"}
@@ -183,7 +182,7 @@ class _Planner:
             self.fail("strategies", message.removeprefix(own), strategy)
 
     def strategies(self) -> dict[str, Any]:
-        """What is written for each strategy, by label."""
+        """Return the settings written for each strategy, by label."""
         values = self.values["strategies"]
         known = ", ".join(self.plugins.strategies)
         if values is None:
@@ -224,7 +223,8 @@ class _Planner:
         return seeds
 
     def orders(self, config: RunConfig, names: Sequence[str]) -> list[tuple[int, ...]]:
-        """Permutations of the stages' indices; those that would be the same stream only once."""
+        """Return permutations of the stages' indices, without those that give the same stream
+        twice."""
         value = self.values["orders"]
         given = tuple(range(len(names)))
         kinds = [json.dumps(plain(stage), sort_keys=True) for stage in config.stream]
@@ -311,7 +311,8 @@ def request(
     baseline: str | None,
     jobs: int | None,
 ) -> Request:
-    """What the flags ask for; lists are in YAML: `replay,[replay,kl]` or `0,1,2`.
+    """Return the request of the command line's options; lists are in YAML: `replay,[replay,kl]`,
+    `0,1`.
 
     Raises:
         ConfigError: a list cannot be read.
@@ -340,7 +341,7 @@ def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
 
 
 def _label(value: Any) -> str:
-    """What a strategy is called in tables: its label, or its name and the settings written."""
+    """Return the name of a strategy in tables: its label, or its name with its settings."""
     if isinstance(value, (list, tuple)):
         return " + ".join(_label(item) for item in value)
     if not isinstance(value, dict):
@@ -355,7 +356,7 @@ def _label(value: Any) -> str:
 
 
 def _stage_names(config: RunConfig) -> list[str]:
-    """The stages' names; numbered where different stages share one."""
+    """Return the stages' names; numbered where different stages share one."""
     kinds: dict[str, list[Any]] = {}
     for stage in config.stream:
         same = kinds.setdefault(stage.name, [])

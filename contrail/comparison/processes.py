@@ -25,10 +25,10 @@ class WorkerProcess(Protocol):
     """A process that works on one run, or tries some configurations."""
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the process runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end, `timeout` seconds at most; returns what `poll` does then."""
+        """Wait for its end, for at most `timeout` seconds; return the value of `poll` then."""
 
     def interrupt(self) -> None:
         """Interrupt it as from the keyboard; it ends once it is able to."""
@@ -62,11 +62,11 @@ class ForkedWorker:
         return line
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while the process runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
         return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end, `timeout` seconds at most; returns what `poll` does then."""
+        """Wait for its end, for at most `timeout` seconds; return the value of `poll` then."""
         if self._code is None and select.select([self._status], [], [], timeout)[0]:
             self._code = int(self._read())
             self._status.close()
@@ -141,7 +141,7 @@ class Workers:
 
 
 def end(processes: Sequence[WorkerProcess], grace: float) -> None:
-    """Interrupt all of them, and kill those that live on after `grace` seconds."""
+    """Interrupt all of them, and kill those that are still running after `grace` seconds."""
     for process in processes:
         process.interrupt()
     deadline = time.monotonic() + grace

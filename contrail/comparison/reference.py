@@ -17,7 +17,8 @@ REFERENCE = "isolated"
 def forward_transfer(
     rows: Sequence[Row], every_row: Sequence[Row], seeds: Sequence[int]
 ) -> Mapping[int, float] | None:
-    """How much faster a strategy learnt its environments than runs on each of them alone did.
+    """Return how much faster a strategy learnt its environments than runs on each environment
+    alone.
 
     The curves are those of `evaluate.every`: success on the test tasks during the first stage that
     is meant for an environment. An area is the mean over the orders of the stages.
@@ -25,11 +26,12 @@ def forward_transfer(
     Args:
         rows: runs of one strategy.
         every_row: all runs of the comparison.
-        seeds: those that have all runs.
+        seeds: the seeds for which all runs exist.
 
     Returns:
-        By seed (see `continual_world_forward_transfer`). None without curves or without a reference
-        of the same seeds and orders, and where two environments have their first stage in common.
+        By seed (see `continual_world_forward_transfer`). None without curves, without a reference
+        of
+        the same seeds and orders, or if two environments have their first stage in common.
     """
     reference = [row for row in every_row if row.config["strategy"] == {"name": REFERENCE}]
     if not seeds or not rows or not reference or rows[0] in reference:
@@ -63,7 +65,7 @@ def _areas(
 
 
 def _of_run(row: Row) -> dict[str, float] | None:
-    """The area under the curve of each environment's first own stage."""
+    """Return the area under the curve of each environment's first own stage."""
     first: dict[str, int] = {}
     for stage, names in enumerate(row.result["own"]):
         for name in names:

@@ -1,4 +1,4 @@
-"""Runs the runs of a plan, so many processes at a time; what one has computed, others take over."""
+"""Makes the runs of a plan in parallel processes; runs reuse what others have computed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Job:
-    """A planned run and what became of it: `error` is what it said when it failed."""
+    """A planned run and its outcome; `error` is its message if it failed."""
 
     run: PlannedRun
     files: RunDirectory
@@ -50,11 +50,12 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the process has printed."""
+        """The file with the output of the process."""
         return self.files.path.with_name(f"{self.files.path.name}.log")
 
     def common(self, other: Job, rows: int) -> int:
-        """The last row, of the first `rows` after the base, that is the same in both; or -1."""
+        """Return the last row, of the first `rows` after the base, that is the same in both; or
+        -1."""
         shared = [
             row
             for row in range(min(rows + 1, len(self.keys), len(other.keys)))
@@ -64,7 +65,7 @@ class Job:
 
 
 class Schedule:
-    """All runs of a comparison in `directory`, at most `jobs` at a time."""
+    """All runs of a comparison in `directory`, with at most `jobs` processes at a time."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class Schedule:
         ]
 
     def go(self) -> None:
-        """Run what has not been run yet. A run that fails does not stop the others."""
+        """Make the missing runs. A run that fails does not stop the others."""
         done = sum(job.finished for job in self.jobs)
         if done:
             self._say(f"{done} of {len(self.jobs)} runs are finished already")
@@ -108,7 +109,7 @@ class Schedule:
             raise
 
     def _start(self) -> None:
-        """Start what can be; a run waits for another that is about to have what it needs."""
+        """Start runs; a run waits for another that is about to compute rows that it can reuse."""
         running = [job for job in self.jobs if job.process]
         for job in self.jobs:
             if len(running) >= self._count:
@@ -128,7 +129,8 @@ class Schedule:
             running.append(job)
 
     def _best(self, job: Job) -> tuple[Job | None, int]:
-        """The run that has most of what `job` would compute, and the last row that both have."""
+        """Return the run that has most of what `job` would compute, and the last row that both
+        have."""
         others = [(job.common(other, other.row), other) for other in self.jobs if other is not job]
         row, source = max(others, key=lambda item: item[0], default=(-1, None))
         return (source, row) if row > job.row else (None, job.row)

@@ -1,11 +1,11 @@
-"""What several runs of a comparison begin with is computed once, and copied.
+"""Computes the common beginnings of a comparison's runs once, and copies them.
 
-Copied are checkpoints and episode logs, which is all that a run goes on from: the copy ends as it
-would have ended alone. Two things are shared:
+The copies are checkpoints and episode logs, from which a run continues as it would have continued
+alone. Two parts are shared:
 
 - the base model's evaluation. It depends neither on the strategy nor on the order of the stages. It
   does depend on the seed: every seed has its own dice.
-- the first stages, where everything that they depend on is the same (see `Strategy.cache_key`).
+- the first stages, if everything that they depend on is the same (see `Strategy.cache_key`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from contrail.strategy import NOTHING_YET, Strategy
 
 @dataclass(frozen=True)
 class Saved:
-    """What a run need not compute: rows of R taken over from another run, and what they cost it."""
+    """Rows of R that a run takes over from another run, and what they cost that run."""
 
     run: str
     source: str
@@ -39,8 +39,9 @@ class Saved:
 
 
 def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
-    """One key per row of R, from the base model on. Two runs with the same key have computed the
-    same up to that row. None: not known, never share.
+    """Return one key per row of R, from the base model on.
+
+    Two runs with the same key have computed the same up to that row. None: unknown, never share.
 
     Raises:
         PluginError: the strategy raised.
@@ -48,7 +49,7 @@ def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     config = run.config
     written = identity(to_dict(config))
     stages = written.pop("stream")
-    # Of these only their meaning matters, which is in the stages and columns; plugins are code.
+    # Only the meaning of these keys matters, which is in the stages and columns; plugins are code.
     for name in ("strategy", "adapter", "plugins"):
         del written[name]
     del written["evaluate"]["environments"]
@@ -59,7 +60,7 @@ def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     for count in range(1, len(stages) + 1):
         prefixes = [_prefix(part, count, plugins) for part in config.strategies]
         known = None not in prefixes
-        # In the order in which they act; those that have done nothing yet do not matter.
+        # In the order in which they act; strategies that have done nothing yet do not matter.
         acted = [prefix for prefix in prefixes if prefix != NOTHING_YET]
         begun = {**common, "stages": stages[:count], "prefix": acted}
         found.append(_digest(begun) if known else None)
@@ -74,7 +75,7 @@ def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
 
 
 def last_row(files: RunDirectory) -> int:
-    """The last row of R that a run has on disk, or -1."""
+    """Return the last row of R that a run has on disk, or -1."""
     found = sorted((files.path / "checkpoints").glob("[0-9][0-9][0-9]"))
     return int(found[-1].name) if found else -1
 
@@ -135,7 +136,7 @@ def _saved(
 
 
 def record(path: Path, saved: list[Saved]) -> None:
-    """Keep what was saved, so that a comparison that goes on still knows it."""
+    """Record what was saved, for a comparison that is continued later."""
     write_atomically(path, (json.dumps([asdict(item) for item in saved], indent=1) + "\n").encode())
 
 
@@ -145,7 +146,8 @@ def recorded(path: Path) -> list[Saved]:
 
 
 def _columns(config: RunConfig) -> list[Any]:
-    """What is evaluated and how, in an order of its own: the stream's decides nothing."""
+    """Return the columns and their evaluation in a canonical order: the stream's does not
+    matter."""
     adapters: dict[str, Any] = {}
     for stage in config.stream:
         adapters.setdefault(stage.environment.label, plain(stage.adapter))
@@ -159,7 +161,7 @@ def _columns(config: RunConfig) -> list[Any]:
 
 
 def _copy_log(source: Path, target: Path, environments: list[str]) -> None:
-    """Copy an episode log; where it holds an evaluation, with the columns in the run's order."""
+    """Copy an episode log; if it holds an evaluation, with the columns in the run's order."""
     target.parent.mkdir(exist_ok=True)
     write_atomically(target, source.read_bytes())
     if source.name.endswith("-evaluate.jsonl.gz"):

@@ -1,9 +1,9 @@
-"""compare.json: what the runs of a comparison say together.
+"""compare.json: the summary of the runs of a comparison.
 
 A seed is one observation of a strategy: its value is the mean over the orders, which all seeds have
 in common. Intervals are over seeds, for the test tasks at hand; `interval_tasks` covers other test
-tasks too. Differences are paired seed by seed and task by task. A seed of which a run is missing is
-left out; an undefined value makes the mean undefined.
+tasks too. Differences are paired seed by seed and task by task. A seed with a missing run is left
+out; an undefined value makes the mean undefined.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
 }
 ONE_STAGE = "every stage begins with the base model: R is a transfer matrix"
 EFFECT = 0.05
-"""The difference for which the number of seeds is told that it takes to see it."""
+"""The difference for which reports say how many seeds would show it."""
 
 
 def summarise(
@@ -58,15 +58,15 @@ def summarise(
     seeds: Sequence[int],
     baseline: str,
 ) -> dict[str, Any]:
-    """The content of compare.json, but for what a comparison of planned runs adds to it.
+    """Return the content of compare.json, except for what a comparison of planned runs adds to it.
 
     Args:
-        name: of the comparison.
+        name: the name of the comparison.
         rows: finished runs, at least one.
         strategies: labels, in the order of the tables.
         orders: names of the stages; `order` of a row counts them from 0.
-        seeds: of the runs.
-        baseline: the strategy that the others are compared with.
+        seeds: the seeds of the runs.
+        baseline: the strategy to compare the others with.
     """
     first = rows[0]
     environments = first.result["environments"]
@@ -177,7 +177,7 @@ def _budget(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
-    """The mean R of a strategy's runs in one order."""
+    """Return the mean R of a strategy's runs in one order."""
     if not rows:
         return None
     result = rows[0].result
@@ -217,8 +217,11 @@ def _undefined(
 
 
 def _references(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, dict[str, Score]]:
-    """By name and environment, the success of what all strategies stand beside: players without a
-    model, which all runs have in common, and the base model, a mean over the runs."""
+    """Return reference scores, by name and environment.
+
+    These are players without a model, which all runs have in common, and the base model, a mean
+    over the runs.
+    """
     found: dict[str, dict[str, Score]] = {}
     for player in ("random", "expert"):
         found[player] = dict.fromkeys(environments)

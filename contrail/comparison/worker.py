@@ -1,15 +1,15 @@
 """A process of a comparison. It never outlives its parent.
 
-Its standard input is a pipe from the comparison. When that closes, because the comparison was
+Its standard input is a pipe from the comparison. When the pipe closes, because the comparison was
 interrupted or killed, the run is interrupted as if from the keyboard.
 
     python -m contrail.comparison.worker run CONFIG.yaml DIRECTORY
-    python -m contrail.comparison.worker try CONFIG.yaml ...    makes what they need, runs nothing
+    python -m contrail.comparison.worker try CONFIG.yaml ...    prepares runs without running them
     python -m contrail.comparison.worker serve FD               forks such processes, see below
 
 The server imports the libraries once, and forks a process for each message that comes over the
 socket FD: the arguments as a line of JSON, and three file descriptors, which are the standard
-input, the output, and where the server writes the process's id and later its exit code.
+input, the output, and the file for the process's id and later its exit code.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run(config: Path, directory: Path) -> None:
 
 
 def attempt(configs: Sequence[Path]) -> None:
-    """Make what each run would make before it plays.
+    """Prepare each run, up to its first episode.
 
     Raises:
         ContrailError: a run would refuse its configuration.
@@ -140,10 +140,10 @@ def serve(descriptor: int) -> list[str]:
 
 
 def _preload() -> bool:
-    """Import what runs need; returns whether processes may be forked after that.
+    """Import the libraries of a run; return whether processes may be forked after that.
 
-    Drivers of accelerators, and macOS's libraries, do not work in a forked process: where there are
-    such, processes start afresh.
+    Drivers of accelerators, and macOS's libraries, do not work in a forked process; with them,
+    processes start afresh.
     """
     before = os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK")
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # so that asking starts no driver

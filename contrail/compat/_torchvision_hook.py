@@ -1,8 +1,8 @@
-"""Repairs torchvision in every process of an environment where it is broken.
+"""Repairs torchvision in every process of a Python environment in which it is broken.
 
-Copied into site-packages by `python -m contrail.compat.torchvision`, beside a .pth file that
-imports it when the interpreter starts; so it stands on its own, and does nothing until somebody
-imports torchvision. Why it is needed is told in torchvision.py.
+`python -m contrail.compat.torchvision` copies this file into site-packages, beside a .pth file that
+imports it when the interpreter starts. So it imports nothing of contrail, and does nothing until
+torchvision is imported. torchvision.py explains the reason.
 """
 
 import sys

@@ -41,7 +41,7 @@ _UNUSED = (
 
 
 class _NotLoaded:
-    """Stands for a class that is not loaded, so that nothing is an instance of it."""
+    """Replaces a class that is not loaded, so that nothing is an instance of it."""
 
 
 class _Packages(MetaPathFinder):
@@ -74,7 +74,7 @@ class _PackageLoader(SourceFileLoader):
 
 
 def _load() -> tuple[ModuleType, ModuleType]:
-    """Load the modules of the stream and of the template, and what those import."""
+    """Load the modules of the stream and of the template, and their imports."""
     spec = find_spec("avalanche")
     if "avalanche" in sys.modules or spec is None or spec.origin is None:
         return import_module(_STREAM), import_module(_TEMPLATE)  # loaded in full, or an error

@@ -14,7 +14,7 @@ from typing import Any
 
 from contrail.compat.torchvision import repair
 
-# Module and name: transformers and trl import what defines a name when it is first read.
+# Module and name: transformers and trl import the module that defines a name when it is first read.
 _NEEDED = (
     ("torch", "nn"),
     ("transformers", "AutoModelForCausalLM"),
@@ -28,10 +28,10 @@ _NEEDED = (
 def load_libraries(*, quiet: bool = True) -> None:
     """Import torch, transformers, peft, trl and Avalanche, unless they have been imported.
 
-    Importing contrail's own modules would do so, too, but more slowly.
+    Importing contrail's own modules would import them, too, but more slowly.
 
     Args:
-        quiet: do not say on the terminal what takes these seconds.
+        quiet: print no message about the seconds that this takes.
     """
     if "trl" in sys.modules:
         return
@@ -45,8 +45,8 @@ def load_libraries(*, quiet: bool = True) -> None:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Context manager: no garbage collection. What is imported stays, and looking through all of
-    it again and again takes a quarter of the time."""
+    """Context manager: no garbage collection. Imported objects stay, and searching all of them
+    again and again takes a quarter of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -61,8 +61,8 @@ def _without_collections() -> Iterator[None]:
 def _deferred(name: str, **attributes: Any) -> Iterator[None]:
     """Context manager: importing the package `name` loads it when an attribute is first read.
 
-    `attributes` are those whose value is known before: transformers asks for `wandb.run` to see
-    whether wandb is installed.
+    `attributes` have values that are known before: transformers reads `wandb.run` to see whether
+    wandb is installed.
     """
     finder = _Finder(name, attributes)
     sys.meta_path.insert(0, finder)

@@ -24,10 +24,10 @@ _libraries: list[Any] = []  # a schema lives as long as its torch.library.Librar
 
 
 def repair() -> None:
-    """Make `import torchvision` succeed, whoever imports it; it imports nothing itself.
+    """Make `import torchvision` succeed in this process, without importing it.
 
-    It does nothing where torchvision works or is not installed. Call it before the first import of
-    avalanche, peft, trl or a transformers model, in every process.
+    It does nothing if torchvision works or is not installed. Call it in every process before the
+    first import of avalanche, peft, trl or a transformers model.
     """
     if "torchvision" in sys.modules or any(isinstance(it, _Finder) for it in sys.meta_path):
         return
@@ -87,8 +87,8 @@ def _declare() -> None:
 
 
 def install() -> None:
-    """Repair this Python environment for good, so that peft and trl can also be imported where
-    contrail is not; does nothing where torchvision works, or has been repaired."""
+    """Repair this Python environment permanently, so that peft and trl can be imported without
+    contrail; do nothing if torchvision works, or has been repaired."""
     if _broken():
         target = Path(sysconfig.get_path("purelib"))
         shutil.copy(Path(__file__).with_name("_torchvision_hook.py"), target)
@@ -96,7 +96,7 @@ def install() -> None:
 
 
 def _broken() -> bool:
-    """Whether importing torchvision fails as one built for another torch does."""
+    """Return whether importing torchvision fails as one built for another torch does."""
     if importlib.util.find_spec("torchvision") is None:
         return False
     try:

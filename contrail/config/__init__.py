@@ -1,14 +1,14 @@
 """From a stream file and the command line to a checked configuration.
 
-    load          reads stream.yaml, or its content as a mapping, and the plugins it names
-    RunConfig     what comes of it, with the classes of its parts
-    Source        the file with its overrides: `with source.located():` has errors name the line
-    to_yaml       the way back; to_dict and plain give plain values
-    differences   in which keys two runs differ; identity: what says which run it is
-    build         an instance of a plugin's settings from what is written
+    load          reads stream.yaml, or its content as a mapping, and its plugins
+    RunConfig     the resolved configuration, with the classes of its parts
+    Source        the file with its overrides: `with source.located():` adds lines to errors
+    to_yaml       the configuration as YAML; to_dict and plain return plain values
+    differences   the keys in which two runs differ; identity: the keys that identify a run
+    build         makes an instance of a plugin's settings
     grpo_config, lora_config    trl's and peft's objects
 
-Nothing here imports torch, trl or peft, except in the last two functions.
+Nothing here imports torch, trl or peft, except the last two functions.
 """
 
 from contrail.config.convert import build

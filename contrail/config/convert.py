@@ -35,13 +35,13 @@ _WORDS: dict[Any, str] = {
 
 
 class UnknownKey(ConfigError):
-    """A key that is not known where it stands.
+    """A key that is not allowed in its mapping.
 
     Args:
         key: the key.
-        value: what was written there.
-        known: the keys that could stand there.
-        hint: added to the message; where there are many known keys, it says where they are listed.
+        value: its value in the file.
+        known: the allowed keys.
+        hint: added to the message; if many keys are allowed, it says where they are listed.
     """
 
     def __init__(self, key: Key, value: object, known: Sequence[str], hint: str = "") -> None:
@@ -56,10 +56,10 @@ class UnknownKey(ConfigError):
 
 
 def check_keys(key: Key, values: Mapping[str, Any], known: Iterable[str], hint: str = "") -> None:
-    """Refuse keys that are not known, with the nearest that is.
+    """Refuse keys that are not allowed, and name the nearest that is.
 
     Raises:
-        UnknownKey: there is one.
+        UnknownKey: there is such a key.
     """
     names = list(known)
     for name, value in values.items():
@@ -70,24 +70,25 @@ def check_keys(key: Key, values: Mapping[str, Any], known: Iterable[str], hint: 
 def build(
     cls: type[T], values: object, key: Key = (), directory: Path | None = None, /, **built: Any
 ) -> T:
-    """An instance of the dataclass `cls` from the values written at `key`.
+    """Return an instance of the dataclass `cls` from the values written at `key`.
 
     Args:
-        cls: its annotations say what is allowed, a field's metadata its "min" and "max";
-            a "path" may be relative to `directory`, if it is none of the words given there.
-        values: what was written; fields that are missing get their defaults.
-        key: the place of the values.
-        directory: that of the file; by default the working directory.
-        built: fields that are ready, whatever stands in `values`.
+        cls: its annotations define the allowed types, a field's metadata "min" and "max". Metadata
+            "path": the value may be a path relative to `directory`, unless it is one of the given
+            words.
+        values: the values in the file; missing fields get their defaults.
+        key: the position of the values.
+        directory: the directory of the file; by default the working directory.
+        built: finished fields, which replace any in `values`.
 
     Raises:
-        ConfigError: a value is not what `cls` takes.
+        ConfigError: `cls` does not take a value.
         PluginError: `cls` cannot be read from YAML, or raised.
     """
     if not isinstance(values, dict):
         message = f"{show(values)} is not a mapping. Write `key: value` pairs."
         raise ConfigError(message, key=key)
-    hints = _hints(cls)
+    hints = annotations_of(cls)
     fields = {
         item.name: item
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -111,11 +112,11 @@ def build(
         raise PluginError(f"{_name(cls)} cannot be read from YAML: {text}") from error
     for name in [name for name in values if name in plain]:
         try:
-            node = OmegaConf.merge(node, {name: escape(values[name])})
+            node = OmegaConf.unsafe_merge(node, {name: escape(values[name])})  # in place
         except OmegaConfBaseException as error:
             raise _explained((*key, name), error, hints[name], values[name]) from error
         except TypeError as error:  # a list for a mapping, or the reverse
-            message = f"{show(values[name])} is not {describe(hints[name])}."
+            message = f"{show(values[name])} is not {in_words(hints[name])}."
             raise ConfigError(message, key=(*key, name)) from error
     missing = [name for name in plain if OmegaConf.is_missing(node, name)]
     if missing:
@@ -126,7 +127,7 @@ def build(
         for name, value in settled.items():
             if name in values and not fits(value, hints[name]):
                 inside = f"{show(values[name])} holds a value of the wrong kind"
-                message = f"{inside}. Expected {describe(hints[name])}."
+                message = f"{inside}. Expected {in_words(hints[name])}."
                 raise ConfigError(message, key=(name,))
             bounds = {bound: plain[name].metadata.get(bound) for bound in ("min", "max")}
             check_bounds((name,), value, **bounds)
@@ -141,7 +142,7 @@ def build(
         error.message = " ".join(error.message.split())
         raise
     except (ValueError, ContrailError) as error:
-        # What the class itself refuses, in its __post_init__.
+        # Errors of the class itself, from its __post_init__.
         message = " ".join(str(error).split())
         raise ConfigError(message, key=key, of_children=True) from error
     except Exception as error:
@@ -150,8 +151,9 @@ def build(
 
 
 def _found(directory: Path | None, value: object, words: Collection[str] | None) -> object:
-    """A path beside the file it is written in, or else in the working directory, as absolute; as it
-    is where neither is there, or it is one of `words`. None: the value is no path."""
+    """Return a path beside the file it is written in, or else in the working directory, as
+    absolute; as it is where neither is there, or it is one of `words`. None: the value is no
+    path."""
     if words is not None and isinstance(value, str) and value and value not in words:
         for base in (directory or Path.cwd(), Path.cwd()):
             path = base / os.path.expanduser(value)
@@ -161,7 +163,7 @@ def _found(directory: Path | None, value: object, words: Collection[str] | None)
 
 
 def check_bounds(key: Key, value: Any, min: float | None = None, max: float | None = None) -> None:
-    """Refuse a number out of bounds; where there are any, infinity and not-a-number too."""
+    """Refuse a number out of bounds; if there are bounds, also infinity and not-a-number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or min is max is None:
         return
     if not math.isfinite(value):
@@ -173,9 +175,9 @@ def check_bounds(key: Key, value: Any, min: float | None = None, max: float | No
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value may stand where `hint` is annotated; True where it cannot be told.
+    """Return whether a value fits an annotation; True if that cannot be decided.
 
-    In lists and mappings OmegaConf takes more than it should.
+    In lists and mappings OmegaConf accepts more than it should.
     """
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
@@ -207,17 +209,17 @@ def fits(value: object, hint: Any) -> bool:
     return True
 
 
-def describe(hint: Any) -> str:
-    """An annotation in words."""
+def in_words(hint: Any) -> str:
+    """Return an annotation in words."""
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint) or hint
     if origin in (typing.Union, types.UnionType):
-        words = [describe(one) for one in arguments]
+        words = [in_words(one) for one in arguments]
         return " or ".join(dict.fromkeys(words))
     if origin is type(None):
         return "null"
     if origin in (list, tuple) and arguments:
-        kinds = [describe(one) for one in arguments if one is not ...]
+        kinds = [in_words(one) for one in arguments if one is not ...]
         return f"a list (of {', '.join(kinds)})"
     if choices(hint):
         return f"one of {', '.join(choices(hint))}"
@@ -227,7 +229,7 @@ def describe(hint: Any) -> str:
 
 
 def choices(hint: Any) -> list[str]:
-    """The texts a Literal or an Enum allows; none for other annotations."""
+    """Return the texts a Literal or an Enum allows; none for other annotations."""
     if typing.get_origin(hint) is typing.Literal:
         return [item if isinstance(item, str) else show(item) for item in typing.get_args(hint)]
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -238,7 +240,7 @@ def choices(hint: Any) -> list[str]:
 def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object) -> ConfigError:
     """OmegaConf's error in the words of these messages."""
     inner = parts(error.full_key or "")
-    # Below a list of dataclasses, OmegaConf forgets what stands above; then blame the whole.
+    # Inside a list of dataclasses, OmegaConf loses the outer keys; then blame the whole list.
     place = key + inner[1:] if inner and inner[0] == key[-1] else key
     if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
         return UnknownKey(
@@ -251,10 +253,10 @@ def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object
     if choices(hint):
         near = nearest(value, choices(hint))
         return ConfigError(f"{show(value)} is not allowed. {near}", key=place)
-    return ConfigError(f"{show(value)} is not {describe(hint)}.", key=place)
+    return ConfigError(f"{show(value)} is not {in_words(hint)}.", key=place)
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def annotations_of(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
     except Exception as error:

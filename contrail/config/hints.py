@@ -1,4 +1,4 @@
-"""Finds the place of a key that was written at another one."""
+"""Finds the right position of a key that was written at a wrong one."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from contrail.config.schema import (
 )
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
-from contrail.registry import Plugins, Table
+from contrail.registered import Table
+from contrail.registry import Plugins
 
 STAGE = "N"
-"""Stands for a stage's number."""
+"""Replaces the number of a stage in keys."""
 
 
 def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> None:
-    """Say in the error where its key belongs, if there is such a place.
+    """Add to the error where its key belongs, if such a position exists.
 
     Args:
-        error: about a key that is not known where it was written.
+        error: reports an unknown key.
         values: the stream file.
-        plugins: whose settings may be meant: those of what the file names.
+        plugins: the plugins whose settings are searched, for the names in the file.
     """
     written = _generic(error.key or ())
     places = [
@@ -54,7 +55,7 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
 
 
 def _places() -> Iterator[Key]:
-    """All keys of a stream file that are not settings of plugins."""
+    """Yield all keys of a stream file that are not settings of plugins."""
     stage: Key = ("stream", STAGE)
     for above, cls in (
         ((), RunConfig),
@@ -72,7 +73,7 @@ def _places() -> Iterator[Key]:
 
 
 def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
-    """The keys of the settings of what a stream file names, as far as they are known."""
+    """Yield the keys of the settings of all names in a stream file, as far as they are known."""
     stages = values.get("stream")
     environments = [
         stage.get("environment") if isinstance(stage, dict) else stage
@@ -97,18 +98,18 @@ def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
 
 
 def _generic(key: Key) -> Key:
-    """A key with N for the number of its stage."""
+    """Return a key with N for the number of its stage."""
     return ("stream", STAGE, *key[2:]) if len(key) > 2 and key[0] == "stream" else key
 
 
 def _ending(end: Key, places: Iterable[Key], written: Key) -> Key | None:
-    """Of the places with this end, the one nearest to what was written."""
+    """Return the candidate with this end that is nearest to the key in the file."""
     found = [place for place in places if place[-len(end) :] == end]
     return max(found, key=lambda place: _agreeing(place, written), default=None)
 
 
 def _agreeing(one: Key, other: Key) -> int:
-    """How many parts two keys have in common from the beginning."""
+    """Return the number of parts two keys have in common from the beginning."""
     return next(
         (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),
@@ -116,7 +117,7 @@ def _agreeing(one: Key, other: Key) -> int:
 
 
 def _likest(name: str | int, known: Iterable[str | int]) -> tuple[str, float]:
-    """Of the known names the one most like a name, and how like it is, from 0 to 1."""
+    """Return the known name that is most similar to a name, and the similarity, from 0 to 1."""
     matcher = difflib.SequenceMatcher(b=str(name))
     likeness = {}
     for item in map(str, known):

@@ -30,7 +30,8 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
-from contrail.registry import Plugins, Table, load_plugins
+from contrail.registered import Table
+from contrail.registry import Plugins, load_plugins
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -91,7 +92,7 @@ class _Parser:
         values = self.values
         check_keys((), values, names(RunConfig))
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
-        # First the plain keys: plugins must be known to be texts before they are loaded.
+        # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
             ("stream", "strategy", "adapter", "evaluate", "checkpoint")
         )
@@ -112,7 +113,7 @@ class _Parser:
         )
 
     def section(self, name: str, values: Any) -> Any:
-        """A key whose values are passed on to trl or peft."""
+        """Return a key whose values are passed on to trl or peft."""
         cls, target = SECTIONS[name]
         if isinstance(values, dict):
             refuse_with_advice(name, values)
@@ -135,7 +136,7 @@ class _Parser:
         return path
 
     def model(self, name: str) -> str:
-        """A model's registered name or hub id as it is; a directory's absolute path."""
+        """Return a model's registered name or hub id as it is; a directory's absolute path."""
         if name in self.plugins.models:
             return name
         written = os.path.expanduser(name)
@@ -237,6 +238,9 @@ class _Parser:
         if values.get("adapter") is not None:
             adapter_key = (*key, "adapter")
             adapter = self.component(adapter_key, values["adapter"], self.plugins.adapters)
+        learn = self.component(
+            (*key, "learn"), values.get("learn") or "grpo", self.plugins.objectives
+        )
         train = self.task_filter((*key, "train"), values.get("train", {}))
         if values.get("name") is None:
             values = {**values, "name": environment.label}
@@ -247,11 +251,12 @@ class _Parser:
             self.directory,
             environment=environment,
             adapter=adapter,
+            learn=learn,
             train=train,
         )
 
     def misplaced(self, values: dict[str, Any]) -> str:
-        """A hint where a stage has keys that belong to its environment."""
+        """Return a hint where a stage has keys that belong to its environment."""
         name = values.get("environment")
         if not isinstance(name, str) or name not in self.plugins.environments:
             return ""
@@ -293,7 +298,7 @@ class _Parser:
         return build(EvaluateConfig, values, key, self.directory, environments=environments)
 
     def environment(self, key: Key, value: Any) -> EnvironmentConfig:
-        """An environment; the same label always means the same settings."""
+        """Return an environment; the same label always means the same settings."""
         label = value.get("label") if isinstance(value, dict) else None
         if label is not None and (not isinstance(label, str) or not label.strip()):
             raise ConfigError(f"{show(label)} is not a name.", key=(*key, "label"))
@@ -317,7 +322,8 @@ class _Parser:
     def component(
         self, key: Key, value: Any, table: Table[Any], reserved: tuple[str, ...] = ()
     ) -> Component:
-        """A registered thing, written as its name or as a mapping with `name` and settings."""
+        """Return a registered thing, written as its name or as a mapping with `name` and
+        settings."""
         if isinstance(value, str):
             name, name_key, settings = value, key, {}
         elif isinstance(value, dict):
@@ -377,5 +383,5 @@ def _fill_in(values: dict[str, Any]) -> None:
 
 
 def _like_name(key: object) -> bool:
-    """Whether a key is a misspelt `name`."""
+    """Return whether a key is a misspelt `name`."""
     return "Did you mean" in nearest(key, ["name"])

@@ -1,8 +1,8 @@
-"""What a stream file says once it is resolved, and its way back into YAML.
+"""A resolved stream file, and its conversion back into YAML.
 
-Names stand for things that exist, settings are instances of their `Config` dataclasses, and every
-default is filled in. A field's metadata holds its bounds ("min", "max"), and "identity": False
-where the value says how a run is computed and not which run it is.
+Names refer to existing things, settings are instances of their `Config` dataclasses, and every
+default is filled in. A field's metadata holds its bounds ("min", "max"), and "identity": False if
+the value does not identify the run, but only how it is computed.
 """
 
 from __future__ import annotations
@@ -48,10 +48,12 @@ class EnvironmentConfig(Component):
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which training tasks a stage uses: those of the difficulties, and at most so many of them."""
+    """The training tasks of a stage."""
 
     difficulty: tuple[str | int, ...] | None = None
+    """The difficulties to use; None for all."""
     tasks: int | None = field(default=None, metadata={"min": 1})
+    """The largest number of tasks; None for all."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,28 @@ class StageConfig:
     environment: EnvironmentConfig
     adapter: Component
     name: str
+    learn: Component
     train: TaskFilter = TaskFilter()
     updates: int = field(default=40, metadata={"min": 0})
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How every environment is evaluated; `environments` are those beyond the trained ones.
-
-    `every`: after how many updates of a stage its own environments are evaluated besides, for
-    learning curves; None for never. `baselines`: whether random play and the expert are shown
-    beside the model's scores.
-    """
+    """How every environment is evaluated."""
 
     tasks: int = field(default=32, metadata={"min": 1})
+    """The number of test tasks per environment (a fixed random subset)."""
     samples: int = field(default=1, metadata={"min": 1})
+    """The number of episodes per task."""
     decoding: Literal["sample", "greedy"] = "sample"
+    """Whether actions are sampled or the likeliest is taken."""
     every: int | None = field(default=None, metadata={"min": 1})
+    """The number of updates after which the environments of the current stage are evaluated, for
+    learning curves; None for never."""
     baselines: bool = True
+    """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()
+    """Environments to evaluate in addition to those of the stream."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +135,15 @@ class RunConfig:
 
     @property
     def environments(self) -> tuple[EnvironmentConfig, ...]:
-        """What is evaluated, each label once: in the order of the stream, then the unseen ones."""
+        """The columns of R, each label once: in the order of the stream, then the unseen
+        environments."""
         trained = [stage.environment for stage in self.stream]
         every = [*trained, *self.evaluate.environments]
         return tuple({environment.label: environment for environment in every}.values())
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The whole configuration as plain values, in the order of a stream file."""
+    """Return the whole configuration as plain values, in the order of a stream file."""
     order = ["model", "seed", "plugins", "stream", "strategy", "adapter", "evaluate"]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
@@ -148,23 +154,24 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """The whole configuration as YAML that loads, from any directory, to the same again."""
+    """Return the whole configuration as YAML that loads, from any directory, to the same again."""
     return OmegaConf.to_yaml(OmegaConf.create(escape(to_dict(config))))
 
 
 NOT_IDENTITY = frozenset(
     item.name for item in dataclasses.fields(RunConfig) if not item.metadata.get("identity", True)
 )
-"""The top-level keys that may change when a run goes on: where it runs is not what is run."""
+"""The top-level keys that may change when a run is continued, because they do not identify it."""
 
 
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as plain values, without the keys that do not say which run it is."""
+    """Return a configuration as plain values, with only the keys that identify the run."""
     return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
-    """The dotted keys in which two runs differ, with both values; None where there is none."""
+    """Return the dotted keys in which two runs differ, with both values; None for a missing
+    value."""
     before, after = (dict(_leaves(identity(to_dict(config)), ())) for config in (old, new))
     return [
         (dotted(key), before.get(key), after.get(key))
@@ -174,7 +181,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
 
 
 def names(cls: type) -> list[str]:
-    """The fields of a dataclass that can be written in YAML."""
+    """Return the fields of a dataclass that can be written in YAML."""
     return [item.name for item in dataclasses.fields(cls) if item.init]
 
 
@@ -197,7 +204,7 @@ def plain(value: Any) -> Any:
 
 
 def _leaves(value: Any, key: Key) -> Iterator[tuple[Key, Any]]:
-    """All values with their keys; a list of plain values is one value."""
+    """Yield all values with their keys; a list of plain values is one value."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves(item, (*key, name))

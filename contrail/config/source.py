@@ -1,4 +1,4 @@
-"""What the user wrote: a YAML file and the overrides on top of it, and where each key stands.
+"""The user's input: a YAML file and overrides, and the line of each key.
 
 Code that finds a fault raises a ConfigError with its key; `Source.located` adds the line or the
 override.
@@ -26,7 +26,7 @@ _OVERRIDE = re.compile(r"([^.\[\]\s=]+(?:\.[^.\[\]\s=]+|\[\d+\])*)=(.*)", re.DOT
 
 
 def show(value: object) -> str:
-    """A value as it looks in YAML, for messages."""
+    """Return a value as it looks in YAML, for messages."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
@@ -37,7 +37,7 @@ def show(value: object) -> str:
 
 
 def escape(value: Any) -> Any:
-    """The same value, such that OmegaConf reads "${" in its texts as text."""
+    """Return the same value, such that OmegaConf reads "${" in its texts as text."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     if isinstance(value, dict):
@@ -48,9 +48,9 @@ def escape(value: Any) -> Any:
 
 
 class Source:
-    """A stream file, or its values, with overrides: `values`, and the place of each of them.
+    """A stream file, or its values, with overrides.
 
-    Paths in it are relative to `directory`: the file's, or the working directory.
+    Relative paths in it start at `directory`: the file's directory, or the working directory.
     """
 
     def __init__(self, origin: Path | Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -83,8 +83,7 @@ class Source:
 
     @contextmanager
     def located(self) -> Iterator[None]:
-        """Context manager: a ConfigError about a key that is raised within says where the key was
-        written."""
+        """Context manager: a ConfigError raised inside gets the line or the override of its key."""
         try:
             yield
         except ConfigError as error:
@@ -93,7 +92,7 @@ class Source:
             raise
 
     def override(self, texts: Iterable[str]) -> None:
-        """Set what the overrides say, each `key=value`, in their order."""
+        """Set the values of overrides, `key=value` each, in their order."""
         for text in texts:
             match = _OVERRIDE.fullmatch(text)
             if match is None:
@@ -132,13 +131,13 @@ class Source:
     # Overriding
 
     def _set(self, place: Any, above: Key, below: Key, value: Any, text: str) -> None:
-        """Set `below`, a key within `place`, making the mappings on the way to it.
+        """Set `below`, a key within `place`, and create the mappings on the way to it.
 
         Args:
             place: the values at the key `above`.
             above: the part of the override's key that leads to `place`.
             below: the rest of the key.
-            value: what to set.
+            value: the new value.
             text: the override.
         """
         part: Any = below[0]
@@ -175,7 +174,7 @@ class Source:
 
     @staticmethod
     def _long_form(value: str | None, key: Key) -> Any:
-        """What a name is short for, so that an override may go into it."""
+        """Return the mapping that a name abbreviates, so that an override can change it."""
         if value is None:
             return {}
         if len(key) == 2 and key[0] == "stream":
@@ -186,7 +185,7 @@ class Source:
     # Locating
 
     def _place(self, key: Key, of_children: bool) -> str:
-        """The line or the override where a key was written, and the key."""
+        """Return the line or the override where a key was written, and the key."""
         shown, override = dotted(key), self._override(key, of_children)
         if override is not None:
             named = not shown or override.startswith(f"{shown}=")
@@ -196,7 +195,7 @@ class Source:
         return ": ".join(part for part in (file, shown) if part)
 
     def _override(self, key: Key, of_children: bool) -> str | None:
-        """The override to blame for a key, if one is."""
+        """Return the override to blame for a key, if one is."""
         above = [text for at, text in self._overrides if key[: len(at)] == at]
         around = [text for at, text in self._overrides if key and at[: len(key)] == key[: len(at)]]
         if of_children or not (above or self._line(key)[1]):
@@ -204,7 +203,8 @@ class Source:
         return above[-1] if above else None
 
     def _line(self, key: Key) -> tuple[int | None, bool]:
-        """The line of a key, or of what stands around it; and whether it is the key's own."""
+        """Return the line of a key, or of the value around it; and whether it is the key's own
+        line."""
         node = self._root
         line: int | None = None
         for part in key:
@@ -216,7 +216,7 @@ class Source:
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
-    """The keys (or indices) of a node, with their lines and values."""
+    """Yield the keys (or indices) of a node, with their lines and values."""
     if isinstance(node, yaml.MappingNode):
         for name, item in node.value:
             yield str(name.value), name.start_mark.line + 1, item

@@ -1,10 +1,10 @@
 """The keys `grpo` and `lora` of stream.yaml, and the objects of trl and peft made from them.
 
-Listed are the fields of trl.GRPOConfig and peft.LoraConfig that act in contrail, which plays the
-episodes, computes the log-probabilities and steps the optimizer itself. To allow another field, add
-it here and to docs/stream.md.
+They are the fields of trl.GRPOConfig and peft.LoraConfig that have an effect in contrail, which
+plays the episodes, computes the log-probabilities and steps the optimizer itself. To allow another
+field, add it here and to docs/stream.md.
 
-trl and peft take seconds to import, so this module imports them only where it makes their objects.
+trl and peft take seconds to import, so this module imports them only to make their objects.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class GRPOSettings:
     vespo_k_neg: float = field(default=3.0, metadata=NOT_NEGATIVE)
     vespo_lambda_neg: float = field(default=2.0, metadata=NOT_NEGATIVE)
     # Of a mixture of experts. contrail has no such loss (see `contrail.training.trl_loss`).
-    router_aux_loss_coef: float = field(default=0.0, metadata={"min": 0, "max": 0})
+    router_aux_loss_coef: float | None = field(default=None, metadata={"min": 0, "max": 0})
 
     def __post_init__(self) -> None:
         """Refuse an update whose episodes are not whole groups, or not equal steps."""
@@ -169,7 +169,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "lora": {"base_model_name_or_path": "use the top-level key `model`"},
 }
-"""What to do in place of the fields of TRL and PEFT that users are likeliest to try."""
+"""What to use instead of the fields of TRL and PEFT that users are likeliest to try."""
 
 
 def refuse_with_advice(section: str, written: Iterable[object]) -> None:
@@ -185,7 +185,7 @@ def refuse_with_advice(section: str, written: Iterable[object]) -> None:
 
 
 def changed(settings: Any) -> list[str]:
-    """The fields of settings that do not have their default."""
+    """Return the fields of settings that do not have their default."""
     default = {item.name: _default(item) for item in dataclasses.fields(settings)}
     return [name for name, value in default.items() if getattr(settings, name) != value]
 
@@ -197,12 +197,12 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig:
-    """The run's trl.GRPOConfig. It touches no network and no disk.
+    """Return the run's trl.GRPOConfig, without access to the network or the disk.
 
     Args:
         config: the run's configuration.
-        output_dir: where trl would write; contrail has it write nothing.
-        fixed: further fields that contrail decides.
+        output_dir: a directory for trl; contrail writes nothing there.
+        fixed: further fields, set by contrail.
 
     Raises:
         ConfigError: trl refuses a key of `grpo`, or there is no such device.
@@ -242,7 +242,7 @@ def grpo_config(config: RunConfig, output_dir: Path, **fixed: Any) -> GRPOConfig
 
 
 def lora_config(config: RunConfig, target_modules: Sequence[str] | None = None) -> LoraConfig:
-    """The run's peft.LoraConfig.
+    """Return the run's peft.LoraConfig.
 
     Args:
         config: the run's configuration.
@@ -271,7 +271,7 @@ def lora_config(config: RunConfig, target_modules: Sequence[str] | None = None) 
 
 
 def _values(settings: Any) -> dict[str, Any]:
-    """Copies of all values: trl and peft change what they are given."""
+    """Return copies of all values: trl and peft modify their arguments."""
     return dataclasses.asdict(settings)
 
 

@@ -1,4 +1,4 @@
-"""Reads a YAML file; every complaint names the file and, where there is one, the line."""
+"""Reads a YAML file; every error names the file and, if possible, the line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from contrail.errors import ConfigError, Key, dotted, nearest
 
 
 def parts(key: str) -> Key:
-    """The opposite of `dotted`; also takes stream[0].updates."""
+    """Return the opposite of `dotted`; also takes stream[0].updates."""
     found = re.findall(r"[^.\[\]]+", key)
     return tuple(int(part) if part.isdecimal() else part for part in found)
 
 
 def read_text(path: Path) -> str:
-    """The content of a stream file.
+    """Return the content of a stream file.
 
     Raises:
         ConfigError: it cannot be read.
@@ -59,7 +59,7 @@ def read_text(path: Path) -> str:
 
 
 def compose(path: Path, text: str) -> yaml.MappingNode:
-    """The parse tree of a stream file, in which every value has its line.
+    """Return the parse tree of a stream file, in which every value has its line.
 
     Raises:
         ConfigError: the text is not a YAML mapping with unique keys.
@@ -83,7 +83,7 @@ def compose(path: Path, text: str) -> yaml.MappingNode:
 
 
 def load_values(path: Path, text: str) -> dict[str, Any]:
-    """The values in a stream file, ${interpolations} as they are written.
+    """Return the values in a stream file, ${interpolations} as they are written.
 
     Raises:
         ConfigError: a value cannot be read.
@@ -126,7 +126,7 @@ def _not_yaml(path: Path, error: yaml.YAMLError, text: str) -> NoReturn:
 
 
 def _check_keys(path: Path, node: yaml.Node, key: Key, seen: set[int]) -> None:
-    """Refuse keys that PyYAML would drop in silence, and those that are not text."""
+    """Refuse keys that PyYAML would drop silently, and keys that are not text."""
     if id(node) in seen:  # an alias, or an alias to itself
         return
     seen.add(id(node))
@@ -160,7 +160,7 @@ def _yaml_files(folder: Path) -> Sequence[str]:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line, without OmegaConf's and PyYAML's notes on where."""
+    """Return an error in one line, without OmegaConf's and PyYAML's notes on where."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem:
         return error.problem
     lines = str(error).splitlines()

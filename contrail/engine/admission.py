@@ -32,14 +32,16 @@ def cache_tokens(model: PreTrainedModel, gigabytes: float | None = None) -> int:
 
 
 class CacheAdmission:
-    """Divides the cache among episodes. One that loses its keys computes them again later.
+    """Admission to the KV cache: when memory is short, the oldest episodes keep their keys and the
+    youngest wait. An episode that loses its keys computes them again later.
 
-    Where nothing is known of how long episodes become, all begin. Then an episode is expected to
-    become as long as the longest of its environment so far, and one that holds no keys waits until
-    those that do would have room at that length: each loses its keys once, or seldom more.
+    As long as nothing is known about the lengths of episodes, all begin. Then each episode is
+    expected to become as long as the longest of its environment so far. An episode without keys
+    waits until those with keys would have enough memory at that length: each loses its keys once,
+    or rarely more often.
 
     Args:
-        tokens: for how many there is room.
+        tokens: the number of tokens that the cache can hold.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -49,7 +51,7 @@ class CacheAdmission:
     def admit(
         self, environments: Sequence[str], lengths: Sequence[int], holding: Sequence[bool]
     ) -> list[bool]:
-        """Whether each episode may hold keys during the next forward.
+        """Return whether each episode may hold keys during the next forward.
 
         Args:
             environments: of the episodes, the oldest first.

@@ -1,4 +1,4 @@
-"""What one forward of a rollout computes, and for which requests."""
+"""The tokens of one forward of a rollout, and the requests that they belong to."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ class Context(sampler.Context):
 
 @dataclass
 class Extension:
-    """Tokens to append to a context, and the decision that the model makes there in one forward.
-
-    `tokens`: none where one sampled token follows another. `branches`: token ids of candidates, one
-    of which is chosen; without any, one token of the vocabulary is sampled. `draw`: uniform from
-    [0, 1), or None for the likeliest.
-    """
+    """Tokens to append to a context, and the decision that the model makes there in one forward."""
 
     context: Context
     tokens: Sequence[int]
+    """The tokens; none if one sampled token follows another."""
     branches: Sequence[Sequence[int]] = ()
+    """The token ids of candidates, one of which is chosen; if empty, one token of the vocabulary is
+    sampled."""
     draw: float | None = None
+    """Uniform from [0, 1); None to take the likeliest."""
 
 
 @dataclass
@@ -124,11 +123,11 @@ class Batch:
         self._grown.append(Item(index, request, branches, last, growth))
 
     def tokens(self) -> list[int]:
-        """The token of each row."""
+        """Return the token of each row."""
         return [item.request.context.tokens[-1] for item in self._single] + self.plan.tokens()
 
     def nodes(self) -> list[int]:
-        """The node of each row."""
+        """Return the node of each row."""
         single = []
         for item in self._single:
             context = item.request.context
@@ -136,11 +135,11 @@ class Batch:
         return single + self.plan.nodes()
 
     def positions(self) -> numpy.ndarray:
-        """The position of each row's token: (size,)."""
+        """Return the position of each row's token: (size,)."""
         return numpy.concatenate([self.step.positions, self.plan.positions()]).astype(numpy.int64)
 
     def asked(self) -> list[int]:
-        """The row of each item without branches, then of each branch's each token."""
+        """Return the row of each item without branches, then of each branch's each token."""
         offset = len(self._single)
         rows = list(range(offset))
         grown = [(item, item.growth) for item in self._grown if item.growth is not None]

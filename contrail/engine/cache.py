@@ -11,7 +11,7 @@ from contrail.engine.memory import Memory, lazy
 from contrail.model.attention import additive, attend_padded, blocks, within
 from contrail.model.tree import ForwardPlan, Segment
 
-# Rows have room for at least so many positions.
+# The smallest number of positions of a row.
 POSITIONS = 256
 
 
@@ -19,7 +19,7 @@ class Cache:
     """By layer: keys and values (rows, positions, heads, width). A row is a context's."""
 
     def __init__(self, device: torch.device) -> None:
-        # Where room costs nothing there is plenty, so that what is written is copied rarely.
+        # If memory costs nothing, rows begin large, so that they are rarely copied.
         self._growth = 2.0 if lazy(device) else 1.25
         self._layers: dict[int, tuple[Memory, Memory]] = {}
         self._ends: list[int] = []  # of each row: positions written
@@ -32,7 +32,7 @@ class Cache:
         return len(self._layers)
 
     def take(self) -> int:
-        """A row that nobody uses: the lowest, so that the rows in use lie together."""
+        """Return an unused row: the lowest, so that the rows in use lie together."""
         if not self._free:
             self._free.append(len(self._ends))
             self._ends.append(0)
@@ -41,7 +41,7 @@ class Cache:
         return row
 
     def give(self, row: int) -> None:
-        """Hand a row back, and its memory where that is possible."""
+        """Return a row, and free its memory if possible."""
         self._free.append(row)
         self._ends[row] = 0
         for layer in self._layers.values():
@@ -49,7 +49,7 @@ class Cache:
                 memory.clear(row)
 
     def reserve(self, positions: int) -> None:
-        """Make room for so many positions in every row."""
+        """Make room for `positions` positions in every row."""
         if positions > self._positions:
             self._positions = max(positions, int(self._positions * self._growth), POSITIONS)
         for layer in self._layers.values():
@@ -76,7 +76,7 @@ class Cache:
         return keys.data, values.data
 
     def claim(self, row: int, position: int) -> int:
-        """The place, in the flattened rows, of a position that is about to be written."""
+        """Return the index, in the flattened rows, of a position that is about to be written."""
         self._ends[row] = max(self._ends[row], position + 1)
         return row * self._positions + position
 
@@ -169,7 +169,7 @@ class Cached:
         return out if self._in_order else out.index_select(0, self._back)
 
     def commit(self, moves: Sequence[tuple[int, int, int]]) -> None:
-        """Keep more of what this forward computed: (row of the plan, cache row, position)."""
+        """Keep more of this forward's keys: (row of the plan, cache row, position)."""
         if not moves:
             return
         sources = torch.tensor([self._singles + move[0] for move in moves], device=self._device)
@@ -232,7 +232,7 @@ class _StepBlock:
 class _SegmentBlock:
     """Segments of similar length, padded to the longest.
 
-    A segment sees what its cache row holds of its ancestors, and of its own nodes those `visible`.
+    A segment sees its ancestors in its cache row, and its own `visible` nodes.
     """
 
     def __init__(

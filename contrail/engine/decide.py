@@ -11,23 +11,24 @@ import torch
 
 from contrail.errors import ContrailError
 
-# The vocabulary is searched in blocks of so many tokens: summing blocks is cheaper than a running
-# sum over all of them.
+# The number of tokens per block when the vocabulary is searched: summing blocks is cheaper than a
+# running sum over all tokens.
 BLOCK = 256
 
-# Logits are handled in slices of at most so many values: 64 MB in fp32.
+# The largest number of logits that are handled at once: 64 MB in fp32.
 LOGITS_AT_ONCE = 1 << 24
 
 
 @dataclass
 class Drawn:
-    """`choice`: the token, or the place of the candidate. `logprob`: of it, under the distribution
-    it was drawn from. `entropy`: of that distribution, in nats. `candidates`: log-probabilities of
-    all candidates, (candidates,) in fp32, or None for a token."""
+    """A random draw."""
 
     choice: int
+    """The token, or the index of the candidate."""
     logprob: float
+    """Its log-probability, under the distribution that it was drawn from."""
     entropy: float
+    """The entropy of that distribution, in nats."""
     candidates: torch.Tensor | None = None
 
 

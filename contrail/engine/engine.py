@@ -1,8 +1,8 @@
-"""Runs the model for many episodes at once. It knows token ids and nothing of text.
+"""Runs the model for many episodes at once. It handles token ids only, no text.
 
 Every forward holds only tokens that no earlier forward has computed for the episode: a new
-observation, candidate actions, a sampled token. What episodes share (system prompt, start state,
-equal histories) is computed once, and stored in each one's row of the cache.
+observation, candidate actions, a sampled token. A beginning that episodes share (system prompt,
+start state, equal histories) is computed once, and stored in the cache row of each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.hidden_states import HiddenStates
 from contrail.model.tree import ROOT, TokenTree, common_prefix_length
 
-# A new episode copies the keys of another one if they share at least so many tokens.
+# The smallest common prefix for which a new episode copies the keys of another one.
 WORTH_COPYING = 16
 
 
@@ -92,7 +92,7 @@ class Engine:
             context.row, context.stored, context.node = -1, 0, ROOT
 
     def _begin(self, context: Context) -> None:
-        """Fill the context's row with what another one has stored of the same beginning."""
+        """Fill the context's row with another context's keys of the same beginning."""
         best, shared = None, 0
         for other in self._live:
             length = common_prefix_length(other.tokens[: other.stored], context.tokens)
@@ -106,7 +106,7 @@ class Engine:
             context.node = self._tree.walk(ROOT, context.tokens[:shared])
 
     def _portions(self, branches: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
-        """The candidates, in as many portions as they need forwards."""
+        """Return the candidates, in as many portions as they need forwards."""
         portions: list[list[Sequence[int]]] = [[]]
         size = 0
         for branch in branches:

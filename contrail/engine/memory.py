@@ -9,17 +9,17 @@ import torch
 
 
 def lazy(device: torch.device) -> bool:
-    """Whether pages that nobody wrote take no memory: on a CPU, under Linux and macOS."""
+    """Return whether pages that nobody wrote take no memory: on a CPU, under Linux and macOS."""
     return device.type == "cpu" and hasattr(mmap, "MADV_DONTNEED")
 
 
 class Memory:
     """Zeros (rows, positions, heads, width) that grow, in one piece.
 
-    What is not written yet is read, and masked: it must be finite, because nan * 0 is nan.
+    Positions that are not written yet are read and masked, so they must be finite: nan * 0 is nan.
 
     Attributes:
-        data: the tensor; another one after `fit`.
+        data: the tensor; `grow` replaces it.
 
     Args:
         like: (n, heads, width), of the same dtype and on the same device.
@@ -30,7 +30,7 @@ class Memory:
         self._pages: mmap.mmap | None = None
 
     def grow(self, positions: int, ends: Sequence[int]) -> None:
-        """Have a row for each of `ends`, with so many positions, of which `ends` are written."""
+        """Grow to len(ends) rows of `positions`, keeping the first ends[i] positions of row i."""
         old = self.data
         rows = len(ends)
         if rows <= old.shape[0] and positions <= old.shape[1]:
@@ -43,7 +43,7 @@ class Memory:
             self.data[row, :end] = old[row, :end]
 
     def clear(self, row: int) -> None:
-        """Give the memory of a row back, where that is possible."""
+        """Free the memory of a row, if possible."""
         if self._pages is None:
             return
         size = self.data[0].nbytes

@@ -30,14 +30,14 @@ def open_sampler(policy: Policy, temperature: float) -> Iterator[Sampler]:
 
 @dataclass
 class _Pending:
-    """A request, and what has been written of it."""
+    """A request, and the tokens written so far."""
 
     request: Request
     written: Decision = field(default_factory=lambda: Decision([], [], []))
 
     @property
     def coming(self) -> Sequence[int]:
-        """What of the prompt the next forward appends."""
+        """Return the part of the prompt that the next forward appends."""
         return () if self.written.written else self.request.prompt
 
 
@@ -99,7 +99,7 @@ class EngineSampler:
         self._forgotten.append(context)
 
     def _admitted(self) -> list[_Pending]:
-        """The requests whose contexts may hold keys in the next forward."""
+        """Return the requests whose contexts may hold keys in the next forward."""
         coming = {
             context: len(context.tokens) + (len(pending.coming) if pending else 0)
             for context, pending in self._contexts.items()
@@ -118,7 +118,7 @@ class EngineSampler:
         return chosen
 
     def _take(self, pending: _Pending, drawn: Drawn) -> bool:
-        """Add what was drawn; whether the request is complete."""
+        """Add a drawn token or choice; return whether the request is complete."""
         request, decision = pending.request, pending.written
         decision.logprobs.append(drawn.logprob)
         decision.entropies.append(drawn.entropy)

@@ -93,9 +93,10 @@ class Policy:
 
     @contextmanager
     def learning(self) -> Iterator[PreTrainedModel]:
-        """Context manager: the same model with gradients that flow to the adapter.
+        """Context manager: the same model with gradients that flow to the LoRA.
 
-        Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
+        Modules are in evaluation mode: with dropout, the updated policy would differ from the
+        acting one.
         """
         with self.plain(), self._fused(learn=True):
             yield self.base
@@ -156,7 +157,7 @@ class Policy:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about the model, a line each."""
+        """Notes for the user about the model, one line each."""
         slow = f"model: {self.slow_because}; contrail uses plain forwards, which are slower"
         return [*self.chat.notes, slow] if self.slow_because else self.chat.notes
 
@@ -215,10 +216,7 @@ def load_base(
         ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = fast_dtype(device)
+    device, dtype = resolved(device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -252,18 +250,18 @@ def with_adapter(
     max_context: int | None = None,
     cache_gb: float | None = None,
 ) -> Policy:
-    """The policy made of a model and a fresh adapter.
+    """Return the policy made of a model and a fresh LoRA.
 
     Args:
-        model: with frozen weights.
-        tokenizer: the model's.
-        lora: the adapter; its target modules are named one by one (see `linear_modules`).
-        seed: of the adapter's initial weights.
-        max_context: tokens of an episode at most; None for the model's own limit.
+        model: a model with frozen weights.
+        tokenizer: the model's tokenizer.
+        lora: the LoRA's settings; the target modules are named one by one (see `linear_modules`).
+        seed: the seed of the LoRA's initial weights.
+        max_context: the largest number of tokens of an episode; None for the model's own limit.
         cache_gb: memory for the keys of episodes under way; None for a share of the machine's.
 
     Raises:
-        ContrailError: the adapter is a variant of LoRA that contrail cannot run exactly.
+        ContrailError: contrail cannot run this variant of LoRA exactly.
     """
     if refused := unsupported(lora):
         raise ContrailError(f"lora.{refused[0]}: {refused[1]}")
@@ -271,6 +269,13 @@ def with_adapter(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Policy(get_peft_model(model, lora), tokenizer, max_context, cache_gb)
+
+
+def resolved(device: str, dtype: str) -> tuple[str, str]:
+    """Return the device and the precision that "auto" stands for on this machine."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device, fast_dtype(device) if dtype == "auto" else dtype
 
 
 def fast_dtype(device: str) -> str:
@@ -285,10 +290,18 @@ def fast_dtype(device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
+@torch.no_grad()
+def _gives_features(module: torch.nn.Linear | Conv1D) -> bool:
+    """Whether a layer gives a tensor; a router that derives from it gives its choice, too."""
+    if type(module) in (torch.nn.Linear, Conv1D):
+        return True
+    return isinstance(module(module.weight.new_zeros(1, module.weight.shape[1])), torch.Tensor)
+
+
 def linear_modules(model: PreTrainedModel) -> set[str]:
     """The names (last parts) of the linear layers, without the vocabulary head.
 
-    Subclasses that compute something else, such as routers that return a choice, are left out.
+    Subclasses that return more than features, such as the routers of Llama 4, are left out.
     """
     head = model.get_output_embeddings()
     linear = {
@@ -296,7 +309,7 @@ def linear_modules(model: PreTrainedModel) -> set[str]:
         re.sub(r"^.*?((?:[^.]+\.\d+)|[^.]+)$", r"\1", name)
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D))
-        and type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
         and module is not head
+        and _gives_features(module)
     }
     return linear - UNTRAINABLE.get(model.config.model_type, set())

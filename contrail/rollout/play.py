@@ -1,10 +1,10 @@
 """Plays tasks: environments, adapter and sampler together.
 
-The model goes on with other episodes while an environment works in another process. Which episodes
-share a forward decides the last bits of its results, so that must not depend on how fast anything
-is. Time is therefore counted in the sampler's steps: the answer of a worker process is collected
-after PATIENCE of them, in the order of asking, and waited for if it is not there yet. When the
-sampler has nothing to do, the older half of the answers is collected: the two halves then take
+The model continues with other episodes while an environment works in another process. The episodes
+that share a forward decide the last bits of its results, so they must not depend on how fast
+anything is. Time is therefore counted in the sampler's steps: the answer of a worker process is
+collected PATIENCE steps after the question, in the order of the questions, and waited for if it is
+late. When the sampler is idle, the older half of the answers is collected: the two halves then take
 turns, one with the model, one with their environments.
 """
 
@@ -29,7 +29,7 @@ from contrail.errors import (
     PluginError,
     Raised,
     boundary,
-    describe,
+    describe_error,
 )
 from contrail.model.policy import Policy
 from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
@@ -94,17 +94,17 @@ def play(
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
 ) -> list[Episode]:
-    """Play jobs to their ends; a finished episode's place is taken by the next job.
+    """Play jobs to their ends; the next job takes the place of a finished episode.
 
     Args:
-        policy: who plays.
+        policy: the policy that plays.
         pool: the environments.
-        jobs: what to play.
+        jobs: the episodes to play.
         temperature: of the distribution that is sampled.
         greedy: take the likeliest choice or token instead of sampling.
-        concurrency: episodes under way at the same time, at most; of an environment in worker
-            processes no more than it has of these.
-        open_sampler: what runs the model; by default contrail's own.
+        concurrency: the largest number of episodes under way; of an environment in worker processes
+            no more than it has processes.
+        open_sampler: opens the sampler that runs the model; by default contrail's own.
         progress: called with each finished episode.
         check: called before each step of the sampler; raises if the run is interrupted.
 
@@ -145,16 +145,16 @@ def play(
 
 
 def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | None:
-    """The place of the first job for whose environment there is an instance."""
+    """Return the index of the first job whose environment has a free instance."""
     places = enumerate(waiting)
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
 
 
 def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *arguments: Any) -> T:
-    """What a method of an adapter returns.
+    """Return the converted result of an adapter's method.
 
     Raises:
-        InvalidAction: the adapter found none.
+        InvalidAction: the adapter found no action.
         ContrailError: it raised something else, or returned something of another type.
     """
 
@@ -162,7 +162,7 @@ def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *argu
         if isinstance(error, (ContrailError, InvalidAction)):
             return error
         kind = type(getattr(method, "__self__", method)).__name__
-        return PluginError(f"adapter {kind}: {method.__name__}: {describe(error)}")
+        return PluginError(f"adapter {kind}: {method.__name__}: {describe_error(error)}")
 
     with boundary(blame):
         return convert(method(*arguments), f"what {method.__name__} returned")
@@ -183,7 +183,7 @@ class _Player:
         self._acting: dict[Context, _Play] = {}  # whose requests the sampler has
 
     def ready_for_model(self, items: Sequence[_Play]) -> bool:
-        """Whether there is something to do that waits for no environment."""
+        """Return whether there is something to do that waits for no environment."""
         return self._sampler.ready() or any(item.ending for item in items)
 
     def ask(self, item: _Play, member: str, argument: Any) -> None:
@@ -238,7 +238,7 @@ class _Player:
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:
-        """One step of the sampler, and what follows from the decisions that are complete."""
+        """Step the sampler, and act on the decisions that are complete."""
         for item in items:
             if item.ending and not item.episode.ended:
                 self._end(item, item.ending)
@@ -271,7 +271,7 @@ class _Player:
             item.candidates = candidates
         else:
             nothing = ValueError("the list of admissible actions is empty")
-            item.episode.fault = f"after {len(item.episode.turns)} turns: {describe(nothing)}"
+            item.episode.fault = f"after {len(item.episode.turns)} turns: {describe_error(nothing)}"
             item.ending = "fault"
             return
         if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
@@ -342,7 +342,7 @@ class _Player:
         self._submit(item)
 
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:
-        item.episode.fault = f"{where}: {describe(error)}"
+        item.episode.fault = f"{where}: {describe_error(error)}"
         self._end(item, "fault")
 
     def _end(self, item: _Play, how: str) -> None:

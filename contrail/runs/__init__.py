@@ -1,1 +1,1 @@
-"""One run: what it is made of, its loop, its directory on disk, and its result."""
+"""One run: its parts, its loop, its directory on disk, and its result."""

@@ -132,7 +132,7 @@ def run(
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
-    """How many updates and evaluations a run makes."""
+    """Return the number of updates and evaluations a run makes."""
     updates = sum(stage.updates for stage in made.stages)
     evaluations = (len(made.stages) + 1) * len(made.scenario.test)
     if every := config.evaluate.every:

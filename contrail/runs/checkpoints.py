@@ -96,7 +96,7 @@ class Checkpoints:
         return position
 
     def missing(self, environments: Sequence[str]) -> dict[int, list[str]]:
-        """The environments that rows of R lack, because they were added to a run, by row."""
+        """Return the environments that rows of R lack, because they were added to a run, by row."""
         rows = enumerate(self._run.evaluations)
         lacking = {row: [name for name in environments if name not in have] for row, have in rows}
         return {row: names for row, names in lacking.items() if names}
@@ -126,7 +126,7 @@ class Checkpoints:
         self._learner_state = {}
 
     def given_row(self) -> dict[str, Scores] | None:
-        """The base model's scores, if a comparison has copied them from another run."""
+        """Return the base model's scores, if a comparison has copied them from another run."""
         given = self._run.files.base_evaluation()
         if given is None or not set(self._run.environments) <= given["evaluations"][0].keys():
             return None

@@ -1,4 +1,4 @@
-"""Several strategies as one, and the blame where one of them raises."""
+"""Several strategies as one, with the names of those that raise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from contrail.avalanche_strategy import AvalancheStrategy
 from contrail.config import RunConfig
 from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
-from contrail.registry import Plugins, Registered, blamed, blaming
+from contrail.registered import Registered
+from contrail.registry import Plugins, blamed, blaming
 from contrail.runs.state import split
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
@@ -34,15 +35,16 @@ class _Member:
     registered: Registered[type[Strategy]]
     strategy: Strategy
     penalties: list[float] = field(default_factory=list)
-    """What it added to the losses of the present update, one number per optimizer step."""
+    """Return what the strategy added to the losses of the present update, per optimizer step."""
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the strategy; what it raises carries its name."""
+        """Call a method of the strategy; an exception carries the strategy's name."""
         with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
 
     def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
-        """What a generator of the strategy yields; what it raises carries its name."""
+        """Yield the values of a generator of the strategy; an exception carries the strategy's
+        name."""
         values = iter(self.call(method, *arguments))
         end = object()
         while True:
@@ -79,7 +81,8 @@ class Composition:
         return any(member.strategy.restarts for member in self._members)
 
     def bind(self, template: Any) -> list[Any]:
-        """The plugins of Avalanche among the members, told of the template that will call them."""
+        """Return the plugins of Avalanche among the members, bound to the template that will call
+        them."""
         self._template = template
         strategies = [member.strategy for member in self._members]
         wrapped = [item for item in strategies if isinstance(item, AvalancheStrategy)]
@@ -169,8 +172,11 @@ class Composition:
                 member.penalties.append(total)
 
     def scalars(self) -> dict[str, float]:
-        """Of the present update: `drawn/ENVIRONMENT`, the number of its tasks that were drawn; what
-        the members logged; and `STRATEGY/penalty`, what each added to the loss."""
+        """Return scalars of the present update.
+
+        `drawn/ENVIRONMENT` is the number of its tasks that were drawn, `STRATEGY/penalty` what a
+        member added to the loss. The scalars that members logged stand beside them.
+        """
         found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
         for member in self._members:
             for name, value in member.call("take_logged").items():
@@ -195,7 +201,7 @@ class Composition:
             self.trigger("after_eval_exp")
 
     def state_dict(self) -> dict[str, Any]:
-        """The members' states by name, without the empty ones."""
+        """Return the members' states by name, without the empty ones."""
         states = {}
         for member in self._members:
             if state := member.call("state_dict"):
@@ -235,7 +241,7 @@ DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
 
 
 def compose(config: RunConfig, plugins: Plugins) -> Composition:
-    """The strategies that the configuration names, made and put together.
+    """Return the strategies that the configuration names, made and put together.
 
     Raises:
         ConfigError: they do not go together.

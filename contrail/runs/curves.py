@@ -13,8 +13,8 @@ def add_to_curves(
 ) -> None:
     """Evaluate the stage's environments after `update` of its updates, if that is configured.
 
-    The tasks and dice are those of R. What is evaluated is the policy in training, which may not be
-    what a strategy leaves at the end of the stage.
+    The tasks and dice are those of R. The policy is the one in training, which a strategy may
+    replace at the end of the stage.
     """
     every = run.config.evaluate.every
     if every is None or not stage.updates or (update % every and update != stage.updates):

@@ -64,7 +64,7 @@ class RunDirectory:
         return self.path / "checkpoints" / "base.json"
 
     def read_result(self) -> dict[str, Any]:
-        """The content of result.json.
+        """Return the content of result.json.
 
         Raises:
             ContrailError: there is none, or it cannot be read.
@@ -140,7 +140,7 @@ class RunDirectory:
         write_atomically(self.config, text.encode())
 
     def newest_state(self) -> dict[str, Any]:
-        """The state of the newest checkpoint that is whole; nothing, if there is none."""
+        """Return the state of the newest checkpoint that is whole; nothing, if there is none."""
         found = self.last_checkpoint(warn=lambda text: None)
         return {} if found is None else found[1]
 
@@ -153,7 +153,7 @@ class RunDirectory:
         write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
 
     def episodes(self, stage: int, kind: str, *, size: int | None = 0) -> EpisodeLog:
-        """The log of a stage's episodes.
+        """Return the log of a stage's episodes.
 
         Args:
             stage: the stage's number.
@@ -190,7 +190,7 @@ class RunDirectory:
         return self.path / "checkpoints" / position.name
 
     def checkpoints(self) -> list[tuple[Position, Path]]:
-        """The checkpoints, the newest last."""
+        """Return the checkpoints, the newest last."""
         paths = [path for path in (self.path / "checkpoints").glob("[0-9]*") if path.is_dir()]
         named = [(Position.of(path.name), path) for path in paths]
         return sorted((position, path) for position, path in named if position is not None)
@@ -202,12 +202,13 @@ class RunDirectory:
             shutil.rmtree(path)
 
     def start(self) -> Path | None:
-        """The checkpoint before any training, if there is one."""
+        """Return the checkpoint before any training, if there is one."""
         path = self.checkpoint(Position(0))
         return path if path.is_dir() else None
 
     def base_evaluation(self) -> dict[str, Any] | None:
-        """The base model's evaluations, and what they cost, where another run has computed them."""
+        """Return the base model's evaluations, and what they cost, where another run has computed
+        them."""
         if not self.base.is_file():
             return None
         given: dict[str, Any] = json.loads(self.base.read_text())
@@ -218,7 +219,7 @@ class RunDirectory:
         warn: Callable[[str], object] | None = None,
         fits: Callable[[dict[str, Any]], bool] = lambda state: True,
     ) -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint that is whole, with its state, or None.
+        """Return the newest checkpoint that is whole, with its state, or None.
 
         Args:
             warn: called with a sentence for each damaged checkpoint that is newer.
@@ -248,7 +249,7 @@ class DamagedError(ContrailError):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state of a checkpoint whose files are all as they were written.
+    """Return the state of a checkpoint whose files are all as they were written.
 
     Raises:
         DamagedError: a file is missing or has changed.
@@ -316,7 +317,7 @@ class EpisodeLog:
 
 
 def _holds_other_files(directory: Path) -> bool:
-    """Whether there is more than a process leaves that is killed right after it began."""
+    """Return whether there is more than a process leaves that is killed right after it began."""
     names = (item.name for item in directory.iterdir())
     begun = (".config.yaml.", ".plan.json.")
     return any(name != ".lock" and not name.startswith(begun) for name in names)

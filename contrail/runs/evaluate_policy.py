@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from contrail.config import Component, EnvironmentConfig, EvaluateConfig
+from contrail.adapter import Adapter
+from contrail.config import Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, nearest
 from contrail.progress import Reporter
@@ -32,47 +33,33 @@ def evaluate_policy(
     threads: int = 1,
     quiet: bool = False,
 ) -> dict[str, Scores]:
-    """Scores of a policy on environments, by environment.
+    """Evaluate a policy on environments.
 
     Args:
-        name: a run directory (its last checkpoint), a checkpoint of one, a PEFT adapter's
-            directory, or a model: a registered name, a directory or a hub id.
+        name: a run directory (its newest checkpoint), a checkpoint, a PEFT directory, or a model: a
+            registered name, a directory or a hub id.
         environments: columns of that run, or registered environments with default settings.
-        plugins: the loaded plugins; those of the run are added.
-        adapter: by default the run's own, or `choose`.
-        tasks: test tasks of each environment, at most; by default as in the run, or 32.
-        samples: episodes of each task; by default as in the run, or 1.
+        plugins: the loaded plugins; the run's own are added.
+        adapter: the adapter; by default the run's, or `choose`.
+        tasks: the largest number of test tasks per environment; by default as in the run, or 32.
+        samples: the number of episodes per task; by default as in the run, or 1.
         greedy: take the likeliest choice or token instead of sampling; by default as in the run.
-        threads: of torch.
-        quiet: show nothing while it works.
+        threads: the number of threads of torch.
+        quiet: show no progress.
+
+    Returns:
+        The scores, by environment.
 
     Raises:
-        ContrailError: the policy or an environment cannot be had.
+        ContrailError: the policy or an environment cannot be loaded.
     """
     torch.set_num_threads(threads)
     lora = LoRADirectory.find(Path(name), plugins)
     config = lora.config if lora else None
-    labelled = {item.label: item for item in config.environments} if config else {}
-    chosen = []
-    for environment in environments:
-        if environment not in labelled and environment not in plugins.environments:
-            known = list(dict.fromkeys([*labelled, *plugins.environments]))
-            raise ConfigError(
-                f"no environment is called {environment!r}. {nearest(environment, known)}"
-            )
-        known_settings = labelled.get(environment)
-        if known_settings is None:
-            own = plugins.environments[environment].value.Config()
-            known_settings = EnvironmentConfig(environment, own, environment)
-        chosen.append(known_settings)
-    default = config.adapter if config else Component("choose", NoConfig())
-    own_adapter: dict[str, Component] = {}
-    for stage in config.stream if config else ():
-        own_adapter.setdefault(stage.environment.label, stage.adapter)
-    if adapter is not None:
-        default, own_adapter = Component(adapter, plugins.adapters[adapter].value.Config()), {}
-    acting = {
-        item.label: make_adapter(own_adapter.get(item.label, default), plugins) for item in chosen
+    chosen = [column(name, config, plugins) for name in environments]
+    adapters = {
+        environment.label: adapter_of(environment.label, config, adapter, plugins)
+        for environment in chosen
     }
     policy = named_policy(name, lora, plugins)
     settings = config.evaluate if config else EvaluateConfig()
@@ -95,7 +82,7 @@ def evaluate_policy(
                     pool,
                     item.label,
                     selected,
-                    acting[item.label],
+                    adapters[item.label],
                     seed=config.seed if config else 0,
                     samples=samples,
                     temperature=temperature,
@@ -108,3 +95,38 @@ def evaluate_policy(
             success = results[item.label].success
             reporter.done("success –" if success is None else f"success {success:.2f}")
     return results
+
+
+def column(name: str, config: RunConfig | None, plugins: Plugins) -> EnvironmentConfig:
+    """Return a column of a run, or a registered environment with its default settings.
+
+    Raises:
+        ConfigError: no environment has the name.
+    """
+    labelled = {item.label: item for item in config.environments} if config else {}
+    if name in labelled:
+        return labelled[name]
+    if name not in plugins.environments:
+        names = list(dict.fromkeys([*labelled, *plugins.environments]))
+        raise ConfigError(f"no environment is called {name!r}. {nearest(name, names)}")
+    return EnvironmentConfig(name, plugins.environments[name].value.Config(), name)
+
+
+def adapter_of(label: str, config: RunConfig | None, name: str | None, plugins: Plugins) -> Adapter:
+    """Return the adapter through which a policy plays an environment.
+
+    Args:
+        label: the environment's column.
+        config: of the run that trained the policy, if there is one.
+        name: a registered adapter; None for the one of the run, or `choose`.
+        plugins: the loaded plugins.
+
+    Raises:
+        ConfigError: no adapter has the name.
+    """
+    if name is not None:
+        return make_adapter(Component(name, plugins.adapters[name].value.Config()), plugins)
+    if config is None:
+        return make_adapter(Component("choose", NoConfig()), plugins)
+    trained = (stage.adapter for stage in config.stream if stage.environment.label == label)
+    return make_adapter(next(trained, config.adapter), plugins)

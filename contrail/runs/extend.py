@@ -11,7 +11,7 @@ from contrail.registry import Plugins, blaming
 
 
 def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plugins) -> bool:
-    """Whether one configuration extends another.
+    """Return whether one configuration extends another.
 
     Args:
         old: of a run that has begun.
@@ -65,6 +65,6 @@ def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plu
 
 
 def _stage(key: str) -> int:
-    """The stage that a key is of, or -1."""
+    """Return the stage that a key is of, or -1."""
     match = re.match(r"stream\.(\d+)(\.|$)", key)
     return int(match.group(1)) if match else -1

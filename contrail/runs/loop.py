@@ -82,7 +82,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
         context = self._context(stage, number)
-        learner.begin(stage.updates)
+        learner.begin(stage.updates, stage.objective)
         if made:
             self.checkpoints.restore_learner()
         else:
@@ -103,7 +103,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             with self.policy.keeping():
                 with self._saving(Position(number - 1, update), log):
                     tasks = self._draw(stage, update, rng("draw", number, update))
-                    groups = self.rollouts.train(stage, number, tasks, learner.group_size, update)
+                    play = functools.partial(self.rollouts.train, stage, number, name=update)
+                    groups = learner.objective.episodes(learner, tasks, play)
                 episodes = [episode for group in groups for episode in group]
                 log.add(episodes, update=update)
                 refuse_faults(stage.name, episodes)
@@ -134,7 +135,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             raise
 
     def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
-        """The strategy's choice of tasks."""
+        """Return the strategy's choice of tasks."""
         count = self.learner.batch_size // self.learner.group_size
         return self.strategy.draw(stage, update, count, rng, self.scenario.environments)
 

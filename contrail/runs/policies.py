@@ -26,7 +26,8 @@ class LoRADirectory:
 
     @classmethod
     def find(cls, path: Path, plugins: Plugins) -> LoRADirectory | None:
-        """The LoRA that a path names: of a run the newest checkpoint; None, if it names none.
+        """Return the LoRA that a path names: of a run the newest checkpoint; None, if it names
+        none.
 
         Raises:
             ContrailError: the run has no checkpoint, or its configuration cannot be read.
@@ -42,7 +43,7 @@ class LoRADirectory:
         return None
 
     def settings(self) -> LoraConfig:
-        """The LoRA's settings, and the name of its model (`base_model_name_or_path`).
+        """Return the LoRA's settings, and the name of its model (`base_model_name_or_path`).
 
         Raises:
             ContrailError: it is no LoRA, or its adapter_config.json cannot be read.
@@ -62,7 +63,8 @@ class LoRADirectory:
 
 
 def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) -> Policy:
-    """The configured model with a fresh LoRA, or with the one that the configuration names.
+    """Return the configured model with a fresh LoRA, or with the one that the configuration
+    names.
 
     Args:
         config: the run's.
@@ -86,7 +88,7 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
 
 
 def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
-    """The policy that a run, a PEFT directory or a model's name stands for.
+    """Return the policy that a run, a PEFT directory or a model's name stands for.
 
     Args:
         name: of a model, if there is no LoRA.
@@ -138,7 +140,7 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
 def _trained_policy(
     lora: LoRADirectory, config: RunConfig | None = None, key: str | None = None
 ) -> Policy:
-    """The model that a LoRA belongs to, with it."""
+    """Return the model that a LoRA belongs to, with it."""
     where = ""
     try:
         settings = lora.settings()
@@ -170,7 +172,8 @@ def _trained_policy(
 
 
 def _bare_policy(name: str, plugins: Plugins) -> Policy:
-    """A model without a LoRA: the B matrices of a fresh one are 0, so that it changes nothing."""
+    """Return a model without a LoRA: the B matrices of a fresh one are 0, so that it changes
+    nothing."""
     if name in plugins.models:
         name = str(plugins.models[name].value())
     elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):

@@ -24,7 +24,7 @@ class Position:
 
     @classmethod
     def of(cls, name: str) -> Position | None:
-        """The position of a checkpoint's name; None if it is no such name."""
+        """Return the position of a checkpoint's name; None if it is no such name."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None

@@ -65,7 +65,7 @@ class Rollouts:
         number: int,
         tasks: Sequence[Task],
         samples: int,
-        *draw: str | int,
+        name: str | int,
     ) -> list[list[Episode]]:
         """Play each task `samples` times in a stage; return a group of episodes per task.
 
@@ -74,7 +74,7 @@ class Rollouts:
             number: its number.
             tasks: of any environment of the run.
             samples: episodes of each.
-            draw: the name of the randomness: other names, other episodes.
+            name: of the randomness: another name gives other episodes.
         """
         adapters = {**self._adapters, **stage.adapters}
         jobs = [
@@ -82,7 +82,7 @@ class Rollouts:
                 task.environment,
                 task,
                 adapters[task.environment],
-                generator(self._seed, "rollout", number, *draw, place, sample),
+                generator(self._seed, "rollout", number, name, place, sample),
                 sample,
             )
             for place, task in enumerate(tasks)
@@ -171,5 +171,5 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
 
 
 def _unfit(episode: Episode) -> bool:
-    """Whether not even the first turn had room in the context."""
+    """Return whether not even the first turn had room in the context."""
     return episode.ended == "max_context" and not episode.turns

@@ -16,55 +16,64 @@ from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
 from contrail.registry import Plugins
+from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
 from contrail.scores import Scores
 
 
 @dataclass
 class Budget:
-    """What a run has cost.
-
-    Training updates and episodes, and tokens the model wrote in them: the same for every strategy.
-    `faults`: of these episodes, those that were lost to a fault of their environment.
-    `extra_episodes`: played to choose tasks by, not learnt from. `extra_tokens`: computed for a
-    strategy's penalties and references. Seconds of everything.
-    """
+    """The cost of a run."""
 
     updates: int = 0
+    """The number of training updates; the same for every strategy."""
     episodes: int = 0
+    """The number of episodes that training updates learnt from; the same for every strategy."""
     faults: int = 0
+    """The number of these episodes that were lost to a fault of their environment."""
     generated_tokens: int = 0
+    """The number of tokens that the model wrote in these episodes."""
     extra_episodes: int = 0
+    """The number of episodes that were played to choose tasks and not learnt from."""
     extra_tokens: int = 0
+    """The number of tokens computed for a strategy's penalties and references."""
     cpu_seconds: float = 0.0
+    """Processor seconds of the whole run."""
     wall_seconds: float = 0.0
+    """Wall-clock seconds of the whole run."""
 
 
 @dataclass
 class Run:
-    """What plugins are told about.
-
-    `stages[i]`: name of stage i + 1. `meant[i]`: the environments that it is meant to train on.
-    `played[i]`: how many episodes its updates learnt from, by environment. `curves[i]`: by
-    environment, [updates made, success] of the evaluations during the stage, its ends included.
-    `restarts`: see `Strategy.restarts`. `evaluations[i]`: after stage i, by environment.
-    `made[i]`: the updates of stage i + 1 so far. `baselines`: what players without a model reach.
-    """
+    """A run, as plugins see it."""
 
     name: str
     config: RunConfig
     files: RunDirectory
     plugins: Plugins
     environments: list[str]
+    """The columns of R."""
     stages: list[str]
+    """The names of the stages, in order."""
     meant: list[list[str]]
+    """Per stage, the environments that it is meant to train on."""
     restarts: bool = False
+    """Whether every stage begins with the base model: see `Strategy.restarts`."""
     played: list[dict[str, int]] = field(default_factory=list)
+    """Per stage, the number of episodes that its updates learnt from, by environment."""
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
+    """Per stage, by environment: [updates made, success] of the evaluations during the stage,
+    including its ends."""
     evaluations: list[dict[str, Scores]] = field(default_factory=list)
+    """The rows of R: after each stage, the scores by environment."""
     made: list[int] = field(default_factory=list)
+    """Per stage, the number of updates so far."""
     baselines: Baselines = field(default_factory=dict)
+    """By environment, the scores of players without a model."""
     budget: Budget = field(default_factory=Budget)
+    started: str = field(default_factory=provenance.now)
+    """The date of the start, in UTC."""
+    _software: dict[str, Any] = field(default_factory=provenance.software)
     _cpu: float = field(default_factory=time.process_time)
     _wall: float = field(default_factory=time.monotonic)
 
@@ -90,12 +99,13 @@ class Run:
 
     @property
     def own(self) -> list[list[str]]:
-        """Of `trained`, those that the stage is meant for; `replay`, say, also plays others."""
+        """The environments of `trained` that the stage is meant for; `replay`, for example, trains
+        others."""
         stages = zip(self.trained, self.meant, strict=False)
         return [[name for name in trained if name in meant] for trained, meant in stages]
 
     def begin_stage(self) -> None:
-        """Begin to count what a stage plays."""
+        """Begin to count the episodes of a stage."""
         self.played.append({})
         self.curves.append({})
         self.made.append(0)
@@ -126,9 +136,10 @@ class Run:
         return {name: mean for name, mean in means.items() if mean is not None}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, as JSON values."""
+        """Return the run's state for a checkpoint, as JSON values."""
         self.clock()
         return {
+            "started": self.started,
             "budget": asdict(self.budget),
             "played": self.played,
             "curves": self.curves,
@@ -141,11 +152,12 @@ class Run:
         }
 
     def row_state(self, row: int) -> dict[str, Any]:
-        """The scores of a row of R, as JSON values."""
+        """Return the scores of a row of R, as JSON values."""
         return {name: scores.record() for name, scores in self.evaluations[row].items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
+        self.started = state.get("started", self.started)
         self.budget = Budget(**state["budget"])
         self.played = state["played"]
         self.curves = state["curves"]
@@ -161,7 +173,7 @@ class Run:
             }
 
     def result(self) -> dict[str, Any]:
-        """The content of result.json."""
+        """Return the content of result.json."""
         judged = {
             "environments": self.environments,
             "stages": self.stages,
@@ -218,4 +230,12 @@ class Run:
                 for label, players in self.baselines.items()
             },
             "budget": asdict(self.budget),
+            "provenance": {
+                "started": self.started,
+                "ended": provenance.now(),
+                **self._software,
+                "hardware": provenance.hardware(
+                    self.config.device, self.config.dtype, self.config.threads
+                ),
+            },
         }

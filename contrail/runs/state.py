@@ -13,7 +13,7 @@ _TENSOR = "__tensor__"  # stands in JSON for a tensor, with its name in the file
 
 
 def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The state with names in place of its tensors, and the tensors by name.
+    """Return the state with names in place of its tensors, and the tensors by name.
 
     Raises:
         TypeError: it holds what JSON would not give back as it was.
@@ -42,7 +42,7 @@ def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def join(state: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """The opposite of `split`."""
+    """Return the opposite of `split`."""
     if isinstance(state, dict):
         if _TENSOR in state:
             return tensors[state[_TENSOR]]

@@ -36,13 +36,13 @@ class Decisions:
         )
 
     def detached(self) -> Decisions:
-        """The same as constants."""
+        """Return the same as constants."""
         return Decisions(self.logprobs.detach(), self.entropies.detach(), self.mask)
 
     def replaced(
         self, scored: Slice, scores: Sequence[DecisionScores], entropies: bool
     ) -> Decisions:
-        """The same, but for the slice's decisions, which are as scored."""
+        """Return the same decisions, except those of the slice, which are the scored ones."""
         rows: list[int] = []
         columns: list[int] = []
         for row, part, score in zip(scored.rows, scored.parts, scores, strict=True):

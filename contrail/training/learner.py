@@ -22,11 +22,13 @@ from trl import GRPOConfig
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
-from contrail.training.advantages import describe, environment_weights, group_advantages
+from contrail.training.advantages import group_scalars
 from contrail.training.decisions import Decisions
+from contrail.training.grpo import GRPO
+from contrail.training.objective import Batch, Objective
 from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
 from contrail.training.shared.scorer import TreeScorer
-from contrail.training.trl_loss import BY_EPISODE, BY_MINIBATCH, Loss, no_reward
+from contrail.training.trl_loss import Loss, no_reward
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class Learner:
     penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
     extra_tokens: int
     by_environment: bool
+    objective: Objective
 
     def __init__(self, policy: Policy, config: GRPOConfig, scorer: Scorer | None = None) -> None:
         """`scorer`: by default the fast one, or the plain one if the policy is not fast."""
@@ -63,7 +66,7 @@ class Learner:
         with _global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
             config.beta = 0.0
-            self._trl = Loss(
+            self.trl = Loss(
                 model=policy.model,
                 reward_funcs=[no_reward],
                 args=config,
@@ -71,8 +74,8 @@ class Learner:
                 processing_class=policy.chat.tokenizer,
             )
             config.beta = beta
-        self._trl.beta = self._beta = beta
-        self._trl.current_gradient_accumulation_steps = 1
+        self.trl.beta = self.beta = beta
+        self.trl.current_gradient_accumulation_steps = 1
         self.begin(1)
 
     @property
@@ -83,37 +86,48 @@ class Learner:
     def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
         """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
         self._anchor = adapter
-        self._trl.beta = self._beta = beta
+        self.trl.beta = self.beta = beta
 
-    def begin(self, updates: int) -> None:
-        """Start a stage of so many updates with a fresh optimizer and schedule."""
+    @property
+    def with_entropy(self) -> bool:
+        """Whether the loss has an entropy term."""
+        return bool(self.trl._entropy_bonus_enabled)
+
+    def begin(self, updates: int, objective: Objective | None = None) -> None:
+        """Start a stage with a fresh optimizer and schedule.
+
+        Args:
+            updates: of the stage.
+            objective: what it learns by; GRPO by default.
+        """
+        self.objective = objective or GRPO()
         steps = updates * self._minibatches * self.config.num_iterations
-        self._trl.optimizer = None
-        self._trl.lr_scheduler = None
-        self._trl.create_optimizer()
-        self._trl.create_scheduler(num_training_steps=max(1, steps))
+        self.trl.optimizer = None
+        self.trl.lr_scheduler = None
+        self.trl.create_optimizer()
+        self.trl.create_scheduler(num_training_steps=max(1, steps))
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
-        self._trl.entropy_coef = self.config.entropy_coef
-        self._trl._last_world_entropy = float("inf")
+        self.trl.entropy_coef = self.config.entropy_coef
+        self.trl._last_world_entropy = float("inf")
 
     def state_dict(self) -> dict[str, Any]:
-        """The state within a stage, between two updates: JSON values and tensors."""
-        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        """Return the state within a stage, between two updates: JSON values and tensors."""
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
         moments = optimizer.state_dict()["state"]
-        entropy = self._trl._last_world_entropy
+        entropy = self.trl._last_world_entropy
         return {
             "optimizer": {str(index): dict(values) for index, values in moments.items()},
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
             "scheduler": scheduler.state_dict(),
-            "entropy_coef": self._trl.entropy_coef,
+            "entropy_coef": self.trl.entropy_coef,
             "entropy": None if math.isinf(entropy) else float(entropy),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, after `begin` with the same number of updates."""
-        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
         whole = optimizer.state_dict()
@@ -122,9 +136,9 @@ class Learner:
             group["lr"] = rate
         optimizer.load_state_dict(whole)
         scheduler.load_state_dict(state["scheduler"])
-        self._trl.entropy_coef = state["entropy_coef"]
+        self.trl.entropy_coef = state["entropy_coef"]
         entropy = state["entropy"]
-        self._trl._last_world_entropy = float("inf") if entropy is None else entropy
+        self.trl._last_world_entropy = float("inf") if entropy is None else entropy
 
     def update(
         self,
@@ -150,7 +164,7 @@ class Learner:
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
         kept = [group for group in kept if len(group) > 1]
         episodes = [episode for group in kept for episode in group]
-        scalars = describe(kept)
+        scalars = group_scalars(kept)
         minibatches: list[list[int]] = []
         for _ in range(self.config.num_iterations):
             order = numpy.arange(len(episodes))
@@ -158,115 +172,67 @@ class Learner:
                 order = rng.permutation(order)
             parts = numpy.array_split(order, self._minibatches)
             minibatches += [sorted(part.tolist()) for part in parts]
-        advantages = self._advantages(kept, minibatches)
+        decisions = sum(len(episode.logprobs) for episode in episodes)
         norms = []
         losses = []
-        for indices, own in zip(minibatches, advantages, strict=True):
-            made = self._step(
-                [episodes[index] for index in indices],
-                own,
-                len(minibatches) > 1,
-                sum(len(episode.logprobs) for episode in episodes),
-                rng,
-            )
+        weights = self.objective.weights(self, kept, minibatches)
+        for indices, own in zip(minibatches, weights, strict=True):
+            chosen = [episodes[index] for index in indices]
+            made = self._step(Batch(chosen, own, len(minibatches) > 1, decisions), rng)
             if made is not None:
                 losses.append(made[0])
                 norms.append(made[1])
-        scalars.update(self._trl.take_metrics())
+        scalars.update(self.trl.take_metrics())
         scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
         if losses:
             scalars["loss"] = float(numpy.mean(losses))
             scalars["gradient_norm"] = float(numpy.mean(norms))
         return scalars
 
-    def _advantages(
-        self, groups: Sequence[Sequence[Episode]], minibatches: Sequence[Sequence[int]]
-    ) -> list[torch.Tensor]:
-        """Those of each minibatch's episodes, weighed by environment where that is wanted."""
-        episodes = [episode for group in groups for episode in group]
-        if not episodes:
-            return [torch.zeros(0) for _ in minibatches]
-        advantages = torch.tensor(group_advantages(groups, self.config.scale_rewards))
-        weighed = self.by_environment and self.config.loss_type not in BY_EPISODE
-        if weighed and self.config.loss_type not in BY_MINIBATCH:
-            advantages = advantages * torch.tensor(environment_weights(episodes))
-        parts = [advantages[list(indices)] for indices in minibatches]
-        if weighed and self.config.loss_type in BY_MINIBATCH:
-            for indices, part in zip(minibatches, parts, strict=True):
-                part *= torch.tensor(environment_weights([episodes[index] for index in indices]))
-        return parts
-
-    def gradients(
-        self,
-        episodes: Sequence[Episode],
-        advantages: torch.Tensor,
-        off_policy: bool = False,
-        decisions_in_batch: int | None = None,
-    ) -> float:
-        """Add the loss's gradients to the adapter's parameters; return the loss.
+    def gradients(self, batch: Batch) -> float:
+        """Add the gradients of a batch's loss to the LoRA's parameters; return the loss.
 
         Each slice of decisions is scored with gradients while the others stand in as constants, and
-        TRL's loss is taken of the whole batch: its normalisations are those of the batch, whatever
-        the slices. (Its losses are sums over episodes, whose weights depend on lengths alone.) At
-        the last slice the others are as scored, so that loss is the batch's.
+        the loss is that of the whole batch: its normalisations are those of the batch, whatever the
+        slices. (TRL's losses are sums over episodes, whose weights depend on lengths alone.) At the
+        last slice the others are as scored, so that loss is the batch's.
         """
-        device = self._policy.model.device
-        recorded = Decisions.of(episodes, device)
-        total = decisions_in_batch or int(recorded.mask.sum())
-        with_entropy = self._trl._entropy_bonus_enabled
-        everywhere = self._beta != 0.0 or with_entropy
-        needed = [
-            index
-            for index in range(len(episodes))
-            if everywhere or float(advantages[index].abs()) > 0
-        ]
-        reference = None
-        if self._beta != 0.0:
-            reference = self._reference(episodes, recorded)
+        objective = self.objective
+        recorded = Decisions.of(batch.episodes, self._policy.model.device)
+        objective.prepare(self, batch)
         loss = 0.0
         current = recorded
-        slices = self._scorer.split(episodes, needed)
+        entropies = self.with_entropy
+        slices = self._scorer.split(batch.episodes, objective.needed(self, batch))
         with self._policy.learning() as model:
             # An episode's own decisions may be too many for one slice, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
-            if off_policy and any(one.splits for one in slices):
+            if batch.off_policy and any(piece.splits for piece in slices):
                 with torch.no_grad():
-                    for one, scores in self._scores(model, slices, with_entropy, kept=True):
-                        current = current.replaced(one, scores, with_entropy)
-            scored = self._scores(model, slices, with_entropy, kept=True)
-            for number, (one, scores) in enumerate(scored, start=1):
-                current = current.detached().replaced(one, scores, with_entropy)
-                value = self._trl.loss(
-                    current,
-                    advantages.to(device),
-                    recorded.logprobs if off_policy else None,
-                    reference,
-                    torch.tensor(float(total), device=device),
-                    final=number == len(slices),
-                )
+                    for piece, scores in self._scores(model, slices, entropies, kept=True):
+                        current = current.replaced(piece, scores, entropies)
+            scored = self._scores(model, slices, entropies, kept=True)
+            for number, (piece, scores) in enumerate(scored, start=1):
+                current = current.detached().replaced(piece, scores, entropies)
+                final = number == len(slices)
+                value = objective.loss(self, current, recorded, batch, final)
                 value.backward()
                 loss = float(value.detach())
         return loss
 
-    def _step(
-        self,
-        episodes: Sequence[Episode],
-        advantages: torch.Tensor,
-        off_policy: bool,
-        decisions_in_batch: int,
-        rng: numpy.random.Generator,
-    ) -> tuple[float, float] | None:
+    def _step(self, batch: Batch, rng: numpy.random.Generator) -> tuple[float, float] | None:
         """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
-        optimizer, scheduler = self._trl.optimizer, self._trl.lr_scheduler
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
         optimizer.zero_grad()
         loss = 0.0
         # Adam takes a full step with any gradient, however small: without advantages, that of the
         # entropy, say, would undo what has been learnt.
-        rewarded = bool(advantages.any())
+        rewarded = bool(batch.weights.any())
         if rewarded:
-            loss = self.gradients(episodes, advantages, off_policy, decisions_in_batch)
+            loss = self.gradients(batch)
+        episodes = batch.episodes
         for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
             loss += float(term.detach())
@@ -321,7 +287,7 @@ class Learner:
         )
 
     def _extra(self, scored: Iterator[T]) -> Iterator[T]:
-        """The same; the tokens computed meanwhile count as `extra_tokens`."""
+        """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
         computed = self._scorer.computed_tokens
         for one in scored:
             self.extra_tokens += self._scorer.computed_tokens - computed
@@ -329,13 +295,14 @@ class Learner:
             computed = self._scorer.computed_tokens
 
     @torch.no_grad()
-    def _reference(self, episodes: Sequence[Episode], recorded: Decisions) -> torch.Tensor:
-        reference = recorded
+    def reference(self, episodes: Sequence[Episode]) -> torch.Tensor:
+        """Log-probabilities of the episodes' decisions under the reference, (episodes, longest)."""
+        decisions = Decisions.of(episodes, self._policy.model.device)
         with self._policy.reference(self._anchor) as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
-            for one, scores in self._extra(self._scores(model, slices)):
-                reference = reference.replaced(one, scores, False)
-        return reference.logprobs
+            for piece, scores in self._extra(self._scores(model, slices)):
+                decisions = decisions.replaced(piece, scores, False)
+        return decisions.logprobs
 
 
 @contextmanager

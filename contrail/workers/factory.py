@@ -7,7 +7,8 @@ from typing import Any
 
 from contrail.environment import OVERRIDES, Environment
 from contrail.errors import PluginError
-from contrail.registry import Plugins, Registered, blaming, load_plugins
+from contrail.registered import Registered
+from contrail.registry import Plugins, blaming, load_plugins
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class EnvironmentPool:
         self._all: dict[str, list[Environment]] = {name: [] for name in factories}
 
     def free(self, name: str) -> bool:
-        """Whether `take` can return an instance: the number of worker processes is limited."""
+        """Return whether `take` can return an instance: the number of worker processes is
+        limited."""
         factory = self._factories[name]
         limit = factory.workers if isinstance(factory, EnvironmentFactory) else 0
         return not limit or bool(self._idle[name]) or len(self._all[name]) < limit

@@ -20,7 +20,7 @@ from contrail.errors import (
     EnvironmentFault,
     PluginError,
     boundary,
-    describe,
+    describe_error,
 )
 from contrail.registry import load_file
 from contrail.workers.child import listen
@@ -74,11 +74,11 @@ def _start(path: list[str], files: Sequence[str], packed: bytes) -> Environment:
 
 
 def _portable(error: BaseException) -> Exception:
-    """Return the error in a form that can be sent, whatever it refers to."""
+    """Return the error in a form that can be sent to the parent."""
     if isinstance(error, ContrailError):
         kind = ConfigError if isinstance(error, ConfigError) else PluginError
         return kind(str(error))
-    return EnvironmentFault(describe(error))
+    return EnvironmentFault(describe_error(error))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """ALFWorld: household tasks in text (arXiv:2010.03768), on its own engine.
 
-The games are ALFWorld's own where they are at hand, else generated ones from the rooms, goals and
-rules that its package ships.
+The games are ALFWorld's own if they are installed; otherwise they are generated from the rooms,
+goals and rules in its package.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ class AlfWorldConfig:
     """The keys of alfworld in stream.yaml."""
 
     data: str | None = field(default=None, metadata={"path": (GENERATED,)})
-    """A directory with ALFWorld's games (json_2.1.1), or "generated". By default what the variable
-    ALFWORLD_DATA names; where it is not set, generated games."""
+    """A directory with ALFWorld's games (json_2.1.1), or "generated". By default, the
+    directory in the variable ALFWORLD_DATA; if it is not set, generated games."""
     train_splits: list[str] = field(default_factory=lambda: ["train"])
-    """ALFWorld's splits whose games are trained on."""
+    """The ALFWorld splits to train on."""
     test_splits: list[str] = field(default_factory=lambda: ["valid_unseen"])
-    """ALFWorld's splits whose games are tested on: "valid_unseen", rooms that no training task is
-    in, or "valid_seen", the rooms of training. Generated games have these two as well. The two are
-    different questions: for both, give the environment two labels."""
+    """The ALFWorld splits to test on: "valid_unseen" has rooms without training tasks, "valid_seen"
+    the rooms of training. Generated games have both as well. The two splits answer different
+    questions: to measure both, list the environment twice, with two labels."""
     task_types: list[str] = field(default_factory=lambda: list(TASK_TYPES))
-    """The kinds of tasks, which are their difficulties too."""
+    """The kinds of tasks; a task's kind is also its difficulty."""
     train_tasks: int = field(default=500, metadata={"min": 1})
-    """Generated games to train on. ALFWorld's own are all listed."""
+    """The number of generated games to train on. ALFWorld's own games are always all used."""
     test_tasks: int = field(default=100, metadata={"min": 1})
-    """Generated games to test on."""
+    """The number of generated games to test on."""
 
 
 class AlfWorld(Environment):
@@ -148,12 +148,13 @@ class AlfWorld(Environment):
             return Step(Observation(NOTHING, [*self._commands.values()]), valid=False)
         state, _, _ = self._game.step(command)
         self._won = bool(state.won)
-        # "You arrive at loc 12." says nothing: places have names, locations have not.
+        # "You arrive at loc 12." is of no use: places have names, locations have none.
         seen = self._observe(state, re.sub(r"^You arrive at loc \d+\. ", "", state.feedback))
         return Step(seen, float(self._won), terminated=self._won, success=self._won)
 
     def expert(self, task: Task) -> list[str] | None:
-        """The play of alfworld's own hand-coded expert without its detours; None if it gives up."""
+        """Return the play of alfworld's own hand-coded expert without its detours; None if it gives
+        up."""
         from contrail.envs.alfworld.expert import play
 
         data, goal = self._read(task)
@@ -165,7 +166,7 @@ class AlfWorld(Environment):
             self._game = None
 
     def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A task's game, and what alfworld's expert is told about it."""
+        """Return a task's game, and the data of it that alfworld's expert needs."""
         if named := NAME.fullmatch(task.id):
             name, plan, seed = named[1], int(named[2]), int(named[3])
             parts = ("train",) if task.split == "train" else GENERATED_TESTS
@@ -184,7 +185,8 @@ class AlfWorld(Environment):
 
 @cache
 def _load() -> tuple[ModuleType, ModuleType]:
-    """The engine and the generator. Importing textworld draws from numpy's global generator."""
+    """Return the engine and the generator. Importing textworld draws from numpy's global
+    generator."""
     import numpy
 
     state = numpy.random.get_state()  # noqa: NPY002
@@ -197,7 +199,7 @@ def _load() -> tuple[ModuleType, ModuleType]:
 
 
 def plain(action: str) -> str:
-    """An action in lower case and single spaces, and in one grammar of the two."""
+    """Return an action in lower case and single spaces, and in one grammar of the two."""
     words = " ".join(action.lower().split())
     match = PUT.fullmatch(words)
     return f"put {match[1]} in/on {match[2]}" if match else words

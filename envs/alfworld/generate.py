@@ -1,8 +1,8 @@
 """Text games in the manner of ALFWorld, generated without its data.
 
-From what the package alfworld ships: the PDDL domain, the grammar, the goals in words and in PDDL,
-the receptacles of AI2-THOR's 120 floor plans and the kinds of objects in each. Where each object
-is, is drawn. These are not the benchmark's games, whose rooms come from the simulator.
+They use the content of the package alfworld: the PDDL domain, the grammar, the goals in words and
+in PDDL, the receptacles of AI2-THOR's 120 floor plans and the kinds of objects in each. The places
+of objects are random. These are not the benchmark's games, whose rooms come from the simulator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_SEEN = 500_000_000
 """The seeds from here on are those of "valid_seen", however many games there are to train on."""
 LAMP = "DeskLamp"
 LAMP_STANDS = ("CoffeeTable", "Desk", "Dresser", "Shelf", "SideTable")  # as in the real games
-# What must be in the room besides the object and the place to put it.
+# Things that the room must contain in addition to the object and its destination.
 APPLIANCE = {
     "pick_clean_then_place_in_recep": ("SinkBasin", "Cleanable"),
     "pick_heat_then_place_in_recep": ("Microwave", "Heatable"),
@@ -51,7 +51,8 @@ class Room:
         self.stands = sorted(kinds & set(LAMP_STANDS)) if LAMP in listed else []
 
     def goals(self, task_type: str) -> list[tuple[str, str]]:
-        """The pairs of an object and where to bring it (or, under which lamp) that can be done."""
+        """Return the pairs of an object and where to bring it (or, under which lamp) that can be
+        done."""
         if task_type == "look_at_obj_in_light":
             return [(item, LAMP) for item in self.homes] if self.stands else []
         appliance, ability = APPLIANCE.get(task_type, (None, None))
@@ -70,7 +71,7 @@ class Room:
 
 @cache
 def room(plan: int) -> Room:
-    """A floor plan, by AI2-THOR's number."""
+    """Return a floor plan, by AI2-THOR's number."""
     return Room(plan)
 
 
@@ -82,7 +83,7 @@ def kind_of(place: str) -> str:
 
 @cache
 def plans(split: str, task_type: str) -> list[int]:
-    """The floor plans of a split in which such a task can be done.
+    """Return the floor plans of a split in which such a task can be done.
 
     ALFRED's own division: "valid_unseen" is in rooms that no training task shows, "valid_seen" in
     the rooms of "train".
@@ -106,12 +107,12 @@ def names(split: str, task_types: Sequence[str], number: int) -> list[tuple[str,
 
 
 def holds(split: str, task_type: str, plan: int, seed: int) -> bool:
-    """Whether a game is one of the split."""
+    """Return whether a game is one of the split."""
     return plan in plans(split, task_type) and (seed >= FIRST_SEEN) == (split == "valid_seen")
 
 
 def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A game, the same whenever the arguments are.
+    """Return a game, the same whenever the arguments are.
 
     Returns:
         The content of a game.tw-pddl file, and what alfworld's expert reads in traj_data.json.
@@ -122,7 +123,8 @@ def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str
     wanted = 2 if task_type == "pick_two_obj_and_place" else 1
     objects: list[tuple[str, str]] = []  # kind, and the receptacle it is in
     for kind, homes in here.homes.items():
-        # None of the goal's kind is where it is to be brought, so something is left to do.
+        # No object of the goal's kind is at its destination at first, so that something is left to
+        # do.
         free = [home for home in homes if kind != item or home != goal]
         spots = [place for place, home in here.places.items() if home in free]
         least = wanted if kind == item else 0
@@ -152,7 +154,7 @@ def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str
 
 
 def _problem(here: Room, objects: list[tuple[str, str]], goal: str) -> str:
-    """The start state in PDDL, with the predicates that ALFRED's own problems have."""
+    """Return the start state in PDDL, with the predicates that ALFRED's own problems have."""
     constants = module("alfworld.gen.constants")
     able = constants.VAL_ACTION_OBJECTS
     where = {place: f"loc_bar_{index}" for index, place in enumerate(sorted(here.places), 1)}
@@ -183,7 +185,7 @@ def _problem(here: Room, objects: list[tuple[str, str]], goal: str) -> str:
             facts.append(f"(isReceptacleObject {name})")
         if kind in able["Sliceable"]:
             facts.append(f"(sliceable {name})")
-    # What the domain names by itself has to be declared too: knives and appliances.
+    # Things that the domain names itself must be declared too: knives and appliances.
     kinds = {kind for kind, _ in objects} | {"Knife", "ButterKnife"}
     facts += [
         f"(canContain {home}Type {kind}Type)"
@@ -214,7 +216,7 @@ def _declare(items: Iterable[str], kind: str) -> list[str]:
 
 
 def _id(place: str) -> str:
-    """A receptacle's name as alfworld writes it in PDDL."""
+    """Return a receptacle's name as alfworld writes it in PDDL."""
     for sign, word in (("|", "bar"), ("+", "plus"), ("-", "minus"), (".", "dot")):
         place = place.replace(sign, f"_{word}_")
     return place

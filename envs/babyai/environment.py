@@ -42,32 +42,29 @@ DIFFICULTY = {
     r"UnlockPickupDist|BlockedUnlockPickup|UnlockToUnlock|FindObj.*|KeyCorridor.*|MoveTwoAcross.*|"
     r"Synth|SynthS5R2|SynthSeq|MiniBossLevel|BossLevel.*",
 }
-"""Patterns of level names; all others are "medium". `difficulty` says by what they were sorted."""
+"""Patterns of level names; all others are "medium". `difficulty` explains the classes."""
 
 
 @dataclass
 class BabyAIConfig:
-    """Settings of BabyAI.
-
-    Attributes:
-        levels: names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's
-            numbers from 1 to 40. Default: AgentGym's 40 levels.
-        train_tasks: how many training tasks, shared out evenly among the levels. Small levels may
-            have fewer start states than their share.
-        test_tasks: how many test tasks, likewise.
-    """
+    """The keys of babyai in stream.yaml."""
 
     levels: list[str] = field(default_factory=lambda: list(AGENTGYM))
+    """Names of levels, with or without "BabyAI-" and version ("GoToLocal"), or AgentGym's numbers
+    from 1 to 40. By default, AgentGym's 40 levels."""
     train_tasks: int = 500
+    """The number of training tasks, divided evenly among the levels. A small level may have fewer
+    start states than its share."""
     test_tasks: int = 100
+    """The number of test tasks, divided in the same way."""
 
 
 class BabyAI(contrail.Environment):
     """Go to, open, pick up and put things in a grid world, as an instruction says.
 
-    A task's id is its level and its seed, "GoToLocal-v0/seed-17". AgentGym's task n is level
-    n mod 40 + 1 with seed n div 40: see `agentgym_task`. Whether the
-    seed gives the same start state there depends on AgentGym's version of minigrid.
+    A task's id is its level and its seed, "GoToLocal-v0/seed-17". AgentGym's task n is level n mod
+    40 + 1 with seed n div 40: see `agentgym_task`. The seed gives the same start state as there
+    only with AgentGym's version of minigrid.
     """
 
     Config = BabyAIConfig
@@ -129,9 +126,9 @@ class BabyAI(contrail.Environment):
         )
 
     def expert(self, task: contrail.Task) -> list[str] | None:
-        """What minigrid's bot does, in as few actions as come to hand; may exceed `max_turns`.
+        """Return the actions of minigrid's bot, shortened; may exceed `max_turns`.
 
-        None where the bot gives up: on a third of UnlockToUnlock, now and then elsewhere.
+        None if the bot gives up: on a third of UnlockToUnlock, rarely elsewhere.
         """
         return play(maker(level_of(task)), task.seed, self.max_turns)
 
@@ -140,13 +137,13 @@ class BabyAI(contrail.Environment):
 
     def _observe(self, world: World) -> contrail.Observation:
         # "check available actions" is AgentGym's too and is understood, but not listed: an agent
-        # that is given the list learns nothing from it.
+        # that sees the list learns nothing from it.
         self._can = world.actions()
         return contrail.Observation(world.text(), [*self._can])
 
 
 def agentgym_task(index: int) -> contrail.Task:
-    """The task that AgentGym numbers `index`: level index mod 40 + 1, seed index div 40.
+    """Return the task that AgentGym numbers `index`: level index mod 40 + 1, seed index div 40.
 
     Its split is contrail's own, by start state, not AgentGym's.
     """
@@ -164,7 +161,7 @@ def make_task(level: str, seed: int, split: str) -> contrail.Task:
 
 
 def start_tasks(level: str, split: str, number: int) -> Iterator[contrail.Task]:
-    """The first seeds of a level whose start states belong to the split, each state once."""
+    """Yield the first seeds of a level whose start states belong to the split, each state once."""
     known: set[str] = set()
     barren = 0
     for seed in count():
@@ -180,16 +177,17 @@ def start_tasks(level: str, split: str, number: int) -> Iterator[contrail.Task]:
 
 
 def split_of(state: str) -> str:
-    """The start state itself decides, so no two seeds can put it into both splits."""
+    """Return the split of a start state, whose hash alone decides: one state has one split."""
     return "test" if int(state[:8], 16) % TEST_SHARE == 0 else "train"
 
 
 @lru_cache(maxsize=1 << 16)
 def start_state(level: str, seed: int) -> tuple[str, bool]:
-    """A hash of mission, grid, the agent's place and what it carries; can the task be solved?
+    """Return a hash of mission, grid, the agent's place and what it carries; and whether it is
+    solvable.
 
-    The grid is turned so that the agent looks north: it sees only what lies ahead, left and right
-    of it, so states that differ by a turn of the whole grid are one and the same to it.
+    The grid is turned so that the agent looks north: the agent sees only cells ahead, left and
+    right of it, so states that differ by a rotation of the whole grid look the same.
     """
     import numpy as np
 
@@ -208,7 +206,7 @@ def start_state(level: str, seed: int) -> tuple[str, bool]:
 
 
 def contradicts(instruction: Any) -> bool:
-    """Whether nobody can follow the instruction: a fault of OpenDoorsOrder...Debug.
+    """Return whether nobody can follow the instruction: a fault of OpenDoorsOrder...Debug.
 
     There the second of two doors is strict: any other door opened in its turn is a failure. Its
     turn comes in the very step that opens the first, so that step always fails.
@@ -224,17 +222,17 @@ def refusal(wish: str) -> str:
         return "No action was given."
     if re.fullmatch(rf"{SIMPLE}|(go to|pickup|go through|toggle and go through) .+", wish) is None:
         return "That is not an action."
-    # Nothing but plain words is ever repeated: the text goes back to a model and onto disk.
+    # Only plain words are repeated: the text goes back to a model and onto disk.
     plain = wish.isascii() and wish.isprintable()
     return f"Not possible now: {wish if plain else 'no such thing is in view'}."
 
 
 def difficulty(level: str) -> str:
-    """By the turns that the expert took on some 60 start states of each level.
+    """Return the difficulty of a level, from the expert's turns on some 60 start states of each.
 
-    Easy, one room and one thing to do: half of the plays take at most 3 turns, nine in ten at most
-    9. Hard, mazes, chains of locked doors, several things to do: half take 9 or more, or one in ten
-    20 or more. The rest is medium.
+    Easy levels have one room and one thing to do: half of the plays take at most 3 turns, nine in
+    ten at most 9. Hard levels have mazes, chains of locked doors or several things to do: half of
+    the plays take 9 turns or more, or one in ten takes 20 or more. The rest is medium.
     """
     name = unversioned(level)
     return next(
@@ -243,7 +241,7 @@ def difficulty(level: str) -> str:
 
 
 def resolve(level: str) -> str:
-    """The name of a level in minigrid's registry, without "BabyAI-"."""
+    """Return the name of a level in minigrid's registry, without "BabyAI-"."""
     name = str(level).strip()
     if name.isdecimal():
         if not 1 <= int(name) <= len(AGENTGYM):
@@ -287,7 +285,8 @@ def registry() -> dict[str, Any]:
 
 @cache
 def maker(level: str) -> Callable[[], Any]:
-    """What makes a fresh game of a level: 0.1 ms, and nothing is left over from the last one."""
+    """Return a function that makes a fresh game of a level in 0.1 ms, without state of the last
+    one."""
     from gymnasium.envs.registration import load_env_creator
 
     spec = registry()[resolve(level)]

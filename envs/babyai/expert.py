@@ -1,4 +1,4 @@
-"""Good plays of BabyAI: what minigrid's bot does, told in the actions of the text interface."""
+"""Good plays of BabyAI: the play of minigrid's bot in the actions of the text interface."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Landmark(NamedTuple):
 
 
 class Stuck(Exception):
-    """The bot plans and plans, or the play cannot be told in actions."""
+    """The bot plans endlessly, or its play cannot be expressed in actions."""
 
 
 class Plan(list[Any]):
@@ -57,7 +57,7 @@ class Plan(list[Any]):
 
 
 def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
-    """The actions of a good play, or None where the bot finds none.
+    """Return the actions of a good play, or None where the bot finds none.
 
     Args:
         make: makes a fresh game of the level.
@@ -69,7 +69,7 @@ def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
         told = tell(World(make(), seed), marks)
     except (Stuck, AssertionError, AttributeError, IndexError, TypeError, ValueError):
         return None  # the bot gives up in many ways, none of them its own
-    # The bot looks behind doors where there is nothing to be found: leave out what can be left out.
+    # The bot looks behind doors without finding anything: leave out useless steps.
     for place in reversed(range(len(marks))):
         if len(told) <= turns:
             break
@@ -83,7 +83,7 @@ def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
 
 
 def landmarks(world: World) -> list[Landmark]:
-    """Let the bot solve the game, and note what it did besides walking."""
+    """Let the bot solve the game, and record its actions other than walking."""
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     found: list[Landmark] = []
@@ -138,7 +138,7 @@ def progress(instruction: Any) -> list[Any]:
 
 
 def tell(world: World, marks: list[Landmark]) -> list[str]:
-    """Do the same with as few actions as come to hand."""
+    """Do the same with fewer actions."""
     told: list[str] = []
     for mark in marks:
         while not world.solved:
@@ -156,7 +156,7 @@ def tell(world: World, marks: list[Landmark]) -> list[str]:
 
 
 def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str, bool]:
-    """The next action on the way to a landmark, and whether it brings the landmark about."""
+    """Return the next action on the way to a landmark, and whether it brings the landmark about."""
     thing = world.at(mark.cell)
     name = world.name(thing) if any(thing is other for _, other in world.view) else ""
     whole = {
@@ -194,7 +194,7 @@ def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str
 
 
 def turned(pose: Pose) -> Pose:
-    """The same place, facing the other way."""
+    """Return the same place, facing the other way."""
     return pose[0], pose[1], (pose[2] + 2) % 4
 
 

@@ -20,39 +20,36 @@ SHOWN = 200  # characters of a refused action that are looked at
 
 @dataclass
 class GymnasiumConfig:
-    """Settings of the bridge to gymnasium.
-
-    Attributes:
-        id: what gymnasium.make takes, "Taxi-v4" or, with the module that registers it,
-            "module:Name-v0".
-        kwargs: further arguments of gymnasium.make.
-        actions: the names of a Discrete space's actions, in its order. Needed where the
-            environment itself does not name them.
-        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
-        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
-        split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it
-            (as in Taxi). Then a start is a task only once, and `tasks` resets a game per seed.
-        success_above: an episode that terminates with a last reward above this has succeeded,
-            unless the environment's info says "success" or "is_success".
-    """
+    """The keys of gymnasium in stream.yaml."""
 
     id: str = ""
+    """The id for gymnasium.make: "Taxi-v4" or, with the module that registers it,
+    "module:Name-v0"."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of gymnasium.make."""
     actions: list[str] = field(default_factory=list)
+    """The names of a Discrete space's actions, in its order. Required if the environment itself
+    does not name them."""
     train_tasks: int = 500
+    """The number of training seeds: 0, 1, 2, 3, 5, 6, ..."""
     test_tasks: int = 100
+    """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
+    """What decides whether a task is for training or testing: its "seed", or its "start". The start
+    is the first observation; use it if that is the whole start state and seeds may share it (as in
+    Taxi). Each start is then one task, and `tasks` resets one game per seed."""
     success_above: float = 0.0
+    """An episode has succeeded if it terminates with a last reward above this, unless the
+    environment's info contains "success" or "is_success"."""
 
 
 class Gymnasium(Environment):
     """A gymnasium environment; a task is a seed.
 
     Its text is, in this order of preference: an observation of a text space; the text parts of a
-    Dict observation (with its numbers, without its arrays); what it renders in the mode "ansi",
-    where colours become words, "[red S]". Actions are those of a Text space, or the named ones of
-    a Discrete space; `action_mask` and `admissible_commands` in its info restrict or list them.
+    Dict observation (with its numbers, without its arrays); its rendering in the mode "ansi", in
+    which colours become words, "[red S]". Actions are those of a Text space, or the named ones of a
+    Discrete space; `action_mask` and `admissible_commands` in its info restrict or list them.
     """
 
     Config = GymnasiumConfig
@@ -106,7 +103,7 @@ class Gymnasium(Environment):
         self._game.close()
 
     def _action_names(self) -> list[str] | None:
-        """The names of a Discrete space's actions; None for a Text space.
+        """Return the names of a Discrete space's actions; None for a Text space.
 
         Raises:
             ConfigError: it is neither, or has no names.
@@ -136,7 +133,7 @@ class Gymnasium(Environment):
         return list(named)
 
     def _given(self, action: str) -> Any:
-        """The action as gymnasium takes it; None where it is none."""
+        """Return the action in gymnasium's form; None if it is no action."""
         if self._names is None:
             return action if self._game.action_space.contains(action) else None
         wish = " ".join(action[:SHOWN].split())
@@ -159,7 +156,7 @@ class Gymnasium(Environment):
 
 
 def _make(config: GymnasiumConfig) -> Any:
-    """The gymnasium environment.
+    """Return the gymnasium environment.
 
     Raises:
         ConfigError: gymnasium refuses it, or it does not speak.
@@ -204,7 +201,7 @@ def _speaks(space: Any) -> bool:
 
 
 def _spoken(seen: Any) -> str:
-    """An observation in words: a text, or a mapping's texts and numbers."""
+    """Return an observation in words: a text, or a mapping's texts and numbers."""
     if isinstance(seen, dict):
         lines = [(name, _spoken(part)) for name, part in seen.items()]
         return "\n".join(f"{name}: {text}" for name, text in lines if text)
@@ -214,7 +211,7 @@ def _spoken(seen: Any) -> str:
 
 
 def _coloured(text: Any) -> str:
-    """What a terminal shows, with words in place of colours."""
+    """Return a terminal's output, with words in place of colours."""
 
     def words(match: re.Match[str]) -> str:
         codes = [int(code) for code in match[1].split(";") if code]

@@ -32,47 +32,45 @@ HINTS = {
         "that are played side by side, of which there are up to 64."
     ),
 }
-"""What to do about the server's error codes."""
+"""Advice for the server's error codes."""
 
 
 @dataclass
 class OpenEnvConfig:
-    """Settings of the client.
-
-    Attributes:
-        url: of the server, "http://localhost:8000".
-        action: the field of the server's action that takes the text.
-        constants: other fields of every action.
-        observation: the field of the observation that is the text; by default the first of text,
-            prompt, message, content, observation, result, output, stdout, or else all as JSON.
-        actions: the field of the observation that lists the admissible actions, if there is one.
-        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
-        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
-        split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it
-           . Then a start is a task only once, and `tasks` resets a game per seed.
-        success_above: an episode that is done with a last reward above this has succeeded.
-        timeout: seconds to wait for an answer.
-    """
+    """The keys of openenv in stream.yaml."""
 
     url: str = ""
+    """The address of the server, "http://localhost:8000"."""
     action: str = "message"
+    """The field of the server's action that takes the text."""
     constants: dict[str, Any] = field(default_factory=dict)
+    """The other fields of every action."""
     observation: str = ""
+    """The field of the observation that holds the text. By default, the first that exists of text,
+    prompt, message, content, observation, result, output and stdout; otherwise all fields as
+    JSON."""
     actions: str = ""
+    """The field of the observation that lists the admissible actions, if it has one."""
     train_tasks: int = 500
+    """The number of training seeds: 0, 1, 2, 3, 5, 6, ..."""
     test_tasks: int = 100
+    """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
+    """What decides whether a task is for training or testing: its "seed", or its "start". The start
+    is the first observation; use it if that is the whole start state and seeds may share it.
+    Each start is then one task, and `tasks` resets one game per seed."""
     success_above: float = 0.0
+    """An episode has succeeded if it is done and its last reward is above this."""
     timeout: float = 60.0
+    """The number of seconds to wait for an answer."""
 
 
 class OpenEnv(Environment):
-    """A session on an OpenEnv server, one for each instance; a task is the seed of a reset.
+    """A session on an OpenEnv server, one per instance; a task is the seed of a reset.
 
-    Whether the same seed gives the same episode is up to the server: `contrail check` tells. So is
-    how many sessions it takes (its max_concurrent_envs): 64 episodes are played side by side.
-    A server that stops answering is a fault of the environment, and the episode is left out.
+    The server decides whether the same seed gives the same episode (`contrail check` tests it), and
+    how many sessions it accepts (its max_concurrent_envs): 64 episodes are played at the same time.
+    A server that stops answering is a fault of the environment; the episode is excluded.
     """
 
     Config = OpenEnvConfig
@@ -122,10 +120,11 @@ class OpenEnv(Environment):
         self._client.close()
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """What the server answers.
+        """Return the server's answer.
 
         Raises:
-            ContrailError: it does not, or refuses; says which setting may help.
+            ContrailError: there is none, or it is an error; the message names the setting that may
+                help.
         """
         from websockets.exceptions import ConnectionClosed
 

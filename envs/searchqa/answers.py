@@ -27,10 +27,10 @@ YES_NO = re.compile(
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its right answers (the first is the one to give), and where they stand.
+    """A question, its right answers (the first is the one to give), and their documents.
 
-    `gold` are the places in the corpus of the documents that one needs, in order. `facts` name what
-    is asked, as closely as the data tell it; questions that share one ask the same.
+    `gold` are the indices of the necessary documents in the corpus, in order. `facts` identify the
+    content of the question, as far as the data allow; questions that share a fact ask the same.
     """
 
     id: str
@@ -48,14 +48,15 @@ def normalise(text: str) -> str:
 
 
 def exact_match(answer: str, right: Iterable[str]) -> bool:
-    """Whether the answer is one of the right ones, both normalised."""
+    """Return whether the answer is one of the right ones, both normalised."""
     given = normalise(answer)
     # A right answer of articles or signs alone ("A", "%") is compared as it is written.
     return any(given == normalise(one) if given else answer.strip() == one for one in right)
 
 
 def f1(answer: str, right: Iterable[str]) -> float:
-    """The best overlap of words with a right answer: SQuAD's F1, with HotpotQA's rule for yes/no.
+    """Return the best overlap of words with a right answer: SQuAD's F1, with HotpotQA's rule for
+    yes/no.
 
     The rule (arXiv:1809.09600): yes, no and noanswer are right or wrong, with nothing in between.
     """
@@ -71,9 +72,9 @@ def _f1(given: str, right: str) -> float:
 
 
 def spans(text: str) -> list[str]:
-    """Names and numbers of a text, each once, in their order.
+    """Return the names and numbers of a text, each once, in their order.
 
-    Names that are joined by a comma or by "and" stand apart and together: Paris, Texas.
+    Names that are joined by a comma or by "and" are listed apart and together: Paris, Texas.
     """
     found: dict[str, None] = {}
     run: list[str] = []
@@ -113,12 +114,12 @@ def _opens(word: str) -> bool:
 
 
 def candidate_answers(question: str, documents: Sequence[str], most: int) -> list[str]:
-    """What could be the answer: names and numbers of the documents, the likeliest first.
+    """Return possible answers, the likeliest first: names and numbers of the documents.
 
-    Those come first that stand in sentences which share many words with the question, rare words
-    above all; of equal ones those of the documents that come first. What the question itself names
-    comes last. Where no capitals tell names, phrases take their place; where there are
-    few names, phrases follow them.
+    First come those in sentences that share many words with the question, weighted by rarity; among
+    equal ones, those of earlier documents. Names in the question itself come last. Without
+    capitals, which mark names, phrases take their place; if there are few names, phrases follow
+    them.
     """
     sentences = [part for text in documents for part in SENTENCE.split(_unshouted(text))]
     words = [frozenset(normalise(spaced(sentence)).split()) for sentence in sentences]
@@ -147,23 +148,23 @@ def candidate_answers(question: str, documents: Sequence[str], most: int) -> lis
 def candidate_searches(
     question: str, names: Iterable[str], titles: Container[str], most: int
 ) -> list[str]:
-    """What one could search for: the question, the names in it, and then other names.
+    """Return possible searches: the question, the names in it, and then other names.
 
     Args:
         question: the words of the question.
-        names: what else was read of, in order of preference; bare numbers are left out.
-        titles: titles of documents in `plain_title`'s form; names that are one come first.
-        most: at most so many are returned.
+        names: names read elsewhere, in order of preference; bare numbers are left out.
+        titles: titles of documents in `plain_title`'s form; names that are titles come first.
+        most: the largest number of searches.
     """
     words = [name for name in names if not name[0].isdigit() and name not in ("yes", "no")]
     words.sort(key=lambda name: plain_title(name) not in titles)
     asked = query(question)
-    # Of a question of signs alone nothing is left by `_unique`.
+    # `_unique` leaves nothing of a question that consists of signs.
     return _unique([asked, *_named(question), *words])[:most] or [asked]
 
 
 def query(question: str) -> str:
-    """The question as one searches for it: of a very long one the end, which mostly asks."""
+    """Return the question as one searches for it: of a very long one the end, which mostly asks."""
     return question[-LONGEST:].strip()
 
 
@@ -173,22 +174,22 @@ def _named(question: str) -> list[str]:
 
 
 def _cased(text: str) -> bool:
-    """Whether it has capital letters; where it has none, none is to be looked for."""
+    """Return whether it has capital letters; without any, capitals mark nothing."""
     return text != text.lower()
 
 
 def _unshouted(text: str) -> str:
-    """The text, without capitals if it has nothing else: they tell nothing."""
+    """Return the text; in lower case, if it consists of capitals, which then mean nothing."""
     return text.lower() if text.isupper() else text
 
 
 def plain_title(title: str) -> str:
-    """A title without what tells it from others of the name: "Charmed (TV series)" is charmed."""
+    """Return a title without its disambiguation: "Charmed (TV series)" is charmed."""
     return normalise(re.sub(r"\s*\(.*\)$", "", title))
 
 
 def _unique(texts: Iterable[str]) -> list[str]:
-    """The texts that differ by more than spelling, without empty and endless ones."""
+    """Return the texts that differ by more than spelling, without empty and endless ones."""
     found: dict[str, str] = {}
     for text in texts:
         if len(text) <= LONGEST:

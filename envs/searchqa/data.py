@@ -39,7 +39,7 @@ class Library:
     questions: dict[str, dict[str, Question]]
 
     def search(self, words: str, count: int) -> list[int]:
-        """The places of the best documents, best first."""
+        """Return the places of the best documents, best first."""
         words = words[:LONGEST]
         letters = spaced(words)
         return self.index.search(words if letters == words else f"{letters} {words}", count)
@@ -47,10 +47,10 @@ class Library:
 
 @lru_cache(maxsize=4)
 def load_library(data: str) -> Library:
-    """The library of a file or directory, or the generated one; the same for all instances.
+    """Return the library of a file or directory, or the generated one; the same for all instances.
 
     Raises:
-        ConfigError: nothing of use is found, or a file cannot be read.
+        ConfigError: there is no usable file, or a file cannot be read.
     """
     if data:
         documents, questions = _read(Path(data).expanduser())
@@ -58,7 +58,7 @@ def load_library(data: str) -> Library:
         from contrail.envs.searchqa.facts import generate
 
         documents, questions = generate()
-    # The title counts twice: what is searched for is mostly what a document is about.
+    # The title counts twice: it is mostly what one searches for.
     index = Index([spaced(f"{title} {title} {text}") for title, text in documents])
     titles = frozenset(plain_title(title) for title, _ in documents)
     return Library(tuple(documents), index, titles, split_questions(questions, data))
@@ -73,7 +73,7 @@ class _Corpus:
         self._titled: dict[str, int] = {}
 
     def add(self, title: Any, text: Any) -> int | None:
-        """The place of a document, which is new or known; None for an empty one."""
+        """Return the index of a document, which is new or known; None for an empty one."""
         document = (_text(title), _text(text))
         if not any(document):
             return None
@@ -84,12 +84,12 @@ class _Corpus:
         return self._places[document]
 
     def titled(self, title: Any) -> int | None:
-        """The first document of a title."""
+        """Return the first document of a title."""
         return self._titled.get(_text(title))
 
 
 def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
-    """The documents, and the questions by the name of their file."""
+    """Return the documents, and the questions by the name of their file."""
     if path.is_dir():
         files = data_files(path)
     elif path.is_file():
@@ -136,7 +136,7 @@ def _document(record: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
-    """The question of a record, whose paragraphs are added; None if it has no answer."""
+    """Return the question of a record, whose paragraphs are added; None if it has no answer."""
     text = _text(record["question"])
     answers = [
         answer
@@ -161,9 +161,10 @@ def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
 
 
 def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
-    """The single questions of which MuSiQue makes one, with their answers.
+    """Return the single questions that MuSiQue combines into one, with their answers.
 
-    A later one names the answer of an earlier one by its number: "#1 >> country of citizenship".
+    A later one refers to the answer of an earlier one by its number: "#1 >> country of
+    citizenship".
     """
     facts: list[str] = []
     answers: dict[str, str] = {}  # by the step's number
@@ -178,10 +179,11 @@ def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
 
 
 def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[int | None, str]]:
-    """Adds a question's paragraphs to the corpus.
+    """Add a question's paragraphs to the corpus.
 
     Returns:
-        The places of those that answer it, in order, each with the number of the sentence, if told.
+        The indices of those that answer it, in order, each with the number of the sentence, if
+        known.
     """
     for paragraph in _list(record.get("paragraphs")):
         if isinstance(paragraph, dict):
@@ -206,7 +208,7 @@ def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[in
 
 
 def _pairs(items: Any) -> list[tuple[Any, Any]]:
-    """The title and the second part of each item of a list, where it has them."""
+    """Return the title and the second part of each entry of a list that has both."""
     return [
         _document(item) if isinstance(item, dict) else (item[0], item[1])
         for item in _list(items)
@@ -226,7 +228,8 @@ def _text(value: Any) -> str:
 
 
 def _answers(value: Any) -> list[str]:
-    """The texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text: …}."""
+    """Return the texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text:
+    …}."""
     if isinstance(value, dict):
         value = value.get("text")
     if isinstance(value, bool):

@@ -15,7 +15,7 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
 def data_files(directory: Path) -> list[Path]:
-    """The JSON files of a directory, by name."""
+    """Return the JSON files of a directory, by name."""
     return sorted(
         path
         for path in directory.iterdir()
@@ -24,10 +24,10 @@ def data_files(directory: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; of JSON lines, a list. Either may be gzipped.
+    """Return the content of a JSON file; of JSON lines, a list. Either may be gzipped.
 
     Raises:
-        ConfigError: it cannot be read; names the file, and the line where it is known.
+        ConfigError: it cannot be read; the message names the file, and the line if known.
     """
     try:
         raw = path.read_bytes()
@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
 
 
 def _is_object(line: str) -> bool:
-    """Whether the line is a JSON object by itself, as JSON lines are."""
+    """Return whether the line is a JSON object by itself, as JSON lines are."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -66,7 +66,7 @@ def _unreadable(path: Path, why: str) -> ConfigError:
 
 
 def plain_text(value: Any) -> str:
-    """Plain text of whatever stands in a field; "" for none."""
+    """Return the plain text of a field's value; "" for none."""
     if value is None or isinstance(value, bool) or value != value:
         return ""
     if isinstance(value, dict):

@@ -27,28 +27,26 @@ LONGEST = 1000  # characters of an action; the rest of a flood is not played
 
 @dataclass
 class TextArenaConfig:
-    """Settings of the bridge to TextArena.
-
-    Attributes:
-        id: one of TextArena's ids for a single player, such as "TowerOfHanoi-v0".
-        train_tasks: how many seeds are training tasks: 0, 1, 2, 3, 5, 6, ...
-        test_tasks: how many other seeds are test tasks: every fifth, 4, 9, 14, ...
-        split_by: what decides whether a task is for training or testing: its "seed"; or its
-            "start", what is seen first, where that is the whole start state and seeds may share it
-            (as in Sokoban). Then a start is a task only once, and `tasks` resets a game per seed.
-    """
+    """The keys of textarena in stream.yaml."""
 
     id: str = "GuessTheNumber-v0"
+    """The TextArena id of a game for one player, such as "TowerOfHanoi-v0"."""
     train_tasks: int = 500
+    """The number of training seeds: 0, 1, 2, 3, 5, 6, ..."""
     test_tasks: int = 100
+    """The number of test seeds: every fifth, 4, 9, 14, ..."""
     split_by: str = "seed"
+    """What decides whether a task is for training or testing: its "seed", or its "start". The start
+    is the first observation; use it if that is the whole start state and seeds may share it (as in
+    Sokoban). Each start is then one task, and `tasks` resets one game per seed."""
 
 
 class TextArena(Environment):
     """A game of TextArena; a task is a seed. Actions are free text, such as "[7]".
 
-    The reward is the game's, given at its end; 1 or more is success, less is how far the player
-    came. A game whose start is fixed, such as TowerOfHanoi-v0, starts alike in every task.
+    The reward is the game's, given at its end; 1 or more is success, a smaller reward measures the
+    player's progress. A game with a fixed start, such as TowerOfHanoi-v0, begins the same in every
+    task.
     """
 
     Config = TextArenaConfig
@@ -73,7 +71,7 @@ class TextArena(Environment):
             return Observation(self._news())
 
     def step(self, action: str) -> Step:
-        # Brackets mark the move in what a model writes; a move alone needs none.
+        # Brackets mark the move in a model's text; a move alone needs none.
         move = action[:LONGEST]
         move = move if "[" in move or "]" in move else f"[{move}]"
         with self._lent_random():
@@ -82,7 +80,7 @@ class TextArena(Environment):
             try:
                 done, _ = self._game.step(move)
             except self._refused as error:
-                # Games read moves with int() and the like: some do not expect what a model writes.
+                # Games read moves with int() and the like: some do not expect a model's texts.
                 answer = f"Not a move: {type(error).__name__}."
                 return Step(Observation(answer), valid=False)
             text = self._news()
@@ -104,7 +102,7 @@ class TextArena(Environment):
         )
 
     def _news(self) -> str:
-        """What the game has said since the last turn, without the player's own words."""
+        """Return the game's output since the last turn, without the player's own words."""
         import textarena
 
         _, messages = self._game.get_observation()
@@ -124,10 +122,10 @@ class TextArena(Environment):
 
 
 def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The game, tried once, and what its step may raise on nonsense.
+    """Return the game, tried once, and the exceptions that its step may raise on nonsense.
 
     Raises:
-        ContrailError: there is none of this name, or it cannot be played here by one player.
+        ContrailError: no game has this name, or it cannot be played here by one player.
     """
     import textarena
     from textarena.envs.registration import ENV_REGISTRY
@@ -152,7 +150,7 @@ def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
         raise _unplayable(name, error) from error
     if not isinstance(game.state, textarena.SinglePlayerState):
         raise _unplayable(name, ValueError("it is a game for several players"))
-    # Some games print what they think of a move.
+    # Some games print comments on a move.
     vars(sys.modules[type(game).__module__])["print"] = lambda *_, **__: None
     return game, (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 

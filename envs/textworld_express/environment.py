@@ -25,23 +25,20 @@ LONGEST = 1000  # characters of an action; the rest of a flood is not sent
 
 @dataclass
 class TextWorldExpressConfig:
-    """Settings of TextWorldExpress.
-
-    Attributes:
-        game: cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder.
-        params: the game's own parameters, such as "numLocations=3, includeDoors=0".
-        train_tasks: how many of the 1,000 seeds of the fold train.
-        test_tasks: how many of the 1,000 seeds of the fold test.
-    """
+    """The keys of textworld-express in stream.yaml."""
 
     game: str = "coin"
+    """cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays or peckingorder."""
     params: str = ""
+    """The game's own parameters, such as "numLocations=3, includeDoors=0"."""
     train_tasks: int = 500
+    """The number of training seeds, out of the 1,000 of the fold "train"."""
     test_tasks: int = 100
+    """The number of test seeds, out of the 1,000 of the fold "test"."""
 
 
 class TextWorldExpress(Environment):
-    """A game of TextWorldExpress. The reward is what the normalised score, 0 to 1, has risen by.
+    """A game of TextWorldExpress. The reward is the rise of the normalised score, 0 to 1.
 
     The score can fall again, and a game can be lost: then the episode ends without success. Each
     instance has a Java machine of its own, of some 60 MB.
@@ -75,7 +72,7 @@ class TextWorldExpress(Environment):
         self.about_data = f"seeds of the game {game}"
 
     def tasks(self, split: str) -> list[Task]:
-        """The first seeds of the game's own folds."""
+        """Return the first seeds of the game's own folds."""
         if split not in SPLITS:
             raise ConfigError(f"textworld-express has no split {split!r}. {nearest(split, SPLITS)}")
         if split == "train":
@@ -92,7 +89,7 @@ class TextWorldExpress(Environment):
         return Observation(f"{goal}\n\n{seen['observation'].strip()}", _actions(seen))
 
     def step(self, action: str) -> Step:
-        # No letter beyond ASCII stands in a command, and a surrogate would not get through.
+        # No command contains a letter beyond ASCII, and a surrogate would not get through.
         wish = " ".join(action[:LONGEST].encode("ascii", "replace").decode().split())
         seen = json.loads(self._game.stepJSON(wish))
         reward, self._score = seen["score"] - self._score, seen["score"]
@@ -102,7 +99,8 @@ class TextWorldExpress(Environment):
         return Step(observation, reward, won or lost, success=won, valid=valid)
 
     def expert(self, task: Task) -> list[str] | None:
-        """The game's own gold path: it explores as a player must who does not know the map."""
+        """Return the game's own gold path: it explores as a player must who does not know the
+        map."""
         self._game.generateNewGameJSON(task.seed, task.split, True)
         path = [str(action) for action in self._game.getGoldActionSequence()]
         return None if not path or path[0].startswith("ERROR") else path
@@ -112,7 +110,7 @@ class TextWorldExpress(Environment):
 
 
 def _actions(seen: dict[str, Any]) -> list[str]:
-    """The valid actions, sorted: the game lists them in an order of its own."""
+    """Return the valid actions, sorted: the game lists them in an order of its own."""
     return sorted(seen["validActions"])
 
 

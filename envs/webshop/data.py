@@ -47,13 +47,13 @@ class Shop:
     """Goals left out, as a product that is a goal of the other split fulfils them."""
 
     def search(self, words: str, count: int) -> list[Product]:
-        """The best hits, best first."""
+        """Return the best hits, best first."""
         return [self.products[place] for place in self.index.search(words, count)]
 
 
 @lru_cache(maxsize=4)
 def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
-    """The shop of some settings of webshop, the same object for all its instances.
+    """Return the shop of some settings of webshop, the same object for all its instances.
 
     Raises:
         ConfigError: a file is missing, cannot be read or holds something else.
@@ -72,7 +72,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             found = human_goals(product, use_human.get(product.asin))
         else:
             found = synthetic_goals(product, synthetic.get(product.asin), goals_per_product)
-        # What no clicks on the product itself fulfil is a slip in the data and no goal.
+        # A goal that no clicks on its product fulfil is an error in the data.
         kept = [
             goal
             for goal in found
@@ -101,7 +101,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
 def _read(path: Path) -> tuple[list[Any], Record, Record]:
     """Products, synthetic and human instructions of a directory, or of a file of products."""
     if path.is_file():
-        # Words of people, and attributes, stand beside it.
+        # People's words, and attributes, are beside it.
         directory, catalogue = path.parent, path
     elif path.is_dir():
         files = [item for item in data_files(path) if CATALOGUE.match(item.name)]
@@ -125,7 +125,8 @@ def _read(path: Path) -> tuple[list[Any], Record, Record]:
 
 
 def _instructions(directory: Path, *names: str) -> Record:
-    """The first file of one of the names: what is said of each product, by its ASIN."""
+    """Return the first file with one of the names: the instructions of each product, by its
+    ASIN."""
     for name in names:
         for path in data_files(directory):
             file = path.name.lower()
@@ -177,14 +178,15 @@ def _product(asin: str, record: Record, said: Any) -> Product:
 
 
 def _prices(value: Any) -> tuple[float, float]:
-    """The lowest and highest price in a field such as "$78.42$94.90" or "$10.99 to $20"."""
+    """Return the lowest and highest price in a field such as "$78.42$94.90" or "$10.99 to $20"."""
     found = [float(number.replace(",", "")) for number in PRICE.findall(plain_text(value))][:2]
     found = [number for number in found if 0 < number < NO_LIMIT] or [UNKNOWN_PRICE]
     return min(found), max(found)
 
 
 def _options(value: Any) -> dict[str, tuple[str, ...]]:
-    """The choices by group, in lower case; a slash would stand in the original's addresses."""
+    """Return the choices by group, in lower case; a slash would be part of the original's
+    addresses."""
     groups: dict[str, tuple[str, ...]] = {}
     for name, contents in value.items() if isinstance(value, dict) else ():
         items = contents if isinstance(contents, list) else [contents]
@@ -201,7 +203,7 @@ def _options(value: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _searched(product: Product) -> str:
-    """What the search sees; the original's text and the categories, features and attributes."""
+    """Return the searchable text: the original's, and the categories, features and attributes."""
     choices = itertools.chain.from_iterable(product.options.values())
     parts = (product.title, product.description, *product.features, *product.path, product.query)
     return " ".join((*parts, *choices)).lower()

@@ -21,10 +21,12 @@ _ACTION = re.compile(r"^[ \t]*action:[ \t]*", re.IGNORECASE | re.MULTILINE)
 
 @dataclass
 class ReactConfig:
-    """`max_new_tokens`: length of an answer. `list_actions`: show the admissible actions."""
+    """The keys of react in stream.yaml."""
 
     max_new_tokens: int = 128
+    """The largest number of tokens of an answer."""
     list_actions: bool = True
+    """Show the model the admissible actions, if the environment lists them."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

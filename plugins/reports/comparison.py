@@ -1,4 +1,4 @@
-"""A comparison on the terminal: metrics, differences, success, mean R, and what it all cost."""
+"""A comparison on the terminal: metrics, differences, success, mean R, and costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADINGS = {
 """The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
-"""Metrics that are missed where they are undefined for all strategies."""
+"""Metrics whose absence is noted if they are undefined for all strategies."""
 
 CELL = 14  # the width of "[-0.51, +0.73]"
 FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
@@ -68,7 +68,7 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 
 def heading(comparison: dict[str, Any]) -> str:
-    """What is compared, in a line."""
+    """Return a line that says what is compared."""
     counts = [
         (len(comparison["strategies"]), "strategy", "strategies"),
         (len(comparison["orders"]), "order", "orders"),
@@ -79,7 +79,7 @@ def heading(comparison: dict[str, Any]) -> str:
 
 
 def shown_metrics(comparison: dict[str, Any]) -> list[str]:
-    """The metrics that are defined for a strategy at least."""
+    """Return the metrics that are defined for a strategy at least."""
     summary = comparison["summary"].values()
     return [
         name
@@ -89,13 +89,13 @@ def shown_metrics(comparison: dict[str, Any]) -> list[str]:
 
 
 def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
-    """Headings of what a strategy at least has spent, by key."""
+    """Return headings of the budget's entries that any strategy has spent, by key."""
     spent = [item["budget"] for item in comparison["summary"].values()]
     return {key: name for key, name in BUDGET.items() if any(item.get(key) for item in spent)}
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
-    """A mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
+    """Return a mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
     if value is None or value["mean"] is None:
         return number(None)
     ends = interval(value["interval"], form)
@@ -103,7 +103,7 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of strategies to show: all, or where these are many those with the baseline."""
+    """Return the pairs of strategies to show: all; if these are many, those with the baseline."""
     found = comparison["pairs"]
     if len(found) <= MOST_PAIRS:
         return list(found)
@@ -112,7 +112,7 @@ def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def notes(comparison: dict[str, Any]) -> list[str]:
-    """What must be known to read the tables."""
+    """Return notes on how to read the tables."""
     seeds = len(comparison["seeds"])
     said = [
         f"In brackets: 95% intervals over {seeds} training seeds, for these test tasks; "
@@ -184,8 +184,8 @@ def _estimates(
     width: int,
     difference: bool = False,
 ) -> RenderableType:
-    """A row for each strategy, a column for each key of `headings`; in as many tables as it takes
-    to stay within `width`."""
+    """Return tables with a row per strategy and a column per key of `headings`, divided so that
+    each stays within `width`."""
     summary = comparison["summary"]
     names = [folded(label, LABEL) for label in summary]
     label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))
@@ -219,7 +219,7 @@ def _add_references(table: Table, comparison: dict[str, Any], environments: list
 
 
 def _played(comparison: dict[str, Any]) -> Table:
-    """A row for each environment and strategy, a column for each metric of an episode."""
+    """Return a row for each environment and strategy, a column for each metric of an episode."""
     metrics = comparison["episode_metrics"]
     table = _table("environment", [])
     table.add_column("strategy")
@@ -237,7 +237,7 @@ def _played(comparison: dict[str, Any]) -> Table:
 
 
 def _orders(comparison: dict[str, Any]) -> Table:
-    """A row for each order: the mean over seeds; and how far the orders lie apart."""
+    """Return a row for each order: the mean over seeds; and how far the orders lie apart."""
     labels = comparison["strategies"]
     table = _table("order", [folded(label, CELL) for label in labels])
     table.columns[0].no_wrap = True
@@ -254,7 +254,8 @@ def _orders(comparison: dict[str, Any]) -> Table:
 
 
 def _pairs(comparison: dict[str, Any], key: str) -> Table:
-    """Each pair's difference, the p of none, and the seeds that it takes to see one of 0.05."""
+    """Return each pair's difference, the p of none, and the seeds that it takes to see one of
+    0.05."""
     table = _table("first - second", [])
     for title in ("difference", "95% interval", "p", "seeds for ±0.05"):
         table.add_column(title, justify="right")

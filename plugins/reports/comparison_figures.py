@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind, without the yellow that paper swallows.
+# Okabe and Ito's colours, which the colour-blind can distinguish, without the yellow, which is hard
+# to see on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 MARKERS = "osD^vP*X<>"
 LINES = ("-", "--", "-.", ":")
@@ -47,7 +48,8 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 
 def bars(comparison: dict[str, Any]) -> Figure:
-    """A panel for each metric: the mean of each strategy with its interval, and its seeds."""
+    """Return a panel for each metric: the mean of each strategy with its interval, and its
+    seeds."""
     comparison = visible_names(comparison)
     metrics = [name for name in PANELS if name in shown_metrics(comparison)]
     summary = comparison["summary"]
@@ -145,7 +147,7 @@ def curves(comparison: dict[str, Any]) -> Figure:
 
 
 def orders(comparison: dict[str, Any]) -> Figure:
-    """What the order of the stages does: the average score of each order, side by side."""
+    """Draw the effect of the order of the stages: the average score of each order, side by side."""
     comparison = visible_names(comparison)
     summary = comparison["summary"]
     names = [" > ".join(order) for order in comparison["orders"]]
@@ -173,7 +175,7 @@ def orders(comparison: dict[str, Any]) -> Figure:
 
 
 def _legend_name(label: str) -> str:
-    """A label of a line; matplotlib leaves out one that is empty or begins with "_"."""
+    """Return a label of a line; matplotlib leaves out one that is empty or begins with "_"."""
     name = folded(label, 40)
     return f"\u200b{name}" if not name or name.startswith("_") else name
 

@@ -1,4 +1,4 @@
-"""The result on the terminal: R, what changed, the metrics, how the agent played, what it cost."""
+"""The result on the terminal: R, changes, metrics, how the agent played, and the cost."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What must be known to read the tables."""
+    """Return notes on how to read the tables."""
     said = [
         "In brackets: 95% intervals over test tasks and the dice of their evaluation, for this one "
         "training seed; another seed may end elsewhere (contrail compare --seeds).",
@@ -106,8 +106,8 @@ def evaluated(settings: dict[str, Any]) -> str:
 
 
 def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list[RenderableType]:
-    """R, with the players without a model above and below; in as many tables as it takes to stay
-    within `width` columns of text."""
+    """Return R, with the players without a model above and below, in tables that each stay within
+    `width` columns of text."""
     rows = shown_rows(result)
     names = [folded(row.name, LABEL) for row in rows]
     label = max(len(line) for name in names for line in name.splitlines())
@@ -132,7 +132,7 @@ def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list
 
 def _cell(result: dict[str, Any], row: Row, column: int, form: str) -> Text:
     own = row.stage is not None and trained_on(result, row.stage, column)
-    # The mark tells own stages where there are no colours.
+    # The mark shows own stages without colours.
     score = OWN * own + number(row.scores[column], form)
     style = "bold green" if own else "dim" if row.stage is None else ""
     cell = Text(score, style=style)
@@ -160,14 +160,14 @@ def _change_table(result: dict[str, Any]) -> Table:
 
 
 def _gain(gains: dict[str, Any], row: int, column: int) -> str:
-    """A difference with its interval: "+0.41 [+0.26, +0.55]"."""
+    """Return a difference with its interval: "+0.41 [+0.26, +0.55]"."""
     ends = interval(gains["interval"][row][column], "+.2f")
     return f"{number(gains['value'][row][column], '+.2f')} {ends}".rstrip()
 
 
 def answer(result: dict[str, Any]) -> list[str]:
-    """What became of each environment that was trained on, a sentence each: in its own stage, and
-    by the end."""
+    """Return a sentence for each trained environment: its change in its own stage, and by the
+    end."""
     said = []
     last = len(result["R"]) - 1
     for j, name in enumerate(result["environments"]):
@@ -200,7 +200,7 @@ def _share_of_the_way(result: dict[str, Any], name: str, score: float) -> float 
 
 
 def _warnings(result: dict[str, Any]) -> list[RenderableType]:
-    """The environments whose scores say little, as random play has a high one."""
+    """Return the environments whose scores say little, as random play has a high one."""
     from contrail.baselines import warning  # inside: it imports numpy, and every command loads this
 
     chances = {
@@ -251,7 +251,7 @@ def _detail_table(result: dict[str, Any]) -> Table:
 
 
 def _difficulty_table(result: dict[str, Any]) -> Table:
-    """A row per environment and difficulty: success before any training, and at the end."""
+    """Return a row per environment and difficulty: success before any training, and at the end."""
     moments = _moments(result)
     table = _table()
     table.add_column("environment")
@@ -271,7 +271,7 @@ def _difficulty_table(result: dict[str, Any]) -> Table:
 
 
 def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The evaluations before any training and, if there was any, at the end."""
+    """Return the evaluations before any training and, if there was any, at the end."""
     moments = {"base": result["evaluations"][0]}
     if len(result["evaluations"]) > 1:
         moments["end"] = result["evaluations"][-1]

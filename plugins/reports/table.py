@@ -56,7 +56,7 @@ class Row:
 
 
 def shown_rows(result: dict[str, Any]) -> list[Row]:
-    """The rows of R, between those of the players without a model, where there are any."""
+    """Return the rows of R, between those of the players without a model, if there are any."""
     stages = [
         Row(name, result["R"][i], result["interval"][i], i)
         for i, name in enumerate(row_names(result))
@@ -75,24 +75,24 @@ def _players(result: dict[str, Any], names: Sequence[str]) -> list[Row]:
 
 
 def trained_on(result: dict[str, Any], row: int, column: int) -> bool:
-    """Whether the stage before `row` trained on the environment of `column`."""
+    """Return whether the stage before `row` trained on the environment of `column`."""
     return row > 0 and result["environments"][column] in result["trained"][row - 1]
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """A number for reading; undefined is a dash, never 0."""
+    """Return a number for reading; undefined is a dash, never 0."""
     return UNDEFINED if value is None else format(value, form)
 
 
 def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
-    """An interval for reading; nothing where there is none: the dash of its value says enough."""
+    """Return an interval as text; "" if there is none: the dash of its value says enough."""
     return "" if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
 def folded(name: str, width: int) -> str:
-    """A long name on several lines of at most `width`, broken after - _ + / where it has any.
+    """Return a long name on several lines of at most `width`, broken after - _ + / if it has any.
 
-    A very long one loses its end.
+    A very long name loses its end.
     """
     lines = [""]
     for part in re.findall(r"[^-_+/\s]*[-_+/\s]?", name):
@@ -125,7 +125,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name as text in Markdown."""
+    """Return a name as text in Markdown."""
     return re.sub(r"([\\`*_\[\]<>|~#&$])", r"\\\1", name)
 
 

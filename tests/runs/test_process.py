@@ -73,6 +73,7 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
         "config.yaml",
         "episodes",
         "result.csv",
+        "result.difficulty.csv",
         "result.json",
         "tensorboard",
     }

@@ -11,7 +11,7 @@ import pytest
 import contrail
 from contrail.environment import Task
 from contrail.errors import PluginError
-from contrail.registry import Registered
+from contrail.registered import Registered
 from contrail.runs.composition import Composition, _Member
 from contrail.stage import Stage
 from contrail.strategies.cumulative import Cumulative

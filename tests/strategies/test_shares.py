@@ -14,7 +14,7 @@ from contrail.plugins.adapters.choose import Choose
 from contrail.strategies.cumulative import Cumulative, CumulativeConfig
 from contrail.strategies.mixture import Mixture, MixtureConfig
 from contrail.strategies.replay import Replay, ReplayConfig
-from contrail.training.advantages import describe, environment_weights
+from contrail.training.advantages import environment_weights, group_scalars
 
 import torch  # isort: skip
 from contrail.training.decisions import Decisions  # isort: skip
@@ -124,7 +124,7 @@ def test_an_update_uses_the_weights(make_tiny: Make, tmp_path: Path) -> None:
 
 
 def test_shares_are_logged() -> None:
-    scalars = describe(BATCH)
+    scalars = group_scalars(BATCH)
     assert scalars["share_of_episodes/short"] == 0.75
     assert scalars["share_of_decisions/short"] == pytest.approx(24 / 104)
     assert scalars["share_of_episodes/long"] == 0.25

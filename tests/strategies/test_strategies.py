@@ -107,7 +107,7 @@ def kept(path: Path) -> dict[str, bytes]:
         content = file.read_bytes()
         if file.name == "state.json":
             state = json.loads(content)
-            del state["budget"]["cpu_seconds"], state["budget"]["wall_seconds"]
+            del state["started"], state["budget"]["cpu_seconds"], state["budget"]["wall_seconds"]
             content = json.dumps(state).encode()
         found[str(file.relative_to(path))] = content
     return found

@@ -19,6 +19,8 @@ from contrail.plugins.models.smollm2 import smollm2_135m
 import torch  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
+from contrail.training.objective import Batch
+
 from contrail.training.learner import Learner  # isort: skip
 from datasets import Dataset  # isort: skip
 from peft import LoraConfig  # isort: skip
@@ -160,7 +162,7 @@ def test_gradients_are_those_of_trl(
         trainer = Learner(policy, settings)
         policy.model.train()
         monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
-        found_loss = trainer.gradients(episodes, advantages, off_policy)
+        found_loss = trainer.gradients(Batch.of(episodes, advantages, off_policy))
         assert distance(taken(policy), expected) < EXACT
         assert found_loss == pytest.approx(expected_loss, abs=5e-5)
         found = trainer._trl.take_metrics()
@@ -184,7 +186,7 @@ def test_gradients_of_single_turns_are_those_of_trl(
     _, expected, _ = trl_gradients(policy, settings, episodes, advantages, off_policy=False)
     trainer = Learner(policy, settings)
     policy.model.train()
-    trainer.gradients(episodes, advantages)
+    trainer.gradients(Batch.of(episodes, advantages))
     assert distance(taken(policy), expected) < EXACT
 
 
@@ -208,7 +210,7 @@ def test_gradients_on_a_real_model_are_those_of_trl(tmp_path: Path) -> None:
     _, expected, _ = trl_gradients(policy, settings, episodes, advantages, off_policy=False)
     trainer = Learner(policy, settings)
     policy.model.train()
-    trainer.gradients(episodes, advantages)
+    trainer.gradients(Batch.of(episodes, advantages))
     assert distance(taken(policy), expected) < EXACT
 
 
@@ -273,10 +275,10 @@ def test_gradients_of_choices(
 
     trainer = Learner(policy, settings)
     policy.model.train()
-    found = trainer.gradients(episodes, advantages, off_policy)
+    found = trainer.gradients(Batch.of(episodes, advantages, off_policy))
     assert distance(taken(policy), expected) < EXACT
     assert found == pytest.approx(float(loss.detach()), abs=1e-5)
     for size in (1, 150, 400):
         monkeypatch.setattr(packs_module, "MAX_TOKENS", size)
-        trainer.gradients(episodes, advantages, off_policy)
+        trainer.gradients(Batch.of(episodes, advantages, off_policy))
         assert distance(taken(policy), expected) < EXACT

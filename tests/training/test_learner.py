@@ -21,7 +21,9 @@ from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
 from contrail.model.tree import ROOT, TokenTree  # isort: skip
-from contrail.training.advantages import describe, group_advantages  # isort: skip
+from contrail.training.advantages import group_advantages, group_scalars  # isort: skip
+from contrail.training.objective import Batch
+
 from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
@@ -102,10 +104,10 @@ def test_frozen_layers_are_not_computed_again(
         advantages = some_advantages(len(episodes))
         below: list[int] = []
         hook = policy.base.model.layers[0].mlp.register_forward_hook(lambda *_: below.append(1))
-        trainer.gradients(episodes, advantages)
+        trainer.gradients(Batch.of(episodes, advantages))
         hook.remove()
     found = taken(policy)
-    trainer.gradients(episodes, advantages)
+    trainer.gradients(Batch.of(episodes, advantages))
     expected = taken(policy)
     assert not below
     assert distance(found, expected) < EXACT
@@ -122,7 +124,7 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
         states = policy.kept
     assert states is not None
     advantages = some_advantages(len(episodes))
-    trainer.gradients(episodes, advantages)
+    trainer.gradients(Batch.of(episodes, advantages))
     expected = taken(policy)
     packs = list(packs_module.split(episodes, range(len(episodes))))
     assert any(pack.stem for pack in packs)
@@ -136,7 +138,7 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
         states._known = torch.ones(len(states._known), dtype=torch.bool)
         states._known[missing] = False
         policy.kept = states
-        trainer.gradients(episodes, advantages)
+        trainer.gradients(Batch.of(episodes, advantages))
         assert distance(taken(policy), expected) < EXACT
 
 
@@ -298,10 +300,10 @@ def test_global_random_state_is_not_touched(make_tiny: Make, tmp_path: Path) -> 
 
 
 def test_describe(make_tiny: Make) -> None:
-    assert describe([]) == {"episodes": 0.0}
+    assert group_scalars([]) == {"episodes": 0.0}
     grouped = groups(make_tiny(), Words(ReactConfig(max_new_tokens=3)))
     rewarded(grouped, VARIED)
-    scalars = describe(grouped)
+    scalars = group_scalars(grouped)
     assert scalars["episodes"] == 8
     assert scalars["zero_variance_groups"] == 0
     assert scalars["share_of_episodes/rooms"] == scalars["share_of_decisions/rooms"] == 1

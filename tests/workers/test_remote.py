@@ -15,7 +15,7 @@ import pytest
 from slow import Settings, Slow, maker
 
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
-from contrail.registry import Registered
+from contrail.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote
 
