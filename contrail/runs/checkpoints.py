@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from contrail.config.schema import CheckpointConfig
 from contrail.environment import Task
 from contrail.errors import ContrailError
@@ -151,8 +153,14 @@ class Checkpoints:
         kept, tensors = split(state)
 
         def write(directory: Path) -> None:
-            self._policy.save(directory)
-            save_tensors(tensors, directory)
+            try:
+                self._policy.save(directory)
+                save_tensors(tensors, directory)
+            except SafetensorError as error:  # a full disk, say; it has no error number
+                raise ContrailError(
+                    f"{directory.parent} cannot be written: {error}. Make room, then give the same "
+                    "command: it goes on from the last checkpoint."
+                ) from error
 
         content = {**self._run.state(), **kept, "log_size": log_size}
         self._run.files.save_checkpoint(position, content, write)

@@ -54,7 +54,9 @@ class LoRADirectory:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ContrailError(f"{file} cannot be read: {error}") from error
         if not isinstance(settings, LoraConfig):
-            raise ContrailError(f"{file}: contrail takes LoRAs only, not {settings.peft_type}.")
+            raise ContrailError(
+                f"{file}: contrail takes LoRAs only, not {type(settings).__name__}."
+            )
         if not settings.base_model_name_or_path:
             raise ContrailError(f"{file} names no model. Set base_model_name_or_path.")
         settings.inference_mode = False
