@@ -142,9 +142,10 @@ def test_a_run_begins_where_another_has_ended(go: Extend, tmp_path: Path) -> Non
     ]
     assert weights[0] == weights[1]
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_after(patch, 4)
+        interrupt_after(patch, 6)
         with pytest.raises(Interrupted):
             go("run", ("near", 1), **start)
+    assert (tmp_path / "run/checkpoints/000").is_dir()
     go("source", ("near", 1), ("far", 1))  # the source goes on meanwhile
     assert not differences(go("run", ("near", 1), **start), undisturbed)
     with pytest.raises(ConfigError, match="has a LoRA, with settings of its own"):
