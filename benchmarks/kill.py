@@ -152,7 +152,12 @@ def differences(run: Path, other: Path) -> list[str]:
     found = []
     results = [json.loads((path / "result.json").read_text()) for path in (run, other)]
     for result in results:
-        del result["name"], result["budget"]["cpu_seconds"], result["budget"]["wall_seconds"]
+        del (
+            result["name"],
+            result["provenance"],
+            result["budget"]["cpu_seconds"],
+            result["budget"]["wall_seconds"],
+        )
     found += [key for key in results[1] if results[0].get(key) != results[1][key]]
     for kind in ("checkpoints/*/*.safetensors", "episodes/*"):
         mine, its = ({p.relative_to(q): p for p in q.glob(kind)} for q in (run, other))

@@ -180,13 +180,25 @@ class Policy:
         write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
-        """Take up an adapter written by `save`."""
-        from peft import set_peft_model_state_dict
+        """Take up an adapter written by `save`, or elsewhere by PEFT.
+
+        Raises:
+            ContrailError: the weights are not those of this adapter. PEFT would load what fits.
+        """
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
         from safetensors.torch import load_file
 
-        set_peft_model_state_dict(
-            self.model, load_file(directory / "adapter_model.safetensors"), adapter_name=ADAPTER
-        )
+        file = directory / "adapter_model.safetensors"
+        found = load_file(file)
+        own = get_peft_model_state_dict(self.model, adapter_name=ADAPTER)
+        shapes = [{name: list(item.shape) for name, item in each.items()} for each in (found, own)]
+        for name in sorted(found.keys() | own.keys()):
+            has, needs = (each.get(name, "nothing") for each in shapes)
+            if has != needs:
+                raise ContrailError(
+                    f"{file} does not fit adapter_config.json: {name} is {has}, not {needs}."
+                )
+        set_peft_model_state_dict(self.model, found, adapter_name=ADAPTER)
 
 
 def load_base(

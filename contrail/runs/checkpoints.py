@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from contrail.config.schema import CheckpointConfig
 from contrail.environment import Task
 from contrail.errors import ContrailError
@@ -73,7 +75,8 @@ class Checkpoints:
                 )
             log = self._run.files.log(state["stage"] + 1, "train")
             if state["update"] and (log.stat().st_size if log.is_file() else 0) < state["log_size"]:
-                raise DamagedError(f"{log} has lost episodes that a checkpoint follows.")
+                name = Position(state["stage"], state["update"]).name
+                raise DamagedError(f"checkpoint {name}: {log} is shorter than it was.")
             made = state["made"][: state["stage"]]
             return all(count >= wanted for count, wanted in zip(made, updates, strict=False))
 
@@ -150,8 +153,14 @@ class Checkpoints:
         kept, tensors = split(state)
 
         def write(directory: Path) -> None:
-            self._policy.save(directory)
-            save_tensors(tensors, directory)
+            try:
+                self._policy.save(directory)
+                save_tensors(tensors, directory)
+            except SafetensorError as error:  # a full disk, say; it has no error number
+                raise ContrailError(
+                    f"{directory.parent} cannot be written: {error}. Make room, then give the same "
+                    "command: it goes on from the last checkpoint."
+                ) from error
 
         content = {**self._run.state(), **kept, "log_size": log_size}
         self._run.files.save_checkpoint(position, content, write)

@@ -5,18 +5,21 @@ The heavy imports come after that, so that mistakes and finished runs are answer
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from contrail.compat.loading import load_libraries
 from contrail.config import RunConfig, Source, differences, load
-from contrail.errors import ConfigError, PluginError
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.stream import listed
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_stream(
@@ -57,7 +60,15 @@ def run_stream(
                     load_libraries(quiet=quiet)
                     from contrail.runs import assemble
 
-                assemble.run(config, plugins, files, listing, interruption, quiet)
+                try:
+                    assemble.run(config, plugins, files, listing, interruption, quiet)
+                except OSError as error:
+                    if error.errno not in NO_ROOM:
+                        raise
+                    raise ContrailError(
+                        f"{error.filename or files.path} cannot be written: {error.strerror}. Make "
+                        "room, then give the same command: it goes on from the last checkpoint."
+                    ) from error
     return files
 
 

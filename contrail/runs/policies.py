@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig
 
 from contrail.config import LoRASettings, RunConfig, load, lora_config
 from contrail.errors import ConfigError, ContrailError, nearest
@@ -43,9 +43,24 @@ class LoRADirectory:
         return None
 
     def settings(self) -> LoraConfig:
-        """Return the LoRA's settings, and the name of its model (`base_model_name_or_path`)."""
-        settings: LoraConfig = LoraConfig.from_pretrained(str(self.path))
+        """Return the LoRA's settings, and the name of its model (`base_model_name_or_path`).
+
+        Raises:
+            ContrailError: it is no LoRA, or its adapter_config.json cannot be read.
+        """
+        file = self.path / "adapter_config.json"
+        try:
+            settings = PeftConfig.from_pretrained(str(self.path))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ContrailError(f"{file} cannot be read: {error}") from error
+        if not isinstance(settings, LoraConfig):
+            raise ContrailError(
+                f"{file}: contrail takes LoRAs only, not {type(settings).__name__}."
+            )
+        if not settings.base_model_name_or_path:
+            raise ContrailError(f"{file} names no model. Set base_model_name_or_path.")
         settings.inference_mode = False
+        settings.lora_dropout = 0.0  # as in every policy: what is updated must be what has acted
         return settings
 
 
@@ -89,7 +104,7 @@ def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Pol
         return _bare_policy(name, plugins)
     if lora.config is None:
         return _trained_policy(lora)
-    policy = make_policy(lora.config, plugins)
+    policy = make_policy(lora.config, plugins, start=lora.path)
     policy.restore(lora.path)
     return policy
 
@@ -128,9 +143,11 @@ def _trained_policy(
     lora: LoRADirectory, config: RunConfig | None = None, key: str | None = None
 ) -> Policy:
     """Return the model that a LoRA belongs to, with it."""
-    settings = lora.settings()
-    name = str(settings.base_model_name_or_path)
+    where = ""
     try:
+        settings = lora.settings()
+        name = str(settings.base_model_name_or_path)
+        where = f" onto its model {name!r}"
         if config is None:
             base, tokenizer = load_base(name)
             policy = with_adapter(base, tokenizer, settings, seed=0)
@@ -148,7 +165,7 @@ def _trained_policy(
     except (ContrailError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"{lora.path}: its LoRA cannot be loaded onto its model {name!r}: {reason}",
+            f"{lora.path}: its LoRA cannot be loaded{where}: {reason}",
             key=None if key is None else (key,),
         ) from error
     policy.begin_here()
