@@ -1,4 +1,4 @@
-"""result.json and compare.json as tables: what result.csv, compare.csv and pandas show."""
+"""result.json and compare.json as tables: the content of result.csv, compare.csv and pandas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 PLAYERS = ("random", "expert")
 """Players without a model; rows of theirs follow those of the stages."""
 OTHERS = ("scores", "success", "by_difficulty", "tasks")
-"""Keys of an evaluation that are no metrics of an episode, or have a place of their own."""
+"""Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 
 QUANTITY = (
     "strategy",
@@ -55,7 +55,7 @@ def columns(result: Mapping[str, Any]) -> list[str]:
 def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the result in long format: a row per stage and environment, keyed by `columns`.
 
-    What is undefined is None. The last rows are those of the players without a model, which belong
+    Undefined values are None. The last rows are those of the players without a model, which belong
     to no stage.
     """
     metrics = [*episode_metrics(result), "tasks"]
@@ -96,9 +96,9 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def difficulty_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Success by difficulty: a row per stage, environment and difficulty.
+    """Return success by difficulty: a row per stage, environment and difficulty.
 
-    Empty where no task has a difficulty.
+    Empty if no task has a difficulty.
     """
     return [
         {
@@ -120,14 +120,14 @@ def difficulty_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def baseline(result: Mapping[str, Any], player: str, environment: str) -> dict[str, Any] | None:
-    """What a player without a model reaches; None where it cannot play or did not."""
+    """Return the success of a player without a model; None if it cannot play or did not."""
     found: dict[str, Any] | None = result.get("baselines", {}).get(environment, {}).get(player)
     return found
 
 
 def row_names(result: Mapping[str, Any]) -> list[str]:
-    """What R's rows are called: "base", "after 1: babyai", …; or, where each stage begins with the
-    base model, "1: babyai alone"."""
+    """Return the names of R's rows: "base", "after 1: babyai", …; or, if every stage begins with
+    the base model, "1: babyai alone"."""
     form = "{}: {} alone" if result.get("restarts") else "after {}: {}"
     return ["base", *(form.format(i, name) for i, name in enumerate(result["stages"], start=1))]
 
@@ -135,7 +135,7 @@ def row_names(result: Mapping[str, Any]) -> list[str]:
 def quantities(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each strategy and quantity of a comparison, keyed by `QUANTITY`.
 
-    What is undefined is None.
+    Undefined values are None.
     """
     rows = []
     for label, item in comparison["summary"].items():

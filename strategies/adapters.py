@@ -1,4 +1,4 @@
-"""The strategy `adapters`: a LoRA for each environment, which the test is told."""
+"""The strategy `adapters`: a LoRA per environment, chosen by the environment's name in the test."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Snapshot = dict[str, "torch.Tensor"]
 
 
 class Adapters(contrail.Strategy):
-    """Each stage trains the LoRA of its environment, from a fresh one the first time.
+    """Each stage trains the LoRA of its environment, a fresh one the first time.
 
-    An environment is evaluated with the LoRA of its last stage, one that had none with the base
-    model: nothing can be forgotten, and nothing is transferred. `checkpoints/NNN` holds the LoRA
-    of stage NNN.
+    An environment is evaluated with the LoRA of its last stage; an environment without a stage,
+    with the base model. So nothing is forgotten, and nothing is transferred. `checkpoints/NNN`
+    holds the LoRA of stage NNN.
     """
 
     exclusive = "every environment has a LoRA of its own, so nothing is there to protect"

@@ -24,9 +24,10 @@ class CumulativeConfig:
 
 
 class Cumulative(contrail.Strategy):
-    """Stage i has its own number of updates, on the tasks of stages 1 to i that have any updates.
+    """Each stage trains on the tasks of all stages so far.
 
-    The environments are equally probable in every update, whatever their numbers of tasks.
+    A stage has its own number of updates; earlier stages without updates are left out. The
+    environments are equally probable in every update, whatever their numbers of tasks.
     """
 
     Config = CumulativeConfig

@@ -45,6 +45,7 @@ class Curriculum(contrail.Strategy):
 
     Config = CurriculumConfig
     starts_at = 1
+    scheduled = True
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -59,7 +60,7 @@ class Curriculum(contrail.Strategy):
                         self._rank(task)
 
     def _rank(self, task: contrail.Task) -> float:
-        """Where the task's label stands."""
+        """Return the rank of the task's label."""
         if isinstance(task.difficulty, int):
             return task.difficulty
         if task.difficulty not in self.config.order:
@@ -109,7 +110,7 @@ class Curriculum(contrail.Strategy):
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:
-    """Return the smaller, the easier; a fault says nothing, and what was never played comes
+    """Return a rank that is smaller for easier tasks; faults are ignored, unplayed tasks come
     last."""
     played = [item.success for item in group if item.fault is None]
     return -sum(played) / len(played) if played else 1.0

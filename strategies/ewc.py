@@ -42,11 +42,11 @@ class EWCConfig:
 class EWC(contrail.Strategy):
     """Elastic weight consolidation (arXiv:1612.00796) on the LoRA parameters.
 
-    Adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an earlier
-    stage and F the diagonal of its Fisher matrix. With the full matrix that is to second order
-    strength times the KL divergence, in nats per episode, from the policy after that stage; so with
-    advantages of about 1 and a strength of 100, learning may pay about 0.01 nats. By Pinsker's
-    inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
+    It adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an
+    earlier stage and F the diagonal of its Fisher matrix. With the full matrix that is to second
+    order strength times the KL divergence, in nats per episode, from the policy after that stage;
+    so with advantages of about 1 and a strength of 100, learning may cost about 0.01 nats. By
+    Pinsker's inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
     """
 
     Config = EWCConfig
@@ -133,7 +133,7 @@ def diagonal_fisher(
     exact = _possible_decisions(learner, episodes) <= passes
     repeats = max(1, passes // len(episodes))
     for decisions in learner.distributions(episodes):
-        # Their square roots; what has no probability has no part in it.
+        # Their square roots; impossible decisions contribute nothing.
         terms = []
         for logprobs in decisions:
             possible = logprobs[logprobs > float("-inf")]

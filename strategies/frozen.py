@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Frozen(contrail.Strategy):
-    """The stages of the stream without their updates: what no training does."""
+    """No training: the stages of the stream without their updates."""
 
     exclusive = "it trains nothing"
     starts_at = 1

@@ -1,4 +1,4 @@
-"""The strategy `kl`: the policy stays near what it was when the stage began."""
+"""The strategy `kl`: the policy stays near the one at the beginning of the stage."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class KLConfig:
 class KL(contrail.Strategy):
     """GRPO's KL term (arXiv:2402.03300), against the policy of the previous stage.
 
-    It is estimated on what the present stage plays, so it binds the old policy only where the
-    present environment leads. The first stage has none.
+    It is estimated on the episodes of the present stage, so it only holds the old policy in states
+    of the present environment. The first stage has no such term.
     """
 
     Config = KLConfig

@@ -1,4 +1,4 @@
-"""The strategy `l2`: the parameters stay near what they were when the stage began."""
+"""The strategy `l2`: the parameters stay near those at the beginning of the stage."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ class L2Config:
 
 
 class L2(contrail.Strategy):
-    """strength/2 * sum_k (theta_k - theta'_k)^2 over the LoRA parameters, with theta' those after
-    the previous stage: EWC with all parameters alike (arXiv:1612.00796). The first stage has none.
+    """A penalty on the distance from the parameters after the previous stage.
+
+    It is strength/2 * sum_k (theta_k - theta'_k)^2 over the LoRA parameters, with theta' those
+    after the previous stage: EWC with equal weights (arXiv:1612.00796). The first stage has no
+    penalty.
     """
 
     Config = L2Config

@@ -1,4 +1,4 @@
-"""The strategy `merge`: each stage learns a LoRA, and what acts is all of them merged."""
+"""The strategy `merge`: each stage learns a LoRA, and the policy is all of them merged."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ def merged(
     config: MergeConfig,
     seed: int,
 ) -> Snapshot:
-    """PEFT's merge of adapters that the policy once had, as one that it can load.
+    """Return PEFT's merge of earlier LoRAs, as one that the policy can load.
 
     Args:
-        policy: left as it is.
-        adapters: by the names of its parameters.
-        weights: of each.
+        policy: unchanged afterwards.
+        adapters: the LoRAs, each by the names of its parameters.
+        weights: one per LoRA.
         config: how to merge.
-        seed: of what DARE drops.
+        seed: the seed of DARE's random choice.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The strategy `replay`: some of what is trained on comes from earlier stages."""
+"""The strategy `replay`: training also uses tasks or episodes of earlier stages."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class ReplayConfig:
 class Replay(contrail.Strategy):
     """Experience replay, with the earlier environments in equal shares.
 
-    Old tasks take the place of new ones within the update, so that as many episodes are played as
-    without. `episodes` is self-imitation (Oh et al., arXiv:1806.05635) of past successes: their
-    likelihood is raised, whatever the policy was that played them. It has neither the value
-    function of that paper nor the off-policy corrections and the cloning of CLEAR.
+    Old tasks take the place of new ones within the update, so the number of episodes stays the
+    same. `episodes` is self-imitation (Oh et al., arXiv:1806.05635) of past successes: it raises
+    their likelihood, whichever policy played them. It has neither the value function of that paper
+    nor the off-policy corrections and the cloning of CLEAR.
     """
 
     Config = ReplayConfig
@@ -142,10 +142,10 @@ class Replay(contrail.Strategy):
 
 
 class Reservoir:
-    """Episodes of each environment, a uniform sample of all that were added; equal shares of room.
+    """A uniform sample of the episodes added so far, with equal shares for the environments.
 
-    Reservoir sampling by random keys: kept are the episodes with the smallest ones. What a new
-    environment needs is taken from the others without bias.
+    Reservoir sampling by random keys keeps the episodes with the smallest keys. A new environment
+    takes its share from the others without bias.
     """
 
     def __init__(self, size: int) -> None:
@@ -162,7 +162,7 @@ class Reservoir:
     def sample(
         self, environments: Sequence[str], count: int, rng: numpy.random.Generator
     ) -> list[Episode]:
-        """So many episodes, at most, of these environments in equal shares."""
+        """Return at most `count` episodes of these environments, in equal shares."""
         having = [name for name in environments if self._kept.get(name)]
         drawn = []
         for name, part in _shares(having, count, rng):
@@ -187,7 +187,7 @@ class Reservoir:
 
 
 def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
-    """`size` divided as evenly as it goes, the first get one more; no share grows as names join."""
+    """Divide `size` evenly, the first get one more; no share grows when names are added."""
     whole, rest = divmod(size, max(1, len(names)))
     return {name: whole + (index < rest) for index, name in enumerate(names)}
 
@@ -202,7 +202,7 @@ def _on_average(count: float, rng: numpy.random.Generator) -> int:
 def _shares(
     names: Sequence[str], count: int, rng: numpy.random.Generator
 ) -> Iterator[tuple[str, int]]:
-    """`count` divided as evenly as it goes; `rng` decides who gets one more."""
+    """Divide `count` evenly; `rng` decides which names get one more."""
     if not names or not count:
         return
     whole, rest = divmod(count, len(names))

@@ -1,4 +1,4 @@
-"""The strategy `sequential`: one stage after the other, nothing protects the old ones."""
+"""The strategy `sequential`: one stage after the other, without protection of earlier ones."""
 
 from __future__ import annotations
 

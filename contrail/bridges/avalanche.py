@@ -34,14 +34,14 @@ class Experience(CLExperience):  # type: ignore[misc]
     """A stage, or the test tasks of an environment, as an experience of Avalanche.
 
     It has the members of Avalanche's RLExperience, with a gymnasium environment, and those of its
-    DatasetExperience, with what the environment's expert does.
+    DatasetExperience, with the expert's actions.
 
     Attributes:
-        name: of the stage, or of the environment.
-        tasks: that are trained on, or tested.
-        adapter: how the stage has the model act.
-        updates: of the stage.
-        task_label: the place of the environment among the columns of R.
+        name: the name of the stage, or of the environment.
+        tasks: the tasks to train on, or to test.
+        adapter: the adapter through which the model acts in the stage.
+        updates: the number of updates of the stage.
+        task_label: the index of the environment among the columns of R.
         n_envs: 1.
     """
 

@@ -25,16 +25,16 @@ NAME = "contrail"
 Keys = dict[int, tuple[torch.Tensor, torch.Tensor]]
 """By layer: keys and values, (n, key heads, width)."""
 
-# Segments are padded to the longest of their block. A block holds at most so many query-key pairs,
-# of which at most this share is padding; small blocks may be all padding. On a CPU a call costs
-# little beside the pairs: with 0.3 attention was a fifth dearer.
+# Segments are padded to the longest of their block. A block holds at most this many query-key
+# pairs, and at most this share of them is padding; small blocks may be all padding. On a CPU a call
+# costs little compared with the pairs: with 0.3 attention was a fifth more expensive.
 BLOCK_PAIRS = 1 << 21
 BLOCK_PADDING = {"cpu": 0.05, "cuda": 0.3}
 SMALL_BLOCK_PAIRS = 1 << 14
 
 
 class Layout(Protocol):
-    """What the tokens of one forward see."""
+    """Which tokens the tokens of one forward attend to."""
 
     def attend(
         self,
@@ -114,14 +114,14 @@ def forward(
     keep: torch.Tensor,
     layout: Layout,
 ) -> torch.Tensor:
-    """Next-token logits (len(keep), vocabulary) after the rows `keep`.
+    """Return next-token logits (len(keep), vocabulary) after the rows `keep`.
 
     Args:
         model: a causal language model.
         tokens: (n,).
         positions: (n,), of each token in its own sequence.
-        keep: rows whose logits are wanted; the vocabulary head runs on these only.
-        layout: what the tokens see.
+        keep: the rows whose logits are returned; the vocabulary head runs on these only.
+        layout: the attention of the tokens.
     """
     with _attention_on(model.config, layout):
         logits: torch.Tensor = model(
@@ -167,7 +167,7 @@ def attend_padded(
 
 
 def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tensor:
-    """From bool (S, Q, K) to what is added to scores: 0 or -inf, (S, 1, groups * Q, K)."""
+    """Turn bool (S, Q, K) into a term for scores: 0 or -inf, (S, 1, groups * Q, K)."""
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     mask.masked_fill_(~seen, float("-inf"))
     return mask.repeat(1, groups, 1).unsqueeze(1)
@@ -176,7 +176,7 @@ def additive(seen: torch.Tensor, groups: int, dtype: torch.dtype) -> torch.Tenso
 def within(
     seen: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, window: int | None
 ) -> torch.Tensor:
-    """Of what is seen, (S, Q, K), the part inside the window, by positions (S, Q) and (S, K)."""
+    """Return the part of `seen`, (S, Q, K), inside the window, by positions (S, Q) and (S, K)."""
     if window is None:
         return seen
     return seen & (keys[:, None, :] > queries[:, :, None] - window)

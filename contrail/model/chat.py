@@ -1,7 +1,7 @@
-"""Messages to token ids, each encoded once and appended to what is already there.
+"""Messages to token ids: each message is encoded once and appended.
 
-The model's chat template decides what is written around a message. It is read by rendering short
-conversations and looking at what stands around their contents.
+The model's chat template decides which text surrounds a message. It is read by rendering short
+conversations and looking at the text around their contents.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from contrail.errors import ContrailError
 
-# Stand in for contents when the template around them is read; no tokenizer sees them.
+# They replace contents when the surrounding template is read; no tokenizer sees them.
 _SYSTEM, _USER, _ANSWER = "contrailsystem", "contrailuser", "contrailanswer"
 
 # For models that come without a chat template.
@@ -68,7 +68,7 @@ class Chat:
         return ids if ids[: len(self._prefix)] == self._prefix else [*self._prefix, *ids]
 
     def follow(self, user: str) -> list[int]:
-        """From after the end of the model's turn to where it writes again."""
+        """Return the tokens from the end of the model's turn to the beginning of its next one."""
         tail = self._around(self._as_text(user))[1] + self._header
         if self._closing:
             if tail.startswith(self._closing):
@@ -86,11 +86,11 @@ class Chat:
         return ids if self._closing else [*ids, self.end]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What the model wrote, without special tokens."""
+        """Return the model's text, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def cut(self, text: str) -> str:
-        """Free text without what stands after its end."""
+        """Return free text up to its end."""
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text
@@ -128,7 +128,8 @@ class Chat:
         return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def _find_prefix(self) -> list[int]:
-        """What the tokenizer puts before a text: in many models, one token for its beginning."""
+        """Return the tokens that the tokenizer puts before a text: in many models, one for its
+        beginning."""
         plain = self._encode("a")
         whole: list[int] = self.tokenizer("a")["input_ids"]
         return next(
@@ -147,7 +148,8 @@ class Chat:
         prompt = self._render([("user", _USER)])
         self._lead = ""
         if before.startswith(prompt):
-            # What the template writes before an answer only in hindsight: a blank, or its header.
+            # Text that the template writes before an answer only in hindsight: a blank, or its
+            # header.
             self._lead = before[len(prompt) :]
             if self._lead.strip():
                 self._header, self._lead = self._lead, ""
@@ -221,7 +223,7 @@ class Chat:
             self._in_parts = kept
 
     def _around(self, user: str) -> tuple[str, str]:
-        """What the template writes up to an answer, and after it."""
+        """Return the template's text up to an answer, and after it."""
         text = self._render([("user", _USER), ("assistant", _ANSWER), ("user", user)])
         before, found, after = text.partition(_ANSWER)
         if not found:
@@ -258,7 +260,7 @@ class Chat:
                 self._texts.clear()
             head = self._tokenize(before) if before else []
             known = self._tokenize(before + text)
-            # Where the two would merge, the text stands for itself: what is written is written.
+            # If the two would merge, the text stays separate: written tokens do not change.
             fits = known[: len(head)] == head
             known = known[len(head) :] if fits else self._tokenize(text)
             self._texts[before, text] = known
@@ -281,7 +283,7 @@ class Chat:
 
 
 def _clock() -> str:
-    """A macro that takes the place of transformers' `strftime_now`."""
+    """Return a macro that replaces transformers' `strftime_now`."""
     directives = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUVwWxXyY"]
     directives += [f"%-{letter}" for letter in "dHIjmMS"]
     filters = "".join(f"|replace('{name}', '{_TODAY.strftime(name)}')" for name in directives)

@@ -1,7 +1,7 @@
-"""The layers below the first trained one: no update changes what they compute.
+"""The layers below the first trained one, whose outputs no update changes.
 
-Where the adapter sits in the upper layers only, the update need not run the lower ones again: it
-begins with what they computed in the rollout.
+If the LoRA is in the upper layers only, the update need not run the lower ones again: it begins
+with their outputs from the rollout.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class FrozenLayers:
     """The first layers of a model, none of which is trained.
 
     Args:
-        layers: all of the model's.
-        count: how many of them are frozen, at least one.
+        layers: all layers of the model.
+        count: the number of frozen layers, at least one.
     """
 
     def __init__(self, layers: torch.nn.ModuleList, count: int) -> None:
@@ -58,7 +58,8 @@ class FrozenLayers:
 
     @contextmanager
     def replaced(self, states: torch.Tensor) -> Iterator[None]:
-        """Within, forwards skip the frozen layers: `states` (n, width) is what they give."""
+        """Context manager: forwards skip the frozen layers, whose outputs are `states` (n,
+        width)."""
 
         def put(
             module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -76,7 +77,8 @@ class FrozenLayers:
             yield
 
     def _works(self, model: PeftModel) -> bool:
-        """Whether skipping gives what computing gives: layers need not be called as expected."""
+        """Return whether skipping gives the same as computing: layers may be called in unexpected
+        ways."""
         tokens = torch.tensor([[1, 2, 3]], device=model.device)
         with torch.no_grad():
             try:

@@ -1,8 +1,8 @@
 """Log-probabilities of tokens without logits of the vocabulary.
 
-Logits of many rows take more memory than all else, and most of them are read once. Here the head is
-run on a few rows at a time, and what the backward pass needs is computed on the way: with hidden
-state h, token t and weights W,  d log p(t) / d h = W[t] - sum_v p(v) W[v].
+Logits of many rows take more memory than everything else, and most of them are read once. Here the
+head runs on a few rows at a time, and the values for the backward pass are computed in the same
+pass: with hidden state h, token t and weights W,  d log p(t) / d h = W[t] - sum_v p(v) W[v].
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the frozen layers computed in the rollout, for the update to begin from."""
+"""Outputs of the frozen layers in the rollout, with which the update begins."""
 
 from __future__ import annotations
 

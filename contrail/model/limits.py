@@ -1,4 +1,4 @@
-"""What a model's configuration says about the length of its sequences."""
+"""Limits on the length of sequences, from a model's configuration."""
 
 from __future__ import annotations
 

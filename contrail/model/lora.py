@@ -1,13 +1,13 @@
-"""LoRA layers as the policy acts and learns with them: PEFT's function, computed faster.
+"""LoRA layers for acting and learning: PEFT's function, computed faster.
 
 A LoRA layer computes y = x Wᵀ + b + s (x Aᵀ) Bᵀ (arXiv:2106.09685). In float32 W + s B A is added
-up first, and one matrix product takes the place of three. In a shorter type it must not be: a
+up first, and one matrix product takes the place of three. In a shorter type this would be wrong: a
 bfloat16 has 8 bits, so a small update of A and B changes no entry of the rounded sum, and the
 policy would act as if it had never been trained. There the two paths stay apart, and results are
 rounded in PEFT's order.
 
-Either way, with dy the loss's gradient at y:  dA = s (dy B)ᵀ x,  dB = s dyᵀ (x Aᵀ),
-dx = dy W + s (dy B) A.  The gradient of W is not needed.
+Either way, with dy the loss's gradient at y:  dA = s (dy B)ᵀ x,  dB = s dyᵀ (x Aᵀ), dx = dy W + s
+(dy B) A.  The gradient of W is not needed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def unsupported(lora: LoraConfig) -> tuple[str, str] | None:
 
 
 class _LoraLinear(torch.autograd.Function):
-    """`merged`: `weight` is W + s B A; otherwise it is W, and the LoRA is added to the result."""
+    """A linear layer with a LoRA.
+
+    If `merged`, `weight` is W + s B A; otherwise it is W, and the LoRA is added to the result.
+    """
 
     @staticmethod
     def forward(
@@ -87,7 +90,7 @@ class _LoraLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, down, up = ctx.saved_tensors
-        # In the type of A and B, which is float32 where the model's is shorter.
+        # In the type of A and B, which is float32 if the model's type is shorter.
         flat, inputs = (item.flatten(0, -2).to(down.dtype) for item in (gradient, x))
         back = flat @ up
         down_gradient = (back.T @ inputs).mul_(ctx.scaling)
@@ -109,7 +112,7 @@ def _beside(
     up: torch.Tensor,
     scaling: float,
 ) -> torch.Tensor:
-    """What PEFT's lora.Linear computes, with its rounding and fewer kernels.
+    """Return the result of PEFT's lora.Linear, with its rounding and fewer kernels.
 
     The sum is taken in the type of A and B and rounded once, as it is stored.
     """
@@ -119,17 +122,17 @@ def _beside(
 
 @contextmanager
 def fused(model: PeftModel, adapter: str, *, learn: bool = False) -> Iterator[None]:
-    """Context manager: the LoRA layers of an adapter run as one function each.
+    """Context manager: the LoRA layers run as one function each.
 
-    In float32 the adapter is added into the weights meanwhile. The frozen weights are put aside and
-    put back, never recomputed, so nothing drifts. Layers that do more than LoRA's formula (dropout,
-    DoRA, layers that are not `torch.nn.Linear`) run as PEFT runs them, and so do those that share
-    their weight: what is added into a tied head would change the embedding, too.
+    In float32 the LoRA is added into the weights meanwhile. The frozen weights are put aside and
+    restored, never recomputed, so nothing drifts. Layers with more than LoRA's formula (dropout,
+    DoRA, layers that are not `torch.nn.Linear`) run as in PEFT, and so do layers that share their
+    weight: a change of a tied head would change the embedding, too.
 
     Args:
-        model: with LoRA layers.
-        adapter: its name.
-        learn: whether the adapter gets gradients.
+        model: a model with LoRA layers.
+        adapter: PEFT's name of the LoRA.
+        learn: whether the LoRA gets gradients.
     """
     owners = Counter(
         id(parameter)

@@ -1,7 +1,7 @@
 """Forwards as transformers runs them, for any causal language model: whole sequences, padded.
 
-Nothing of contrail takes part: no tree, no kept keys, no fused LoRA. This is what the fast path is
-compared with (`contrail.training.verify`), and what a model runs on that the fast path gets wrong.
+They use nothing of contrail: no tree, no kept keys, no fused LoRA. The fast path is compared with
+them (`contrail.training.verify`), and they run the models for which the fast path is wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def answer(model: PreTrainedModel, queries: Sequence[Query]) -> list[torch.Tenso
     for row, tokens in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         mask[row, : len(tokens)] = 1
-    # What is padded on the right comes after all that is asked for: a causal model never sees it.
+    # Padding on the right comes after all queries: a causal model never sees it.
     logits = model(
         input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
     ).logits
@@ -78,7 +78,7 @@ def picked(logprobs: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
 
 
 def _rows(queries: Sequence[Query]) -> list[tuple[int, ...]]:
-    """The queries' sequences, sorted, without those with which another one begins."""
+    """Return the queries' sequences, sorted, without those that are the beginning of another."""
     every = sorted({query.tokens for query in queries})
     following = [*every[1:], ()]
     return [

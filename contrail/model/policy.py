@@ -93,9 +93,10 @@ class Policy:
 
     @contextmanager
     def learning(self) -> Iterator[PreTrainedModel]:
-        """Context manager: the same model with gradients that flow to the adapter.
+        """Context manager: the same model with gradients that flow to the LoRA.
 
-        Modules are in evaluation mode: with dropout, what is updated would not be what has acted.
+        Modules are in evaluation mode: with dropout, the updated policy would differ from the
+        acting one.
         """
         with self.plain(), self._fused(learn=True):
             yield self.base
@@ -156,7 +157,7 @@ class Policy:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about the model, a line each."""
+        """Notes for the user about the model, one line each."""
         slow = f"model: {self.slow_because}; contrail uses plain forwards, which are slower"
         return [*self.chat.notes, slow] if self.slow_because else self.chat.notes
 
@@ -237,18 +238,18 @@ def with_adapter(
     max_context: int | None = None,
     cache_gb: float | None = None,
 ) -> Policy:
-    """The policy made of a model and a fresh adapter.
+    """Return the policy made of a model and a fresh LoRA.
 
     Args:
-        model: with frozen weights.
-        tokenizer: the model's.
-        lora: the adapter; its target modules are named one by one (see `linear_modules`).
-        seed: of the adapter's initial weights.
-        max_context: tokens of an episode at most; None for the model's own limit.
+        model: a model with frozen weights.
+        tokenizer: the model's tokenizer.
+        lora: the LoRA's settings; the target modules are named one by one (see `linear_modules`).
+        seed: the seed of the LoRA's initial weights.
+        max_context: the largest number of tokens of an episode; None for the model's own limit.
         cache_gb: memory for the keys of episodes under way; None for a share of the machine's.
 
     Raises:
-        ContrailError: the adapter is a variant of LoRA that contrail cannot run exactly.
+        ContrailError: contrail cannot run this variant of LoRA exactly.
     """
     if refused := unsupported(lora):
         raise ContrailError(f"lora.{refused[0]}: {refused[1]}")

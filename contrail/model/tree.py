@@ -1,9 +1,9 @@
-"""Token ids as a tree: what several token sequences share is computed once.
+"""Token ids as a tree: the common beginnings of token sequences are computed once.
 
 Rollout and update show the model contexts that begin alike (system prompt, start state, earlier
-turns) and branch (other actions, other answers). A `TokenTree` names every distinct token position,
-a node. A `ForwardPlan` lists the nodes that one forward computes: segments of new nodes, laid end
-to end with no padding between them.
+turns) and branch (other actions, other answers). A `TokenTree` numbers every distinct token
+position, a node. A `ForwardPlan` lists the nodes that one forward computes: segments of new nodes,
+laid end to end with no padding between them.
 """
 
 from __future__ import annotations
@@ -46,20 +46,21 @@ class TokenTree:
 
 @dataclass
 class Segment:
-    """New nodes of one forward, below known ones.
-
-    `path`: where the keys of the ancestors are, root first: rows of the same forward, or positions
-    in a row of the cache. `first`: the row of the first node. `nodes`, `tokens`, `parents`: one
-    entry a node, parents before children; `parents` are places in this segment, -1 for the end of
-    the path. The first `chain` nodes follow one another; the rest branch off.
-    """
+    """New nodes of one forward, below known ones."""
 
     path: Sequence[int]
+    """The positions of the ancestors' keys, root first: rows of the same forward, or positions in a
+    row of the cache."""
     first: int
+    """The row of the first node."""
     nodes: list[int] = field(default_factory=list)
+    """The nodes, parents before children."""
     tokens: list[int] = field(default_factory=list)
+    """The token of each node."""
     parents: list[int] = field(default_factory=list)
+    """The index of each node's parent in this segment, -1 for the end of the path."""
     chain: int = 0
+    """The number of nodes that follow one another; the rest branch off."""
 
     def depths(self) -> numpy.ndarray:
         """The position of each node in its own sequence: (nodes,)."""
@@ -125,12 +126,12 @@ class ForwardPlan:
         tokens: Sequence[int],
         branches: Sequence[Sequence[int]] = (),
     ) -> Placement:
-        """Tokens after the node `parent`, and branches after the last of them.
+        """Add tokens after the node `parent`, and branches after the last of them.
 
         Args:
             parent: the last known node.
-            path: where the keys of it and of its ancestors are, root first (see `Segment`). A
-                range, if that is the same as positions.
+            path: the positions of the keys of `parent` and its ancestors, root first (see
+                `Segment`). A range, if these are the same as their positions in the sequence.
             tokens: at least one.
             branches: token ids of each, at least one each.
         """

@@ -1,4 +1,4 @@
-"""What an update takes from its groups of episodes: advantages, and what to log."""
+"""Statistics of an update's groups of episodes: advantages, and scalars to log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[fl
 
 
 def environment_weights(episodes: Sequence[Episode]) -> list[float]:
-    """By what to multiply each episode's advantage, so that environments count by their episodes.
+    """Return the factor of each episode's advantage with which environments count by their
+    episodes.
 
     A loss that sums over decisions gives an environment with long answers more weight than one with
     as many episodes and short answers. With these factors (the mean number of decisions of all
@@ -55,7 +56,7 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
 
 
 def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
-    """What to log of the episodes of one update, beside the metrics of an episode."""
+    """Return scalars of the episodes of one update, beside the metrics of an episode."""
     episodes = [episode for group in groups for episode in group]
     if not episodes:
         return {"episodes": 0.0}

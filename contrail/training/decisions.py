@@ -42,7 +42,7 @@ class Decisions:
     def replaced(
         self, scored: Slice, scores: Sequence[DecisionScores], entropies: bool
     ) -> Decisions:
-        """Return the same, but for the slice's decisions, which are as scored."""
+        """Return the same decisions, except those of the slice, which are the scored ones."""
         rows: list[int] = []
         columns: list[int] = []
         for row, part, score in zip(scored.rows, scored.parts, scores, strict=True):

@@ -1,4 +1,4 @@
-"""What a stage learns by: GRPO, unless its `learn` names another objective."""
+"""Objectives: how a stage learns; GRPO, unless its `learn` names another."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Play = Callable[[Sequence[Task], int], list[list[Episode]]]
 
 @dataclass
 class Batch:
-    """What one optimizer step learns from."""
+    """The episodes of one optimizer step."""
 
     episodes: Sequence[Episode]
     weights: torch.Tensor
-    """Of each episode, (episodes,). GRPO's are its advantages; all 0: there is nothing to learn."""
+    """A weight per episode, (episodes,). GRPO's are its advantages; all 0: there is nothing to
+    learn."""
     off_policy: bool
     """Whether the policy may have changed since the episodes were played."""
     decisions: int
@@ -79,7 +80,7 @@ class Objective:
         return [index for index, weight in enumerate(batch.weights) if float(weight) != 0.0]
 
     def prepare(self, learner: Learner, batch: Batch) -> None:
-        """Compute what the loss of a batch needs beside its decisions, such as a reference."""
+        """Compute the further values that the loss of a batch needs, such as a reference."""
 
     def loss(
         self, learner: Learner, decisions: Decisions, recorded: Decisions, batch: Batch, final: bool

@@ -1,4 +1,4 @@
-"""Log-probabilities of what episodes' models decided, with gradients: the seam, and the plain way.
+"""Log-probabilities of the decisions of episodes, with gradients: the seam, and the plain scorer.
 
 A scorer divides a batch of episodes into slices, each as large as memory allows in one backward
 pass, and scores one slice at a time. `contrail.training.shared` holds the fast scorer.
@@ -37,7 +37,8 @@ class DecisionScores:
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """Turns `begin` to `end` (exclusive) of an episode are scored; those before are context."""
+    """The turns `begin` to `end` (exclusive) of an episode, to be scored; earlier turns are
+    context."""
 
     episode: Episode
     begin: int
@@ -81,17 +82,18 @@ class Scorer(Protocol):
         entropies: bool = False,
         kept: bool = False,
     ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
-        """Score slices made by `split`, in their order, with gradients where these are enabled.
+        """Score slices made by `split`, in their order, with gradients if these are enabled.
 
         Call `backward` on one slice's scores before asking for the next slice. The gradients are
         complete when the iterator has ended.
 
         Args:
-            model: as the policy acts or learns.
-            slices: to score.
+            model: the policy's model.
+            slices: the slices to score.
             temperature: of the distribution that sampled.
             entropies: whether entropies of free text are needed; otherwise they may be 0.
-            kept: whether to go on from what the rollout kept of the frozen layers, if anything.
+            kept: whether to begin with the frozen layers' outputs from the rollout, if there are
+                any.
         """
         ...
 

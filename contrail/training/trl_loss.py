@@ -9,7 +9,7 @@ from trl import GRPOTrainer
 
 from contrail.training.decisions import Decisions
 
-# TRL's losses whose sums go over episodes, each the mean of its decisions; in the others every
+# TRL's losses that are sums over episodes, each the mean of its decisions; in the others every
 # decision counts alike. BNPO divides by the decisions of a minibatch, not of the batch.
 BY_EPISODE = ("grpo", "sapo")
 BY_MINIBATCH = ("bnpo",)
@@ -67,7 +67,7 @@ class Loss(GRPOTrainer):
         return loss
 
     def take_metrics(self) -> dict[str, float]:
-        """Means of what TRL logged since the last call."""
+        """Return the means of TRL's logged metrics since the last call."""
         metrics = self._metrics["train"]
         taken = {name: sum(values) / len(values) for name, values in metrics.items() if values}
         metrics.clear()

@@ -1,9 +1,9 @@
-"""Finds out how a model can be run: by contrail's fast path, by plain forwards, or not at all.
+"""Finds out how to run a model: by contrail's fast path, by plain forwards, or not at all.
 
-The fast path (token trees, kept keys, fused LoRA) is not right for every model, and one that it is
-wrong for shows no sign of that. So its log-probabilities are compared, once a run and before
-anything is written, with those of plain forwards on a few tokens. What a short sample cannot show,
-because it depends on the length, is read off the configuration.
+The fast path (token trees, kept keys, fused LoRA) is not right for every model, and a wrong one
+shows no sign of it. So its log-probabilities are compared, once per run and before anything is
+written, with those of plain forwards on a few tokens. Properties that a short sample cannot show,
+because they depend on the length, are read from the configuration.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from contrail.training.shared.scorer import TreeScorer
 
 # Not 1: log-probabilities of free text and of candidates depend on it in different ways.
 TEMPERATURE = 0.8
-# By how much the trained parameters are moved for the comparison: a fresh LoRA does nothing.
+# How far the trained parameters are moved for the comparison: a fresh LoRA has no effect.
 MOVED = 0.05
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far log-probabilities may be apart, in nats.
+    """The largest differences of log-probabilities, in nats.
 
-    Wrong attention is off by whole nats. In 16 bits rounding alone takes some tenths: 0.23 at most
-    and 0.06 on average in SmolLM2-135M.
+    Wrong attention differs by whole nats. In 16 bits rounding alone causes some tenths: 0.23 at
+    most and 0.06 on average in SmolLM2-135M.
     """
 
     largest: float
@@ -146,7 +146,7 @@ def _is_causal(model: PreTrainedModel, policy: Policy) -> bool:
 
 
 def _play(sampler: Sampler, policy: Policy) -> list[Episode]:
-    """Two episodes that begin alike, with choices and free text, of random tokens."""
+    """Return two episodes that begin alike, with choices and free text, of random tokens."""
     rng = generator(0, "verify")
     vocabulary = policy.vocabulary
 
@@ -239,7 +239,7 @@ class _Windows:
 
 
 def _agree(found: torch.Tensor, expected: torch.Tensor, policy: Policy) -> bool:
-    """Whether log-probabilities agree; not a number agrees with nothing."""
+    """Return whether log-probabilities agree; not-a-number agrees with nothing."""
     tolerance = EXACT if policy.base.dtype.itemsize >= 4 else SHORT
     difference = (found - expected).abs()
     return bool(difference.max() <= tolerance.largest and difference.mean() <= tolerance.mean)

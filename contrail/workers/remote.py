@@ -75,7 +75,8 @@ class Remote(Environment):
             PluginError: no process can be started for it.
         """
         # Either an episode was abandoned during a step, or the process has died between two
-        # episodes (it sends nothing unasked, so what can be read is the end). Nothing is lost.
+        # episodes (it sends nothing unasked, so anything that can be read is the end). Nothing is
+        # lost.
         if self._unanswered or self._ended():
             self.kill()
         if self._child is None:

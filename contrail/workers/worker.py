@@ -74,7 +74,7 @@ def _start(path: list[str], files: Sequence[str], packed: bytes) -> Environment:
 
 
 def _portable(error: BaseException) -> Exception:
-    """Return the error in a form that can be sent, whatever it refers to."""
+    """Return the error in a form that can be sent to the parent."""
     if isinstance(error, ContrailError):
         kind = ConfigError if isinstance(error, ConfigError) else PluginError
         return kind(str(error))

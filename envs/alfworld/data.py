@@ -1,4 +1,4 @@
-"""ALFWorld's own games: where they lie, and which of them are played."""
+"""ALFWorld's own games: their directory, and the selection to play."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contrail.envs.shared.data_files import read_json
 SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 GAME, TRAJECTORY = "game.tw-pddl", "traj_data.json"
 PARTS = ("pddl_domain", "grammar", "pddl_problem")
-"""What a game is made of: the keys of its file that the engine reads."""
+"""The keys of a game's file that the engine reads."""
 
 
 def games_root(data: str) -> Path:
@@ -37,14 +37,14 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
 
     Args:
         root: the directory that holds the splits.
-        splits: of ALFWorld; those that are not there are left out as long as one is.
-        task_types: the kinds of tasks that are wanted.
+        splits: ALFWorld's splits; missing ones are left out as long as one exists.
+        task_types: the kinds of tasks to list.
 
     Returns:
         Task types by name; a name is the game's directory below `root`.
 
     Raises:
-        ConfigError: none of the splits is there, no game is left, or a file is damaged.
+        ConfigError: none of the splits exists, no game is left, or a file is damaged.
     """
     for split in splits:
         if split not in SPLITS:
@@ -89,10 +89,10 @@ def read_game(root: Path, name: str) -> dict[str, Any]:
 
 
 def read_task(root: Path, name: str) -> dict[str, Any]:
-    """What a game's traj_data.json says of its task: `task_type` and `pddl_params`.
+    """Return a game's `task_type` and `pddl_params` from its traj_data.json.
 
     Raises:
-        ConfigError: it cannot be read, or lacks them.
+        ConfigError: the file cannot be read, or lacks them.
     """
     return _read(root / name / TRAJECTORY, ("task_type", "pddl_params"))
 

@@ -33,7 +33,7 @@ def _parsed(text: str) -> Any:
 
 
 # Most of a game's loading is translating its problem, twice: the second time for the planner, which
-# is not used here. Those who play the same task in turn share the one translation.
+# is not used here. Episodes that play the same task in turn share one translation.
 vars(logic)["fast_downward"] = SimpleNamespace(
     **{**vars(fast_downward), "pddl2sas": lambda domain, problem, **_: _translated(domain, problem)}
 )
@@ -46,10 +46,10 @@ vars(textgen)["Rule"] = SimpleNamespace(
 
 
 class Game(PddlEnv):  # type: ignore[misc]
-    """A game and how far it has been played.
+    """A game under way.
 
-    Adds to textworld's environment what alfworld's wrappers do (names such as "apple 2" for ids)
-    and leaves the process as it was.
+    Adds the effects of alfworld's wrappers to textworld's environment (names such as "apple 2" for
+    ids), and leaves the process unchanged.
     """
 
     def __init__(self, data: Mapping[str, Any], facts: bool = False) -> None:

@@ -1,7 +1,7 @@
 """ALFWorld: household tasks in text (arXiv:2010.03768), on its own engine.
 
-The games are ALFWorld's own where they are at hand, else generated ones from the rooms, goals and
-rules that its package ships.
+The games are ALFWorld's own if they are installed; otherwise they are generated from the rooms,
+goals and rules in its package.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class AlfWorld(Environment):
             return Step(Observation(NOTHING, [*self._commands.values()]), valid=False)
         state, _, _ = self._game.step(command)
         self._won = bool(state.won)
-        # "You arrive at loc 12." says nothing: places have names, locations have not.
+        # "You arrive at loc 12." is of no use: places have names, locations have none.
         seen = self._observe(state, re.sub(r"^You arrive at loc \d+\. ", "", state.feedback))
         return Step(seen, float(self._won), terminated=self._won, success=self._won)
 
@@ -166,7 +166,7 @@ class AlfWorld(Environment):
             self._game = None
 
     def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return a task's game, and what alfworld's expert is told about it."""
+        """Return a task's game, and the data of it that alfworld's expert needs."""
         if named := NAME.fullmatch(task.id):
             name, plan, seed = named[1], int(named[2]), int(named[3])
             parts = ("train",) if task.split == "train" else GENERATED_TESTS

@@ -1,4 +1,4 @@
-"""What alfworld's own hand-coded expert does in a game."""
+"""Plays of alfworld's own hand-coded expert."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ WORK = ("take", "put", "move", "use", "heat", "cool", "clean")
 
 
 def play(data: Mapping[str, Any], task: Mapping[str, Any], seed: str) -> list[str] | None:
-    """Return the expert's commands to the win, without its visits to places that were of no use.
+    """Return the expert's commands to the win, without its useless visits to places.
 
     Args:
         data: the content of a game.tw-pddl file.
-        task: that of its traj_data.json: `task_type` and `pddl_params`.
-        seed: of its random choices, which it takes between objects that serve as well.
+        task: the content of its traj_data.json: `task_type` and `pddl_params`.
+        seed: the seed of its random choices between equally useful objects.
 
     Returns:
-        The commands; None where it gives up.
+        The commands; None if it gives up.
     """
     agent = _agent(task, seed)
     done: list[str] = []
@@ -36,7 +36,7 @@ def play(data: Mapping[str, Any], task: Mapping[str, Any], seed: str) -> list[st
         state, _, _ = game.step("look")
         last = "look"
         while not state.won:
-            # It knows the newer grammar, but keeps count of what it holds by the older one.
+            # It knows the newer grammar, but tracks what it holds by the older one.
             state["admissible_commands"] = [
                 PUT.sub(r"move \1 to \2", command) for command in state.admissible_commands
             ]
@@ -46,7 +46,7 @@ def play(data: Mapping[str, Any], task: Mapping[str, Any], seed: str) -> list[st
                 return None
             last = MOVE.sub(r"put \1 in/on \2", wish)
             command = last if "put {o} in/on {r}" in state.command_templates else wish
-            # Now and then it wishes something that cannot be done where it stands.
+            # It sometimes issues a command that is impossible at its place.
             if command in state["_valid_commands"]:
                 done.append(command)
             state, _, _ = game.step(command)
@@ -67,11 +67,11 @@ def _agent(task: Mapping[str, Any], seed: str) -> Any:
 
 
 def without_detours(commands: list[str]) -> list[str]:
-    """Return the same play without the visits that only looked for something, which wins as
-    well.
+    """Return the same play without the visits that only looked for something; it wins as well.
 
-    Every visit starts with going there, and what is done at one place changes no other. So a visit
-    that did no more than look, open and close can go, unless it left open what is used later.
+    Every visit starts with going there, and actions at one place change no other place. So a visit
+    that only looked, opened and closed can be dropped, unless it left something open that is used
+    later.
     """
     visits: list[list[str]] = []
     for command in commands:

@@ -1,8 +1,8 @@
 """Text games in the manner of ALFWorld, generated without its data.
 
-From what the package alfworld ships: the PDDL domain, the grammar, the goals in words and in PDDL,
-the receptacles of AI2-THOR's 120 floor plans and the kinds of objects in each. Where each object
-is, is drawn. These are not the benchmark's games, whose rooms come from the simulator.
+They use the content of the package alfworld: the PDDL domain, the grammar, the goals in words and
+in PDDL, the receptacles of AI2-THOR's 120 floor plans and the kinds of objects in each. The places
+of objects are random. These are not the benchmark's games, whose rooms come from the simulator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_SEEN = 500_000_000
 """The seeds from here on are those of "valid_seen", however many games there are to train on."""
 LAMP = "DeskLamp"
 LAMP_STANDS = ("CoffeeTable", "Desk", "Dresser", "Shelf", "SideTable")  # as in the real games
-# What must be in the room besides the object and the place to put it.
+# Things that the room must contain in addition to the object and its destination.
 APPLIANCE = {
     "pick_clean_then_place_in_recep": ("SinkBasin", "Cleanable"),
     "pick_heat_then_place_in_recep": ("Microwave", "Heatable"),
@@ -123,7 +123,8 @@ def game(task_type: str, plan: int, seed: int) -> tuple[dict[str, Any], dict[str
     wanted = 2 if task_type == "pick_two_obj_and_place" else 1
     objects: list[tuple[str, str]] = []  # kind, and the receptacle it is in
     for kind, homes in here.homes.items():
-        # None of the goal's kind is where it is to be brought, so something is left to do.
+        # No object of the goal's kind is at its destination at first, so that something is left to
+        # do.
         free = [home for home in homes if kind != item or home != goal]
         spots = [place for place, home in here.places.items() if home in free]
         least = wanted if kind == item else 0
@@ -184,7 +185,7 @@ def _problem(here: Room, objects: list[tuple[str, str]], goal: str) -> str:
             facts.append(f"(isReceptacleObject {name})")
         if kind in able["Sliceable"]:
             facts.append(f"(sliceable {name})")
-    # What the domain names by itself has to be declared too: knives and appliances.
+    # Things that the domain names itself must be declared too: knives and appliances.
     kinds = {kind for kind, _ in objects} | {"Knife", "ButterKnife"}
     facts += [
         f"(canContain {home}Type {kind}Type)"

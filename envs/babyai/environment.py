@@ -42,7 +42,7 @@ DIFFICULTY = {
     r"UnlockPickupDist|BlockedUnlockPickup|UnlockToUnlock|FindObj.*|KeyCorridor.*|MoveTwoAcross.*|"
     r"Synth|SynthS5R2|SynthSeq|MiniBossLevel|BossLevel.*",
 }
-"""Patterns of level names; all others are "medium". `difficulty` says by what they were sorted."""
+"""Patterns of level names; all others are "medium". `difficulty` explains the classes."""
 
 
 @dataclass
@@ -62,9 +62,9 @@ class BabyAIConfig:
 class BabyAI(contrail.Environment):
     """Go to, open, pick up and put things in a grid world, as an instruction says.
 
-    A task's id is its level and its seed, "GoToLocal-v0/seed-17". AgentGym's task n is level
-    n mod 40 + 1 with seed n div 40: see `agentgym_task`. Whether the
-    seed gives the same start state there depends on AgentGym's version of minigrid.
+    A task's id is its level and its seed, "GoToLocal-v0/seed-17". AgentGym's task n is level n mod
+    40 + 1 with seed n div 40: see `agentgym_task`. The seed gives the same start state as there
+    only with AgentGym's version of minigrid.
     """
 
     Config = BabyAIConfig
@@ -126,9 +126,9 @@ class BabyAI(contrail.Environment):
         )
 
     def expert(self, task: contrail.Task) -> list[str] | None:
-        """What minigrid's bot does, in as few actions as come to hand; may exceed `max_turns`.
+        """Return the actions of minigrid's bot, shortened; may exceed `max_turns`.
 
-        None where the bot gives up: on a third of UnlockToUnlock, now and then elsewhere.
+        None if the bot gives up: on a third of UnlockToUnlock, rarely elsewhere.
         """
         return play(maker(level_of(task)), task.seed, self.max_turns)
 
@@ -137,7 +137,7 @@ class BabyAI(contrail.Environment):
 
     def _observe(self, world: World) -> contrail.Observation:
         # "check available actions" is AgentGym's too and is understood, but not listed: an agent
-        # that is given the list learns nothing from it.
+        # that sees the list learns nothing from it.
         self._can = world.actions()
         return contrail.Observation(world.text(), [*self._can])
 
@@ -183,11 +183,11 @@ def split_of(state: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def start_state(level: str, seed: int) -> tuple[str, bool]:
-    """Return a hash of mission, grid, the agent's place and what it carries; can the task be
-    solved?
+    """Return a hash of mission, grid, the agent's place and what it carries; and whether it is
+    solvable.
 
-    The grid is turned so that the agent looks north: it sees only what lies ahead, left and right
-    of it, so states that differ by a turn of the whole grid are one and the same to it.
+    The grid is turned so that the agent looks north: the agent sees only cells ahead, left and
+    right of it, so states that differ by a rotation of the whole grid look the same.
     """
     import numpy as np
 
@@ -222,17 +222,17 @@ def refusal(wish: str) -> str:
         return "No action was given."
     if re.fullmatch(rf"{SIMPLE}|(go to|pickup|go through|toggle and go through) .+", wish) is None:
         return "That is not an action."
-    # Nothing but plain words is ever repeated: the text goes back to a model and onto disk.
+    # Only plain words are repeated: the text goes back to a model and onto disk.
     plain = wish.isascii() and wish.isprintable()
     return f"Not possible now: {wish if plain else 'no such thing is in view'}."
 
 
 def difficulty(level: str) -> str:
-    """By the turns that the expert took on some 60 start states of each level.
+    """Return the difficulty of a level, from the expert's turns on some 60 start states of each.
 
-    Easy, one room and one thing to do: half of the plays take at most 3 turns, nine in ten at most
-    9. Hard, mazes, chains of locked doors, several things to do: half take 9 or more, or one in ten
-    20 or more. The rest is medium.
+    Easy levels have one room and one thing to do: half of the plays take at most 3 turns, nine in
+    ten at most 9. Hard levels have mazes, chains of locked doors or several things to do: half of
+    the plays take 9 turns or more, or one in ten takes 20 or more. The rest is medium.
     """
     name = unversioned(level)
     return next(
@@ -285,7 +285,8 @@ def registry() -> dict[str, Any]:
 
 @cache
 def maker(level: str) -> Callable[[], Any]:
-    """What makes a fresh game of a level: 0.1 ms, and nothing is left over from the last one."""
+    """Return a function that makes a fresh game of a level in 0.1 ms, without state of the last
+    one."""
     from gymnasium.envs.registration import load_env_creator
 
     spec = registry()[resolve(level)]

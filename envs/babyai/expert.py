@@ -1,4 +1,4 @@
-"""Good plays of BabyAI: what minigrid's bot does, told in the actions of the text interface."""
+"""Good plays of BabyAI: the play of minigrid's bot in the actions of the text interface."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Landmark(NamedTuple):
 
 
 class Stuck(Exception):
-    """The bot plans and plans, or the play cannot be told in actions."""
+    """The bot plans endlessly, or its play cannot be expressed in actions."""
 
 
 class Plan(list[Any]):
@@ -69,7 +69,7 @@ def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
         told = tell(World(make(), seed), marks)
     except (Stuck, AssertionError, AttributeError, IndexError, TypeError, ValueError):
         return None  # the bot gives up in many ways, none of them its own
-    # The bot looks behind doors where there is nothing to be found: leave out what can be left out.
+    # The bot looks behind doors without finding anything: leave out useless steps.
     for place in reversed(range(len(marks))):
         if len(told) <= turns:
             break
@@ -83,7 +83,7 @@ def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
 
 
 def landmarks(world: World) -> list[Landmark]:
-    """Let the bot solve the game, and note what it did besides walking."""
+    """Let the bot solve the game, and record its actions other than walking."""
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     found: list[Landmark] = []
@@ -138,7 +138,7 @@ def progress(instruction: Any) -> list[Any]:
 
 
 def tell(world: World, marks: list[Landmark]) -> list[str]:
-    """Do the same with as few actions as come to hand."""
+    """Do the same with fewer actions."""
     told: list[str] = []
     for mark in marks:
         while not world.solved:

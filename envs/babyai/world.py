@@ -1,6 +1,6 @@
-"""One game of BabyAI as text and actions: what the agent sees, and what it can do about it.
+"""One game of BabyAI as text and actions: what the agent sees, and what it can do.
 
-The module imports nothing of minigrid: it is given a made game.
+The module imports nothing of minigrid: it receives a made game.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def plan(found: Routes, pose: Pose) -> list[int]:
 
 
 def passable(thing: Any) -> bool:
-    """Return whether the agent can stand where the thing is: on nothing, and in an open door."""
+    """Return whether the agent can stand on a cell: an empty one, or an open door."""
     return thing is None or (thing.type == "door" and thing.is_open)
 
 
@@ -76,8 +76,8 @@ class World:
         self.game = game
         self.solved = self.terminated = self.truncated = False
         self._seen: set[Cell] = set()
-        # Numbers are given in the order in which things are first seen, and kept: "red ball 2"
-        # is the same ball all through an episode. Things are told apart by identity.
+        # Numbers are given in the order in which things are first seen, and kept: "red ball 2" is
+        # the same ball throughout an episode. Things are distinguished by identity.
         self._known: dict[str, list[Any]] = {}
         self._look(game.reset(seed=seed)[0]["image"])
 
@@ -116,7 +116,7 @@ class World:
         return {cell for cell in (self._seen if seen_only else every) if passable(self.at(cell))}
 
     def act(self, steps: Sequence[int]) -> None:
-        """Carry out a plan, up to the end of the game at most."""
+        """Carry out a plan, until the end of the game at most."""
         for step in steps:
             obs, reward, self.terminated, out_of_steps, _ = self.game.step(step)
             self._look(obs["image"])
@@ -126,10 +126,10 @@ class World:
                 return
 
     def text(self) -> str:
-        """Goal, things in view with their places, walls, and what is carried.
+        """Return the goal, things in view with their places, walls, and what is carried.
 
-        The goal costs some eight tokens and stands in every observation: a small model looks
-        back poorly, and equal states read equal whenever they come about.
+        The goal costs some eight tokens and is in every observation: a small model looks back
+        poorly, and equal states have equal texts however they arise.
         """
         things = [f"{self.name(thing)} ({self._place(thing, cell)})" for cell, thing in self.view]
         carried = self.game.carrying
@@ -143,7 +143,7 @@ class World:
         )
 
     def actions(self) -> dict[str, list[int]]:
-        """What can be done now, and the plan of each: admissible actions in a stable order."""
+        """Return the actions that are possible now, in a stable order, with the plan of each."""
         found = routes([self.pose], self.free())
         nearest: dict[Cell, Pose] = {}
         for pose in found:
@@ -164,7 +164,7 @@ class World:
                 if not self.game.carrying:
                     can[f"pickup {name}"] = [*way, PICKUP]
             elif thing.is_open:
-                # The second step leaves the doorway; it does nothing where that is obstructed.
+                # The second step leaves the doorway; it does nothing if that is obstructed.
                 can[f"go through {name}"] = [*way, FORWARD, FORWARD]
             elif self._opens(thing):
                 can[f"toggle and go through {name}"] = [*way, TOGGLE, FORWARD, FORWARD]
@@ -200,7 +200,7 @@ class World:
         )
 
     def _look(self, image: Any) -> None:
-        """Take in what is in view: remember its cells, name its things, measure its walls."""
+        """Look: remember the cells in view, name their things, measure their walls."""
         size = len(image)
         x, y, direction = self.pose
         (ax, ay), (rx, ry) = AHEAD[direction], AHEAD[(direction + 1) % 4]

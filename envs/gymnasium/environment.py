@@ -47,9 +47,9 @@ class Gymnasium(Environment):
     """A gymnasium environment; a task is a seed.
 
     Its text is, in this order of preference: an observation of a text space; the text parts of a
-    Dict observation (with its numbers, without its arrays); what it renders in the mode "ansi",
-    where colours become words, "[red S]". Actions are those of a Text space, or the named ones of
-    a Discrete space; `action_mask` and `admissible_commands` in its info restrict or list them.
+    Dict observation (with its numbers, without its arrays); its rendering in the mode "ansi", in
+    which colours become words, "[red S]". Actions are those of a Text space, or the named ones of a
+    Discrete space; `action_mask` and `admissible_commands` in its info restrict or list them.
     """
 
     Config = GymnasiumConfig
@@ -133,7 +133,7 @@ class Gymnasium(Environment):
         return list(named)
 
     def _given(self, action: str) -> Any:
-        """Return the action as gymnasium takes it; None where it is none."""
+        """Return the action in gymnasium's form; None if it is no action."""
         if self._names is None:
             return action if self._game.action_space.contains(action) else None
         wish = " ".join(action[:SHOWN].split())
@@ -211,7 +211,7 @@ def _spoken(seen: Any) -> str:
 
 
 def _coloured(text: Any) -> str:
-    """What a terminal shows, with words in place of colours."""
+    """Return a terminal's output, with words in place of colours."""
 
     def words(match: re.Match[str]) -> str:
         codes = [int(code) for code in match[1].split(";") if code]

@@ -32,7 +32,7 @@ HINTS = {
         "that are played side by side, of which there are up to 64."
     ),
 }
-"""What to do about the server's error codes."""
+"""Advice for the server's error codes."""
 
 
 @dataclass
@@ -66,11 +66,11 @@ class OpenEnvConfig:
 
 
 class OpenEnv(Environment):
-    """A session on an OpenEnv server, one for each instance; a task is the seed of a reset.
+    """A session on an OpenEnv server, one per instance; a task is the seed of a reset.
 
-    Whether the same seed gives the same episode is up to the server: `contrail check` tells. So is
-    how many sessions it takes (its max_concurrent_envs): 64 episodes are played side by side.
-    A server that stops answering is a fault of the environment, and the episode is left out.
+    The server decides whether the same seed gives the same episode (`contrail check` tests it), and
+    how many sessions it accepts (its max_concurrent_envs): 64 episodes are played at the same time.
+    A server that stops answering is a fault of the environment; the episode is excluded.
     """
 
     Config = OpenEnvConfig
@@ -120,10 +120,11 @@ class OpenEnv(Environment):
         self._client.close()
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """What the server answers.
+        """Return the server's answer.
 
         Raises:
-            ContrailError: it does not, or refuses; says which setting may help.
+            ContrailError: there is none, or it is an error; the message names the setting that may
+                help.
         """
         from websockets.exceptions import ConnectionClosed
 

@@ -40,12 +40,12 @@ class SciWorldConfig:
 
 
 class SciWorld(Environment):
-    """A task of ScienceWorld. The reward is what the score, 0 to 100, has risen by, over 100.
+    """A task of ScienceWorld. The reward is the rise of the score, 0 to 100, divided by 100.
 
-    So the rewards of an episode add up to its final score / 100; the few points that some tasks
-    start with come with the first action. A wrong decision ends the episode
-    with a score of 0 (ScienceWorld says -100) and takes back what had been earned. The task is
-    solved at a score of 100. A task's id is "<task>/<variation>".
+    So the rewards of an episode add up to its final score / 100; the few points with which some
+    tasks start come with the first action. A wrong decision ends the episode with a score of 0
+    (ScienceWorld says -100) and takes back earlier rewards. The task is solved at a score of 100. A
+    task's id is "<task>/<variation>".
     """
 
     Config = SciWorldConfig
@@ -62,7 +62,7 @@ class SciWorld(Environment):
 
     def __init__(self, config: SciWorldConfig | None = None) -> None:
         super().__init__(config)
-        # Missing packages and a missing Java are told now; the machine is started to play.
+        # Missing packages and a missing Java are reported now; the machine is started to play.
         import py4j.java_gateway  # noqa: F401
         from scienceworld.constants import JAR_PATH
 
@@ -105,7 +105,7 @@ class SciWorld(Environment):
             over = Observation("The episode is over.", [])
             return Step(over, terminated=True, success=self._score == 100, valid=False)
         wish = " ".join(action[: LONGEST_ACTION + 1].split())
-        # What no command can be is not sent: it might not get through.
+        # Text that cannot be a command is not sent: it might not get through.
         if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
             return Step(self._observe(UNKNOWN), valid=False)
         try:
@@ -115,9 +115,9 @@ class SciWorld(Environment):
             raise
 
     def expert(self, task: Task) -> list[str] | None:
-        """ScienceWorld's gold path in listed actions, up to the end of the task.
+        """Return ScienceWorld's gold path in listed actions, up to the end of the task.
 
-        It may be longer than `max_turns`. None where there is none, or not in listed actions.
+        It may be longer than `max_turns`. None if there is none, or not in listed actions.
         """
         self._load(task, gold=True)
         gold = [str(action) for action in self._world.getGoldActionSequence()]
@@ -125,7 +125,7 @@ class SciWorld(Environment):
         path = [] if gold[:1] and gold[0].startswith("ERROR") else self._listed(gold)
         solved = self._world.getScore() == 1
         if self._task is not None:
-            # The episode under way goes on where it was.
+            # The episode under way continues from its state.
             self._load(self._task)
             for action in self._done:
                 self._world.step(action)
@@ -158,11 +158,11 @@ class SciWorld(Environment):
         return path
 
     def _same(self, action: str) -> str:
-        """Return the listed action that does what `action` does; waiting, if it does nothing."""
+        """Return the listed action with the effect of `action`; waiting, if it has none."""
         listed = self._admissible()
         if action in listed:
             return action
-        # All that can be said, with what it does to what. The list has one wording of each.
+        # All sentences with their effects. The list has one wording of each.
         said = self._said()
         does = {each["action"]: (each["template_id"], *each["obj_ids"]) for each in said}
         wanted = does.get(action)
@@ -176,7 +176,7 @@ class SciWorld(Environment):
             java.close()
 
     def _load(self, task: Task, gold: bool = False) -> str:
-        """Start a task in the simulator; what is seen first."""
+        """Start a task in the simulator; return the first observation."""
         name, _, number = task.id.partition("/")
         if name not in KINDS or not number.isdecimal() or int(number) >= KINDS[name].all:
             raise ValueError(f"sciworld has no task {task.id!r}; tasks() lists them.")
@@ -199,9 +199,9 @@ class SciWorld(Environment):
         return Observation(text, self._admissible())
 
     def _admissible(self) -> list[str]:
-        """What is listed and accepted.
+        """Return the listed actions that are accepted.
 
-        ScienceWorld's list names what is out of sight too, bees in a closed hive or the sewer,
+        ScienceWorld's list also names things out of sight, bees in a closed hive or the sewer,
         which its parser then does not find.
         """
         near = self._near()
@@ -214,8 +214,7 @@ class SciWorld(Environment):
         )
 
     def _said(self) -> list[dict[str, Any]]:
-        """Return all that ScienceWorld lists: `action`, and what it does (`template_id`) to
-        what."""
+        """Return ScienceWorld's list: `action`, its effect (`template_id`) and its objects."""
         listed = json.loads(self._world.getValidActionObjectCombinationsJSON())
         said: list[dict[str, Any]] = listed["validActions"]
         return said
@@ -232,10 +231,10 @@ class SciWorld(Environment):
 
 
 def _check(config: SciWorldConfig) -> None:
-    """Refuse settings that make no sense.
+    """Refuse impossible settings.
 
     Raises:
-        ConfigError: names the key and what it may be.
+        ConfigError: names the key and its possible values.
     """
     known = {"tasks": tuple(KINDS), "simplifications": SIMPLIFICATIONS}
     for key, choices in known.items():

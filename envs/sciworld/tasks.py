@@ -6,20 +6,17 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """A task of ScienceWorld.
-
-    Attributes:
-        train: its first variations are for training, so many.
-        dev: those after them up to this one are for development.
-        all: the rest, up to this one, for testing.
-        difficulty: by the longest of six gold paths: "easy" up to 30 actions, "medium" up to 60,
-            "hard" above.
-    """
+    """A task of ScienceWorld."""
 
     train: int
+    """The number of training variations, the first ones."""
     dev: int
+    """The end of the development variations, which follow."""
     all: int
+    """The end of the test variations, which are the rest."""
     difficulty: str
+    """By the longest of six gold paths: "easy" up to 30 actions, "medium" up to 60, "hard"
+    above."""
 
     def variations(self, part: str) -> range:
         """Return the numbers of the variations of "train", "dev" or "test"."""

@@ -27,10 +27,10 @@ YES_NO = re.compile(
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its right answers (the first is the one to give), and where they stand.
+    """A question, its right answers (the first is the one to give), and their documents.
 
-    `gold` are the places in the corpus of the documents that one needs, in order. `facts` name what
-    is asked, as closely as the data tell it; questions that share one ask the same.
+    `gold` are the indices of the necessary documents in the corpus, in order. `facts` identify the
+    content of the question, as far as the data allow; questions that share a fact ask the same.
     """
 
     id: str
@@ -72,9 +72,9 @@ def _f1(given: str, right: str) -> float:
 
 
 def spans(text: str) -> list[str]:
-    """Names and numbers of a text, each once, in their order.
+    """Return the names and numbers of a text, each once, in their order.
 
-    Names that are joined by a comma or by "and" stand apart and together: Paris, Texas.
+    Names that are joined by a comma or by "and" are listed apart and together: Paris, Texas.
     """
     found: dict[str, None] = {}
     run: list[str] = []
@@ -114,12 +114,12 @@ def _opens(word: str) -> bool:
 
 
 def candidate_answers(question: str, documents: Sequence[str], most: int) -> list[str]:
-    """What could be the answer: names and numbers of the documents, the likeliest first.
+    """Return possible answers, the likeliest first: names and numbers of the documents.
 
-    Those come first that stand in sentences which share many words with the question, rare words
-    above all; of equal ones those of the documents that come first. What the question itself names
-    comes last. Where no capitals tell names, phrases take their place; where there are
-    few names, phrases follow them.
+    First come those in sentences that share many words with the question, weighted by rarity; among
+    equal ones, those of earlier documents. Names in the question itself come last. Without
+    capitals, which mark names, phrases take their place; if there are few names, phrases follow
+    them.
     """
     sentences = [part for text in documents for part in SENTENCE.split(_unshouted(text))]
     words = [frozenset(normalise(spaced(sentence)).split()) for sentence in sentences]
@@ -148,18 +148,18 @@ def candidate_answers(question: str, documents: Sequence[str], most: int) -> lis
 def candidate_searches(
     question: str, names: Iterable[str], titles: Container[str], most: int
 ) -> list[str]:
-    """What one could search for: the question, the names in it, and then other names.
+    """Return possible searches: the question, the names in it, and then other names.
 
     Args:
         question: the words of the question.
-        names: what else was read of, in order of preference; bare numbers are left out.
-        titles: titles of documents in `plain_title`'s form; names that are one come first.
-        most: at most so many are returned.
+        names: names read elsewhere, in order of preference; bare numbers are left out.
+        titles: titles of documents in `plain_title`'s form; names that are titles come first.
+        most: the largest number of searches.
     """
     words = [name for name in names if not name[0].isdigit() and name not in ("yes", "no")]
     words.sort(key=lambda name: plain_title(name) not in titles)
     asked = query(question)
-    # Of a question of signs alone nothing is left by `_unique`.
+    # `_unique` leaves nothing of a question that consists of signs.
     return _unique([asked, *_named(question), *words])[:most] or [asked]
 
 
@@ -174,18 +174,17 @@ def _named(question: str) -> list[str]:
 
 
 def _cased(text: str) -> bool:
-    """Return whether it has capital letters; where it has none, none is to be looked for."""
+    """Return whether it has capital letters; without any, capitals mark nothing."""
     return text != text.lower()
 
 
 def _unshouted(text: str) -> str:
-    """Return the text, without capitals if it has nothing else: they tell nothing."""
+    """Return the text; in lower case, if it consists of capitals, which then mean nothing."""
     return text.lower() if text.isupper() else text
 
 
 def plain_title(title: str) -> str:
-    """Return a title without what tells it from others of the name: "Charmed (TV series)" is
-    charmed."""
+    """Return a title without its disambiguation: "Charmed (TV series)" is charmed."""
     return normalise(re.sub(r"\s*\(.*\)$", "", title))
 
 

@@ -47,11 +47,10 @@ class Library:
 
 @lru_cache(maxsize=4)
 def load_library(data: str) -> Library:
-    """Return the library of a file or directory, or the generated one; the same for all
-    instances.
+    """Return the library of a file or directory, or the generated one; the same for all instances.
 
     Raises:
-        ConfigError: nothing of use is found, or a file cannot be read.
+        ConfigError: there is no usable file, or a file cannot be read.
     """
     if data:
         documents, questions = _read(Path(data).expanduser())
@@ -59,7 +58,7 @@ def load_library(data: str) -> Library:
         from contrail.envs.searchqa.facts import generate
 
         documents, questions = generate()
-    # The title counts twice: what is searched for is mostly what a document is about.
+    # The title counts twice: it is mostly what one searches for.
     index = Index([spaced(f"{title} {title} {text}") for title, text in documents])
     titles = frozenset(plain_title(title) for title, _ in documents)
     return Library(tuple(documents), index, titles, split_questions(questions, data))
@@ -74,7 +73,7 @@ class _Corpus:
         self._titled: dict[str, int] = {}
 
     def add(self, title: Any, text: Any) -> int | None:
-        """Return the place of a document, which is new or known; None for an empty one."""
+        """Return the index of a document, which is new or known; None for an empty one."""
         document = (_text(title), _text(text))
         if not any(document):
             return None
@@ -162,9 +161,10 @@ def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
 
 
 def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
-    """Return the single questions of which MuSiQue makes one, with their answers.
+    """Return the single questions that MuSiQue combines into one, with their answers.
 
-    A later one names the answer of an earlier one by its number: "#1 >> country of citizenship".
+    A later one refers to the answer of an earlier one by its number: "#1 >> country of
+    citizenship".
     """
     facts: list[str] = []
     answers: dict[str, str] = {}  # by the step's number
@@ -179,10 +179,11 @@ def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
 
 
 def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[int | None, str]]:
-    """Adds a question's paragraphs to the corpus.
+    """Add a question's paragraphs to the corpus.
 
     Returns:
-        The places of those that answer it, in order, each with the number of the sentence, if told.
+        The indices of those that answer it, in order, each with the number of the sentence, if
+        known.
     """
     for paragraph in _list(record.get("paragraphs")):
         if isinstance(paragraph, dict):
@@ -207,7 +208,7 @@ def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[in
 
 
 def _pairs(items: Any) -> list[tuple[Any, Any]]:
-    """Return the title and the second part of each item of a list, where it has them."""
+    """Return the title and the second part of each entry of a list that has both."""
     return [
         _document(item) if isinstance(item, dict) else (item[0], item[1])
         for item in _list(items)

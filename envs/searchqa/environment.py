@@ -91,7 +91,8 @@ class SearchQA(Environment):
         match = ACTION.search(action[:LONGEST_ACTION])
         words = " ".join(match[2].split()) if match else ""
         if match is None or not words:
-            # What the model made up is not said back to it: it may hold a chat template's tokens.
+            # The model's invented text is not repeated to it: it may contain a chat template's
+            # tokens.
             text = "Not an action: write <search>words</search> or <answer>words</answer>."
             return Step(self._observe(text), valid=False)
         if match[1].lower() == "answer":
@@ -99,9 +100,9 @@ class SearchQA(Environment):
         return Step(self._search(words))
 
     def expert(self, task: Task) -> list[str] | None:
-        """Searches for the question, then for each document that is needed and not seen yet.
+        """Return searches for the question and for each necessary document that is not seen yet.
 
-        Then it gives a right answer. It says what is listed; None where that leads to no answer.
+        Then a right answer follows. All actions are listed ones; None if they lead to no answer.
         """
         question = self._question_of(task)
         plan: list[str] = []
@@ -121,8 +122,8 @@ class SearchQA(Environment):
         return best
 
     def _leading(self, question: Question, searches: list[str], read: list[int]) -> str | None:
-        """Return the search that brings a document which is needed and not read; its title, if it
-        may."""
+        """Return the search that finds a necessary document that is not read; its title, if
+        allowed."""
         for place in question.gold:
             title = self._library.documents[place][0]
             for words in sorted(searches, key=lambda words: words != title):
@@ -171,10 +172,11 @@ class SearchQA(Environment):
     def _listed(
         self, question: Question, searched: set[str], read: list[int]
     ) -> tuple[list[str], list[str]]:
-        """Searches for the question and the names in it and in the documents; names as answers.
+        """Return searches for the question and the names in it and in the documents; names as
+        answers.
 
         A free text has no list of all actions: this one holds what a reader would try first. It is
-        never empty: where nothing else is left, the searches that were made already stay.
+        never empty: if nothing else is left, earlier searches stay.
         """
         texts = [". ".join(self._library.documents[place]) for place in read]
         answers = self._answers.candidate_answers(question.text, texts, ANSWERS) if texts else []
@@ -190,10 +192,10 @@ def _latest_first(found: list[int], read: list[int]) -> list[int]:
 
 
 def _check(config: SearchQAConfig) -> None:
-    """Refuse settings that make no sense.
+    """Refuse impossible settings.
 
     Raises:
-        ConfigError: names the key and what it may be.
+        ConfigError: names the key and its possible values.
     """
     if config.reward not in REWARDS:
         raise ConfigError(

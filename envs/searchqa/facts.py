@@ -95,7 +95,8 @@ def _tested(world: World) -> set[int]:
 
 
 def _kinds(world: World) -> dict[int, str]:
-    """What each document is about. Elements that lead to a country are a kind of their own."""
+    """Return the subject of each document. Elements that lead to a country are a kind of their
+    own."""
     kinds = {entity.place: "currency" for entity in world.currencies.values()}
     kinds.update((entity.place, "country") for entity in world.countries.values())
     kinds.update((entity.place, "city") for entity in world.cities.values())
@@ -105,8 +106,7 @@ def _kinds(world: World) -> dict[int, str]:
 
 
 def _sound(text: str, answer: str, documents: Sequence[tuple[str, str]]) -> bool:
-    """Return whether the answer is a name or number of the last document, and is told nowhere
-    before."""
+    """Return whether the answer is a name or number of the last document, and of no earlier one."""
     wanted = f" {normalise(answer)} "
     *early, (_, last) = documents
     told = any(wanted in f" {normalise(' '.join(each))} " for each in (*early, [text]))
@@ -116,7 +116,7 @@ def _sound(text: str, answer: str, documents: Sequence[tuple[str, str]]) -> bool
 def _mixed(
     drafts: Iterable[Draft], documents: Sequence[tuple[str, str]], number: int
 ) -> list[Draft]:
-    """As many sound questions of each kind as there are, up to an equal share of the number."""
+    """Return equally many sound questions of each kind, as far as there are enough."""
     by_kind: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_kind.setdefault(draft[0], []).append(draft)

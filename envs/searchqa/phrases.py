@@ -10,7 +10,7 @@ UNSPACED = (
     "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-# All that ends a word, as far as it is not within one. Python's \w takes vowel signs for an end.
+# All characters that end a word, unless inside one. Python's \w takes vowel signs for an end.
 SIGNS = (
     "\\s!-/:-@\\[-`{-\u00bf\u060c\u061b\u061f\u06d4\u0964\u0965\u2000-\u206f\u3000-\u3004"
     "\u3008-\u3020\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
@@ -19,7 +19,7 @@ LETTER = re.compile(f"[{UNSPACED}]")
 WORD = re.compile(
     rf"[{UNSPACED}]|[^{SIGNS}{UNSPACED}](?:[^{SIGNS}{UNSPACED}]|['’&.,\-–/](?=[^{SIGNS}{UNSPACED}]))*"
 )
-# Words that may stand within a name: "Bank of the West", "Ludwig van Beethoven".
+# Words that may be within a name: "Bank of the West", "Ludwig van Beethoven".
 LINKS = frozenset("of the and & de la le du da do dos del der von van di el al".split())  # noqa: SIM905
 # Words that are no part of a name; a name may begin a sentence with one of them, in a capital.
 OPENERS = frozenset(
@@ -48,11 +48,11 @@ def spaced(text: str) -> str:
 
 
 def phrases(text: str, asked: str = "") -> list[str]:
-    """What could be a name, each once: whole pieces first, then ever longer stretches of them.
+    """Return the stretches of a text that could be names, each once: whole pieces first.
 
     Args:
-        text: falls into pieces at signs, at words that no name has, and at what `asked` says too:
-            of "the capital of Peru is Lima" only Lima is news.
+        text: it is split at signs, at words that no name has, and at the words of `asked`: in "the
+            capital of Peru is Lima" only Lima is new.
         asked: the question.
     """
     pieces = list(_pieces(text, asked))
@@ -74,7 +74,7 @@ def _pieces(text: str, asked: str) -> Iterator[list[re.Match[str]]]:
     low = [word[0].lower() for word in words]
     known = WORD.findall(asked.lower())
     single = frozenset(known)
-    # A letter alone says little: as many as these in a row must stand in the question, too.
+    # A single letter means little: this many in a row must be in the question, too.
     shared = {place + more for place in _runs(low, known) for more in range(SHARED_LETTERS)}
     piece: list[re.Match[str]] = []
     for place, (word, one) in enumerate(zip(words, low, strict=True)):
@@ -94,7 +94,7 @@ def _pieces(text: str, asked: str) -> Iterator[list[re.Match[str]]]:
 
 
 def _runs(words: list[str], known: list[str]) -> list[int]:
-    """Where so many words begin that follow each other in `known`, too."""
+    """Return where `length` words begin that follow each other in `known`, too."""
     size = SHARED_LETTERS
     there = {tuple(known[place : place + size]) for place in range(len(known) - size + 1)}
     return [place for place in range(len(words)) if tuple(words[place : place + size]) in there]

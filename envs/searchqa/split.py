@@ -1,8 +1,8 @@
 """The questions of searchqa for training and for testing: no fact is asked on both sides.
 
-Two questions ask the same where their words are the same, or where they share a fact: a supporting
-sentence (HotpotQA), a single question of which they are made (MuSiQue), or else a paragraph and
-what is answered from it.
+Two questions ask the same if their words are the same, or if they share a fact: a supporting
+sentence (HotpotQA), a single question of their combination (MuSiQue), or else a paragraph and the
+answer in it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Key = tuple[str, ...]
 def split_questions(
     by_file: Mapping[str, Sequence[Question]], data: str
 ) -> dict[str, dict[str, Question]]:
-    """By the files' names where they tell both splits, else a fifth of the questions for testing.
+    """Split questions by the files' names if these name both splits; else take a fifth for testing.
 
-    A question, by its words, stands once. Of a benchmark's own two files, which questions of the
-    second resemble in part, only those are left out of training that ask the same altogether.
+    Each question, by its words, is listed once. A benchmark's own two files contain questions that
+    partly resemble each other; only those that ask entirely the same are left out of training.
 
     Args:
         by_file: the questions by the name of their file.
@@ -56,7 +56,7 @@ def split_questions(
             words, name = question.text.casefold(), question.id
             if words in asked:
                 continue
-            # Ids that repeat (sub-questions, two files) are told apart by the words.
+            # Repeated ids (sub-questions, two files) are distinguished by the words.
             if name in taken:
                 name += f"-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
             asked.add(words)
@@ -95,14 +95,14 @@ def _drawn(questions: Sequence[Question]) -> tuple[list[Question], list[Question
 
 
 def _keys(question: Question) -> Iterator[Key]:
-    """What it asks: questions with one of these in common are for the same side."""
+    """Return the facts it asks: questions that share one belong on the same side."""
     yield from _wordings(question)
     for fact in question.facts:
         yield "fact", fact
 
 
 def _same(question: Question) -> Iterator[Key]:
-    """What it asks, altogether: questions with one of these in common are one."""
+    """Return its full content: questions that share this are one question."""
     yield from _wordings(question)
     if question.facts:
         yield "facts", *sorted(question.facts), _plain(question.answers[0])
@@ -121,6 +121,7 @@ def _plain(text: str) -> str:
 
 
 def _lot(question: Question) -> tuple[bytes, str]:
-    """Where a question stands in the draw for testing: by its words, in no order of theirs."""
+    """Return the position of a question in the draw for testing: by its words, in a random
+    order."""
     words = question.text.casefold()
     return hashlib.sha256(_plain(words).encode()).digest(), words

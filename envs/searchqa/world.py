@@ -50,7 +50,7 @@ class World:
         self.elements = self._read_elements()
 
     def names(self, answer: str) -> tuple[str, ...]:
-        """Return the answer and what else it is called; without accents too."""
+        """Return the answer and its other names; without accents too."""
         names = (answer, *self._aliases.get(answer, ()))
         return tuple(dict.fromkeys((*names, *map(_unaccented, names))))
 

@@ -40,10 +40,9 @@ class Index:
             self._bm25.index((documents, self._numbers), show_progress=False)
 
     def search(self, query: str, count: int) -> list[int]:
-        """Return the places of the best documents, best first; those that share no word are left
-        out.
+        """Return the indices of the best documents, best first; only those that share a word.
 
-        Of equal ones the first in the list comes first.
+        Among equal ones, the first in the list comes first.
         """
         stems = self._stems(query[:LONGEST_QUERY])
         known = [self._numbers[stem] for stem in stems if stem in self._numbers]
@@ -55,7 +54,7 @@ class Index:
 
     def _stems(self, text: str) -> list[str]:
         words = WORD.findall(text.lower())
-        # A text of nothing but stop words is searched as it is: "The Who", "It".
+        # A text of stop words alone is searched unchanged: "The Who", "It".
         kept = [word for word in words if word not in STOP_WORDS] or words
         stems: list[str] = self._stemmer.stemWords(kept)
         return stems

@@ -24,10 +24,10 @@ def data_files(directory: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; of JSON lines, a list. Either may be gzipped.
+    """Return the content of a JSON file; of JSON lines, a list. Either may be gzipped.
 
     Raises:
-        ConfigError: it cannot be read; names the file, and the line where it is known.
+        ConfigError: it cannot be read; the message names the file, and the line if known.
     """
     try:
         raw = path.read_bytes()
@@ -66,7 +66,7 @@ def _unreadable(path: Path, why: str) -> ConfigError:
 
 
 def plain_text(value: Any) -> str:
-    """Plain text of whatever stands in a field; "" for none."""
+    """Return the plain text of a field's value; "" for none."""
     if value is None or isinstance(value, bool) or value != value:
         return ""
     if isinstance(value, dict):

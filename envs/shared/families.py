@@ -1,4 +1,4 @@
-"""Things that must stand on one side of a split, because they share something."""
+"""Groups of things that must be on one side of a split, because they share something."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import Any
 from contrail import ContrailError
 
 PATIENCE = 10.0  # seconds that the machine has to end by itself
-# One thread is enough to clean up after one player. Objects hash alike in every machine: the order
-# of hash sets, which simulators show or draw from, would else change from one to the next.
+# One thread is enough for the garbage of one player. Objects have the same hashes in every machine:
+# otherwise the order of hash sets, which simulators show or draw from, would change.
 OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
 
 
@@ -20,7 +20,7 @@ def require(environment: str) -> str:
     """Return the `java` on the PATH.
 
     Raises:
-        ContrailError: there is none; says what to install.
+        ContrailError: there is none; the message says what to install.
     """
     java = shutil.which("java")
     if java is None:
@@ -38,10 +38,11 @@ class Java:
     process's end of a pipe, also when this process is killed.
 
     Args:
-        environment: whose it is, for messages.
+        environment: the name of its environment, for messages.
         jar: the simulator.
-        heap: the most memory for its objects, in MB. The process takes some 200 MB besides.
-        directory: where it runs, and may write; by default in a temporary one of its own.
+        heap: the most memory for its objects, in MB. The process takes another 200 MB or so.
+        directory: its working directory, in which it may write; by default a temporary one of its
+            own.
 
     Raises:
         ContrailError: Java is missing, or does not start.
@@ -79,7 +80,7 @@ class Java:
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End the machine, and wait for its end. Again does nothing."""
+        """End the machine, and wait for its end. A second call does nothing."""
         self._end()
 
 

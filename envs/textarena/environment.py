@@ -44,8 +44,9 @@ class TextArenaConfig:
 class TextArena(Environment):
     """A game of TextArena; a task is a seed. Actions are free text, such as "[7]".
 
-    The reward is the game's, given at its end; 1 or more is success, less is how far the player
-    came. A game whose start is fixed, such as TowerOfHanoi-v0, starts alike in every task.
+    The reward is the game's, given at its end; 1 or more is success, a smaller reward measures the
+    player's progress. A game with a fixed start, such as TowerOfHanoi-v0, begins the same in every
+    task.
     """
 
     Config = TextArenaConfig
@@ -70,7 +71,7 @@ class TextArena(Environment):
             return Observation(self._news())
 
     def step(self, action: str) -> Step:
-        # Brackets mark the move in what a model writes; a move alone needs none.
+        # Brackets mark the move in a model's text; a move alone needs none.
         move = action[:LONGEST]
         move = move if "[" in move or "]" in move else f"[{move}]"
         with self._lent_random():
@@ -79,7 +80,7 @@ class TextArena(Environment):
             try:
                 done, _ = self._game.step(move)
             except self._refused as error:
-                # Games read moves with int() and the like: some do not expect what a model writes.
+                # Games read moves with int() and the like: some do not expect a model's texts.
                 answer = f"Not a move: {type(error).__name__}."
                 return Step(Observation(answer), valid=False)
             text = self._news()
@@ -101,7 +102,7 @@ class TextArena(Environment):
         )
 
     def _news(self) -> str:
-        """What the game has said since the last turn, without the player's own words."""
+        """Return the game's output since the last turn, without the player's own words."""
         import textarena
 
         _, messages = self._game.get_observation()
@@ -121,10 +122,10 @@ class TextArena(Environment):
 
 
 def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """Return the game, tried once, and what its step may raise on nonsense.
+    """Return the game, tried once, and the exceptions that its step may raise on nonsense.
 
     Raises:
-        ContrailError: there is none of this name, or it cannot be played here by one player.
+        ContrailError: no game has this name, or it cannot be played here by one player.
     """
     import textarena
     from textarena.envs.registration import ENV_REGISTRY
@@ -149,7 +150,7 @@ def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
         raise _unplayable(name, error) from error
     if not isinstance(game.state, textarena.SinglePlayerState):
         raise _unplayable(name, ValueError("it is a game for several players"))
-    # Some games print what they think of a move.
+    # Some games print comments on a move.
     vars(sys.modules[type(game).__module__])["print"] = lambda *_, **__: None
     return game, (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 

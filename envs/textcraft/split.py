@@ -1,7 +1,7 @@
-"""Which goals of TextCraft are for training and which for testing: whole families of recipes.
+"""The goals of TextCraft for training and for testing, in whole families of recipes.
 
-Oak doors and birch doors are one lesson, and planks are a step of both. So a family stands on one
-side, and no test goal is a step on any way to a training goal.
+Oak doors and birch doors are one lesson, and planks are a step of both. So a family is on one side,
+and no test goal is a step on any way to a training goal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MATERIAL = "*"
 def test_goals(book: RecipeBook) -> frozenset[str]:
     """Return the goals for testing: a fifth of each depth, as far as whole families allow.
 
-    Families are taken in an order that depends on their names alone. A family brings along the
-    families of all goals which one of its own is a step of.
+    The order of families depends only on their names. A family brings along the families of all
+    goals of which one of its own is a step.
     """
     alike = goal_families(book)
     family_of = {goal: family for family in alike for goal in family}
@@ -47,8 +47,8 @@ def test_goals(book: RecipeBook) -> frozenset[str]:
 
 
 def goal_families(book: RecipeBook) -> list[frozenset[str]]:
-    """Return the goals in families: those whose recipes share one of their `patterns`, and so
-    on."""
+    """Return the goals in families: goals whose recipes share one of their `patterns`,
+    transitively."""
 
     def keys(goal: str) -> list[Hashable]:
         return [pattern for recipe in book.recipes[goal] for pattern in patterns(recipe)]
@@ -57,11 +57,11 @@ def goal_families(book: RecipeBook) -> list[frozenset[str]]:
 
 
 def patterns(recipe: Recipe) -> Iterator[Hashable]:
-    """What a recipe has in common with those that are the same but for names.
+    """Return the common patterns of recipes that differ only in names.
 
     First, the last word of its output, with all amounts: "diamond helmet" and "golden helmet".
     Second, the recipe without the words that output and needs share: "polished granite" of granite
-    and "polished diorite" of diorite. Third, what goes in: axes and pickaxes.
+    and "polished diorite" of diorite. Third, its ingredients: axes and pickaxes.
     """
     output = _words(recipe.output)
     needs = [(_words(name), number) for name, number in recipe.needs]

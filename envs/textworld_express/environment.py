@@ -38,7 +38,7 @@ class TextWorldExpressConfig:
 
 
 class TextWorldExpress(Environment):
-    """A game of TextWorldExpress. The reward is what the normalised score, 0 to 1, has risen by.
+    """A game of TextWorldExpress. The reward is the rise of the normalised score, 0 to 1.
 
     The score can fall again, and a game can be lost: then the episode ends without success. Each
     instance has a Java machine of its own, of some 60 MB.
@@ -89,7 +89,7 @@ class TextWorldExpress(Environment):
         return Observation(f"{goal}\n\n{seen['observation'].strip()}", _actions(seen))
 
     def step(self, action: str) -> Step:
-        # No letter beyond ASCII stands in a command, and a surrogate would not get through.
+        # No command contains a letter beyond ASCII, and a surrogate would not get through.
         wish = " ".join(action[:LONGEST].encode("ascii", "replace").decode().split())
         seen = json.loads(self._game.stepJSON(wish))
         reward, self._score = seen["score"] - self._score, seen["score"]

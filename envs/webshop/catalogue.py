@@ -147,7 +147,7 @@ Westbrook Yarrow Zephyra
 
 
 def generate() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the products, and what is said of each by its ASIN: always the same."""
+    """Return the products, and their instructions by ASIN: always the same."""
     rng = random.Random(SEED)
     products: list[dict[str, Any]] = []
     instructions: dict[str, Any] = {}
@@ -194,7 +194,7 @@ def _record(
     variant: _Variant,
     rng: random.Random,
 ) -> dict[str, Any]:
-    # Not every attribute stands in the title: some are found only on the product's own pages.
+    # Not every attribute is in the title: some are only on the product's own pages.
     first, second, *_ = rng.sample(variant.attributes, len(variant.attributes))
     name = f"{brand} {kind.title()}, {first.title()}, {rng.choice(WORDS)} {rng.randint(10, 99)}"
     features = [f"{attribute.capitalize()}." for attribute in variant.attributes]

@@ -72,7 +72,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             found = human_goals(product, use_human.get(product.asin))
         else:
             found = synthetic_goals(product, synthetic.get(product.asin), goals_per_product)
-        # What no clicks on the product itself fulfil is a slip in the data and no goal.
+        # A goal that no clicks on its product fulfil is an error in the data.
         kept = [
             goal
             for goal in found
@@ -101,7 +101,7 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
 def _read(path: Path) -> tuple[list[Any], Record, Record]:
     """Products, synthetic and human instructions of a directory, or of a file of products."""
     if path.is_file():
-        # Words of people, and attributes, stand beside it.
+        # People's words, and attributes, are beside it.
         directory, catalogue = path.parent, path
     elif path.is_dir():
         files = [item for item in data_files(path) if CATALOGUE.match(item.name)]
@@ -125,7 +125,8 @@ def _read(path: Path) -> tuple[list[Any], Record, Record]:
 
 
 def _instructions(directory: Path, *names: str) -> Record:
-    """Return the first file of one of the names: what is said of each product, by its ASIN."""
+    """Return the first file with one of the names: the instructions of each product, by its
+    ASIN."""
     for name in names:
         for path in data_files(directory):
             file = path.name.lower()
@@ -184,7 +185,7 @@ def _prices(value: Any) -> tuple[float, float]:
 
 
 def _options(value: Any) -> dict[str, tuple[str, ...]]:
-    """Return the choices by group, in lower case; a slash would stand in the original's
+    """Return the choices by group, in lower case; a slash would be part of the original's
     addresses."""
     groups: dict[str, tuple[str, ...]] = {}
     for name, contents in value.items() if isinstance(value, dict) else ():
@@ -202,7 +203,7 @@ def _options(value: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _searched(product: Product) -> str:
-    """What the search sees; the original's text and the categories, features and attributes."""
+    """Return the searchable text: the original's, and the categories, features and attributes."""
     choices = itertools.chain.from_iterable(product.options.values())
     parts = (product.title, product.description, *product.features, *product.path, product.query)
     return " ".join((*parts, *choices)).lower()

@@ -36,10 +36,10 @@ class WebShopConfig:
 
 
 class WebShop(Environment):
-    """Buy what the instruction asks for. The reward, of 0 to 1, is how well the purchase fits.
+    """Buy a product that fits the instruction. The reward, 0 to 1, is how well it fits.
 
     A task's id is the product's ASIN and the number of the goal. Its difficulty is the number of
-    attributes and options that are asked for.
+    attributes and options in the instruction.
     """
 
     Config = WebShopConfig
@@ -116,14 +116,15 @@ class WebShop(Environment):
         buttons = {button.lower(): button for button in self._buttons()}
         if match and match[1].lower() == "click" and word.lower() in buttons:
             return self._click(buttons[word.lower()])
-        # What the model made up is not said back to it: it may hold a chat template's tokens.
+        # The model's invented text is not repeated to it: it may contain a chat template's tokens.
         text = "Nothing happened. Write search[words], or click[text] with a text of the page."
         return Step(Observation(text, self._actions()), valid=False)
 
     def expert(self, task: Task) -> list[str] | None:
-        """Searches for the goal's product by what is listed, chooses its options and buys it.
+        """Return the expert's actions: find the goal's product by listed searches, choose options,
+        buy.
 
-        None if the product cannot be found so.
+        None if the product cannot be found in this way.
         """
         goal = self._goal_of(task)
         options = self._goals.best_options(goal)
@@ -140,9 +141,9 @@ class WebShop(Environment):
         return [f"search[{query}]", *(f"click[{text}]" for text in clicks)]
 
     def _queries(self, goal: Goal) -> list[str]:
-        """What is listed to search for: the instruction, and ever less of it.
+        """Return the listed searches: the instruction, and shorter and shorter parts of it.
 
-        Its title too, where none of these leads to the product in time: there must be a way.
+        The title is added if none of these leads to the product in time: there must be a way.
         """
         listed = self._goals.queries(goal.instruction)
         for query in listed:
@@ -158,7 +159,8 @@ class WebShop(Environment):
         return hits.index(product) // PER_PAGE if product in hits else None
 
     def _room(self, goal: Goal) -> int:
-        """Turns for turning pages, beside those for search, product, options and Buy Now."""
+        """Return the turns for turning pages, beside those for search, product, options and Buy
+        Now."""
         return max(0, self.max_turns - 3 - len(self._goals.best_options(goal)))
 
     def _goal_of(self, task: Task) -> Goal:
@@ -247,7 +249,7 @@ class WebShop(Environment):
                 "Reviews": product.reviews,
             }
             return [*head, *(text for text in contents[self._part] if text)]
-        # The page alone would not show what is chosen.
+        # The page alone would not show the chosen options.
         chosen = [f"You have clicked {value}." for value in self._chosen.values()]
         groups = (text for name, values in product.options.items() for text in (name, *values))
         price = f"Price: {product.price_text}"
@@ -259,7 +261,7 @@ class WebShop(Environment):
         return self._hits[PER_PAGE * (self._page - 1) : PER_PAGE * self._page]
 
     def _buttons(self) -> list[str]:
-        """What can be clicked on the page."""
+        """Return the buttons of the page."""
         if not self._page:
             return []
         buttons = ["Back to Search"]
@@ -275,8 +277,7 @@ class WebShop(Environment):
         return [*buttons, *options, *self._data.PAGES, self._data.BUY]
 
     def _actions(self) -> tuple[str, ...]:
-        """Return the buttons, but for options that are chosen already; where one searches,
-        queries."""
+        """Return the buttons, except chosen options; on the search page, searches."""
         assert self._goal is not None
         if not self._page:
             return tuple(f"search[{query}]" for query in self._to_search)
@@ -289,10 +290,10 @@ class WebShop(Environment):
 
 
 def _check(config: WebShopConfig) -> None:
-    """Refuse settings that make no sense.
+    """Refuse impossible settings.
 
     Raises:
-        ConfigError: names the key and what it may be.
+        ConfigError: names the key and its possible values.
     """
     if config.instructions not in INSTRUCTIONS:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""WebShop's goals: what people or rules ask for, and the searches and options that get it."""
+"""WebShop's goals: the wishes of people or rules, and the searches and options that fulfil them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _limit(product: Product, name: str) -> tuple[float, str]:
 
 
 def synthetic_goals(product: Product, said: Any, most: int) -> list[Goal]:
-    """At most so many goals, one for each drawn combination of options.
+    """Return a limited number of goals, one per drawn combination of options.
 
-    Not asked for are options that the reward cannot tell from another of the same product ("large"
-    and "x-large"): the wrong choice would be as good.
+    Options are left out if the reward cannot distinguish them from another of the same product
+    ("large" and "x-large"): the wrong choice would be as good.
     """
     if not isinstance(said, dict) or not (instruction := plain_text(said.get("instruction"))):
         return []
@@ -81,8 +81,8 @@ def best_options(goal: Goal, product: Product | None = None) -> list[str]:
     """Return the options to click that fulfil the most of the goal's; one of each group.
 
     Args:
-        goal: what is wanted.
-        product: what is bought; by default the goal's own product.
+        goal: the goal.
+        product: the product to buy; by default the goal's own product.
     """
     plans: dict[frozenset[str], tuple[str, ...]] = {frozenset(): ()}  # by what they fulfil
 
@@ -99,7 +99,7 @@ def best_options(goal: Goal, product: Product | None = None) -> list[str]:
 
 
 def queries(instruction: str) -> list[str]:
-    """What one might type to search for it: the instruction, and ever less of it."""
+    """Return possible searches for it: the instruction, and shorter and shorter parts of it."""
     things = OPENING.sub("", PRICE_CLAUSE.sub("", instruction))
     thing = OPTIONS_CLAUSE.sub("", things)
     words = [" ".join(JOINING.sub(" ", f"{text} ").split()) for text in (things, thing)]

@@ -56,7 +56,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted: a product, with these attributes and options, for at most `limit` dollars."""
+    """A goal: a product, with these attributes and options, for at most `limit` dollars."""
 
     instruction: str
     product: Product
@@ -66,12 +66,13 @@ class Goal:
 
 
 def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
-    """Of 0 to 1: type x (attributes + options + price met) / (attributes + options + 1).
+    """Return the reward, 0 to 1: type x (attributes + options + price met) / (attributes + options
+    + 1).
 
     Args:
-        goal: what was asked for.
+        goal: the goal.
         bought: the product that was bought.
-        chosen: the options it was bought with.
+        chosen: the options with which it was bought.
     """
     met = sum(has_attribute(bought, attribute) for attribute in goal.attributes)
     met += sum(any(alike_option(one, wanted) for one in chosen) for wanted in goal.options)
@@ -86,10 +87,10 @@ def alike_option(one: str, other: str) -> bool:
 
 
 def title_nouns(title: str) -> frozenset[str]:
-    """What stands for the nouns of a title: its words but for function words and numbers.
+    """Return a substitute for the nouns of a title: its words without function words and numbers.
 
     The original takes the nouns and proper nouns that spaCy's English model finds. Titles are rows
-    of capitalised names, in which it calls nearly everything so, "Casual" and "Sexy" too: of 394
+    of capitalised names, nearly all of which the model calls nouns, "Casual" and "Sexy" too: of 394
     real titles, 93% of the words found here are among those of en_core_web_sm 3.8, and 95% of its
     words are found.
     """
@@ -110,7 +111,7 @@ def _type(wanted: Product, bought: Product) -> float:
 
 
 def has_attribute(product: Product, attribute: str) -> bool:
-    """Return whether a product has an attribute that was asked for, or says so somewhere."""
+    """Return whether a product has a requested attribute, or mentions it somewhere."""
     if any(_alike(attribute, one) for one in product.attributes):
         return True
     texts: Iterable[str] = (product.title, " ".join(product.features), product.description)

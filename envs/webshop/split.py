@@ -1,8 +1,8 @@
-"""Which goals of a shop are for training and which for testing: whole families of products.
+"""The goals of a shop for training and for testing, in whole families of products.
 
-Of one family are products of one kind, found by the same query ("men's shorts"), and products whose
-titles differ in nothing but colours, numbers, attributes and options: look-alikes of one brand or
-of several. No goal of one side can be fulfilled by buying what is the goal of the other.
+A family consists of products of one kind, found by the same query ("men's shorts"), and of products
+whose titles differ only in colours, numbers, attributes and options: look-alikes of one brand or of
+several. No goal of one side can be fulfilled by buying a goal of the other.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def split_goals(
 ) -> tuple[dict[str, dict[str, Goal]], int]:
     """Return a fifth of the products for testing, as far as whole families allow.
 
-    Goals that a product of the other side fulfils are left out, of the tests first.
+    Goals that a product of the other side fulfils are left out, first from the tests.
 
     Args:
         goals: by ASIN, of all products that have goals.
-        catalogue: all products. They are what is divided, so that other instructions for the same
-            catalogue are divided alike; where that leaves a side without goals, those with goals.
+        catalogue: all products. They are divided, so that other instructions for the same catalogue
+            are divided alike; if that leaves a side without goals, the products with goals are
+            divided.
 
     Returns:
         The goals of each split by the names of their tasks, and how many are left out.
@@ -74,7 +75,8 @@ def _left(
     others: Sequence[Product],
     asked: frozenset[str],
 ) -> dict[str, Goal]:
-    """One side's goals by the names of their tasks, but for those that the other side tells.
+    """Return one side's goals by the names of their tasks, without goals that the other side
+    reveals.
 
     Args:
         goals: of all products.
@@ -131,8 +133,8 @@ class _Fulfilled:
 
 
 def product_families(products: Sequence[Product]) -> list[frozenset[str]]:
-    """Return the products' ASINs in families: those that share a query or the plain title, and so
-    on."""
+    """Return the products' ASINs in families: those that share a query or a plain title,
+    transitively."""
     return [frozenset(product.asin for product in family) for family in families(products, _looks)]
 
 
@@ -142,7 +144,7 @@ def _looks(product: Product) -> Iterator[Hashable]:
     told = " ".join((*product.attributes, *(v for its in product.options.values() for v in its)))
     ignored = {*WORD.findall(told.lower()), *NOT_NOUNS, *UNITS}
     words = {*WORD.findall(COLOURS.sub(" ", product.title.lower()))} - ignored
-    # Too few words are a kind of thing at most, and not a product.
+    # Too few words denote a kind of thing, not a product.
     if len(words) >= 2:
         yield "title", frozenset(words)
 

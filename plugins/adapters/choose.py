@@ -9,10 +9,10 @@ from contrail import ConfigError
 
 
 class Choose(contrail.Adapter):
-    """The policy is the softmax over the model's scores of the admissible actions.
+    """The model chooses among the admissible actions, by the softmax over their scores.
 
     As in GLAM (arXiv:2302.02662) and, for the normalisation by length, TWOSOME (arXiv:2401.14151).
-    The list itself is not shown to the model: it is what its answers are chosen from.
+    The model does not see the list; its answers are chosen from it.
     """
 
     def render(self, observation: contrail.Observation) -> str:

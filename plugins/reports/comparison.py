@@ -1,4 +1,4 @@
-"""A comparison on the terminal: metrics, differences, success, mean R, and what it all cost."""
+"""A comparison on the terminal: metrics, differences, success, mean R, and costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADINGS = {
 """The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
-"""Metrics that are missed where they are undefined for all strategies."""
+"""Metrics whose absence is noted if they are undefined for all strategies."""
 
 CELL = 14  # the width of "[-0.51, +0.73]"
 FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
@@ -68,7 +68,7 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 
 def heading(comparison: dict[str, Any]) -> str:
-    """What is compared, in a line."""
+    """Return a line that says what is compared."""
     counts = [
         (len(comparison["strategies"]), "strategy", "strategies"),
         (len(comparison["orders"]), "order", "orders"),
@@ -89,7 +89,7 @@ def shown_metrics(comparison: dict[str, Any]) -> list[str]:
 
 
 def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
-    """Headings of what a strategy at least has spent, by key."""
+    """Return headings of the budget's entries that any strategy has spent, by key."""
     spent = [item["budget"] for item in comparison["summary"].values()]
     return {key: name for key, name in BUDGET.items() if any(item.get(key) for item in spent)}
 
@@ -103,8 +103,7 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the pairs of strategies to show: all, or where these are many those with the
-    baseline."""
+    """Return the pairs of strategies to show: all; if these are many, those with the baseline."""
     found = comparison["pairs"]
     if len(found) <= MOST_PAIRS:
         return list(found)
@@ -113,7 +112,7 @@ def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def notes(comparison: dict[str, Any]) -> list[str]:
-    """What must be known to read the tables."""
+    """Return notes on how to read the tables."""
     seeds = len(comparison["seeds"])
     said = [
         f"In brackets: 95% intervals over {seeds} training seeds, for these test tasks; "
@@ -185,8 +184,8 @@ def _estimates(
     width: int,
     difference: bool = False,
 ) -> RenderableType:
-    """Return a row for each strategy, a column for each key of `headings`; in as many tables as it
-    takes to stay within `width`."""
+    """Return tables with a row per strategy and a column per key of `headings`, divided so that
+    each stays within `width`."""
     summary = comparison["summary"]
     names = [folded(label, LABEL) for label in summary]
     label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind, without the yellow that paper swallows.
+# Okabe and Ito's colours, which the colour-blind can distinguish, without the yellow, which is hard
+# to see on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 MARKERS = "osD^vP*X<>"
 LINES = ("-", "--", "-.", ":")
@@ -146,7 +147,7 @@ def curves(comparison: dict[str, Any]) -> Figure:
 
 
 def orders(comparison: dict[str, Any]) -> Figure:
-    """What the order of the stages does: the average score of each order, side by side."""
+    """Draw the effect of the order of the stages: the average score of each order, side by side."""
     comparison = visible_names(comparison)
     summary = comparison["summary"]
     names = [" > ".join(order) for order in comparison["orders"]]

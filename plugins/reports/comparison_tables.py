@@ -46,7 +46,7 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
 
 
 def latex(comparison: dict[str, Any]) -> str:
-    """Tabulars of what the terminal shows, for a document with the package booktabs."""
+    """Return the terminal's tables as LaTeX tabulars, for a document with the package booktabs."""
     comparison = visible_names(comparison)
     summary = comparison["summary"]
     metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}

@@ -1,4 +1,4 @@
-"""The result on the terminal: R, what changed, the metrics, how the agent played, what it cost."""
+"""The result on the terminal: R, changes, metrics, how the agent played, and the cost."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What must be known to read the tables."""
+    """Return notes on how to read the tables."""
     said = [
         "In brackets: 95% intervals over test tasks and the dice of their evaluation, for this one "
         "training seed; another seed may end elsewhere (contrail compare --seeds).",
@@ -106,8 +106,8 @@ def evaluated(settings: dict[str, Any]) -> str:
 
 
 def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list[RenderableType]:
-    """R, with the players without a model above and below; in as many tables as it takes to stay
-    within `width` columns of text."""
+    """Return R, with the players without a model above and below, in tables that each stay within
+    `width` columns of text."""
     rows = shown_rows(result)
     names = [folded(row.name, LABEL) for row in rows]
     label = max(len(line) for name in names for line in name.splitlines())
@@ -132,7 +132,7 @@ def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list
 
 def _cell(result: dict[str, Any], row: Row, column: int, form: str) -> Text:
     own = row.stage is not None and trained_on(result, row.stage, column)
-    # The mark tells own stages where there are no colours.
+    # The mark shows own stages without colours.
     score = OWN * own + number(row.scores[column], form)
     style = "bold green" if own else "dim" if row.stage is None else ""
     cell = Text(score, style=style)
@@ -166,8 +166,8 @@ def _gain(gains: dict[str, Any], row: int, column: int) -> str:
 
 
 def answer(result: dict[str, Any]) -> list[str]:
-    """What became of each environment that was trained on, a sentence each: in its own stage, and
-    by the end."""
+    """Return a sentence for each trained environment: its change in its own stage, and by the
+    end."""
     said = []
     last = len(result["R"]) - 1
     for j, name in enumerate(result["environments"]):

@@ -41,11 +41,11 @@ def png(result: dict[str, Any]) -> bytes:
 
 
 def heat_map(result: dict[str, Any]) -> Figure:
-    """R [T+1, N] as colours from 0 to 1, each cell with its number and interval, between the rows
-    of the players without a model.
+    """Draw R [T+1, N] as colours from 0 to 1, each cell with its number and interval, between the
+    rows of the players without a model.
 
-    The cells of the environments a stage trained on are outlined; what is undefined is hatched.
-    The figure has a canvas of its own and is unknown to pyplot: it needs no display and no closing.
+    The cells of the environments a stage trained on are outlined; undefined cells are hatched. The
+    figure has a canvas of its own and is unknown to pyplot: it needs no display and no closing.
     """
     # Imported here, so that loading the plugin costs the command line nothing.
     from matplotlib import colormaps
@@ -133,7 +133,8 @@ def _name(result: dict[str, Any], row: Row) -> str:
 
 
 def _ink(colour: tuple[float, float, float, float]) -> str:
-    """Black or white, whichever stands out more (relative luminance and contrast of WCAG 2)."""
+    """Return black or white, whichever contrasts more (relative luminance and contrast of WCAG
+    2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"

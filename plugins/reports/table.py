@@ -56,7 +56,7 @@ class Row:
 
 
 def shown_rows(result: dict[str, Any]) -> list[Row]:
-    """Return the rows of R, between those of the players without a model, where there are any."""
+    """Return the rows of R, between those of the players without a model, if there are any."""
     stages = [
         Row(name, result["R"][i], result["interval"][i], i)
         for i, name in enumerate(row_names(result))
@@ -85,16 +85,14 @@ def number(value: float | None, form: str = ".2f") -> str:
 
 
 def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
-    """Return an interval for reading; nothing where there is none: the dash of its value says
-    enough."""
+    """Return an interval as text; "" if there is none: the dash of its value says enough."""
     return "" if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
 def folded(name: str, width: int) -> str:
-    """Return a long name on several lines of at most `width`, broken after - _ + / where it has
-    any.
+    """Return a long name on several lines of at most `width`, broken after - _ + / if it has any.
 
-    A very long one loses its end.
+    A very long name loses its end.
     """
     lines = [""]
     for part in re.findall(r"[^-_+/\s]*[-_+/\s]?", name):

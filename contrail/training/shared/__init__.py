@@ -1,1 +1,1 @@
-"""The fast scorer: what episodes share is computed once, in token trees and packs."""
+"""The fast scorer: common beginnings of episodes are computed once, in token trees and packs."""

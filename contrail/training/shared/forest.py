@@ -1,4 +1,4 @@
-"""Log-probabilities of what episodes' models wrote, in one forward and with gradients."""
+"""Log-probabilities of the decisions of episodes, in one forward and with gradients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Forest:
         self._places: list[list[_Place]] = []  # by part
 
     def add(self, parts: Sequence[TurnSpan]) -> None:
-        """Add parts of episodes; those that begin alike should be added together."""
+        """Add parts of episodes; add parts that begin alike together."""
         paths: list[list[int]] = [[] for _ in parts]
         nodes = [ROOT for _ in parts]
         places: list[list[_Place]] = [[] for _ in parts]

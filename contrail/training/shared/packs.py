@@ -55,10 +55,10 @@ class Pack(Slice):
 def split(
     episodes: Sequence[Episode], indices: Sequence[int], most: int | None = None
 ) -> Iterator[Pack]:
-    """Split episodes into packs of at most about `most` tokens, by default MAX_TOKENS.
+    """Divide episodes into packs of at most about `most` tokens, by default MAX_TOKENS.
 
-    Episodes of a task begin alike: they are in one pack, or, if that is too small for them, in
-    several of their own, which follow each other and have a stem.
+    Episodes of a task begin alike: they are in one pack or, if that is too small for them, in
+    several packs of their own, which follow each other and have a common prefix.
     """
     most = MAX_TOKENS if most is None else most
     alike: dict[tuple[str, str], list[int]] = {}
@@ -102,7 +102,7 @@ def _divide(
 
 
 def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """What all begin with, without the last token, whose output is asked for."""
+    """Return the tokens with which all begin, without the last one, whose output is needed."""
     first = prompts[0]
     length = min(min(common_prefix_length(first, prompt), len(prompt) - 1) for prompt in prompts)
     return tuple(first[:length])

@@ -1,4 +1,4 @@
-"""What several packs begin with, computed once for all of them."""
+"""The common prefix of several packs, computed once for all of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from contrail.model.tree import ROOT, ForwardPlan, TokenTree
 
 
 class SharedPrefix:
-    """Keys and values of a common beginning.
+    """The common prefix of several packs: computed once, with gradients.
 
-    Packs see them as constants; what their losses' gradients with respect to these are adds up, and
-    `backward` hands it on. The sum of the packs' gradients is that of computing all in one.
+    Packs see its keys and values as constants. The gradients of their losses with respect to these
+    are added up, and `backward` passes the sum on. So the gradients are those of computing all
+    packs in one.
 
     Args:
-        tree: names the nodes.
+        tree: numbers the nodes.
         tokens: at least one.
 
     Attributes:
-        plan: what is to be computed.
-        nodes: of the tokens.
+        plan: the nodes to compute.
+        nodes: the nodes of the tokens.
     """
 
     def __init__(self, tree: TokenTree, tokens: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The fast scorer: token trees and packs, in which what episodes share is computed once."""
+"""The fast scorer: token trees and packs, in which common beginnings are computed once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TreeScorer:
 
     @contextmanager
     def _known(self, nodes: Sequence[int], states: HiddenStates | None) -> Iterator[bool]:
-        """Within, forwards begin with the first trained layer, if its input is known."""
+        """Context manager: forwards begin with the first trained layer, if its input is known."""
         frozen = self._policy.frozen
         known = None if states is None or frozen is None else states.get(nodes)
         if frozen is None or known is None:
