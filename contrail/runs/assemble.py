@@ -128,7 +128,14 @@ def run(
         tests = made.scenario.test
         rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints)
         interruption.deferred = True
-        Loop(run, made, rollouts, rows, checkpoints, reporter).go()
+        Loop(
+            run=run,
+            made=made,
+            rollouts=rollouts,
+            rows=rows,
+            checkpoints=checkpoints,
+            reporter=reporter,
+        ).go()
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:

@@ -35,6 +35,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def __init__(
         self,
+        *,  # Avalanche warns of others
         run: Run,
         made: Prepared,
         rollouts: Rollouts,
@@ -46,8 +47,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         super().__init__(model=model, device=model.device, plugins=made.strategy.bind(self))
         self.run = run
         self.hook = run.plugins.hook
-        self.scenario = made.scenario
-        self.stages = made.stages
+        self.scenario, self.stages = made.scenario, made.stages
         self.policy = made.policy
         self.learner = made.learner
         self.strategy = made.strategy

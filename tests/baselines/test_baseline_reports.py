@@ -242,7 +242,7 @@ def test_a_run_has_them(wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert state["baselines"]["doors"]["random"]["success"] == players["random"]["success"]
     # One that goes on has them in its checkpoint, and does not play them again.
     (run / "result.json").unlink()
-    monkeypatch.setattr("contrail.runs.assemble.of_run", None)
+    monkeypatch.setattr("contrail.baselines.stream.baselines", None)
     run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True)
     assert RunDirectory(run).read_result()["baselines"] == result["baselines"]
 

@@ -181,7 +181,9 @@ def test_trl_takes_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_example_of_the_documentation() -> None:
     page = Path(__file__).parents[2] / "docs" / "environments.md"
     (example,) = re.findall(
-        r"```python\n(from contrail\.bridges.*?)```", page.read_text(), re.DOTALL
+        r"```python\n(from contrail\.bridges import as_gymnasium.*?)```",
+        page.read_text(),
+        re.DOTALL,
     )
     names: dict[str, Any] = {}
     exec(example, names)

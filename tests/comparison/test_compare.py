@@ -120,7 +120,7 @@ def contrail_stage_start(run, stage):
 
 @pytest.mark.slow
 def test_interrupted_and_gone_on_with(
-    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     """In processes of their own, which are ended and make only what is missing."""
     stream = write_stream(tmp_path)
@@ -130,12 +130,12 @@ def test_interrupted_and_gone_on_with(
     hold.touch()
     processes: list[WorkerProcess] = []
 
-    class Recorded(Workers):
+    class Recorded:
         def start(self, arguments: Any, output: Any) -> WorkerProcess:
-            processes.append(super().start(arguments, output))
+            processes.append(workers.start(arguments, output))
             return processes[-1]
 
-    monkeypatch.setattr(launch, "Workers", Recorded)
+    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Recorded()))
     monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
     said: list[str] = []
 
@@ -272,7 +272,7 @@ def test_another_plan_in_the_same_directory(
 
 @pytest.mark.slow
 def test_a_mistake_is_told_before_anything_is_written(
-    stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, workers: Workers
 ) -> None:
     """What only making environments and policy can tell: a process of its own tries it."""
     (tmp_path / "s.yaml").write_text(
@@ -280,6 +280,7 @@ def test_a_mistake_is_told_before_anything_is_written(
         + "\nstrategies: [sequential, kl]\n"
     )
     out = tmp_path / "out"
+    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(workers))
     for wrong, message in {
         "stream.0.train.difficulty=hard": "'short' has no training task of difficulty 'hard'",
         "grpo.beta=0.1": "error: kl: strategy: grpo.beta is 0.1, a KL term against the base model",

@@ -77,7 +77,7 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
         "result.json",
         "tensorboard",
     }
-    assert [path.name for path in sorted(run.glob("checkpoints/*"))] == ["000", "001"]
+    assert [path.name for path in sorted(run.glob("checkpoints/*"))] == ["000", "001", "001-00003"]
     for checkpoint in run.glob("checkpoints/*"):
         names = {path.name for path in checkpoint.iterdir()}
         assert names >= {"adapter_config.json", "adapter_model.safetensors", "state.json"}

@@ -136,15 +136,15 @@ def test_with_fewer_passes_it_is_estimated_without_bias(
     trainer, episodes, twin = made(make_tiny, tmp_path, adapter, temperature, 0.1, **sizes)
     expected = brute_force(twin, episodes, temperature)
     estimates = []
-    for seed in range(100):
+    for seed in range(40):
         rng = numpy.random.default_rng(seed)
         estimates.append(diagonal_fisher(trainer, episodes, 4, rng))
     traces = numpy.array([trace(found) for found in estimates])
     error = traces.std(ddof=1) / len(traces) ** 0.5
     assert abs(traces.mean() - trace(expected)) < 4 * error
-    assert error < 0.05 * trace(expected)
-    mean = {name: sum(item[name] for item in estimates) / 100 for name in expected}
-    # 400 passes: each entry is right to about (2/400)^(1/2).
+    assert error < 0.08 * trace(expected)
+    mean = {name: sum(item[name] for item in estimates) / 40 for name in expected}
+    # 160 passes: each entry is right to about (2/160)^(1/2).
     assert relative(mean, expected) < 0.2
 
 

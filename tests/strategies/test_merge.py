@@ -85,7 +85,7 @@ def test_copies_merge_to_what_they_are_on_average(
     size = sum(float(item.square().sum()) for item in own.values())
     for count in (2, 5):
         parts = []
-        for seed in range(60):
+        for seed in range(24):
             found = copies(policy, count, seed, combination_type=kind, density=density)
             parts.append(sum(float((found[name] * own[name]).sum()) for name in own) / size)
         error = numpy.std(parts, ddof=1) / len(parts) ** 0.5

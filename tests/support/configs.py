@@ -115,6 +115,11 @@ def contrail_strategies(register):
 
 
 @contrail.hookimpl
+def contrail_objectives(register):
+    register("grpo", contrail.GRPO)
+
+
+@contrail.hookimpl
 def contrail_models(register):
     register("smollm2-135m", lambda: None)
 """

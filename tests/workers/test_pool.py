@@ -15,12 +15,12 @@ from slow import Slow, maker
 
 import contrail
 from contrail.config import load
+from contrail.engine import sampler as sampler_module
 from contrail.engine.engine import Engine
 from contrail.errors import ConfigError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.registry import load_plugins
-from contrail.rollout import play as play_module
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
 from contrail.workers.pool import EnvironmentPool
@@ -147,7 +147,7 @@ def test_the_model_works_while_environments_do(
             waiting.append(sum(bool(item._unanswered) for item in made if isinstance(item, Remote)))
             return super().run(requests)
 
-    monkeypatch.setattr(play_module, "Engine", Watched)
+    monkeypatch.setattr(sampler_module, "Engine", Watched)
     pool = pools(8, delay=0.1)
     made = pool._all["slow"]
     play(make_tiny(), pool, jobs(8))
