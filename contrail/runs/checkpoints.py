@@ -15,7 +15,7 @@ from contrail.runs.composition import Composition
 from contrail.runs.directory import read_checkpoint, write_state
 from contrail.runs.position import Position
 from contrail.runs.run import Run
-from contrail.runs.state import join, load_tensors, save_tensors, split
+from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
 from contrail.scores import Scores
 from contrail.training.learner import Learner
 
@@ -132,7 +132,7 @@ class Checkpoints:
         state: dict[str, Any] = {"strategy": self._strategy.state_dict()}
         if position.update:
             state["learner"] = self._learner.state_dict()
-        kept, tensors = split(state)
+        kept, tensors = separate_tensors(state)
 
         def write(directory: Path) -> None:
             self._policy.save(directory)
