@@ -29,7 +29,7 @@ def run(settings: Settings) -> Report:
     config = SlowConfig(settings.turns, QUICK_STEP if settings.quick else STEP)
     here = EnvironmentFactory("slow", Registered(Slow, "benchmarks"), config)
     apart = replace(here, workers=settings.episodes)
-    tasks = here().tasks("train")[: settings.tasks]
+    tasks = here.here().tasks("train")[: settings.tasks]
     jobs = jobs_of("slow", tasks, settings.group, lambda task, sample: Choose())
     workers, single = EnvironmentPool({"slow": apart}), EnvironmentPool({"slow": here})
 

@@ -72,6 +72,12 @@ class Strategy:
     None if its behaviour may depend on later stages; `Strategy.NEVER` if it never differs.
     """
 
+    scheduled: bool = False
+    """Whether what it does in a stage depends on how many updates the stage has.
+
+    Then a stage that has ended cannot be given further ones.
+    """
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
         self._logged: dict[str, list[float]] = {}

@@ -45,6 +45,7 @@ class Curriculum(contrail.Strategy):
 
     Config = CurriculumConfig
     starts_at = 1
+    scheduled = True
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

@@ -307,6 +307,7 @@ def test_six_environments_in_one_stream(tmp_path: Path) -> None:
         pytest.skip("needs Java")
     assert "contrail run examples/six.yaml" in (ROOT / "docs/environments.md").read_text()
     quick = ["model=tiny-random", "lora.layers_to_transform=null", "evaluate.tasks=1"]
+    quick += ["grpo.num_generations=2", "grpo.generation_batch_size=2"]  # a JVM for each episode
     run = run_stream(Path("examples/six.yaml"), quick, out=tmp_path / "run", quiet=True).path
     result = json.loads((run / "result.json").read_text())
     six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]

@@ -8,7 +8,6 @@ from contrail.episode import Episode
 from contrail.model.policy import Policy
 from contrail.training.decisions import Decisions
 from contrail.training.learner import Learner
-from contrail.training.shared.packs import into_packs
 
 import torch  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
@@ -78,9 +77,9 @@ def updated(trainer: Learner, policy: Policy, episodes: Sequence[Episode]) -> to
     """What the update scores them with, in the same order."""
     found = Decisions.of(episodes, policy.model.device)
     with torch.no_grad(), policy.learning() as model:
-        packs = into_packs(episodes, range(len(episodes)))
-        for pack, scores in trainer._scores(model, packs, extra=True):
-            found = found.replaced(pack, scores, False)
+        slices = trainer._scorer.split(episodes, range(len(episodes)))
+        for one, scores in trainer._scores(model, slices):
+            found = found.replaced(one, scores, False)
     return found.logprobs[found.mask.bool()].double()
 
 

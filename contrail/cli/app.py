@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 import contrail
 from contrail.cli import environments, lists, play, runs
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
-from contrail.runs.interrupt import ending_at_once
+from contrail.runs.interrupt import Interruption, ending_at_once
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. One that is interrupted says so, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            print("\ninterrupted", file=sys.stderr)
+            raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+
 
 cli = typer.Typer(
+    cls=_Commands,
     help="What does training an LLM agent on a new environment do to the others?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -62,6 +75,7 @@ cli.command()(environments.environments)
 cli.command()(lists.strategies)
 cli.command()(lists.adapters)
 cli.command()(lists.models)
+cli.command()(lists.objectives)
 cli.command("plugins")(lists.list_plugins)
 cli.command()(environments.check)
 
@@ -76,7 +90,8 @@ def main() -> None:
         with ending_at_once("interrupted; nothing had begun"):
             plugins = load_plugins()
             plugins.hook.contrail_commands(cli=cli)
-        cli(obj=plugins, prog_name="contrail")
+        with Interruption().handling():
+            cli(obj=plugins, prog_name="contrail")
     except ContrailError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -34,6 +34,11 @@ def adapters(context: typer.Context, name: Name = None) -> None:
     _list(plugins_of(context).adapters, name, lambda cls: cls.Config)
 
 
+def objectives(context: typer.Context, name: Name = None) -> None:
+    """List the objectives, which stages learn by, and their keys in stream.yaml."""
+    _list(plugins_of(context).objectives, name, lambda cls: cls.Config)
+
+
 def models(context: typer.Context, name: Name = None) -> None:
     """List the models that have a name; `model` also takes a directory or an id of the hub."""
     _list(plugins_of(context).models, name, lambda source: None)

@@ -104,9 +104,9 @@ def compare(
             share=share,
             quiet=quiet,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
     comparison.report()
     for name, error in comparison.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)

@@ -165,7 +165,7 @@ def _copy_log(source: Path, target: Path, environments: list[str]) -> None:
     target.parent.mkdir(exist_ok=True)
     write_atomically(target, source.read_bytes())
     if source.name.endswith("-evaluate.jsonl.gz"):
-        EpisodeLog(target, target.stat().st_size).sort(environments)
+        EpisodeLog(target, None).arrange(environments)
 
 
 def _digest(value: Any) -> str:

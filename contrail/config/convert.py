@@ -112,7 +112,7 @@ def build(
         raise PluginError(f"{_name(cls)} cannot be read from YAML: {text}") from error
     for name in [name for name in values if name in plain]:
         try:
-            node = OmegaConf.merge(node, {name: escape(values[name])})
+            node = OmegaConf.unsafe_merge(node, {name: escape(values[name])})  # in place
         except OmegaConfBaseException as error:
             raise _explained((*key, name), error, hints[name], values[name]) from error
         except TypeError as error:  # a list for a mapping, or the reverse

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from contrail.config.schema import CheckpointConfig
+from contrail.environment import Task
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.runs.composition import Composition
-from contrail.runs.directory import read_checkpoint, write_state
+from contrail.runs.directory import DamagedError, read_checkpoint, write_state
 from contrail.runs.position import Position
 from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
@@ -58,9 +60,20 @@ class Checkpoints:
         Args:
             updates: of each stage. A checkpoint after a stage that has got more of them since is
                 passed over.
+
+        Raises:
+            ContrailError: the run was begun by an earlier version of contrail.
         """
 
         def fits(state: dict[str, Any]) -> bool:
+            if "made" not in state:
+                raise ContrailError(
+                    f"an earlier version of contrail began the run in {self._run.directory}, and "
+                    "this one cannot go on with it. Choose another --out."
+                )
+            log = self._run.files.log(state["stage"] + 1, "train")
+            if state["update"] and (log.stat().st_size if log.is_file() else 0) < state["log_size"]:
+                raise DamagedError(f"{log} has lost episodes that a checkpoint follows.")
             made = state["made"][: state["stage"]]
             return all(count >= wanted for count, wanted in zip(made, updates, strict=False))
 
@@ -72,9 +85,10 @@ class Checkpoints:
         self._run.restore(state)
         for row in range(state["stage"] + 1):
             self._run.evaluations[row] |= self._row(row)
-        position = Position(state["stage"], state.get("update", 0))
+        position = Position(state["stage"], state["update"])
         if position.update:
             self._learner_state = join(state["learner"], load_tensors(path))
+            self._strategy.pending = [Task(**task) for task in state["drawn"]] or None
             self.log_size = state["log_size"]
         self._newest = position
         self._reporter.say(f"going on from {path}")
@@ -113,7 +127,7 @@ class Checkpoints:
     def given_row(self) -> dict[str, Scores] | None:
         """Return the base model's scores, if a comparison has copied them from another run."""
         given = self._run.files.base_evaluation()
-        if given is None:
+        if given is None or not set(self._run.environments) <= given["evaluations"][0].keys():
             return None
         self._run.restore(given)
         return self._run.evaluations[0]
@@ -132,6 +146,7 @@ class Checkpoints:
         state: dict[str, Any] = {"strategy": self._strategy.state_dict()}
         if position.update:
             state["learner"] = self._learner.state_dict()
+            state["drawn"] = [asdict(task) for task in self._strategy.pending or ()]
         kept, tensors = separate_tensors(state)
 
         def write(directory: Path) -> None:

@@ -72,6 +72,8 @@ class Composition:
         self._members = list(members)
         self._template: Any = None  # of Avalanche: the loop
         self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
+        self.pending: Sequence[Task] | None = None
+        """The tasks that have been drawn for an update and not been learnt from yet."""
 
     @property
     def restarts(self) -> bool:
@@ -117,7 +119,24 @@ class Composition:
         rng: numpy.random.Generator,
         environments: Sequence[str],
     ) -> Sequence[Task]:
-        """Return the tasks of one update, each of one of `environments`."""
+        """The tasks of one update, each of one of `environments`.
+
+        If the run was interrupted while they were played, they are those that were drawn then: a
+        strategy may have changed its state when it drew them.
+        """
+        if self.pending is None:
+            self.pending = self._draw(stage, update, count, rng, environments)
+        self._drawn = Counter(task.environment for task in self.pending)
+        return self.pending
+
+    def _draw(
+        self,
+        stage: Stage,
+        update: int,
+        count: int,
+        rng: numpy.random.Generator,
+        environments: Sequence[str],
+    ) -> Sequence[Task]:
         member = self._decider("draw")
         tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
         wrong = None
@@ -132,12 +151,12 @@ class Composition:
             )
         if wrong:
             raise member.blame("draw", ValueError(wrong))
-        self._drawn = Counter(task.environment for task in tasks)
         return tasks
 
     def observe(
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
+        self.pending = None
         for member in self._members:
             member.call("observe", stage, episodes, rng)
 

@@ -21,6 +21,8 @@ def add_to_curves(
         return
     for test in scenario.test:
         if test.name in stage.environments:
-            scores, _ = rollouts.evaluate(test, f"in {stage.name} after {update} updates")
             curve = run.curves[-1].setdefault(test.name, [])
+            if curve and curve[-1][0] == update:
+                continue  # evaluated before the run was interrupted
+            scores, _ = rollouts.evaluate(test, f"in {stage.name} after {update} updates")
             curve.append([update, scores.success])

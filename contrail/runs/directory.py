@@ -152,17 +152,19 @@ class RunDirectory:
         """Keep the result."""
         write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
 
-    def episodes(self, stage: int, kind: str, *, size: int = 0, keep: bool = False) -> EpisodeLog:
+    def episodes(self, stage: int, kind: str, *, size: int | None = 0) -> EpisodeLog:
         """Return the log of a stage's episodes.
 
         Args:
             stage: the stage's number.
             kind: "train" or "evaluate".
-            size: bytes of it to keep; what stands after them will be logged again.
-            keep: whether to keep all of it.
+            size: bytes of it to keep, None for all; what stands after them will be logged again.
         """
-        path = self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz"
-        return EpisodeLog(path, path.stat().st_size if keep and path.is_file() else size)
+        return EpisodeLog(self.log(stage, kind), size)
+
+    def log(self, stage: int, kind: str) -> Path:
+        """Where a stage's episodes are logged, or would be."""
+        return self.path / "episodes" / f"{stage:03d}-{kind}.jsonl.gz"
 
     def save_checkpoint(
         self, position: Position, state: dict[str, Any], save_tensors: Callable[[Path], None]
@@ -221,41 +223,54 @@ class RunDirectory:
 
         Args:
             warn: called with a sentence for each damaged checkpoint that is newer.
-            fits: whether a state may be used.
+            fits: whether a state may be used; may raise DamagedError.
 
         Raises:
-            ContrailError: the newest one is damaged, and there is no `warn`.
+            DamagedError: the newest one is damaged, and there is no `warn`.
         """
+        damaged = False
         for _, path in reversed(self.checkpoints()):
             try:
                 state = read_checkpoint(path)
                 if fits(state):
                     return path, state
-            except ContrailError as error:
+            except DamagedError as error:
                 if warn is None:
                     raise
-                warn(f"{error} The run goes on from the one before.")
+                warn(f"warning: {error} It is passed over.")
+                damaged = True
+        if damaged and warn is not None:
+            warn("warning: no checkpoint is whole. The run starts from the beginning.")
         return None
+
+
+class DamagedError(ContrailError):
+    """A checkpoint, or the log that belongs to it, is not as it was written."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the state of a checkpoint whose files are all as they were written.
 
     Raises:
-        ContrailError: a file is missing or has changed.
+        DamagedError: a file is missing or has changed.
     """
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text())
         for name, expected in state["sha256"].items():
-            if _sha256(path / name) != expected:
-                raise ContrailError(f"checkpoint {path}: {name} is damaged.")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ContrailError(f"checkpoint {path} cannot be read: {error}.") from error
+            if (_own_sum(state) if name == STATE else _sha256(path / name)) != expected:
+                raise DamagedError(f"checkpoint {path}: {name} is damaged.")
+    except FileNotFoundError as error:
+        raise DamagedError(f"checkpoint {path}: {Path(error.filename).name} is missing.") from error
+    except OSError as error:
+        raise DamagedError(f"checkpoint {path} cannot be read: {error}.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DamagedError(f"checkpoint {path}: {STATE} is damaged.") from error
     return state
 
 
 def write_state(checkpoint: Path, state: dict[str, Any]) -> None:
-    """Write the state of a checkpoint, as `read_checkpoint` reads it."""
+    """Write the state of a checkpoint with its own checksum, as `read_checkpoint` reads it."""
+    state["sha256"][STATE] = _own_sum(state)
     write_atomically(checkpoint / STATE, (json.dumps(state, indent=1) + "\n").encode())
 
 
@@ -265,20 +280,25 @@ class EpisodeLog:
 
     Args:
         path: of the file.
-        size: bytes of it to keep; the rest is cut off.
+        size: bytes of it to keep, None for all; the rest is cut off.
     """
 
-    def __init__(self, path: Path, size: int = 0) -> None:
+    def __init__(self, path: Path, size: int | None = 0) -> None:
         self._path = path
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, path.read_bytes()[:size] if size else b"")
+        kept = path.read_bytes()[:size] if size or (size is None and path.is_file()) else b""
+        write_atomically(path, kept)
 
-    def sort(self, environments: Sequence[str]) -> None:
-        """Put the episodes of an evaluation in the order of the columns of R."""
+    def arrange(self, environments: Sequence[str]) -> None:
+        """Put the episodes of an evaluation in the order of these environments; drop all others."""
         lines = gzip.decompress(self._path.read_bytes()).splitlines(keepends=True)
-        ordered = sorted(
-            lines, key=lambda line: environments.index(json.loads(line)["environment"])
-        )
+        names = [json.loads(line)["environment"] for line in lines]
+        ordered = [
+            line
+            for environment in environments
+            for line, name in zip(lines, names, strict=True)
+            if name == environment
+        ]
         if ordered != lines:
             write_atomically(self._path, gzip.compress(b"".join(ordered), mtime=0))
 
@@ -292,6 +312,8 @@ class EpisodeLog:
         lines = [json.dumps({**context, **episode.record()}) + "\n" for episode in episodes]
         with self._path.open("ab") as file:
             file.write(gzip.compress("".join(lines).encode(), mtime=0))
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint names its length
 
 
 def _holds_other_files(directory: Path) -> bool:
@@ -299,6 +321,12 @@ def _holds_other_files(directory: Path) -> bool:
     names = (item.name for item in directory.iterdir())
     begun = (".config.yaml.", ".plan.json.")
     return any(name != ".lock" and not name.startswith(begun) for name in names)
+
+
+def _own_sum(state: dict[str, Any]) -> str:
+    """The checksum of a state without the one that it holds of itself."""
+    files = {name: value for name, value in state["sha256"].items() if name != STATE}
+    return hashlib.sha256(json.dumps({**state, "sha256": files}).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

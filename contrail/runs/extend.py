@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from contrail.config import RunConfig
 from contrail.errors import ConfigError
-from contrail.registry import Plugins
+from contrail.registry import Plugins, blaming
 
 
 def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plugins) -> bool:
@@ -26,22 +26,34 @@ def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plu
     updates = f"stream.{last}.updates"
     stages = [key for key in changed if _stage(key) > last]
     environments = [key for key in changed if key.startswith("evaluate.environments")]
-    if set(changed) - {updates, *stages, *environments}:
+    if set(changed) - {updates, *stages, *environments, "plugins"}:
+        return False
+    if not set(old.plugins) <= set(new.plugins):
         return False
     if not all(item in new.environments for item in old.environments):
         return False
-    if stages:
-        for component in new.strategies:
-            strategy = plugins.strategies[component.name].value(component.settings)
-            if strategy.cache_key(len(old.stream)) is None:
-                raise ConfigError(
-                    f"the run cannot get further stages: what {component.name!r} does in a stage "
-                    "may depend on those after it (its `starts_at` is None). Choose another --out.",
-                    key=("strategy",),
-                )
-    if updates in changed:
-        if new.stream[last].updates < old.stream[last].updates or len(new.stream) - 1 > last:
-            return False
+    more = updates in changed
+    if more and (stages or new.stream[last].updates < old.stream[last].updates):
+        return False
+    for component in new.strategies if more or stages else ():
+        registered = plugins.strategies[component.name]
+        with blaming("strategy", component.name, registered, "cache_key"):
+            strategy = registered.value(component.settings)
+            unknown = strategy.cache_key(len(old.stream)) is None
+        if unknown:
+            raise ConfigError(
+                f"the run cannot get further {'updates' if more else 'stages'}: what "
+                f"{component.name!r} does in a stage may depend on those after it (its `starts_at` "
+                "is None). Choose another --out.",
+                key=("strategy",),
+            )
+        if more and strategy.scheduled:
+            raise ConfigError(
+                f"the last stage cannot get further updates: what {component.name!r} does in a "
+                "stage depends on their number. Add a stage, or choose another --out.",
+                key=("stream", last, "updates"),
+            )
+    if more:
         schedule = new.grpo.lr_scheduler_type
         if schedule != "constant":
             raise ConfigError(

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,12 +46,8 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
-        try:
+        with _handled(self._handle):
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._number is not None or not self.deferred:
@@ -81,9 +77,23 @@ def ending_at_once(message: str) -> Iterator[None]:
         os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
         os._exit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in SIGNALS}
+    with _handled(end):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Context manager: handle the signals, but for those that this process was told to ignore.
+
+    A shell starts background processes so, for Ctrl-C is not meant for them.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
+        for number, own in before.items():
+            if own not in (signal.SIG_IGN, None):  # None: another language's, not to be restored
+                signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, own in before.items():
+            if own not in (signal.SIG_IGN, None):
+                signal.signal(number, own)

@@ -12,7 +12,7 @@ from contrail.config import LoRASettings, RunConfig, load, lora_config
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.registry import Plugins
-from contrail.runs.directory import RunDirectory
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.training.verify import verify
 
 
@@ -69,6 +69,8 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
         raise ConfigError(
             f"{config.model} has a LoRA, with settings of its own. Remove `lora`.", key=("lora",)
         )
+    if start is not None:
+        read_checkpoint(start)
     return _trained_policy(LoRADirectory(start or lora.path), config, key="model")
 
 

@@ -61,13 +61,18 @@ class Rows:
         """
         names = self._run.environments
         missing = self._checkpoints.missing(names)
-        for row, lacking in missing.items():
-            self._checkpoints.restore_row(row)
-            log = self._run.files.episodes(row, "evaluate", keep=True)
-            tests = [test for test in self._tests if test.name in lacking]
-            self._run.evaluations[row] |= self._columns(row, tests, log)
-            log.sort(names)
-            self._checkpoints.complete_row(row)
+        for row, scores in enumerate(self._run.evaluations):
+            if list(scores) == names:
+                continue
+            log = self._run.files.episodes(row, "evaluate", size=None)
+            if lacking := missing.get(row):
+                log.arrange([name for name in names if name in scores])
+                self._checkpoints.restore_row(row)
+                tests = [test for test in self._tests if test.name in lacking]
+                scores |= self._columns(row, tests, log)
+            log.arrange(names)
+            if lacking:
+                self._checkpoints.complete_row(row)
         return bool(missing)
 
     def _columns(self, number: int, tests: Sequence[Stage], log: EpisodeLog) -> dict[str, Scores]:

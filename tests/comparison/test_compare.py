@@ -73,7 +73,8 @@ def assert_same(run: Path, other: Path) -> None:
         for path in (run, other)
     ]
     assert logs[0] == logs[1]
-    names = [sorted(p.name for p in path.glob("checkpoints/0*")) for path in (run, other)]
+    rows = "checkpoints/[0-9][0-9][0-9]"
+    names = [sorted(p.name for p in path.glob(rows)) for path in (run, other)]
     assert names[0] == names[1]
     for name in names[0]:
         weights = [p / "checkpoints" / name / "adapter_model.safetensors" for p in (run, other)]

@@ -264,7 +264,7 @@ def test_other_evaluations_are_not_shared(plan: Any, plugins: Plugins, override:
 def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
     plan: Any, plugins: Plugins
 ) -> None:
-    found = plan({}, "lora.init_lora_weights=pissa", strategies=["sequential"], seeds=[0, 1])
+    found = plan({}, "lora.init_lora_weights=orthogonal", strategies=["sequential"], seeds=[0, 1])
     bases = [share.row_keys(run, plugins)[0] for run in found.runs]
     assert bases[0] != bases[1]
 

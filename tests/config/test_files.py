@@ -60,8 +60,10 @@ def test_model_directory(read: Load, complain: Callable[..., str], tmp_path: Pat
     model.mkdir()
     text = "model: tiny\n" + STREAM
     assert "tiny has no config.json, no weights (" in complain(text)
-    (model / "adapter_config.json").touch()
-    assert "It is a LoRA adapter alone" in complain(text)
+    adapter = model / "adapter_config.json"
+    adapter.touch()
+    assert read(text).model == str(model)  # a LoRA adapter, which names its base model
+    adapter.unlink()
     (model / "config.json").touch()
     assert "tiny has no weights (" in complain(text)
     (model / "model.safetensors").touch()
