@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.workload import SEED, Settings
-from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.plugins.models.smollm2 import smollm2_135m, tiny_random
 
 import torch  # isort: skip
@@ -35,7 +35,7 @@ def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
     lora = LoraConfig(
         r=16, lora_alpha=32, target_modules=sorted(linear_modules(base)), task_type="CAUSAL_LM"
     )
-    policy = with_adapter(base, tokenizer, lora, seed=SEED)
+    policy = with_lora(base, tokenizer, lora, seed=SEED)
     noise = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():

@@ -108,10 +108,10 @@ def compare(
         KeyboardInterrupt: it was interrupted; the same call continues it.
     """
     from contrail.comparison.launch import compare_runs, compare_stream
-    from contrail.comparison.plan import request
+    from contrail.comparison.plan import read_options
 
     given = _Given(plugins)
-    asked = request(
+    options = read_options(
         strategies if isinstance(strategies, str) or strategies is None else list(strategies),
         orders,
         seeds if isinstance(seeds, str) or seeds is None else list(seeds),
@@ -120,7 +120,7 @@ def compare(
     )
     if not isinstance(what, (str, os.PathLike, Mapping)):
         runs = [item.directory if isinstance(item, Result) else Path(item) for item in what]
-        outcome = compare_runs(runs, asked, out=None if out is None else Path(out))
+        outcome = compare_runs(runs, options, out=None if out is None else Path(out))
         return Comparison(outcome.directory, outcome.comparison, given.plugins)
     texts = [*overrides, *given.overrides(values)]
     source = given.source(what)
@@ -131,7 +131,7 @@ def compare(
     outcome = compare_stream(
         source,
         texts,
-        asked,
+        options,
         given.plugins,
         out=directory if out is None else Path(out),
         sharing=share,

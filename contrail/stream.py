@@ -97,7 +97,7 @@ def _check_difficulties(
                 )
 
 
-def build(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
+def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
     """Make the adapters and the stages, and begin a task of each environment.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def make_tiny() -> Callable[..., Policy]:
     """Makes policies of tiny-random. Its weights are enlarged, so that all it sees matters."""
-    from contrail.model.policy import linear_modules, load_base, with_adapter
+    from contrail.model.policy import linear_modules, load_base, with_lora
     from contrail.plugins.models.smollm2 import tiny_random
 
     import torch  # isort: skip
@@ -54,7 +54,7 @@ def make_tiny() -> Callable[..., Policy]:
             "task_type": "CAUSAL_LM",
         }
         lora = LoraConfig(**defaults | settings)
-        policy = with_adapter(base, tokenizer, lora, seed=0, max_context=max_context)
+        policy = with_lora(base, tokenizer, lora, seed=0, max_context=max_context)
         if trained:
             train(policy, 0.1)
         return policy

@@ -46,6 +46,7 @@ from contrail.config import (
     load,
     names,
 )
+from contrail.config.document import keys_of
 from contrail.metrics import METRICS
 from contrail.plugins.metrics.episode import METRICS as EPISODE_METRICS
 from contrail.registry import load_plugins
@@ -135,8 +136,8 @@ def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for _, line in COMMANDS}
-    commands = {"run", "compare", "report", "eval", "play", "plugins", "check", "environments"}
-    assert used >= commands
+    commands = "run compare report eval play plugins check environments strategies adapters models"
+    assert used >= set(commands.split())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -356,3 +357,13 @@ def test_every_member_of_an_episode_metric_is_documented() -> None:
     listed = ", ".join(row[0].replace("`", "") for row in table("docs/plugins.md", "## Metric"))
     fields = {item.name for item in dataclasses.fields(contrail.EpisodeMetric)}
     assert set(listed.split(", ")) == fields - {"plugin"}
+
+
+def test_the_settings_of_what_ships_mean_what_their_docstrings_say() -> None:
+    plugins = load_plugins()
+    rows = {(row[0], row[1]): row[3] for row in table("docs/stream.md", "Settings of what ships:")}
+    for kind in (plugins.environments, plugins.adapters, plugins.strategies):
+        for name in kind:
+            for key in keys_of(kind[name].value.Config):
+                plain = rows[name, key.name].replace("`", "")
+                assert plain.startswith(key.meaning.replace("`", "")), (name, key.name)

@@ -245,11 +245,11 @@ def test_a_run_without_the_plugin_is_still_reported(result: dict[str, Any]) -> N
 
 def test_comparisons_have_it(run: Path, tmp_path: Path) -> None:
     from contrail.comparison.launch import compare_runs
-    from contrail.comparison.plan import request
+    from contrail.comparison.plan import read_options
 
     other = run_stream(run.parent / "stream.yaml", ["seed=1"], out=tmp_path / "other", quiet=True)
     found = compare_runs(
-        [run, other.path], request(None, None, None, None, None), out=tmp_path / "compare"
+        [run, other.path], read_options(None, None, None, None, None), out=tmp_path / "compare"
     ).comparison
     estimate = found["summary"]["sequential"]["played"]["walk"]["distance"]
     assert (estimate["mean"], estimate["values"]) == (2.5, [2.5, 2.5])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.workload import SEED
-from contrail.model.policy import Policy, linear_modules, with_adapter
+from contrail.model.policy import Policy, linear_modules, with_lora
 from contrail.plugins.models.smollm2 import tiny_random
 
 import torch  # isort: skip
@@ -101,7 +101,7 @@ def random_policy(
     lora = LoraConfig(
         r=16, lora_alpha=32, target_modules=sorted(linear_modules(base)), task_type="CAUSAL_LM"
     )
-    policy = with_adapter(base, tokenizer(), lora, seed=SEED)
+    policy = with_lora(base, tokenizer(), lora, seed=SEED)
     if not fresh:
         noise = torch.Generator().manual_seed(SEED)
         with torch.no_grad():

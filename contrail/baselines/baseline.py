@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from contrail.adapter import Adapter
-from contrail.baselines.play import Game, Outcome, play
+from contrail.baselines.play import Game, Outcome, play_games
 from contrail.baselines.players import Player
 from contrail.environment import Task
 from contrail.intervals import score_interval
@@ -129,12 +129,12 @@ def measure(
     """
     begun = time.monotonic()
     first = games(label, ((task, 0) for task in tasks), adapter, player)
-    outcomes = play(pool, first, progress)
+    outcomes = play_games(pool, first, progress)
     took = max(time.monotonic() - begun, 1e-9)
     alike = player.scripted or all(item.undefined or item.fault for item in outcomes)
     count = 1 if alike else max(1, min(samples, 1 + int(seconds / took)))
     plan = ((task, sample) for sample in range(1, count) for task in tasks)
-    outcomes += play(pool, games(label, plan, adapter, player), progress)
+    outcomes += play_games(pool, games(label, plan, adapter, player), progress)
     return Baseline.of(outcomes, count, getattr(player, "action", None))
 
 

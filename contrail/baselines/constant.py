@@ -10,7 +10,7 @@ import numpy
 
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import SECONDS, Progress, games
-from contrail.baselines.play import Outcome, play
+from contrail.baselines.play import Outcome, play_games
 from contrail.baselines.players import Constant, Random
 from contrail.environment import Task
 from contrail.seeding import generator
@@ -56,7 +56,7 @@ def best_constant(
         if time.monotonic() - begun > seconds / 4:
             break
         plan = [(task, 0) for task in explored[place : place + LEAST]]
-        outcomes += play(pool, games(label, plan, adapter, Random(), "explore"), progress)
+        outcomes += play_games(pool, games(label, plan, adapter, Random(), "explore"), progress)
     episode = max((time.monotonic() - begun) / max(1, len(outcomes)), 1e-9)
     listing = Counter(action for outcome in outcomes for action in outcome.listed)
     left = sorted(listing, key=lambda action: (-listing[action], action))
@@ -73,7 +73,9 @@ def best_constant(
         # Where all tasks have been played they are played again, as another sample.
         plan = [(tasks[order[k % len(tasks)]], k // len(tasks)) for k in range(begin, end)]
         for action in left:
-            found = play(pool, games(label, plan, adapter, Constant(action), "search"), progress)
+            found = play_games(
+                pool, games(label, plan, adapter, Constant(action), "search"), progress
+            )
             solved[action] += [float(item.success) for item in found if item.fault is None]
         left.sort(key=lambda action: -float(numpy.mean(solved[action] or [0.0])))
         begin = end

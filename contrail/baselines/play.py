@@ -52,7 +52,7 @@ class Outcome:
 Calls = Generator[tuple[str, Any], Any, Outcome]
 
 
-def play(
+def play_games(
     pool: EnvironmentPool,
     games: Sequence[Game],
     progress: Callable[[], object] = lambda: None,

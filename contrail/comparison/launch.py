@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.comparison.gather import check_comparable, read_row, read_rows
-from contrail.comparison.plan import Plan, PlannedRun, Request, read_plan
+from contrail.comparison.plan import ComparisonOptions, Plan, PlannedRun, read_plan
 from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import Schedule, attempt
 from contrail.comparison.summary import summarise
@@ -39,7 +39,7 @@ class Outcome:
 def compare_stream(
     origin: Path | Source,
     overrides: Sequence[str],
-    request: Request,
+    options: ComparisonOptions,
     plugins: Plugins,
     *,
     out: Path | None,
@@ -55,7 +55,7 @@ def compare_stream(
         ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
     """
     source = origin if isinstance(origin, Source) else Source(origin)
-    plan = read_plan(source, overrides, request, plugins)
+    plan = read_plan(source, overrides, options, plugins)
     if out is None:
         assert source.path is not None
         default = default_directory(source.path, overrides)
@@ -112,18 +112,20 @@ def _carry_out(
     return Outcome(directory, comparison, failed)
 
 
-def compare_runs(directories: Sequence[Path], request: Request, *, out: Path | None) -> Outcome:
+def compare_runs(
+    directories: Sequence[Path], options: ComparisonOptions, *, out: Path | None
+) -> Outcome:
     """Summarise runs that exist.
 
     Raises:
         ContrailError: a run has not ended, or they are not comparable.
     """
     for flag in ("strategies", "orders", "seeds", "jobs"):
-        if getattr(request, flag) is not None:
+        if getattr(options, flag) is not None:
             raise ConfigError(f"--{flag}: these are finished runs. Give a stream file to run more.")
     if len(directories) < 2:
         raise ConfigError(f"{directories[0]}: a comparison takes two runs or more.")
-    baseline = request.baseline
+    baseline = options.baseline
     rows = read_rows(directories)
     labels = list(dict.fromkeys(row.strategy for row in rows))
     if baseline is not None and baseline not in labels:

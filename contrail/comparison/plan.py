@@ -31,7 +31,7 @@ LONGEST_NAME = 160
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonOptions:
     """The options of a comparison; None means: as in the YAML file, or the default."""
 
     strategies: Sequence[Any] | None = None
@@ -79,7 +79,7 @@ class Plan:
 
 
 def read_plan(
-    origin: Path | Source, overrides: Sequence[str], request: Request, plugins: Plugins
+    origin: Path | Source, overrides: Sequence[str], options: ComparisonOptions, plugins: Plugins
 ) -> Plan:
     """Read a stream file, or a comparison's file, and make the configuration of every run.
 
@@ -90,7 +90,7 @@ def read_plan(
     """
     source = origin if isinstance(origin, Source) else Source(origin)
     with source.located():
-        return _Planner(source, overrides, request, plugins).plan()
+        return _Planner(source, overrides, options, plugins).plan()
 
 
 class _Planner:
@@ -98,7 +98,7 @@ class _Planner:
         self,
         source: Source,
         overrides: Sequence[str],
-        request: Request,
+        options: ComparisonOptions,
         plugins: Plugins,
     ) -> None:
         self.source = source
@@ -108,9 +108,9 @@ class _Planner:
         self.stream: Path | Source = source
         if isinstance(stream, str):
             self.stream = source.directory / stream
-        self.flags = {name for name in KEYS if getattr(request, name) is not None}
+        self.flags = {name for name in KEYS if getattr(options, name) is not None}
         self.values: dict[str, Any] = {
-            name: getattr(request, name) if name in self.flags else self.source.values.get(name)
+            name: getattr(options, name) if name in self.flags else self.source.values.get(name)
             for name in KEYS
         }
         if isinstance(self.stream, Path):
@@ -304,20 +304,20 @@ class _Planner:
                 raise ConfigError(f"unknown key. {known} {hint}", key=(name,))
 
 
-def request(
+def read_options(
     strategies: str | Sequence[Any] | None,
     orders: str | int | Sequence[Sequence[str]] | None,
     seeds: str | Sequence[int] | None,
     baseline: str | None,
     jobs: int | None,
-) -> Request:
-    """Return the request of the command line's options; lists are in YAML: `replay,[replay,kl]`,
+) -> ComparisonOptions:
+    """Return the options of the command line's options; lists are in YAML: `replay,[replay,kl]`,
     `0,1`.
 
     Raises:
         ConfigError: a list cannot be read.
     """
-    return Request(
+    return ComparisonOptions(
         strategies=_list("strategies", strategies),
         orders=int(orders) if isinstance(orders, str) and orders.isdecimal() else orders,
         seeds=_list("seeds", seeds),

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Job:
+class ScheduledRun:
     """A planned run and its outcome; `error` is its message if it failed."""
 
     run: PlannedRun
@@ -53,7 +53,7 @@ class Job:
         """The file with the output of the process."""
         return self.files.path.with_name(f"{self.files.path.name}.log")
 
-    def common(self, other: Job, rows: int) -> int:
+    def common(self, other: ScheduledRun, rows: int) -> int:
         """Return the last row, of the first `rows` after the base, that is the same in both; or
         -1."""
         shared = [
@@ -85,7 +85,7 @@ class Schedule:
         self._saved_in = directory / "shared.json"
         self.saved = share.recorded(self._saved_in)
         self.jobs = [
-            Job(
+            ScheduledRun(
                 run,
                 RunDirectory(directory / run.directory),
                 share.row_keys(run, plugins) if sharing else (),
@@ -128,14 +128,14 @@ class Schedule:
                 continue
             running.append(job)
 
-    def _best(self, job: Job) -> tuple[Job | None, int]:
+    def _best(self, job: ScheduledRun) -> tuple[ScheduledRun | None, int]:
         """Return the run that has most of what `job` would compute, and the last row that both
         have."""
         others = [(job.common(other, other.row), other) for other in self.jobs if other is not job]
         row, source = max(others, key=lambda item: item[0], default=(-1, None))
         return (source, row) if row > job.row else (None, job.row)
 
-    def _launch(self, job: Job, source: Job | None, row: int) -> None:
+    def _launch(self, job: ScheduledRun, source: ScheduledRun | None, row: int) -> None:
         directory = job.files.path
         if not job.files.config.is_file():
             directory.mkdir(exist_ok=True)
@@ -154,7 +154,7 @@ class Schedule:
             job.process = self._workers.start(["run", str(job.files.config), str(directory)], log)
         self._say(f"{job.run}: {told}")
 
-    def _look(self, job: Job) -> None:
+    def _look(self, job: ScheduledRun) -> None:
         """See how far a process is, and whether it has ended."""
         if job.process is None:
             return

@@ -39,21 +39,21 @@ class Extension:
 
 
 @dataclass
-class Item:
-    """A request's part of a forward, with some or all of its branches.
-
-    `index`: the request's place. `last`: no more branches follow. `growth`: where it is in the
-    plan; None for a single token. `chosen`: tokens decided on, of which the first `kept` have
-    their keys in the cache already.
-    """
+class RequestPart:
+    """A request's part of a forward, with some or all of its branches."""
 
     index: int
+    """The request's index."""
     request: Extension
     branches: Sequence[Sequence[int]]
     last: bool
-    growth: Placement | None
+    """Whether no more branches follow."""
+    placement: Placement | None
+    """Its rows in the plan; None for a single token."""
     chosen: list[int] = field(default_factory=list)
+    """The tokens decided on."""
     kept: int = 0
+    """The number of these whose keys are in the cache already."""
 
     def settle(self, tree: TokenTree) -> None:
         """Bring the context up to date after the forward."""
@@ -86,8 +86,8 @@ class Batch:
         self.rows: list[int] = []
         self.writes: list[tuple[int, int, int]] = []
         self.longest = 0
-        self._single: list[Item] = []
-        self._grown: list[Item] = []
+        self._single: list[RequestPart] = []
+        self._grown: list[RequestPart] = []
         self._alike: dict[tuple[object, ...], Placement] = {}
 
     @property
@@ -96,7 +96,7 @@ class Batch:
         return len(self._single) + self.plan.size
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> list[RequestPart]:
         return self._single + self._grown
 
     def add(
@@ -109,18 +109,18 @@ class Batch:
         if len(pending) == 1 and not branches:
             self.step.rows.append(context.row)
             self.step.positions.append(context.stored)
-            self._single.append(Item(index, request, branches, last, None))
+            self._single.append(RequestPart(index, request, branches, last, None))
             return
         key = (context.node, *pending, -1, *(tuple(branch) for branch in branches))
-        growth = self._alike.get(key)
-        if growth is None:
+        placement = self._alike.get(key)
+        if placement is None:
             count = len(self.plan.segments)
-            growth = self.plan.add(context.node, range(context.stored), pending, branches)
+            placement = self.plan.add(context.node, range(context.stored), pending, branches)
             self.rows.extend([context.row] * (len(self.plan.segments) - count))
-            self._alike[key] = growth
-        for position, row in enumerate(growth.rows, start=context.stored):
+            self._alike[key] = placement
+        for position, row in enumerate(placement.rows, start=context.stored):
             self.writes.append((row, context.row, position))
-        self._grown.append(Item(index, request, branches, last, growth))
+        self._grown.append(RequestPart(index, request, branches, last, placement))
 
     def tokens(self) -> list[int]:
         """Return the token of each row."""
@@ -142,9 +142,9 @@ class Batch:
         """Return the row of each item without branches, then of each branch's each token."""
         offset = len(self._single)
         rows = list(range(offset))
-        grown = [(item, item.growth) for item in self._grown if item.growth is not None]
-        rows += [offset + growth.rows[-1] for item, growth in grown if not item.branches]
-        for item, growth in grown:
+        grown = [(item, item.placement) for item in self._grown if item.placement is not None]
+        rows += [offset + placement.rows[-1] for item, placement in grown if not item.branches]
+        for item, placement in grown:
             if item.branches:
-                rows += [offset + row for edges in growth.edges for row in edges]
+                rows += [offset + row for branch in placement.predicting_rows for row in branch]
         return rows

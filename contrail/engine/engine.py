@@ -34,7 +34,7 @@ class Engine:
         temperature: decisions are drawn from softmax(scores / temperature).
         max_tokens: tokens in one forward, about; bounds the memory of activations.
         frozen: the layers whose outputs the update can use again, if any.
-        states: where to keep these.
+        hidden_states: where to keep these outputs.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Engine:
         temperature: float = 1.0,
         max_tokens: int = 2048,
         frozen: FrozenLayers | None = None,
-        states: HiddenStates | None = None,
+        hidden_states: HiddenStates | None = None,
     ) -> None:
         self._model = model
         self._temperature = temperature
         self._max_tokens = max_tokens
-        self._frozen = frozen if states is not None else None
-        self._states = states
-        self._tree = TokenTree() if states is None else states.tree
+        self._frozen = frozen if hidden_states is not None else None
+        self._hidden_states = hidden_states
+        self._tree = TokenTree() if hidden_states is None else hidden_states.tree
         self._cache = Cache(model.device)
         self._live: list[Context] = []
         self.computed_tokens = 0
@@ -134,8 +134,8 @@ class Engine:
                 torch.from_numpy(keep).to(device),
                 layout,
             )
-        if self._states is not None and recorded:
-            self._states.put(work.nodes(), recorded[0])
+        if self._hidden_states is not None and recorded:
+            self._hidden_states.put(work.nodes(), recorded[0])
         self._sample(work, logits, place, decisions)
         self._choose(work, logits, place, scores, decisions, layout)
         for item in work.items:
@@ -190,8 +190,8 @@ class Engine:
             decisions[item.index] = decision
             item.chosen = list(request.branches[decision.choice])
             if len(made) == 1:  # else its keys may be of an earlier forward
-                assert item.growth is not None
-                kept = item.growth.branches[decision.choice]
+                assert item.placement is not None
+                kept = item.placement.branch_rows[decision.choice]
                 item.kept = len(kept)
                 for position, source in enumerate(kept, start=len(request.context.tokens)):
                     moves.append((source, request.context.row, position))

@@ -21,7 +21,7 @@ def open_sampler(policy: Policy, temperature: float) -> Iterator[Sampler]:
     """The engine, or the plain sampler for a model for which the engine is not right."""
     with policy.acting() as model:
         if policy.fast:
-            engine = Engine(model, temperature, frozen=policy.frozen, states=policy.kept)
+            engine = Engine(model, temperature, frozen=policy.frozen, hidden_states=policy.kept)
             admission = CacheAdmission(cache_tokens(model, policy.cache_gb))
             yield EngineSampler(engine, admission, policy.chat.text)
         else:

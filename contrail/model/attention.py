@@ -183,22 +183,22 @@ def within(
 
 
 class Packed:
-    """All keys are of the same forward, but for those of the plan's stem.
+    """All keys are of the same forward, but for those of the plan's prefix.
 
     Args:
         plan: whose segments' paths are rows of the plan.
         device: of the model.
-        stem: keys and values of the tokens that the plan does not compute.
+        prefix: keys and values of the tokens that the plan does not compute.
 
     Attributes:
         keys: those of the last forward.
     """
 
-    def __init__(self, plan: ForwardPlan, device: torch.device, stem: Keys | None = None) -> None:
+    def __init__(self, plan: ForwardPlan, device: torch.device, prefix: Keys | None = None) -> None:
         self.keys: Keys = {}
-        self._stem = stem
+        self._prefix = prefix
         self._blocks = [
-            _Block([plan.segments[index] for index in indices], len(plan.stem), device)
+            _Block([plan.segments[index] for index in indices], len(plan.prefix), device)
             for indices in blocks(plan.segments, device)
         ]
         rows = torch.cat([block.rows for block in self._blocks])
@@ -216,8 +216,8 @@ class Packed:
     ) -> torch.Tensor:
         """See `Layout`."""
         self.keys[layer] = (key, value)
-        if self._stem is not None:
-            above = self._stem[layer]
+        if self._prefix is not None:
+            above = self._prefix[layer]
             key, value = torch.cat([above[0], key]), torch.cat([above[1], value])
         if window not in self._masks:  # the same for all layers with this window
             groups = query.shape[1] // key.shape[1]
@@ -244,12 +244,12 @@ class _Block:
     """Segments of similar length, padded to the longest.
 
     `queries`: (S * Q,) rows, padded with row 0. `valid`: places of the real ones among them.
-    `rows`: the real ones. `keys`: (S * K,) places among the keys, of which the first `stem` are
+    `rows`: the real ones. `keys`: (S * K,) places among the keys, of which the first `prefix` are
     not of this forward. `seen`: bool (S, Q, K). `query_positions`, `key_positions`: (S, Q) and
     (S, K), of the tokens in their sequences.
     """
 
-    def __init__(self, segments: Sequence[Segment], stem: int, device: torch.device) -> None:
+    def __init__(self, segments: Sequence[Segment], prefix: int, device: torch.device) -> None:
         count = len(segments)
         longest = max(len(segment.nodes) for segment in segments)
         widest = max(len(segment.path) + len(segment.nodes) for segment in segments)
@@ -278,7 +278,7 @@ class _Block:
         def tensor(values: numpy.ndarray) -> torch.Tensor:
             return torch.from_numpy(values).to(device)
 
-        self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1) + stem)
+        self.queries, self.keys = tensor(queries.reshape(-1)), tensor(keys.reshape(-1) + prefix)
         self.seen = tensor(seen)
         self.query_positions, self.key_positions = tensor(query_positions), tensor(key_positions)
         self.valid, self.rows = tensor(numpy.concatenate(valid)), tensor(numpy.concatenate(rows))

@@ -57,16 +57,16 @@ class FrozenLayers:
             hook.remove()
 
     @contextmanager
-    def replaced(self, states: torch.Tensor) -> Iterator[None]:
-        """Context manager: forwards skip the frozen layers, whose outputs are `states` (n,
+    def replaced(self, hidden_states: torch.Tensor) -> Iterator[None]:
+        """Context manager: forwards skip the frozen layers, whose outputs are `hidden_states` (n,
         width)."""
 
         def put(
             module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if args:
-                return (states.unsqueeze(0), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": states.unsqueeze(0)}
+                return (hidden_states.unsqueeze(0), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": hidden_states.unsqueeze(0)}
 
         with ExitStack() as stack:
             hook = self._first.register_forward_pre_hook(put, with_kwargs=True)

@@ -21,22 +21,22 @@ class HiddenStates:
         self._held: torch.Tensor | None = None
         self._known = torch.zeros(0, dtype=torch.bool)
 
-    def put(self, nodes: Sequence[int], states: torch.Tensor) -> None:
-        """Keep the states (len(nodes), width) of nodes."""
+    def put(self, nodes: Sequence[int], hidden_states: torch.Tensor) -> None:
+        """Keep the hidden_states (len(nodes), width) of nodes."""
         size = max(nodes) + 1
         if self._held is None or len(self._held) < size:
-            grown = states.new_empty((max(1024, 2 * size), states.shape[1]))
+            grown = hidden_states.new_empty((max(1024, 2 * size), hidden_states.shape[1]))
             known = torch.zeros(len(grown), dtype=torch.bool)
             if self._held is not None:
                 grown[: len(self._held)] = self._held
                 known[: len(self._known)] = self._known
             self._held, self._known = grown, known
         places = torch.tensor(nodes)
-        self._held.index_copy_(0, places.to(states.device), states)
+        self._held.index_copy_(0, places.to(hidden_states.device), hidden_states)
         self._known[places] = True
 
     def get(self, nodes: Sequence[int]) -> torch.Tensor | None:
-        """The states (len(nodes), width) of nodes; None if one of them is unknown."""
+        """The hidden_states (len(nodes), width) of nodes; None if one of them is unknown."""
         places = torch.tensor(nodes)
         if self._held is None or int(places.max()) >= len(self._known):
             return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ModelSource = Callable[[], Path]
 """Returns the directory of a transformers model, making it first where need be."""
 
-ADAPTER = "default"
+LORA_NAME = "default"
 
 # Linear layers of a type of model whose weights it reads without calling them, so that a LoRA would
 # not act. (PEFT refuses to train `out_proj`.)
@@ -121,7 +121,7 @@ class Policy:
             self.kept = None
 
     def _fused(self, learn: bool) -> AbstractContextManager[None]:
-        return fused(self.model, ADAPTER, learn=learn) if self.fast else nullcontext()
+        return fused(self.model, LORA_NAME, learn=learn) if self.fast else nullcontext()
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -177,7 +177,7 @@ class Policy:
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
         self.model.save_pretrained(str(directory))
-        write_card(directory, str(self.model.peft_config[ADAPTER].base_model_name_or_path))
+        write_card(directory, str(self.model.peft_config[LORA_NAME].base_model_name_or_path))
 
     def restore(self, directory: Path) -> None:
         """Take up an adapter written by `save`, or elsewhere by PEFT.
@@ -190,7 +190,7 @@ class Policy:
 
         file = directory / "adapter_model.safetensors"
         found = load_file(file)
-        own = get_peft_model_state_dict(self.model, adapter_name=ADAPTER)
+        own = get_peft_model_state_dict(self.model, adapter_name=LORA_NAME)
         shapes = [{name: list(item.shape) for name, item in each.items()} for each in (found, own)]
         for name in sorted(found.keys() | own.keys()):
             has, needs = (each.get(name, "nothing") for each in shapes)
@@ -198,7 +198,7 @@ class Policy:
                 raise ContrailError(
                     f"{file} does not fit adapter_config.json: {name} is {has}, not {needs}."
                 )
-        set_peft_model_state_dict(self.model, found, adapter_name=ADAPTER)
+        set_peft_model_state_dict(self.model, found, adapter_name=LORA_NAME)
 
 
 def load_base(
@@ -242,7 +242,7 @@ def embedded_tokens(model: PreTrainedModel) -> int:
     return int(model.config.get_text_config().vocab_size if weight is None else weight.shape[0])
 
 
-def with_adapter(
+def with_lora(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     lora: LoraConfig,

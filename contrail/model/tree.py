@@ -16,12 +16,12 @@ import numpy
 ROOT = -1
 
 
-def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens agree from the beginning on."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))
+def common_prefix_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Return the number of tokens with which both sequences begin."""
+    for index, (token, other) in enumerate(zip(left, right, strict=False)):
+        if token != other:
+            return index
+    return min(len(left), len(right))
 
 
 class TokenTree:
@@ -85,18 +85,18 @@ class Segment:
 
 @dataclass
 class Placement:
-    """Where a context and its branches are in a plan.
+    """The rows of a context and its branches in a plan."""
 
-    `leaf`: the context's last node. `rows`: of the tokens given. `edges[b]`: for each token of
-    branch b the row that predicts it. `branches[b]`: rows of branch b's tokens; its last one has
-    none, because nothing is read off it. `ends[b]`: the node of the last row.
-    """
-
-    leaf: int
+    last_node: int
+    """The context's last node."""
     rows: list[int]
-    edges: list[list[int]]
-    branches: list[list[int]]
-    ends: list[int]
+    """The rows of the tokens given."""
+    predicting_rows: list[list[int]]
+    """Per branch, for each of its tokens the row that predicts it."""
+    branch_rows: list[list[int]]
+    """Per branch, the rows of its tokens; the last token has none, because nothing follows it."""
+    branch_leaves: list[int]
+    """Per branch, the node of its last row."""
 
 
 class ForwardPlan:
@@ -104,7 +104,7 @@ class ForwardPlan:
 
     Args:
         tree: names the nodes.
-        stem: nodes whose keys are known, from the root on. Their rows count from below, to -1.
+        prefix: known nodes, whose keys exist, from the root on. Their rows are negative, up to -1.
 
     Attributes:
         segments: in the order of their rows.
@@ -112,12 +112,12 @@ class ForwardPlan:
         row_of: node -> row, of the nodes that later calls of `add` may find and need not compute.
     """
 
-    def __init__(self, tree: TokenTree, stem: Sequence[int] = ()) -> None:
+    def __init__(self, tree: TokenTree, prefix: Sequence[int] = ()) -> None:
         self._tree = tree
-        self.stem = stem
+        self.prefix = prefix
         self.segments: list[Segment] = []
         self.size = 0
-        self.row_of = {node: place - len(stem) for place, node in enumerate(stem)}
+        self.row_of = {node: place - len(prefix) for place, node in enumerate(prefix)}
 
     def add(
         self,
@@ -153,28 +153,28 @@ class ForwardPlan:
             self.row_of[node] = segment.first + len(segment.nodes) - 1
             rows.append(self.row_of[node])
         segment.chain = len(segment.nodes)
-        leaf, leaf_place = node, segment.chain - 1
+        last_node, last_index = node, segment.chain - 1
         places: dict[int, int] = {}
-        edges: list[list[int]] = []
-        below: list[list[int]] = []
-        ends = []
+        predicting_rows: list[list[int]] = []
+        branch_rows: list[list[int]] = []
+        branch_leaves = []
         for branch in branches:
-            node, place = leaf, leaf_place
-            edges.append([rows[-1]])
-            below.append([])
+            node, place = last_node, last_index
+            predicting_rows.append([rows[-1]])
+            branch_rows.append([])
             for token in branch[:-1]:
                 child = self._tree.child(node, token)
                 if child not in places:
                     self._new(segment, node, token, place)
                     places[child] = len(segment.nodes) - 1
                 node, place = child, places[child]
-                edges[-1].append(segment.first + place)
-                below[-1].append(segment.first + place)
-            ends.append(node)
+                predicting_rows[-1].append(segment.first + place)
+                branch_rows[-1].append(segment.first + place)
+            branch_leaves.append(node)
         if segment.nodes:
             self.segments.append(segment)
             self.size += len(segment.nodes)
-        return Placement(leaf, rows, edges, below, ends)
+        return Placement(last_node, rows, predicting_rows, branch_rows, branch_leaves)
 
     def tokens(self) -> list[int]:
         """The token of each row."""

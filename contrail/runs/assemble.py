@@ -31,7 +31,7 @@ from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.stream import (
     Listing,
-    build,
+    make_scenario,
 )
 from contrail.training.learner import Learner
 
@@ -56,7 +56,7 @@ def prepared(
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
         grpo = grpo_config(config, Path(scratch))
         lora_config(config)  # refuses bad keys before a model is fetched
-        scenario = build(config, plugins, listing)
+        scenario = make_scenario(config, plugins, listing)
         strategy = compose(config, plugins)
         try:
             stages = strategy.stages(scenario.train)

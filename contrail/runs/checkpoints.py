@@ -19,7 +19,7 @@ from contrail.runs.composition import Composition
 from contrail.runs.directory import DamagedError, read_checkpoint, write_state
 from contrail.runs.position import Position
 from contrail.runs.run import Run
-from contrail.runs.state import join, load_tensors, save_tensors, split
+from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
 from contrail.scores import Scores
 from contrail.training.learner import Learner
 
@@ -150,7 +150,7 @@ class Checkpoints:
         if position.update:
             state["learner"] = self._learner.state_dict()
             state["drawn"] = [asdict(task) for task in self._strategy.pending or ()]
-        kept, tensors = split(state)
+        kept, tensors = separate_tensors(state)
 
         def write(directory: Path) -> None:
             try:

@@ -17,7 +17,7 @@ from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
 from contrail.registered import Registered
 from contrail.registry import Plugins, blamed, blaming
-from contrail.runs.state import split
+from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
 
@@ -206,7 +206,7 @@ class Composition:
         for member in self._members:
             if state := member.call("state_dict"):
                 try:
-                    split(state)
+                    separate_tensors(state)
                 except TypeError as error:
                     raise member.blame("state_dict", error) from error
                 states[member.name] = state

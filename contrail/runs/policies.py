@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftConfig
 
 from contrail.config import LoRASettings, RunConfig, load, lora_config
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.training.verify import verify
@@ -123,9 +123,7 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
     if lora.target_modules == "all-linear":
         lora = lora_config(config, target_modules=sorted(linear_modules(base)))
     try:
-        policy = with_adapter(
-            base, tokenizer, lora, config.seed, config.max_context, config.cache_gb
-        )
+        policy = with_lora(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
     except (ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
         # What only peft and this model can tell.
         modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
@@ -150,7 +148,7 @@ def _trained_policy(
         where = f" onto its model {name!r}"
         if config is None:
             base, tokenizer = load_base(name)
-            policy = with_adapter(base, tokenizer, settings, seed=0)
+            policy = with_lora(base, tokenizer, settings, seed=0)
         else:
             base, tokenizer = load_base(
                 name,
@@ -158,7 +156,7 @@ def _trained_policy(
                 device=config.device,
                 trust_remote_code=config.trust_remote_code,
             )
-            policy = with_adapter(
+            policy = with_lora(
                 base, tokenizer, settings, config.seed, config.max_context, config.cache_gb
             )
         policy.restore(lora.path)
@@ -184,6 +182,6 @@ def _bare_policy(name: str, plugins: Plugins) -> Policy:
         )
     base, tokenizer = load_base(name)
     lora = LoraConfig(r=1, task_type="CAUSAL_LM", target_modules=sorted(linear_modules(base)))
-    policy = with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_lora(base, tokenizer, lora, seed=0)
     verify(policy)
     return policy

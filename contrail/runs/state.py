@@ -12,7 +12,7 @@ TENSORS = "state.safetensors"
 _TENSOR = "__tensor__"  # stands in JSON for a tensor, with its name in the file
 
 
-def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+def separate_tensors(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """Return the state with names in place of its tensors, and the tensors by name.
 
     Raises:
@@ -42,7 +42,7 @@ def split(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def join(state: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return the opposite of `split`."""
+    """Return the opposite of `separate_tensors`."""
     if isinstance(state, dict):
         if _TENSOR in state:
             return tensors[state[_TENSOR]]

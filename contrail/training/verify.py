@@ -153,8 +153,8 @@ def _play(sampler: Sampler, policy: Policy) -> list[Episode]:
     def some(count: int) -> list[int]:
         return [int(token) for token in rng.integers(vocabulary, size=count)]
 
-    start, stem = some(8), some(1)
-    candidates = [some(1), [*stem, *some(1)], [*stem, *some(2)]]
+    start, prefix = some(8), some(1)
+    candidates = [some(1), [*prefix, *some(1)], [*prefix, *some(2)]]
     episodes = [Episode("verify", Task("verify", "0", 0, "train"), number) for number in range(2)]
     contexts = [sampler.begin("verify") for _ in episodes]
     for turn in range(2):

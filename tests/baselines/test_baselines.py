@@ -12,7 +12,7 @@ from doors import COLOURS, Doors, measure, success
 
 from contrail import Adapter, InvalidAction, Observation, Step, Task
 from contrail.baselines import NAMES, Baseline, Subject, baselines, warning
-from contrail.baselines.play import Game, play
+from contrail.baselines.play import Game, play_games
 from contrail.baselines.players import Random, goal, words
 from contrail.environment import NoConfig
 from contrail.plugins.adapters.choose import Choose
@@ -265,7 +265,7 @@ def test_the_same_again_and_other_luck_under_another_label() -> None:
     other = measure(Doors, ["random"], label="other")["random"]
     assert other is not None
     assert first.scores != other.scores
-    outcomes = play(
+    outcomes = play_games(
         EnvironmentPool({"it": Doors}),
         [
             Game(

@@ -21,7 +21,7 @@ from compared import ASKED, RUNS, Scripts, write_stream
 from contrail.cli import app as cli
 from contrail.comparison import launch, share
 from contrail.comparison.launch import compare_runs, compare_stream
-from contrail.comparison.plan import Request, read_plan
+from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.comparison.processes import WorkerProcess, Workers
 from contrail.errors import ConfigError, ContrailError
 from contrail.registry import Plugins, load_plugins
@@ -144,7 +144,7 @@ def test_interrupted_and_gone_on_with(
         if text.endswith("1 of at most 2 stages done"):
             raise KeyboardInterrupt
 
-    asked = Request(strategies=["sequential", "anchored"], seeds=[0], jobs=2)
+    asked = ComparisonOptions(strategies=["sequential", "anchored"], seeds=[0], jobs=2)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         compare_stream(stream, (), asked, load_plugins(), out=out, say=interrupt)
@@ -206,11 +206,11 @@ def test_a_report_of_the_comparison(
 
 def test_runs_are_compared_as_they_are(compared: Path, tmp_path: Path) -> None:
     out = compared
-    found = compare_runs([out / name for name in RUNS], Request(), out=tmp_path / "again")
+    found = compare_runs([out / name for name in RUNS], ComparisonOptions(), out=tmp_path / "again")
     planned = json.loads((out / "compare.json").read_text())
     assert found.comparison["summary"] == planned["summary"]
     assert found.comparison["rows"] == planned["rows"]
-    compare_runs([out / name for name in RUNS], Request(), out=tmp_path / "again")
+    compare_runs([out / name for name in RUNS], ComparisonOptions(), out=tmp_path / "again")
 
 
 def test_runs_that_are_not_finished_or_no_runs(compared: Path, tmp_path: Path) -> None:
@@ -218,18 +218,20 @@ def test_runs_that_are_not_finished_or_no_runs(compared: Path, tmp_path: Path) -
     unfinished = shutil.copytree(out / RUNS[0], tmp_path / "unfinished")
     (unfinished / "result.json").unlink()
     with pytest.raises(ContrailError, match="has not ended"):
-        compare_runs([unfinished, out / RUNS[1]], Request(), out=tmp_path / "new")
+        compare_runs([unfinished, out / RUNS[1]], ComparisonOptions(), out=tmp_path / "new")
     with pytest.raises(ContrailError, match="two runs or more"):
-        compare_runs([out / RUNS[1]], Request(), out=tmp_path / "new")
+        compare_runs([out / RUNS[1]], ComparisonOptions(), out=tmp_path / "new")
     copied = shutil.copytree(out / RUNS[1], tmp_path / "copied")
     with pytest.raises(ConfigError, match="are the same strategy, order and seed"):
-        compare_runs([out / RUNS[1], copied], Request(), out=tmp_path / "new")
+        compare_runs([out / RUNS[1], copied], ComparisonOptions(), out=tmp_path / "new")
     with pytest.raises(ConfigError, match="another comparison is kept there"):
-        compare_runs([out / name for name in RUNS[:2]], Request(), out=out)
+        compare_runs([out / name for name in RUNS[:2]], ComparisonOptions(), out=out)
     with pytest.raises(ConfigError, match="a run is kept there"):
-        compare_runs([out / name for name in RUNS[:2]], Request(), out=out / RUNS[0])
+        compare_runs([out / name for name in RUNS[:2]], ComparisonOptions(), out=out / RUNS[0])
     with pytest.raises(ConfigError, match="--seeds: these are finished runs"):
-        compare_runs([out / name for name in RUNS[:2]], Request(seeds=[1]), out=tmp_path / "new")
+        compare_runs(
+            [out / name for name in RUNS[:2]], ComparisonOptions(seeds=[1]), out=tmp_path / "new"
+        )
     assert not (tmp_path / "new").exists()
 
 
@@ -295,7 +297,7 @@ def test_runs_in_other_orders_take_the_base_evaluation_over(
 ) -> None:
     """With the columns of their own order in result.json and the logs."""
     out = compared
-    asked = Request(strategies=["anchored"], orders=[["long", "short"]], seeds=[0])
+    asked = ComparisonOptions(strategies=["anchored"], orders=[["long", "short"]], seeds=[0])
     run = read_plan(stream, (), asked, plugins).runs[0]
     ends = {}
     for name in ("given", "alone"):
@@ -319,7 +321,7 @@ def test_a_state_that_a_prefix_forgot(
     stream: Path, compared: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
     out = compared
-    run = read_plan(stream, (), Request(strategies=["sequential"]), plugins).runs[0]
+    run = read_plan(stream, (), ComparisonOptions(strategies=["sequential"]), plugins).runs[0]
     source = RunDirectory(out / RUNS[1])  # of `anchored`
     with pytest.raises(ContrailError, match=r"'anchored' shares 2 of its stages.*keeps a state"):
         share.take_over(run, RunDirectory(tmp_path), source, 2)

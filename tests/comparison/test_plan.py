@@ -14,7 +14,7 @@ import yaml
 
 from contrail.cli import app as cli
 from contrail.comparison import launch, share
-from contrail.comparison.plan import Plan, Request, read_plan, request
+from contrail.comparison.plan import ComparisonOptions, Plan, read_options, read_plan
 from contrail.config import load, to_yaml
 from contrail.errors import ConfigError
 from contrail.registry import Plugins, load_plugins
@@ -65,7 +65,7 @@ def plan(tmp_path: Path, plugins: Plugins) -> Any:
     def read(values: dict[str, Any], *overrides: str, **asked: Any) -> Plan:
         path = tmp_path / "stream.yaml"
         path.write_text(yaml.safe_dump({**STREAM, "plugins": ["plugin.py"], **values}))
-        return read_plan(path, overrides, Request(**asked), plugins)
+        return read_plan(path, overrides, ComparisonOptions(**asked), plugins)
 
     return read
 
@@ -84,7 +84,7 @@ def test_every_strategy_order_and_seed_is_run_once(plan: Any) -> None:
 
 
 def test_a_file_and_flags_say_the_same(plan: Any) -> None:
-    asked = request(
+    asked = read_options(
         "sequential,{name: same, strength: 2},[sequential,same]", "2", "1,2", "same strength=2", 3
     )
     flags = plan({}, **vars(asked))
@@ -112,11 +112,11 @@ def test_a_comparison_may_name_its_stream(tmp_path: Path, plan: Any, plugins: Pl
     plan({}, strategies=["same"])
     path = tmp_path / "compare.yaml"
     path.write_text("stream: stream.yaml\nstrategies: [same]\nseeds: [4]\n")
-    found = read_plan(path, (), Request(), plugins)
+    found = read_plan(path, (), ComparisonOptions(), plugins)
     assert [run.seed for run in found.runs] == [4]
     path.write_text("stream: stream.yaml\nstrategies: [same]\nmodel: tiny-random\n")
     with pytest.raises(ConfigError, match=r"compare.yaml:3: model: unknown key.*stream\.yaml"):
-        read_plan(path, (), Request(), plugins)
+        read_plan(path, (), ComparisonOptions(), plugins)
 
 
 def test_a_run_is_an_ordinary_configuration(tmp_path: Path, plan: Any, plugins: Plugins) -> None:
@@ -199,7 +199,7 @@ def test_what_is_compared_is_not_overridden(plan: Any, override: str) -> None:
 @pytest.mark.parametrize("text", ["a,,b", "", "[a", "{"])
 def test_lists_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="--strategies"):
-        request(text, None, None, None, None)
+        read_options(text, None, None, None, None)
 
 
 def keys(plan: Any, plugins: Plugins, *strategies: Any, **asked: Any) -> dict[Any, Any]:
@@ -270,7 +270,7 @@ def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
 
 
 def test_the_example_is_planned(plugins: Plugins) -> None:
-    found = read_plan(ROOT / "examples/compare.yaml", (), Request(), plugins)
+    found = read_plan(ROOT / "examples/compare.yaml", (), ComparisonOptions(), plugins)
     assert len(found.runs) == 3 * 6
     assert found.baseline == "sequential"
     assert {sum(s.updates for s in run.config.stream) for run in found.runs} == {100}

@@ -13,7 +13,7 @@ import pytest
 from compared import RUNS, Scripts, write_stream
 
 from contrail.comparison import schedule
-from contrail.comparison.plan import Request, read_plan
+from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.registry import load_plugins
 
 # A worker that pretends: it makes checkpoints as a run does, and fails where it is told to.
@@ -51,7 +51,7 @@ def pretend(tmp_path: Path, monkeypatch: Any) -> Any:
     plugins = load_plugins()
     monkeypatch.setattr(schedule, "POLL", 0.02)
 
-    def go(asked: Request, fail: str = "", **options: Any) -> Any:
+    def go(asked: ComparisonOptions, fail: str = "", **options: Any) -> Any:
         trace = tmp_path / "trace"
         trace.touch()
         monkeypatch.setenv("TRACE", str(trace))
@@ -70,7 +70,7 @@ def pretend(tmp_path: Path, monkeypatch: Any) -> Any:
 
 
 def test_nothing_that_is_shared_is_computed_twice(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], orders="all", seeds=[0, 1])
+    asked = ComparisonOptions(strategies=["sequential", "anchored"], orders="all", seeds=[0, 1])
     made, computed, count = pretend(asked)
     assert all(job.finished for job in made.jobs)
     assert count == len(computed)  # no run did a row twice
@@ -85,14 +85,14 @@ def test_nothing_that_is_shared_is_computed_twice(pretend: Any) -> None:
 
 
 def test_without_sharing_everything_is_computed(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], seeds=[0, 1])
+    asked = ComparisonOptions(strategies=["sequential", "anchored"], seeds=[0, 1])
     made, computed, _ = pretend(asked, sharing=False)
     assert len(computed) == 4 * 3
     assert not made.saved
 
 
 def test_a_run_that_fails_does_not_lose_the_others(pretend: Any) -> None:
-    asked = Request(strategies=["sequential", "anchored"], seeds=[0, 1])
+    asked = ComparisonOptions(strategies=["sequential", "anchored"], seeds=[0, 1])
     said: list[str] = []
     made, computed, _ = pretend(asked, fail="sequential_short-long_seed0", say=said.append)
     assert [job.finished for job in made.jobs] == [False, True, True, True]

@@ -35,18 +35,18 @@ def test_equal_beginnings_are_computed_once() -> None:
     third = plan.add(ROOT, [], [1, 2, 3, 4])
     assert third.rows == first.rows
     assert plan.size == 5
-    further = plan.add(first.leaf, first.rows, [6])
+    further = plan.add(first.last_node, first.rows, [6])
     assert plan.segments[-1].path == first.rows
     assert plan.positions()[further.rows[0]] == 4
 
 
 def test_branches_share_their_stems() -> None:
     plan = ForwardPlan(TokenTree())
-    growth = plan.add(ROOT, [], [1, 2], [[7, 8, 0], [7, 9, 0], [7], [3]])
+    placement = plan.add(ROOT, [], [1, 2], [[7, 8, 0], [7, 9, 0], [7], [3]])
     # The last token of a branch is predicted, and never read.
     assert plan.tokens() == [1, 2, 7, 8, 9]
-    assert growth.edges == [[1, 2, 3], [1, 2, 4], [1], [1]]
-    assert growth.branches == [[2, 3], [2, 4], [], []]
+    assert placement.predicting_rows == [[1, 2, 3], [1, 2, 4], [1], [1]]
+    assert placement.branch_rows == [[2, 3], [2, 4], [], []]
     (segment,) = plan.segments
     assert segment.depths().tolist() == [0, 1, 2, 3, 3]
     assert segment.visible().astype(int).tolist() == [
@@ -100,16 +100,16 @@ def test_random_trees(
             branches = [
                 rng.integers(3, size=rng.integers(1, 4)).tolist() for _ in range(rng.integers(1, 5))
             ]
-            growth = plan.add(node, path, tokens, branches)
-            grown.append((growth, before + tokens, branches))
+            placement = plan.add(node, path, tokens, branches)
+            grown.append((placement, before + tokens, branches))
             contexts[index] = (
-                growth.ends[0],
-                path + growth.rows + growth.branches[0],
+                placement.branch_leaves[0],
+                path + placement.rows + placement.branch_rows[0],
                 before + tokens + branches[0][:-1],
             )
     logprobs = run(policy, plan, torch.arange(plan.size))
-    for growth, tokens, branches in grown:
-        for edges, branch in zip(growth.edges, branches, strict=True):
+    for placement, tokens, branches in grown:
+        for edges, branch in zip(placement.predicting_rows, branches, strict=True):
             expected = plain(policy, tokens + branch)[len(tokens) - 1 : -1]
             assert (logprobs[edges] - expected).abs().max() < EXACT
     written = sum(len(tokens) + sum(map(len, branches)) for _, tokens, branches in grown)

@@ -16,7 +16,7 @@ import contrail
 from contrail import Observation
 from contrail.cache import cache
 from contrail.errors import ContrailError
-from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.plugins.models.smollm2 import smollm2_135m
@@ -270,7 +270,7 @@ def smollm2() -> Policy:
     base, tokenizer = load_base(str(smollm2_135m()), dtype="float32", device="cpu")
     modules = sorted(linear_modules(base))
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=modules, task_type="CAUSAL_LM")
-    policy = with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_lora(base, tokenizer, lora, seed=0)
     train(policy, 0.01)
     return policy
 

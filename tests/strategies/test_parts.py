@@ -21,7 +21,7 @@ from contrail.strategies.merge import MergeConfig, merged
 from contrail.strategies.orthogonal import Orthogonal
 
 import torch  # isort: skip
-from contrail.runs.state import join, load_tensors, save_tensors, split  # isort: skip
+from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
 from learning import config, flat, groups  # isort: skip
 
@@ -211,7 +211,7 @@ def test_the_overlap_is_that_of_o_lora(trainer: Learner) -> None:
 def test_a_state_comes_back(tmp_path: Path) -> None:
     shared = torch.arange(6.0)
     state = {"a": [1, 2.5, None, True, {"b": shared}], "c": shared[:3], "d": {}}
-    plain, tensors = split(state)
+    plain, tensors = separate_tensors(state)
     save_tensors(tensors, tmp_path)
     found = join(json.loads(json.dumps(plain)), load_tensors(tmp_path))
     assert torch.equal(found["a"][4].pop("b"), shared)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from contrail.comparison.gather import Row
-from contrail.comparison.plan import Request
+from contrail.comparison.plan import ComparisonOptions
 from contrail.metrics import METRICS, TaskScores
 from contrail.runs.directory import RunDirectory
 
@@ -49,7 +49,7 @@ class Anchored(contrail.Strategy):
 def contrail_strategies(register):
     register("anchored", Anchored)
 """
-ASKED = Request(strategies=["sequential", "anchored"], seeds=[0, 1], jobs=2)
+ASKED = ComparisonOptions(strategies=["sequential", "anchored"], seeds=[0, 1], jobs=2)
 RUNS = [
     f"{strategy}_short-long_seed{seed}"
     for seed in (0, 1)

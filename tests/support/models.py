@@ -6,7 +6,7 @@ from typing import Any
 
 from rooms import train
 
-from contrail.model.policy import Policy, linear_modules, load_base, with_adapter
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.plugins.models.smollm2 import tiny_random
 
 import torch  # isort: skip
@@ -83,7 +83,7 @@ def make(
     adapter: dict[str, Any] = {"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", **lora}
     adapter.setdefault("target_modules", sorted(linear_modules(model)))
     max_context = adapter.pop("max_context", None)
-    policy = with_adapter(model, tokenizer, LoraConfig(**adapter), 0, max_context)
+    policy = with_lora(model, tokenizer, LoraConfig(**adapter), 0, max_context)
     if trained:
         train(policy, 0.05)
     return policy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contrail.config import Source, load
 from contrail.registry import load_plugins
-from contrail.stream import Scenario, build, listed
+from contrail.stream import Scenario, listed, make_scenario
 
 
 @contextmanager
@@ -18,4 +18,4 @@ def built(path: Path) -> Iterator[Scenario]:
     with source.located():
         config, plugins = load(source, (), load_plugins())
         with listed(config, plugins) as listing:
-            yield build(config, plugins, listing)
+            yield make_scenario(config, plugins, listing)

@@ -11,7 +11,7 @@ import pytest
 from rooms import Rooms, train
 
 from contrail.cache import cache
-from contrail.model.policy import Policy, load_base, with_adapter
+from contrail.model.policy import Policy, load_base, with_lora
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig
 from contrail.plugins.models.smollm2 import smollm2_135m
@@ -197,7 +197,7 @@ def test_gradients_on_a_real_model_are_those_of_trl(tmp_path: Path) -> None:
     base, tokenizer = load_base(str(smollm2_135m()), dtype="float32", device="cpu")
     modules = ["q_proj", "v_proj", "down_proj"]
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=modules, task_type="CAUSAL_LM")
-    policy = with_adapter(base, tokenizer, lora, seed=0)
+    policy = with_lora(base, tokenizer, lora, seed=0)
     train(policy, 0.01)
 
     class Two(Rooms):

@@ -33,10 +33,10 @@ def test_the_numbers_of_the_drawing() -> None:
         for history in (PROMPT, PROMPT + item.turns[0].written + item.turns[1].prompt)
         for branch in (LEFT, RIGHT)
     )
-    [together] = packs.split(group, [0, 1])
+    [together] = packs.into_packs(group, [0, 1])
     tree = together.forest(TokenTree()).plan.size
-    apart = list(packs.split(group, [0, 1], most=22))
-    prefix = SharedPrefix(TokenTree(), apart[0].stem)
+    apart = list(packs.into_packs(group, [0, 1], most=22))
+    prefix = SharedPrefix(TokenTree(), apart[0].prefix)
     sizes = [pack.forest(prefix.tree, prefix).plan.size for pack in apart]
     page = Path(__file__).parents[2] / "docs" / "architecture.md"
     text = " ".join(page.read_text().split())

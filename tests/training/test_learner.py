@@ -126,15 +126,15 @@ def test_frozen_layers_are_computed_where_a_part_of_their_states_is_missing(
     advantages = some_advantages(len(episodes))
     trainer.gradients(Batch.of(episodes, advantages))
     expected = taken(policy)
-    packs = list(packs_module.split(episodes, range(len(episodes))))
-    assert any(pack.stem for pack in packs)
+    packs = list(packs_module.into_packs(episodes, range(len(episodes))))
+    assert any(pack.prefix for pack in packs)
     whole = [states.tree.walk(ROOT, episodes[0].turns[0].prompt)]
-    stems = [
-        states.tree.walk(ROOT, pack.stem[: place + 1])
+    inner = [
+        states.tree.walk(ROOT, pack.prefix[: place + 1])
         for pack in packs
-        for place in range(len(pack.stem))
+        for place in range(len(pack.prefix))
     ]
-    for missing in (whole, stems):
+    for missing in (whole, inner):
         states._known = torch.ones(len(states._known), dtype=torch.bool)
         states._known[missing] = False
         policy.kept = states

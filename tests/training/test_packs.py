@@ -44,13 +44,13 @@ def decisions(packs: Sequence[packs_module.Pack]) -> list[tuple[int, int]]:
 def test_packs_hold_every_decision_once(make_tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = flat(groups(make_tiny(), Choose(), count=4))
     monkeypatch.setattr(packs_module, "MAX_TOKENS", 4096)
-    (whole,) = packs_module.split(episodes, range(len(episodes)))
+    (whole,) = packs_module.into_packs(episodes, range(len(episodes)))
     assert whole.rows == list(range(16))
     needed = [0, 2, 3, *range(5, 16)]
     expected = [(row, turn) for row in needed for turn in range(len(episodes[row].turns))]
     for limit in (1, 60, 150, 400):
         monkeypatch.setattr(packs_module, "MAX_TOKENS", limit)
-        packs = list(packs_module.split(episodes, needed))
+        packs = list(packs_module.into_packs(episodes, needed))
         assert decisions(packs) == expected
         assert len(packs) > 1
         for pack in packs:

@@ -18,37 +18,41 @@ from contrail.training.shared.prefix import SharedPrefix
 
 
 @dataclass
-class _Place:
-    """Where a turn's branches are: `branches[b]` of the growth is its candidate b, or its text."""
+class _ScoredTurn:
+    """A turn to score."""
 
     turn: Turn
-    growth: int
+    """The turn."""
+    placement: int
+    """The index of its context's placement."""
     branches: list[int]
+    """The placement's branches that are the turn's candidates, or its text."""
 
 
 class Forest:
-    """Episodes as token trees: what they share is there once.
+    """Episodes as token trees: common beginnings are in them once.
 
     Args:
-        tree: names their nodes.
-        stem: what they begin with, if that is computed already.
+        tree: numbers the nodes.
+        prefix: the common prefix, if it is computed already.
 
     Attributes:
-        plan: what is to be computed.
+        plan: the nodes to compute.
     """
 
-    def __init__(self, tree: TokenTree, stem: SharedPrefix | None = None) -> None:
-        self.plan = ForwardPlan(tree, stem.nodes if stem else ())
-        self._stem = stem
-        self._edges: list[list[list[int]]] = []  # by growth and branch: the rows that predict it
-        self._ids: list[list[list[int]]] = []  # likewise: the tokens predicted
-        self._places: list[list[_Place]] = []  # by part
+    def __init__(self, tree: TokenTree, prefix: SharedPrefix | None = None) -> None:
+        self.plan = ForwardPlan(tree, prefix.nodes if prefix else ())
+        self._prefix = prefix
+        # By placement and branch: the rows that predict its tokens, and the tokens.
+        self._predicting_rows: list[list[list[int]]] = []
+        self._ids: list[list[list[int]]] = []
+        self._scored_turns: list[list[_ScoredTurn]] = []  # by part
 
     def add(self, parts: Sequence[TurnSpan]) -> None:
         """Add parts of episodes; add parts that begin alike together."""
         paths: list[list[int]] = [[] for _ in parts]
         nodes = [ROOT for _ in parts]
-        places: list[list[_Place]] = [[] for _ in parts]
+        scored_turns: list[list[_ScoredTurn]] = [[] for _ in parts]
         for depth in range(max(part.end for part in parts)):
             # Equal contexts grow once, with the branches of all.
             alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
@@ -59,27 +63,27 @@ class Forest:
                     new = (*before, *turns[depth].prompt)
                     alike.setdefault((nodes[index], new), []).append(index)
             for (node, new), indices in alike.items():
-                place_of: dict[tuple[int, ...], int] = {}
+                index_of: dict[tuple[int, ...], int] = {}
                 chosen = []
                 for index in indices:
                     turn = parts[index].episode.turns[depth]
                     scored = depth >= parts[index].begin
                     branches = [
-                        place_of.setdefault(tuple(branch), len(place_of))
+                        index_of.setdefault(tuple(branch), len(index_of))
                         for branch in (scored and turn.choices) or [turn.written]
                     ]
                     chosen.append(branches[turn.choice or 0 if scored else 0])
                     if scored:
-                        places[index].append(_Place(turn, len(self._ids), branches))
-                ids = [list(branch) for branch in place_of]
+                        scored_turns[index].append(_ScoredTurn(turn, len(self._ids), branches))
+                ids = [list(branch) for branch in index_of]
                 path = paths[indices[0]]
-                growth = self.plan.add(node, path, new, ids)
+                placement = self.plan.add(node, path, new, ids)
                 self._ids.append(ids)
-                self._edges.append(growth.edges)
+                self._predicting_rows.append(placement.predicting_rows)
                 for index, branch in zip(indices, chosen, strict=True):
-                    paths[index] = path + growth.rows + growth.branches[branch]
-                    nodes[index] = growth.ends[branch]
-        self._places.extend(places)
+                    paths[index] = path + placement.rows + placement.branch_rows[branch]
+                    nodes[index] = placement.branch_leaves[branch]
+        self._scored_turns.extend(scored_turns)
 
     def score(
         self,
@@ -103,20 +107,30 @@ class Forest:
         device = model.device
         rows: list[int] = []
         wanted: list[int] = []
-        spans: list[list[slice]] = []  # by growth and branch, of `rows`
-        scored = {place.growth for places in self._places for place in places}
-        for number, (branches, ids) in enumerate(zip(self._edges, self._ids, strict=True)):
+        spans: list[list[slice]] = []  # by placement and branch, of `rows`
+        scored = {
+            scored_turn.placement
+            for scored_turns in self._scored_turns
+            for scored_turn in scored_turns
+        }
+        for number, (branches, ids) in enumerate(
+            zip(self._predicting_rows, self._ids, strict=True)
+        ):
             spans.append([])
-            for edges, tokens in zip(branches, ids, strict=True):
+            for predicting_rows, tokens in zip(branches, ids, strict=True):
                 spans[-1].append(slice(len(rows), len(rows) + len(tokens)))
                 if number in scored:
-                    rows.extend(edges)
+                    rows.extend(predicting_rows)
                     wanted.extend(tokens)
         kept, row_of = torch.tensor(rows, device=device).unique(return_inverse=True)
         tokens_of = torch.tensor(self.plan.tokens(), device=device)
         positions = torch.from_numpy(self.plan.positions()).to(device)
-        layout = Packed(self.plan, device, self._stem.keys if self._stem else None)
-        texts = any(place.turn.choices is None for places in self._places for place in places)
+        layout = Packed(self.plan, device, self._prefix.keys if self._prefix else None)
+        texts = any(
+            scored_turn.turn.choices is None
+            for scored_turns in self._scored_turns
+            for scored_turn in scored_turns
+        )
         ids_wanted = torch.tensor(wanted, device=device)
         if head is not None and not (texts and (token_entropies or distributions)):
             with head.bypassed():
@@ -132,22 +146,24 @@ class Forest:
             tempered = soft[row_of, ids_wanted]
             entropies = -(soft.exp() * soft).sum(-1)[row_of]
         made = []
-        for places in self._places:
+        for scored_turns in self._scored_turns:
             parts, uncertain = [], []
             every: list[torch.Tensor] = []
-            for place in places:
-                of_growth = spans[place.growth]
-                if place.turn.choices is None:
-                    span = of_growth[place.branches[0]]
+            for scored_turn in scored_turns:
+                of_placement = spans[scored_turn.placement]
+                if scored_turn.turn.choices is None:
+                    span = of_placement[scored_turn.branches[0]]
                     parts.append(tempered[span])
                     uncertain.append(entropies[span])
                     if distributions:
                         every.extend(soft[row_of[span]])
                 else:
-                    assert place.turn.choice is not None
-                    means = torch.stack([plain[of_growth[b]].mean() for b in place.branches])
+                    assert scored_turn.turn.choice is not None
+                    means = torch.stack(
+                        [plain[of_placement[b]].mean() for b in scored_turn.branches]
+                    )
                     choice = choice_logprobs(means, temperature)
-                    parts.append(choice[place.turn.choice : place.turn.choice + 1])
+                    parts.append(choice[scored_turn.turn.choice : scored_turn.turn.choice + 1])
                     uncertain.append(-(choice.exp() * choice).sum().unsqueeze(0))
                     if distributions:
                         every.append(choice)

@@ -40,19 +40,19 @@ def tokens_at_once(model: PreTrainedModel) -> int | None:
 class Pack(Slice):
     """A slice of the fast scorer.
 
-    `stem`: the tokens with which its parts and other packs begin, if these are computed once.
+    `prefix`: the tokens with which its parts and other packs begin, if these are computed once.
     """
 
-    stem: tuple[int, ...] = ()
+    prefix: tuple[int, ...] = ()
 
-    def forest(self, tree: TokenTree, stem: SharedPrefix | None = None) -> Forest:
+    def forest(self, tree: TokenTree, prefix: SharedPrefix | None = None) -> Forest:
         """Return the parts as a forest whose nodes are those of the tree."""
-        forest = Forest(tree, stem)
+        forest = Forest(tree, prefix)
         forest.add(self.parts)
         return forest
 
 
-def split(
+def into_packs(
     episodes: Sequence[Episode], indices: Sequence[int], most: int | None = None
 ) -> Iterator[Pack]:
     """Divide episodes into packs of at most about `most` tokens, by default MAX_TOKENS.
@@ -87,15 +87,15 @@ def _divide(
     episodes: Sequence[Episode], group: Sequence[int], most: int
 ) -> Iterator[tuple[Pack, int]]:
     """Packs of a group alone, each with its number of tokens."""
-    stem = _common([episodes[index].turns[0].prompt for index in group])
-    pack = Pack([], [], stem)
+    prefix = _common([episodes[index].turns[0].prompt for index in group])
+    pack = Pack([], [], prefix)
     length = 0
     for index in group:
         for part, size in _parts(episodes[index], most):
-            if pack.parts and length + size - len(stem) > most:
+            if pack.parts and length + size - len(prefix) > most:
                 yield pack, length
-                pack, length = Pack([], [], stem), 0
-            length += size - (len(stem) if pack.parts else 0)
+                pack, length = Pack([], [], prefix), 0
+            length += size - (len(prefix) if pack.parts else 0)
             pack.rows.append(index)
             pack.parts.append(part)
     yield pack, length
@@ -127,5 +127,5 @@ def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
 def _nodes(turn: Turn) -> int:
     """Tokens of a turn: its prompt, and its branches, whose common beginnings count once."""
     branches = turn.choices or [turn.written]
-    stems = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
-    return len(turn.prompt) + len(stems)
+    inner = {tuple(branch[:end]) for branch in branches for end in range(1, len(branch))}
+    return len(turn.prompt) + len(inner)

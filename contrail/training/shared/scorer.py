@@ -15,7 +15,7 @@ from contrail.model.policy import Policy
 from contrail.model.tree import TokenTree
 from contrail.training.scorer import DecisionScores, Slice
 from contrail.training.shared.forest import Forest
-from contrail.training.shared.packs import Pack, split, tokens_at_once
+from contrail.training.shared.packs import Pack, into_packs, tokens_at_once
 from contrail.training.shared.prefix import SharedPrefix
 
 
@@ -29,7 +29,7 @@ class TreeScorer:
 
     def split(self, episodes: Sequence[Episode], indices: Sequence[int]) -> Sequence[Slice]:
         """See `Scorer`."""
-        return list(split(episodes, indices, self._at_once))
+        return list(into_packs(episodes, indices, self._at_once))
 
     def score(
         self,
@@ -41,35 +41,35 @@ class TreeScorer:
         kept: bool = False,
     ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
         """See `Scorer`. A shared prefix's gradients are complete after the last of its packs."""
-        states = self._policy.kept if kept else None
-        tree = TokenTree() if states is None else states.tree
+        hidden_states = self._policy.kept if kept else None
+        tree = TokenTree() if hidden_states is None else hidden_states.tree
         head = self._policy.head
         packs = [one for one in slices if isinstance(one, Pack)]
         assert len(packs) == len(slices), "slices of another scorer"
-        for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.stem):
-            stem, partial = None, False
+        for tokens, alike in itertools.groupby(packs, key=lambda pack: pack.prefix):
+            prefix, partial = None, False
             if tokens:
-                stem = SharedPrefix(tree, tokens)
-                self.computed_tokens += stem.plan.size
-                with self._known(stem.nodes, states) as partial:
-                    stem.compute(model, head)
+                prefix = SharedPrefix(tree, tokens)
+                self.computed_tokens += prefix.plan.size
+                with self._known(prefix.nodes, hidden_states) as partial:
+                    prefix.compute(model, head)
             for pack in alike:
-                forest = pack.forest(tree, stem)
-                with self._known(forest.plan.nodes(), states) as known:
+                forest = pack.forest(tree, prefix)
+                with self._known(forest.plan.nodes(), hidden_states) as known:
                     if partial and not known:  # it needs keys of the frozen layers, too
                         forest = pack.forest(tree)
                     scores = forest.score(model, temperature, entropies, head)
                 self.computed_tokens += forest.plan.size
                 yield pack, scores
-            if stem is not None:
-                stem.backward()
+            if prefix is not None:
+                prefix.backward()
 
     def distributions(
         self, model: PreTrainedModel, episodes: Sequence[Episode], temperature: float
     ) -> Iterator[list[torch.Tensor]]:
         """See `Scorer`."""
         for episode in episodes:
-            for pack in split([episode], [0], self._at_once):
+            for pack in into_packs([episode], [0], self._at_once):
                 for part in pack.parts:
                     forest = Forest(TokenTree())
                     forest.add([part])
@@ -80,10 +80,10 @@ class TreeScorer:
                     yield scores.distributions
 
     @contextmanager
-    def _known(self, nodes: Sequence[int], states: HiddenStates | None) -> Iterator[bool]:
+    def _known(self, nodes: Sequence[int], hidden_states: HiddenStates | None) -> Iterator[bool]:
         """Context manager: forwards begin with the first trained layer, if its input is known."""
         frozen = self._policy.frozen
-        known = None if states is None or frozen is None else states.get(nodes)
+        known = None if hidden_states is None or frozen is None else hidden_states.get(nodes)
         if frozen is None or known is None:
             yield False
         else:
