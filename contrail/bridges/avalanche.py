@@ -21,7 +21,7 @@ from contrail.environment import Task
 from contrail.errors import ConfigError
 from contrail.registry import Plugins
 from contrail.stage import Stage
-from contrail.stream import build, listed, maker
+from contrail.stream import listed, make_scenario, maker
 from contrail.workers.factory import EnvironmentFactory
 
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario  # isort: skip
@@ -130,7 +130,7 @@ def as_avalanche(
     with source.located():
         config, loaded = load(source, texts, loaded)
         with listed(config, loaded) as listing:
-            scenario = build(config, loaded, listing)
+            scenario = make_scenario(config, loaded, listing)
     makers = {item.label: maker(item, loaded) for item in config.environments}
     labels = {name: index for index, name in enumerate(scenario.environments)}
 
