@@ -58,13 +58,14 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
         stages = strategy.stages([*listed, listed[0]])
         policy = SimpleNamespace(snapshot=dict)
         strategy.begin(SimpleNamespace(policy=policy, by_environment=True), stages)
-        composed = Composition([_Member("it", Registered(type(strategy), "p"), strategy)])
+        member = _Member("it", Registered(type(strategy), "p"), strategy)
         for number, stage in enumerate(stages, start=1):
             strategy.enter(make_context(number, stage, policy=policy), resumed=False)
             for count in (1, 2, 5, 64):
                 for update in range(4):
                     rng = numpy.random.default_rng(update)
-                    drawn = composed.draw(stage, update, count, rng, ["a", "b", "c"])
+                    # A new one each time: it keeps what was drawn until the update is made.
+                    drawn = Composition([member]).draw(stage, update, count, rng, ["a", "b", "c"])
                     assert len(drawn) == count
 
 
