@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -55,7 +56,7 @@ class AvalancheStrategy(Strategy):
         }
         self.plugin = self.plugin_class(**settings)
         self.template: Any = None
-        self._at_first = dict(vars(self.plugin))
+        self._at_first = {name: _copied(value) for name, value in vars(self.plugin).items()}
 
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
@@ -78,7 +79,7 @@ class AvalancheStrategy(Strategy):
         return {
             name: value
             for name, value in vars(self.plugin).items()
-            if name not in self._at_first or value is not self._at_first[name]
+            if name not in self._at_first or not _equal(value, self._at_first[name])
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,6 +124,21 @@ def strategy_class(path: str, directory: Path) -> type[Strategy]:
         f"{module_name!r} has no class {class_name!r} that is a contrail.Strategy or a BasePlugin "
         "of Avalanche."
     )
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy, to see later whether the value was changed in place; or the value itself."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 (locks, files and modules cannot be copied, nor stored)
+        return value
+
+
+def _equal(value: Any, first: Any) -> bool:
+    try:
+        return value is first or bool(value == first)
+    except (RuntimeError, ValueError):  # of arrays: they are stored
+        return False
 
 
 def _wrapped(path: str, cls: type) -> type[Strategy]:

@@ -44,9 +44,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         reporter: Reporter,
     ) -> None:
         model = made.policy.model
-        super().__init__(model=model, device=model.device, plugins=made.strategy.bind(self))
-        self.run = run
-        self.hook = run.plugins.hook
+        super().__init__(model=model, device=model.device)
+        self.plugins = made.strategy.bind(self)
+        self.run, self.hook = run, run.plugins.hook
         self.scenario, self.stages = made.scenario, made.stages
         self.policy = made.policy
         self.learner = made.learner
