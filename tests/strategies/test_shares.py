@@ -53,13 +53,13 @@ def shares(trainer: Learner, grouped: Sequence[Sequence[Episode]]) -> dict[str, 
     minibatches = [sorted(part.tolist()) for part in numpy.array_split(order, steps)]
     found: dict[str, float] = {}
     for indices, factors in zip(
-        minibatches, trainer._advantages(grouped, minibatches), strict=True
+        minibatches, trainer.objective.weights(trainer, grouped, minibatches), strict=True
     ):
         own = [episodes[index] for index in indices]
         recorded = Decisions.of(own, torch.device("cpu"))
         recorded.logprobs.requires_grad_()
         total = torch.tensor(float(sum(len(item.logprobs) for item in episodes)))
-        loss = trainer._trl.loss(recorded, factors, None, None, total, final=True)
+        loss = trainer.trl.loss(recorded, factors, None, None, total, final=True)
         [gradient] = torch.autograd.grad(loss, recorded.logprobs)
         for item, row in zip(own, gradient, strict=True):
             found[item.environment] = found.get(item.environment, 0) + float(row.abs().sum())
@@ -77,7 +77,7 @@ def test_an_environment_counts_by_its_episodes(
 ) -> None:
     """The gradients are shared 3 to 1, with answers ten times as long; without weights 3 to 10."""
     monkeypatch.setattr(
-        "contrail.training.learner.group_advantages", lambda groups, scale: [1.0] * 8
+        "contrail.training.advantages.group_advantages", lambda groups, scale: [1.0] * 8
     )
     trainer = Learner(make_tiny(), config(tmp_path, steps_per_generation=steps, **loss))
     # BNPO divides by the decisions of each minibatch: there the shares are each minibatch's.

@@ -165,7 +165,7 @@ def test_gradients_are_those_of_trl(
         found_loss = trainer.gradients(Batch.of(episodes, advantages, off_policy))
         assert distance(taken(policy), expected) < EXACT
         assert found_loss == pytest.approx(expected_loss, abs=5e-5)
-        found = trainer._trl.take_metrics()
+        found = trainer.trl.take_metrics()
         assert found.keys() == metrics.keys()
         # These are of all episodes, of which those that cannot matter are not scored.
         for name in metrics.keys() - {"entropy", "vespo/phi_seq_mean"}:

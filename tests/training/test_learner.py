@@ -213,10 +213,10 @@ def test_schedule_covers_a_stage(make_tiny: Make, tmp_path: Path) -> None:
         trainer.begin(3)
         rates = []
         for update in range(3):
-            rates.append(trainer._trl.lr_scheduler.get_last_lr()[0])
+            rates.append(trainer.trl.lr_scheduler.get_last_lr()[0])
             trainer.update(grouped, generator(0, update))
         assert rates == pytest.approx([1e-2, 1e-2 * 2 / 3, 1e-2 / 3])
-        assert trainer._trl.lr_scheduler.get_last_lr()[0] == 0
+        assert trainer.trl.lr_scheduler.get_last_lr()[0] == 0
 
 
 def test_first_of_several_iterations_is_the_only_one(make_tiny: Make, tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_minibatches_are_parts_of_the_batch(make_tiny: Make, tmp_path: Path) -> 
         seen: list[list[Episode]] = []
         step = trainer._step
 
-        def watched(episodes: list[Episode], *args: Any, step: Any = step, seen: Any = seen) -> Any:
-            seen.append(episodes)
-            return step(episodes, *args)
+        def watched(batch: Batch, *args: Any, step: Any = step, seen: Any = seen) -> Any:
+            seen.append(list(batch.episodes))
+            return step(batch, *args)
 
         trainer._step = watched
         trainer.update(grouped, generator(seed))

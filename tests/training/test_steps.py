@@ -91,9 +91,9 @@ def test_without_variance_nothing_else_makes_a_step(
     assert not {"loss", "gradient_norm", "kl"} & scalars.keys()
     assert trainer.extra_tokens == computed  # no reference is computed for nothing
     # The schedule goes by updates, made or not.
-    assert trainer._trl.lr_scheduler.get_last_lr()[0] == pytest.approx(1e-2 / 2)
+    assert trainer.trl.lr_scheduler.get_last_lr()[0] == pytest.approx(1e-2 / 2)
     trainer.update([[]], generator(2))
-    assert trainer._trl.lr_scheduler.get_last_lr()[0] == pytest.approx(1e-2 / 4)
+    assert trainer.trl.lr_scheduler.get_last_lr()[0] == pytest.approx(1e-2 / 4)
 
 
 def test_without_variance_a_step_follows_the_penalty_alone(make_tiny: Make, tmp_path: Path) -> None:
