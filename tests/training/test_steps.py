@@ -13,6 +13,8 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from contrail.training.advantages import group_advantages  # isort: skip
+from contrail.training.objective import Batch
+
 from contrail.training.learner import Learner  # isort: skip
 
 from learning import (
@@ -127,9 +129,9 @@ def test_a_minibatch_without_advantages_makes_no_step(make_tiny: Make, tmp_path:
     seen = []
     gradients = trainer.gradients
 
-    def watched(episodes: Any, advantages: torch.Tensor, *args: Any) -> float:
-        seen.append(bool(advantages.any()))
-        return gradients(episodes, advantages, *args)
+    def watched(batch: Batch) -> float:
+        seen.append(bool(batch.weights.any()))
+        return gradients(batch)
 
     trainer.gradients = watched  # type: ignore[method-assign]
     skipped = [trainer.update(grouped, generator(n))["skipped_steps"] for n in range(6)]
