@@ -1,5 +1,7 @@
 # What works from a clean clone, with Python >= 3.11, pip and make. `make` alone lists it.
 PYTHON ?= python3
+# Processes that run tests; each takes about 1.5 GB.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -16,7 +18,7 @@ demo: $(INSTALLED) ## Train a small model on a short stream (fetches 93 MB the f
 	$(BIN)/contrail run examples/quickstart.yaml
 
 test: $(TESTED) ## Run the tests, on all environments that can be installed here
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow"
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .
@@ -34,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("contrail needs Python 3.11 or later, and $(PYTHON) is %d.%d. Try: make setup PYTHON=python3.12" % v[:2])'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m contrail.torchvision_compat
+	$(BIN)/python -m contrail.compat.torchvision
 	@touch $@
 
 $(TESTED): $(INSTALLED)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.workload import QUICK, Settings
-from contrail.model import fast_dtype
+from contrail.model.policy import fast_dtype
 
 import torch  # isort: skip
 

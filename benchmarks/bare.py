@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 from torch.nn.functional import scaled_dot_product_attention  # isort: skip
@@ -34,13 +34,13 @@ class Lengths:
     written: int
 
     def total(self, tasks: int, group: int) -> int:
-        """All tokens of a rollout."""
+        """Return all tokens of a rollout."""
         later = (self.turns - 1) * self.follow + self.turns * (self.written - 1)
         return self.system + tasks * self.start + tasks * group * later
 
 
 def lengths(episodes: Sequence[Episode]) -> Lengths:
-    """The mean lengths of recorded episodes, all of which have equally many turns."""
+    """Return the mean lengths of recorded episodes, all of which have equally many turns."""
     firsts = [episode.turns[0].prompt for episode in episodes]
     shared = next(
         place
@@ -85,7 +85,7 @@ class _Buffer(CacheLayerMixin):
         return self.keys[:, :, : self._length], self.values[:, :, : self._length]
 
     def repeated(self, times: int, capacity: int) -> _Buffer:
-        """A larger buffer that begins with each row so many times."""
+        """Return a larger buffer that begins with `times` copies of each row."""
         made = _Buffer(capacity)
         assert self.keys is not None
         assert self.values is not None

@@ -12,9 +12,9 @@ from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import Settings, episodes_of, make_environment
 from contrail.environment import Environment
-from contrail.model import Policy
-from contrail.plugins.choose import Choose
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.choose import Choose
 
 import torch  # isort: skip
 from torch.nn.utils.rnn import pad_sequence  # isort: skip
@@ -57,7 +57,8 @@ class Decision:
     turn: Any
 
     def error(self) -> float:
-        """The largest difference in the choice's log-probability and in the entropy over all."""
+        """Return the largest difference in the choice's log-probability and in the entropy over
+        all."""
         entropy = -(self.logprobs.exp() * self.logprobs).sum()
         chosen = self.logprobs[self.turn.choice] - self.turn.logprobs[0]
         return float(torch.stack([chosen, entropy - self.turn.entropies[0]]).abs().max())
@@ -123,7 +124,7 @@ def _play(
 
 
 def brute_force(policy: Policy, episodes: Sequence[Episode]) -> list[Decision]:
-    """Every decision of the episodes: each action scored by a full forward of its own."""
+    """Return every decision of the episodes: each action scored by a full forward of its own."""
     made = []
     with policy.acting() as model, torch.inference_mode():
         for episode in episodes:
@@ -142,7 +143,7 @@ def brute_force(policy: Policy, episodes: Sequence[Episode]) -> list[Decision]:
 def _scores(
     model: torch.nn.Module, context: list[int], actions: Sequence[list[int]]
 ) -> list[torch.Tensor]:
-    """The mean log-probability of each action's tokens."""
+    """Return the mean log-probability of each action's tokens."""
     rows = [torch.tensor([*context, *action]) for action in actions]
     ids = pad_sequence(rows, batch_first=True).to(next(model.parameters()).device)
     longest = max(map(len, actions))

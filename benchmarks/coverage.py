@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import typer
 
-from contrail.compare.estimate import Quantity, compared, estimated
+from contrail.comparison.estimate import Quantity, compared, estimated
 from contrail.intervals import (
     Estimate,
     difference_interval,
@@ -129,7 +129,7 @@ def over_seeds(
 
 
 def _compared(one: np.ndarray, other: np.ndarray) -> Estimate:
-    """The difference of two strategies' success, as `contrail compare` takes it."""
+    """Return the difference of two strategies' success, as `contrail compare` takes it."""
     quantities = [
         Quantity({seed: {0: {"a": Part(row, difference=False)}} for seed, row in enumerate(rows)})
         for rows in (one, other)

@@ -10,10 +10,11 @@ from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.slow import Slow, SlowConfig
 from benchmarks.workload import Settings, jobs_of
-from contrail.manager import Registered
-from contrail.plugins.choose import Choose
+from contrail.plugins.adapters.choose import Choose
+from contrail.registered import Registered
 from contrail.rollout.play import play
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 # A tiny model, so that the time is the environment's.
 DEFAULTS: dict[str, Any] = {"model": "tiny-random", "tasks": 4, "group": 8, "rounds": 3}
@@ -22,13 +23,13 @@ QUICK_STEP = 0.02
 
 
 def run(settings: Settings) -> Report:
-    """All episodes at once, each environment in a process; and one episode after another."""
+    """Return all episodes at once, each environment in a process; and one episode after another."""
     report = Report("environments", settings)
     policy = make_policy(settings)
     config = SlowConfig(settings.turns, QUICK_STEP if settings.quick else STEP)
-    here = Maker("slow", Registered(Slow, "benchmarks"), config)
+    here = EnvironmentFactory("slow", Registered(Slow, "benchmarks"), config)
     apart = replace(here, workers=settings.episodes)
-    tasks = here().tasks("train")[: settings.tasks]
+    tasks = here.here().tasks("train")[: settings.tasks]
     jobs = jobs_of("slow", tasks, settings.group, lambda task, sample: Choose())
     workers, single = EnvironmentPool({"slow": apart}), EnvironmentPool({"slow": here})
 

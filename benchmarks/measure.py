@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contrail.model import fast_dtype
+from contrail.model.policy import fast_dtype
 
 import torch  # isort: skip
 
@@ -76,7 +76,7 @@ def timed(contender: Callable[[], Any], timings: Timings, device: str) -> Any:
 
 
 def ratio(slower: list[float], faster: list[float]) -> float:
-    """The median over rounds of how many times less the second took."""
+    """Return the median over rounds of how many times less the second took."""
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.workload import SEED, Settings
-from contrail.model import Policy, linear_modules, load_base, with_adapter
-from contrail.plugins.models import smollm2_135m, tiny_random
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
+from contrail.plugins.models.smollm2 import smollm2_135m, tiny_random
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
@@ -21,7 +21,7 @@ SOURCES: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2_135m, "tiny-ra
 
 
 def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
-    """The model with LoRA of rank 16 on all linear layers.
+    """Return the model with LoRA of rank 16 on all linear layers.
 
     The adapter does something: the second matrices of a fresh one are 0, which would hide errors
     in how it is applied.
@@ -35,7 +35,7 @@ def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
     lora = LoraConfig(
         r=16, lora_alpha=32, target_modules=sorted(linear_modules(base)), task_type="CAUSAL_LM"
     )
-    policy = with_adapter(base, tokenizer, lora, seed=SEED)
+    policy = with_lora(base, tokenizer, lora, seed=SEED)
     noise = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
@@ -48,7 +48,8 @@ def make_policy(settings: Settings, dtype: str | None = None) -> Policy:
 
 
 def _random_1_5b(dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Llama of 1.5B random weights, nearly the shape of Qwen2.5-1.5B, with SmolLM2's tokens."""
+    """Return a Llama of 1.5B random weights, nearly the shape of Qwen2.5-1.5B, with SmolLM2's
+    tokens."""
     tokenizer = AutoTokenizer.from_pretrained(smollm2_135m())
     config = LlamaConfig(
         vocab_size=len(tokenizer),

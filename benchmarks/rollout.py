@@ -14,8 +14,8 @@ from benchmarks.measure import alternate, ratio
 from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import Settings, record, token_work
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 
@@ -26,7 +26,7 @@ CHECKED = 4  # episodes whose log-probabilities are computed again
 
 
 def run(settings: Settings) -> Report:
-    """Every contender plays the whole workload each round."""
+    """Let every contender play the whole workload each round."""
     report = Report("rollout", settings)
     policy = make_policy(settings)
     episodes: list[Episode] = []
@@ -86,8 +86,8 @@ def _same_work(
 
 
 def _logprob_error(policy: Policy, settings: Settings) -> float:
-    """The largest difference, in fp32, between recorded log-probabilities and those of plain full
-    forwards through the unmerged adapter."""
+    """Return the largest difference, in fp32, between recorded log-probabilities and those of plain
+    full forwards through the unmerged adapter."""
     if settings.dtype != "float32":
         policy = make_policy(settings, "float32")
     group = min(settings.group, CHECKED)

@@ -12,7 +12,7 @@ from benchmarks.measure import alternate, ratio
 from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import Settings, record
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
 
 # With 64 episodes and 24 turns TRL needs some 17 GB in float32.
 DEFAULTS: dict[str, Any] = {"tasks": 4}

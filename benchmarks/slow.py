@@ -29,7 +29,7 @@ class Slow(contrail.Environment):
         return [contrail.Task("slow", f"{split}-{seed}", seed, split) for seed in range(100)]
 
     def reset(self, task: contrail.Task) -> contrail.Observation:
-        return contrail.Observation(f"Room {task.seed}.", ["wait", "look", "go on"])
+        return contrail.Observation(f"CacheAdmission {task.seed}.", ["wait", "look", "go on"])
 
     def step(self, action: str) -> contrail.Step:
         time.sleep(self.config.seconds)

@@ -14,7 +14,7 @@ from benchmarks.report import Report
 from benchmarks.update import contrail_config
 from benchmarks.workload import SEED, Settings, grouped, record
 from contrail.seeding import generator
-from contrail.trainer import Trainer
+from contrail.training.learner import Learner
 
 DEFAULTS: dict[str, Any] = {}
 OVERHEAD = 0.05
@@ -27,7 +27,7 @@ def run(settings: Settings) -> Report:
     noise = generator(SEED, "rewards")
     with tempfile.TemporaryDirectory() as scratch:
         trl = trl_rollouts.with_rollout_func(policy, settings, Path(scratch))
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
 
         def contrail() -> int:
             episodes = record(policy, settings)

@@ -15,7 +15,7 @@ from typing import Any
 import contrail
 from benchmarks.trl_trainer import config, make_trainer
 from benchmarks.workload import Endless, Settings, make_environment, scripted, tasks
-from contrail.model import Policy
+from contrail.model.policy import Policy
 
 from datasets import Dataset  # isort: skip
 from trl import GRPOTrainer  # isort: skip
@@ -42,7 +42,8 @@ TOOL_TEMPLATE = """\
 
 
 def with_rollout_func(policy: Policy, settings: Settings, directory: Path) -> GRPOTrainer:
-    """A trainer that plays the workload by `rollout_func`; its prompts are the tasks' ids."""
+    """Return a trainer that plays the workload by `rollout_func`; its prompts are the tasks'
+    ids."""
     by_id = {task.id: task for task in tasks(settings)}
     environments = [make_environment(settings)() for _ in range(settings.episodes)]
     chat = policy.chat
@@ -85,7 +86,7 @@ def with_rollout_func(policy: Policy, settings: Settings, directory: Path) -> GR
 
 
 def with_environment_factory(policy: Policy, settings: Settings, directory: Path) -> GRPOTrainer:
-    """A trainer that plays the workload by `environment_factory`."""
+    """Return a trainer that plays the workload by `environment_factory`."""
 
     class Tool:
         """The environment as TRL wants it: its public methods are the model's tools."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import SEED, Settings
-from contrail.model import Policy
+from contrail.model.policy import Policy
 from contrail.seeding import generator
 
 from datasets import Dataset  # isort: skip

@@ -13,8 +13,9 @@ from benchmarks.measure import alternate, ratio
 from benchmarks.models import make_policy
 from benchmarks.report import Report
 from benchmarks.workload import SEED, Settings, record
-from contrail.model import Policy
-from contrail.trainer import Trainer
+from contrail.model.policy import Policy
+from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -29,7 +30,7 @@ LOSSES: dict[str, dict[str, str]] = {
 
 
 def run(settings: Settings) -> Report:
-    """Every contender learns from the same recorded episodes each round."""
+    """Let every contender learn from the same recorded episodes each round."""
     report = Report("update", settings)
     policy = make_policy(settings)
     episodes = record(policy, settings)
@@ -37,7 +38,7 @@ def run(settings: Settings) -> Report:
     parameters = [item for item in policy.model.parameters() if item.requires_grad]
     with tempfile.TemporaryDirectory() as scratch:
         arguments = trl_trainer.config(settings, Path(scratch))
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
         trl = trl_trainer.make_trainer(policy, arguments)
         whole = trl_updates.batch(episodes, policy, advantages)
         # The step is taken, and the weights stay, so that all rounds are alike.
@@ -46,7 +47,7 @@ def run(settings: Settings) -> Report:
         def contrail() -> None:
             policy.model.train()
             optimizer.zero_grad()
-            trainer.gradients(episodes, advantages)
+            trainer.gradients(Batch.of(episodes, advantages))
             optimizer.step()
 
         def by_trl() -> None:
@@ -118,13 +119,13 @@ def _check_gradients(report: Report, policy: Policy, settings: Settings) -> None
                 trl_updates.gradients(trl, policy, whole, few.trl_batch)
                 expected = _taken(policy)
                 arguments = contrail_config(few, Path(scratch), beta=beta, **loss)
-                Trainer(policy, arguments).gradients(episodes, advantages)
+                Learner(policy, arguments).gradients(Batch.of(episodes, advantages))
                 error = _relative_l2(_taken(policy), expected)
                 report.check(f"gradients_{name}_beta_{beta:g}", error, EXACT)
 
 
 def _taken(policy: Policy) -> list[torch.Tensor]:
-    """The gradients, which are set back to none."""
+    """Return the gradients, which are set back to none."""
     found = []
     for parameter in policy.model.parameters():
         if parameter.requires_grad:

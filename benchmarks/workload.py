@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import contrail
-from contrail.envs.babyai import BabyAI, BabyAIConfig
-from contrail.model import Policy
-from contrail.plugins.react import React, ReactConfig
-from contrail.rollout.episode import Episode
+from contrail.envs.babyai.environment import BabyAI, BabyAIConfig
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.rollout.play import Job, play
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 SEED = 0
 EASY_TO_HARD = [
@@ -98,7 +98,7 @@ class Scripted(React):
 
 
 def scripted(settings: Settings, task: contrail.Task, sample: int) -> Scripted:
-    """The adapter of one episode."""
+    """Return the adapter of one episode."""
     return Scripted(settings.tokens, f"{task.id} {sample}")
 
 
@@ -108,7 +108,7 @@ def make_environment(settings: Settings) -> Callable[[], Endless]:
 
 
 def tasks(settings: Settings) -> list[contrail.Task]:
-    """The tasks of the workload."""
+    """Return the tasks of the workload."""
     return make_environment(settings)().tasks("train")[: settings.tasks]
 
 

@@ -1,21 +1,107 @@
-"""Continual reinforcement fine-tuning of LLM agents over a stream of environments."""
+"""Continual reinforcement fine-tuning of LLM agents over a stream of environments.
 
-from importlib.metadata import version
+Every name in `__all__` is public and documented in docs/api.md or docs/plugins.md. It is imported
+when it is first used: `import contrail` alone imports nothing that takes time.
+"""
 
-from contrail.adapter import Adapter
-from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import InvalidAction
-from contrail.hookspecs import hookimpl
-from contrail.strategy import Strategy
+from __future__ import annotations
 
-__version__ = version("contrail")
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contrail.adapter import Adapter
+    from contrail.api import compare, evaluate, load, run
+    from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
+    from contrail.episode import Episode, Turn
+    from contrail.episode_metrics import EpisodeMetric
+    from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
+    from contrail.hookspecs import hookimpl
+    from contrail.model.policy import Policy
+    from contrail.results import Comparison, Result
+    from contrail.runs.run import Run
+    from contrail.scores import Scores
+    from contrail.seeding import generator
+    from contrail.stage import Stage, draw_tasks
+    from contrail.strategy import StageContext, Strategy
+    from contrail.training.grpo import GRPO
+    from contrail.training.learner import Learner
+    from contrail.training.objective import Batch, Objective
+
+    __version__: str
+
 __all__ = [
+    "GRPO",
+    "SPLITS",
     "Adapter",
+    "Batch",
+    "Comparison",
+    "ConfigError",
+    "ContrailError",
     "Environment",
+    "Episode",
+    "EpisodeMetric",
     "InvalidAction",
+    "Learner",
+    "Objective",
     "Observation",
+    "PluginError",
+    "Policy",
+    "Result",
+    "Run",
+    "Scores",
+    "Split",
+    "Stage",
+    "StageContext",
     "Step",
     "Strategy",
     "Task",
+    "Turn",
+    "compare",
+    "draw_tasks",
+    "evaluate",
+    "generator",
     "hookimpl",
+    "load",
+    "nearest",
+    "run",
 ]
+
+_HOMES = {
+    "adapter": ["Adapter"],
+    "api": ["compare", "evaluate", "load", "run"],
+    "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
+    "episode": ["Episode", "Turn"],
+    "episode_metrics": ["EpisodeMetric"],
+    "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
+    "hookspecs": ["hookimpl"],
+    "model.policy": ["Policy"],
+    "results": ["Comparison", "Result"],
+    "runs.run": ["Run"],
+    "scores": ["Scores"],
+    "seeding": ["generator"],
+    "stage": ["Stage", "draw_tasks"],
+    "strategy": ["StageContext", "Strategy"],
+    "training.grpo": ["GRPO"],
+    "training.learner": ["Learner"],
+    "training.objective": ["Batch", "Objective"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("contrail")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"contrail.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'contrail' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

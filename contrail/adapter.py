@@ -12,7 +12,7 @@ from contrail.environment import Environment, NoConfig, Observation
 class Adapter(ABC):
     """Renders an observation as chat text, and turns the model's text into an action.
 
-    An adapter is a pure function of what it is given: one instance serves all episodes.
+    An adapter is a pure function of its arguments: one instance serves all episodes.
     """
 
     Config: ClassVar[type] = NoConfig
@@ -28,22 +28,23 @@ class Adapter(ABC):
         self.config = self.Config() if config is None else config
 
     def system(self, environment: Environment) -> str:
-        """The system message of every episode in the environment; "" for none."""
+        """Return the system message of every episode in the environment; "" for none."""
         return environment.system_prompt
 
     @abstractmethod
     def render(self, observation: Observation) -> str:
-        """The user message that shows the observation."""
+        """Return the user message that shows the observation."""
 
     def candidates(self, observation: Observation) -> Sequence[str] | None:
-        """The texts the model must choose from, or None to let it write freely.
+        """Return the texts the model must choose from, or None to let it write freely.
 
         With candidates, the policy is the softmax over the model's scores of these texts.
         """
         return None
 
     def answer(self, action: str) -> str:
-        """The text with which a model would take the action; `parse` turns it back into one.
+        """Return the text with which a model would take the action; `parse` turns it back into
+        one.
 
         Players without a model, such as the baseline `random`, act through it.
         """
@@ -51,7 +52,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def parse(self, text: str, observation: Observation) -> str:
-        """The action in the model's text.
+        """Return the action in the model's text.
 
         Raises:
             InvalidAction: there is none; the message becomes the next user message.

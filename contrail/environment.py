@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+from contrail.values import (
+    as_difficulty,
+    as_flag,
+    as_number,
+    as_numbers,
+    as_text,
+    as_texts,
+    as_whole,
+)
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -21,34 +31,56 @@ class Task:
     split: str
     difficulty: str | int | None = None
 
+    def __post_init__(self) -> None:
+        """Convert to plain Python values, from whatever library they come."""
+        _set(self, "environment", as_text)
+        _set(self, "id", as_text)
+        _set(self, "seed", as_whole)
+        _set(self, "split", as_text)
+        _set(self, "difficulty", as_difficulty)
+
 
 @dataclass(frozen=True)
 class Observation:
-    """What the environment says.
-
-    `actions` lists the admissible actions where the environment knows them. `text` does not
-    repeat them: the adapter decides whether the model is shown the list.
-    """
+    """The environment's answer to the model."""
 
     text: str
+    """The text. It does not repeat the actions: the adapter decides whether to show the list."""
     actions: Sequence[str] | None = None
+    """The admissible actions, if the environment knows them."""
+
+    def __post_init__(self) -> None:
+        """Convert to plain Python values, from whatever library they come."""
+        _set(self, "text", as_text)
+        if self.actions is not None:
+            _set(self, "actions", as_texts)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What came of an action.
-
-    `terminated`: the task itself has ended, well or badly. `truncated`: the environment cut the
-    episode short. `success`: the task is solved, which is not the same as having ended. `valid`:
-    False where the environment could make nothing of the action (counted as an invalid action).
-    """
+    """The result of an action."""
 
     observation: Observation
+    """The environment's answer."""
     reward: float = 0.0
+    """A number; the rewards of an episode add up."""
     terminated: bool = False
+    """Whether the task itself has ended, successfully or not."""
     truncated: bool = False
+    """Whether the environment cut the episode short."""
     success: bool = False
+    """Whether the task is solved, which is not the same as `terminated`."""
     valid: bool = True
+    """False if the environment could not interpret the action (counted as an invalid action)."""
+    info: Mapping[str, float] = field(default_factory=dict)
+    """Further finite numbers by name, for episode metrics and the log of episodes."""
+
+    def __post_init__(self) -> None:
+        """Convert to plain Python values, from whatever library they come."""
+        _set(self, "reward", as_number)
+        for flag in ("terminated", "truncated", "success", "valid"):
+            _set(self, flag, as_flag)
+        _set(self, "info", as_numbers)
 
 
 @dataclass
@@ -67,49 +99,57 @@ class Environment(ABC):
     """A dataclass; its fields are the environment's keys in stream.yaml."""
 
     system_prompt: str = ""
-    """What the model is told once, before the first observation: the rules, not the goal."""
+    """The model's system message: the rules, not the goal."""
 
     max_turns: int = 20
     """An episode is truncated after this many actions."""
 
     workers: int = 0
-    """0: instances live in contrail's own process. N: each in a worker process of its own, of which
-    there are at most N; for environments that are slow (20 ms a step or more) or need a process to
-    themselves."""
+    """The number of worker processes. 0: instances live in contrail's own process. N: each instance
+    lives in a worker process of its own, of which there are at most N; for environments that are
+    slow (20 ms a step or more) or need a process of their own."""
 
     step_timeout: float = 300.0
     """In a worker process, a reset or step that takes longer (seconds) is a fault."""
 
     about_data: str = ""
-    """What the tasks are made of, and where more can be had: for `contrail environments`."""
+    """The source of the tasks, and of further ones: for `contrail environments`."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
     @abstractmethod
     def tasks(self, split: str) -> list[Task]:
-        """All tasks of a split ("train" or "test"), in a fixed order.
+        """Return all tasks of a split ("train" or "test"), in a fixed order.
 
-        No start state stands in both splits.
+        No start state is in both splits.
         """
 
     @abstractmethod
     def reset(self, task: Task) -> Observation:
-        """Begin the task, whatever was going on before."""
+        """Begin the task, whatever happened before."""
 
     @abstractmethod
     def step(self, action: str) -> Step:
         """Carry out one action."""
 
     def expert(self, task: Task) -> Sequence[str] | None:
-        """The actions of a good play of the task, or None where no expert is at hand."""
+        """Return the actions of a good play of the task, or None without an expert."""
         return None
 
     def close(self) -> None:  # noqa: B027 (most environments have nothing to give back)
         """Give back processes, files and memory."""
 
 
-# Members that stream.yaml may set for an environment: what they must be, in words and as a test.
+def _set(values: object, field: str, convert: Callable[[Any, str], Any]) -> None:
+    """Convert a field of a frozen dataclass."""
+    value = getattr(values, field)
+    converted = convert(value, f"{type(values).__name__}.{field}")
+    if converted is not value:
+        object.__setattr__(values, field, converted)
+
+
+# Members that stream.yaml may set for an environment: the allowed values, in words and as a test.
 OVERRIDES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_turns": ("a whole number above 0", lambda value: type(value) is int and value > 0),
     "workers": ("a whole number, 0 or more", lambda value: type(value) is int and value >= 0),

@@ -1,10 +1,20 @@
-"""Errors meant for the person at the keyboard: what is wrong, where, and what to do."""
+"""Errors for the user: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+Key = tuple[str | int, ...]
+"""The position of a value in a stream file: ("stream", 0, "updates") is stream.0.updates."""
+
+DEBUG = "CONTRAIL_DEBUG"
+"""The environment variable of the debug mode (`contrail --debug`), which worker processes inherit.
+
+It makes contrail print the traceback of every exception of a plugin."""
 
 
 class ContrailError(Exception):
@@ -12,7 +22,28 @@ class ContrailError(Exception):
 
 
 class ConfigError(ContrailError):
-    """A stream file or an override asks for something impossible."""
+    """A stream file or an override asks for something impossible.
+
+    The code that finds the fault names the key, ("stream", 0, "updates"); the code that has loaded
+    the file adds the line (`contrail.config.Source.located`).
+
+    Args:
+        message: what is wrong and what to do.
+        key: the key at fault; None if the message says everything.
+        of_children: the error arises from the values below `key` taken together, so that an
+            override of one of them is likelier to blame than the line of `key` in the file.
+    """
+
+    def __init__(self, message: str, *, key: Key | None = None, of_children: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.of_children = of_children
+        self.place: str | None = None
+
+    def __str__(self) -> str:
+        place = dotted(self.key or ()) if self.place is None else self.place
+        return f"{place}: {self.message}" if place else self.message
 
 
 class PluginError(ContrailError):
@@ -22,33 +53,95 @@ class PluginError(ContrailError):
 class InvalidAction(Exception):
     """An adapter could not read an action in the model's text.
 
-    The message is shown to the model in place of an observation: say what was expected.
+    The model sees the message in place of an observation: it should say what was expected.
     """
 
 
 class EnvironmentFault(Exception):
-    """What became of an environment in a worker process: what it raised there, or how that died."""
+    """The failure of an environment in a worker process: its exception there, or the process's
+    death."""
 
 
-def describe(error: BaseException) -> str:
-    """An error of a plugin in words, with the file and line where it was raised.
+class Raised(Exception):
+    """A plugin's code raised `error`."""
 
-    One that comes from a worker process has been put into words there.
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(describe_error(error))
+        self.error = error
+
+
+@contextmanager
+def boundary(blame: Callable[[BaseException], Exception] = Raised) -> Iterator[None]:
+    """Context manager for code of a plugin: whatever it raises is raised as the result of `blame`.
+
+    That includes exceptions that are no Exception: an asynchronous client raises CancelledError, a
+    command-line tool SystemExit. Only Ctrl-C stays Ctrl-C.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        blamed = blame(error)
+        if blamed is error:
+            raise
+        raise blamed from error
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an error is Ctrl-C, alone or, as from a task group, among others."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
+def message_of(error: BaseException) -> str:
+    """Return the type and the message of an error, even if the message itself raises.
+
+    In debug mode, also print the traceback of an error of a plugin, once.
+    """
+    kind = type(error).__name__
+    if os.environ.get(DEBUG) and not isinstance(error, ContrailError):
+        _print_traceback(error)
+    try:
+        return f"{kind}: {error}"
+    except BaseException as another:
+        if is_interrupt(another):
+            raise
+        return f"{kind} (its message raises {type(another).__name__})"
+
+
+def _print_traceback(error: BaseException) -> None:
+    printed = "_contrail_printed"
+    if error.__traceback__ is not None and not getattr(error, printed, False):
+        setattr(error, printed, True)
+        traceback.print_exception(error)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the message of a plugin's error, with the file and line that raised it.
+
+    An `EnvironmentFault` is such a message already, from a worker process.
     """
     if isinstance(error, EnvironmentFault):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    known = isinstance(error, ContrailError) or not frames
-    place = "" if known else f"; {frames[-1].filename} line {frames[-1].lineno}"
-    return f"{type(error).__name__}: {error}{place}"
+    if isinstance(error, ContrailError) or not frames:
+        return message_of(error)
+    return f"{message_of(error)}; {frames[-1].filename} line {frames[-1].lineno}"
+
+
+def dotted(key: Key) -> str:
+    """Return a key as the user writes it."""
+    return ".".join(str(part) for part in key)
 
 
 def nearest(name: object, choices: Iterable[object]) -> str:
-    """The end of an error message that names the choices, the likeliest one first.
+    """Return the end of an error message that names the choices, the likeliest one first.
 
     Args:
-        name: what the user wrote.
-        choices: what could have been written.
+        name: the name that the user wrote.
+        choices: the possible names.
     """
     known = [str(choice) for choice in choices]
     if not known:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -12,15 +13,44 @@ if TYPE_CHECKING:
 
     from contrail.adapter import Adapter
     from contrail.environment import Environment
-    from contrail.evaluation import Evaluation
-    from contrail.model import ModelSource
-    from contrail.rollout.episode import Episode
-    from contrail.run import Run
+    from contrail.episode import Episode
+    from contrail.episode_metrics import EpisodeMetric
+    from contrail.model.policy import ModelSource
+    from contrail.scores import Scores
+    from contrail.stage import Stage
     from contrail.strategy import Strategy
-    from contrail.stream import Experience
+    from contrail.training.objective import Objective
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
+
+
+class Run(Protocol):
+    """The members of a run that hooks may read."""
+
+    name: str
+    """The name of the run's directory."""
+    environments: list[str]
+    """The columns of R."""
+    stages: list[str]
+    """The names of the stages, in order."""
+    evaluations: list[dict[str, Scores]]
+    """The rows of R so far: the scores of each environment."""
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+
+    @property
+    def config_text(self) -> str:
+        """The resolved configuration, as YAML."""
+
+    @property
+    def update(self) -> int:
+        """The number of updates since the start of the run."""
+
+    def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
 
 
 @hookspec
@@ -39,8 +69,18 @@ def contrail_strategies(register: Callable[[str, type[Strategy]], None]) -> None
 
 
 @hookspec
+def contrail_objectives(register: Callable[[str, type[Objective]], None]) -> None:
+    """Register what a stage can learn by: `register(name, objective_class)`."""
+
+
+@hookspec
 def contrail_models(register: Callable[[str, ModelSource], None]) -> None:
     """Register models by name: `register(name, source)`; a source returns a model's directory."""
+
+
+@hookspec
+def contrail_metrics(register: Callable[[EpisodeMetric], None]) -> None:
+    """Register metrics of an episode: `register(contrail.EpisodeMetric(name, function, ...))`."""
 
 
 @hookspec
@@ -54,7 +94,7 @@ def contrail_run_start(run: Run) -> None:
 
 
 @hookspec
-def contrail_experience_start(run: Run, experience: Experience) -> None:
+def contrail_stage_start(run: Run, stage: Stage) -> None:
     """A stage is about to be trained on."""
 
 
@@ -69,12 +109,12 @@ def contrail_update(run: Run, scalars: dict[str, float]) -> None:
 
 
 @hookspec
-def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Evaluation]) -> None:
+def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
     """All environments have been evaluated after stage `stage` (0: before any training)."""
 
 
 @hookspec
-def contrail_experience_end(run: Run, experience: Experience) -> None:
+def contrail_stage_end(run: Run, stage: Stage) -> None:
     """A stage has been trained on, evaluated and saved."""
 
 

@@ -69,7 +69,7 @@ def difference_interval(differences: ArrayLike) -> Estimate:
 
 
 def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = None) -> Estimate:
-    """The mean of estimates; undefined where one of them is.
+    """Return the mean of estimates; undefined where one of them is.
 
     Each side's distance to the mean is the root of the summed squares of the parts' distances, so
     that intervals need not be symmetric (MOVER; Zou and Donner, 2008).
@@ -101,7 +101,7 @@ def seeds_interval(
     together: Estimate = UNDEFINED,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """The mean over training seeds, and its interval for the test tasks at hand.
+    """Return the mean over training seeds, and its interval for the test tasks at hand.
 
     The wider, on each side, of two: Student's t over the runs' values, which supposes that runs
     scatter about normally, and the noise of all their tasks taken together, since a few runs may
@@ -133,7 +133,8 @@ def seeds_interval(
 
 
 def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interval | None:
-    """The interval of a mean over seeds that covers other test tasks and other training seeds.
+    """Return the interval of a mean over seeds that covers other test tasks and other training
+    seeds.
 
     Seeds and tasks are crossed random effects. The means of the tasks over the seeds have an
     interval over tasks and dice, as in one run; what seeds scatter beyond the dice is added, as an
@@ -204,7 +205,9 @@ def sign_flip_p(differences: Sequence[float], rng: np.random.Generator) -> float
 def seeds_needed(
     differences: Sequence[float], noise: Interval | None = None, effect: float = 0.05
 ) -> int | None:
-    """How many seeds give an interval of at most +- `effect`, if they scatter as these do.
+    """Return the number of seeds that give an interval of at most +- `effect`.
+
+    New seeds are assumed to scatter as the given ones.
 
     Args:
         differences: one per seed. Fewer than two say nothing.

@@ -1,4 +1,4 @@
-"""What keeps test tasks out of training: the split of seeds, and the labels of a stream."""
+"""How test tasks stay out of training: the split of seeds, and the labels of a stream."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COUNTS = ("train_tasks", "test_tasks")
 COMPARED = 4  # start states, where settings differ
 
 Reset = Callable[[str, Task], Observation | None]
-"""The start of a label's task; None where it cannot be had."""
+"""Returns the start of a label's task; None if it has none."""
 
 
 def split_seeds(split: str, number: int) -> list[int]:
-    """The first `number` seeds of a split: one seed in five is for testing.
+    """Return the first `number` seeds of a split: one seed in five is for testing.
 
-    Which side a seed is on does not depend on how many tasks there are, so that two labels of one
-    environment never test on what the other trains on.
+    The side of a seed does not depend on the number of tasks, so two labels of one environment
+    never test on each other's training tasks.
     """
     tested = split == "test"
     seeds = (seed for seed in count() if (seed % TEST_EVERY == TEST_EVERY - 1) == tested)
@@ -34,15 +34,15 @@ def split_seeds(split: str, number: int) -> list[int]:
 
 
 def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[int]:
-    """The first `number` seeds whose starts belong to a split, each start once.
+    """Return the first `number` seeds whose starts belong to a split, each start once.
 
-    A start is for testing by its hash: no two seeds can bring it into both splits. Where there are
-    fewer starts, there are fewer seeds.
+    The hash of a start decides its split, so no start is in both. With fewer starts, there are
+    fewer seeds.
 
     Args:
         split: "train" or "test".
-        number: how many.
-        start: what a seed's game starts with, which must be the whole start state.
+        number: the number of seeds.
+        start: returns the start of a seed's game, which must be the whole start state.
     """
     found: dict[str, int] = {}
     barren = 0
@@ -59,7 +59,7 @@ def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[i
 
 
 def seed_tasks(environment: Environment, name: str, split: str) -> list[Task]:
-    """The tasks of an environment whose tasks are seeds.
+    """Return the tasks of an environment whose tasks are seeds.
 
     Args:
         environment: its settings have `train_tasks`, `test_tasks` and `split_by`: "seed", by
@@ -142,7 +142,7 @@ def shared_start(columns: Sequence[Column], reset: Reset) -> tuple[Column, Colum
 
 
 def advice(tests: Column, trains: Column, task: Task) -> str:
-    """What to say of a start state that two labels share."""
+    """Return the advice for a start state that two labels share."""
     counts = [key for key in COUNTS if key in _settings(tests.settings)]
     same = f"the same {' and '.join(counts)}" if counts else "settings with the same split"
     return (
@@ -164,7 +164,7 @@ def _game(settings: Any) -> dict[str, Any]:
 def _start_alike(
     tests: Column, trains: Column, pairs: Sequence[tuple[Task, Task]], reset: Reset
 ) -> bool:
-    """Whether tasks of two labels start alike, where starts tell tasks apart at all."""
+    """Return whether tasks of two labels start alike, where starts tell tasks apart at all."""
     starts = [reset(tests.label, task) for task, _ in pairs]
     both = {task for task, _ in pairs}
     other = next((task for task in tests.tested if task not in both), None)

@@ -69,7 +69,8 @@ class TaskScores:
         return len(self.trained)
 
     def group(self, name: str) -> str:
-        """The first environment that shares a task with this one; itself where none does."""
+        """Return the first environment that shares a task with this one; itself if there is
+        none."""
         own = set(self.tasks.get(name, ()))
         sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
         return next(sharing, name)
@@ -81,12 +82,12 @@ class TaskScores:
         return [name for name in self.scores if name in trained]
 
     def first_stage(self, name: str) -> int | None:
-        """The first stage that trained on an environment, from 1; None if none did."""
+        """Return the first stage that trained on an environment, from 1; None if none did."""
         stages = (i for i, names in enumerate(self.trained, start=1) if name in names)
         return next(stages, None)
 
     def own_stage(self, name: str) -> int | None:
-        """The last stage that was meant for an environment; else the last that trained on it."""
+        """Return the last stage meant for an environment, or else the last that trained on it."""
         for stages in (self.own, self.trained):
             last = [i for i, names in enumerate(stages, start=1) if name in names]
             if last:
@@ -111,12 +112,13 @@ class Part:
     group: str = ""
 
     def estimate(self) -> Estimate:
-        """The mean over the tasks, with its interval."""
+        """Return the mean over the tasks, with its interval."""
         return difference_interval(self.values) if self.difference else score_interval(self.values)
 
 
 def estimate(parts: Mapping[str, Part]) -> Estimate:
-    """The mean over environments, with its interval over tasks and dice; undefined without any."""
+    """Return the mean over environments, with its interval over tasks and dice; undefined without
+    any."""
     groups = [part.group or name for name, part in parts.items()]
     return mean_of([part.estimate() for part in parts.values()], groups)
 
@@ -142,12 +144,13 @@ class Metric:
         functools.update_wrapper(self, parts)
 
     def parts(self, results: TaskScores) -> dict[str, Part]:
-        """What each environment adds; without any the metric is undefined."""
+        """Return the contribution of each environment; without any the metric is undefined."""
         found = self._parts(results)
         return {name: replace(part, group=results.group(name)) for name, part in found.items()}
 
     def __call__(self, results: TaskScores) -> Estimate:
-        """The number, with its interval over the test tasks and the dice of their evaluation."""
+        """Return the number, with its interval over the test tasks and the dice of their
+        evaluation."""
         return estimate(self.parts(results))
 
 
@@ -168,13 +171,13 @@ def _metric(
 
 @_metric("mean_j R[T][j]", "arXiv:1706.08840")
 def average_score(results: TaskScores) -> dict[str, Part]:
-    """The mean over all environments after the last stage (GEM)."""
+    """Return the mean over all environments after the last stage (GEM)."""
     return {name: Part(rows[-1], difference=False) for name, rows in results.scores.items()}
 
 
 @_metric("mean_j R[T][j] - R[s][j], s < T j's own stage", "arXiv:1706.08840", needs=LEFT_BEHIND)
 def backward_transfer(results: TaskScores) -> dict[str, Part]:
-    """What later stages did to an environment (GEM); below 0 it was forgotten.
+    """Return how later stages changed an environment (GEM); below 0 it was forgotten.
 
     An environment's own stage is the last one that is meant for it: in A, B, A the second A's gain
     is not B's transfer. Environments whose own stage is the last have no later stages.
@@ -190,11 +193,11 @@ def backward_transfer(results: TaskScores) -> dict[str, Part]:
     needs=f"{LEFT_BEHIND}, and {HALVES}",
 )
 def forgetting(results: TaskScores) -> dict[str, Part]:
-    """How far an environment has fallen from its best after training (Chaudhry et al.).
+    """Return how far an environment has fallen from its best after training (Chaudhry et al.).
 
-    The best of noisy rows is too high where it is chosen and measured on the same episodes: with
-    nothing forgotten the mean would be above 0, the more so the more stages there are. So the best
-    row is chosen on one half of the tasks and measured on the other, and the reverse.
+    The best of noisy rows is too high if it is chosen and measured on the same episodes: with
+    nothing forgotten the mean would be above 0, and higher with more stages. So the best row is
+    chosen on one half of the tasks and measured on the other, and vice versa.
     """
     rows = range(1, results.stages)
     return {name: _fall(results.scores[name], rows) for name in results.left()}
@@ -220,7 +223,7 @@ def drop_from_best(results: TaskScores) -> dict[str, Part]:
     needs="two environments, one of them first trained on after another",
 )
 def forward_transfer(results: TaskScores) -> dict[str, Part]:
-    """What earlier stages did to an environment before it was trained on (GEM).
+    """Return how earlier stages changed an environment before it was trained on (GEM).
 
     The baseline is the base model, row 0.
     """
@@ -238,7 +241,7 @@ def forward_transfer(results: TaskScores) -> dict[str, Part]:
     needs="a stage that trains",
 )
 def delta_held_in(results: TaskScores) -> dict[str, Part]:
-    """The change on the environments trained on (the study)."""
+    """Return the change on the environments trained on (the study)."""
     return _change(results, results.seen)
 
 
@@ -248,13 +251,13 @@ def delta_held_in(results: TaskScores) -> dict[str, Part]:
     needs="an environment that is evaluated and never trained on (evaluate.environments)",
 )
 def delta_held_out(results: TaskScores) -> dict[str, Part]:
-    """The change on the environments never trained on (the study)."""
+    """Return the change on the environments never trained on (the study)."""
     return _change(results, [name for name in results.scores if name not in results.seen])
 
 
 @_metric("mean of R[T][j] - R[0][j] over all environments", "arXiv:2603.12011", needs="a stage")
 def delta_overall(results: TaskScores) -> dict[str, Part]:
-    """The change on all environments (the study)."""
+    """Return the change on all environments (the study)."""
     return _change(results, list(results.scores))
 
 
@@ -332,7 +335,8 @@ def continual_world_forward_transfer(own: Array, alone: Array) -> Array | None:
 
 
 def _change(results: TaskScores, names: Sequence[str]) -> dict[str, Part]:
-    """The last row against row 0; without any stage there is no change, rather than one of 0."""
+    """Return the last row against row 0; without any stage there is no change, rather than one of
+    0."""
     if not results.stages:
         return {}
     return {name: Part(results.scores[name][-1] - results.scores[name][0]) for name in names}

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar on a terminal, lines elsewhere, nothing when quiet."""
+"""The progress of a run: a bar on a terminal, lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from contrail.names import visible
+
 LINE_SECONDS = 20.0
 
 
 class Reporter:
-    """Follows a run of so many updates and evaluations, and says when it will be over.
+    """Shows the progress of a run, and estimates when it will end.
 
     Used as a context manager; `start` and `advance` follow one piece of work, `done` ends it.
     """
@@ -25,11 +27,11 @@ class Reporter:
         self._bars: Progress | None = None
         if self._console.is_terminal and not quiet:
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=self._console,
                 transient=True,
             )
@@ -66,6 +68,7 @@ class Reporter:
 
         The kinds are "update", "evaluation" and others, which do not count for the time left.
         """
+        name = visible(name)
         self._kind, self._name, self._total, self._count = kind, name, total, 0
         self._begun = self._said = time.monotonic()
         if self._bars is not None and self._bar is not None:
@@ -81,7 +84,7 @@ class Reporter:
             self.say(f"{self._name}: {self._count} of {self._total} episodes played")
 
     def done(self, text: str) -> None:
-        """The piece of work is over; `text` says how it went."""
+        """End the piece of work; `text` is its result."""
         if self._kind in self._left:
             self._seconds[self._kind].append(time.monotonic() - self._begun)
             self._left[self._kind] -= 1
@@ -89,7 +92,7 @@ class Reporter:
         sys.stderr.flush()
 
     def _eta(self) -> str:
-        """The time left: recent updates and evaluations are taken for the coming ones."""
+        """Return the time left: recent updates and evaluations are taken for the coming ones."""
         left = 0.0
         for kind, count in self._left.items():
             recent = self._seconds[kind][-4:]
@@ -99,3 +102,19 @@ class Reporter:
                 left += count * sum(recent) / len(recent)
         minutes, seconds = divmod(round(left), 60)
         return f"({minutes}:{seconds:02d} left)"
+
+
+def line(scalars: dict[str, float]) -> str:
+    """How an update went, for the line that reports it."""
+    shown = {
+        "success": "success {:.2f}",
+        "turns": "turns {:.1f}",
+        "policy_entropy": "entropy {:.2f}",
+        "zero_variance_groups": "equal groups {:.0%}",
+    }
+    said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
+    if "loss" not in scalars:
+        said.insert(0, "nothing to learn from")
+    if scalars.get("fault_rate"):
+        said.append(f"faults {scalars['fault_rate']:.0%}")
+    return ", ".join(said)

@@ -1,5 +1,7 @@
-"""Every random draw of a run comes from a generator made here, from the run's seed and the draw's
-name. Nothing depends on what was drawn before, so a run that goes on draws what it would have."""
+"""Generators for every random draw of a run, made from the run's seed and the draw's name.
+
+No draw depends on earlier ones, so a resumed run draws what an undisturbed run would have drawn.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ import numpy
 
 
 def generator(seed: int, *name: str | int) -> numpy.random.Generator:
-    """The generator of the draw `name` in a run with this seed, on any machine and in any process.
+    """Return the generator of the draw `name` in a run with this seed.
+
+    It is the same on any machine and in any process.
 
     Args:
-        seed: the run's, or a constant for draws that all runs share.
-        name: what is drawn: "rollout", stage, update, task, sample.
+        seed: the run's seed, or a constant for draws that all runs share.
+        name: identifies the draw: "rollout", stage, update, task, sample.
     """
     digest = hashlib.sha256(json.dumps([seed, *name]).encode()).digest()
     return numpy.random.default_rng(numpy.frombuffer(digest, dtype=numpy.uint32))

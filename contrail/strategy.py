@@ -1,8 +1,14 @@
-"""What is trained on, and what protects the old. Strategy authors subclass `Strategy`."""
+"""Continual strategies: what to train on, and how to protect earlier stages.
+
+Strategy authors subclass `Strategy`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from contrail.environment import NoConfig, Task
@@ -11,86 +17,155 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail.episode import Episode
+    from contrail.model.policy import Policy
+    from contrail.stage import Stage
+    from contrail.training.learner import Learner
 
 
 NOTHING_YET = "sequential"
-"""The `prefix` of a strategy that has done and kept nothing of its own yet."""
+"""The cache key of a strategy that has neither done nor kept anything of its own yet."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """The members of a run that a strategy may use at the beginning and at the end of a stage."""
+
+    stage: Stage
+    """The stage."""
+    number: int
+    """Its number, counted from 1."""
+    policy: Policy
+    """The policy in training; `policy.load(snapshot)` changes it for good."""
+    learner: Learner
+    """The learner, with the policy's optimizer."""
+    seed: int
+    """The run's seed: derive generators from it with `contrail.generator`."""
+    play: Callable[[Sequence[Task], int, str], list[list[Episode]]]
+    """`play(tasks, samples, name)` returns `samples` episodes of each task, played by the policy.
+
+    They count as extra episodes in the budget. `name` names the randomness: another name gives
+    other episodes.
+    """
 
 
 class Strategy:
-    """A continual strategy; as it stands, each stage trains on its own tasks in the stream's order.
+    """A continual strategy. This one trains each stage on its own tasks, in the stream's order.
 
-    The members stand in the order in which they are called. A strategy is also a plugin of the core
-    loop: any callback of Avalanche's templates that it defines (`before_training_exp(self, loop)`,
-    `after_training_exp(self, loop)`, …) is called; what it changes in `loop.policy` there stays.
+    The methods stand in the order in which a run calls them.
     """
 
     Config: ClassVar[type] = NoConfig
     """A dataclass; its fields are the strategy's keys in stream.yaml."""
 
-    alone: str = ""
-    """Why no other strategy makes sense beside this one; empty where others do."""
+    exclusive: str = ""
+    """If not empty, why this strategy cannot be combined with others; shown to the user."""
 
     restarts: bool = False
     """Whether every stage begins with the model before any training: R is a transfer matrix."""
 
+    NEVER: ClassVar[float] = math.inf
+
+    starts_at: float | None = None
+    """The first stage, counted from 1, in which the strategy differs from `sequential`.
+
+    None if its behaviour may depend on later stages; `Strategy.NEVER` if it never differs.
+    """
+
+    scheduled: bool = False
+    """Whether what it does in a stage depends on how many updates the stage has.
+
+    Then a stage that has ended cannot be given further ones.
+    """
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
+        self._logged: dict[str, list[float]] = {}
 
-    def stages(self, experiences: Sequence[Experience]) -> Sequence[Experience]:
-        """The stages to train, made of the stream's experiences."""
-        return experiences
+    def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+        """Return the stages to train, made of those of the stream."""
+        return stages
 
-    def prefix(self, stage: int) -> str | None:
-        """A text that stands for what the first `stage` stages make of policy and state.
+    def cache_key(self, stages: int) -> str | None:
+        """Key of the result of the first `stages` stages; None: never share.
 
-        Strategies that give the same text do the same up to there, if the stream is the same up to
-        there: a comparison computes it once. "sequential" stands for a strategy that has done and
-        kept nothing of its own yet. None where nothing can be said, or the stages to come matter.
+        A comparison copies checkpoints between runs whose keys agree. By default the key is the
+        class with its settings, from the stage `starts_at` on.
         """
-        return None
+        if self.starts_at is None:
+            return None
+        if stages < self.starts_at:
+            return NOTHING_YET
+        return f"{type(self).__module__}.{type(self).__qualname__} {self.config}"
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        """Once in every process, before anything is written, with the policy as it was at first.
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        """Prepare for a run. Called once per process, with the policy before any training.
 
         Raises:
-            ConfigError: the strategy does not fit this run.
+            ConfigError: the strategy does not fit this run. Nothing has been written yet.
+        """
+
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        """Begin a stage.
+
+        Args:
+            context: of the stage.
+            resumed: whether the run goes on inside the stage after an interruption. The policy's
+                weights and the strategy's state are those of the checkpoint then.
         """
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> Sequence[Task]:
-        """The tasks of one update.
+        """Return the tasks of one update.
 
         Args:
-            experience: the present stage.
-            update: how many updates of the stage have been made.
-            count: how many tasks to draw.
-            rng: the only source of randomness to use, the same when the update is made again.
+            stage: the present stage.
+            update: number of updates of the stage that have been made.
+            count: number of tasks to return.
+            rng: the only source of randomness to use; it is the same when an update is repeated.
         """
-        return experience.sample(count, rng)
+        return stage.sample(count, rng)
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
-        """What was played for an update, before it is learnt from."""
+        """Look at the episodes of an update before the policy learns from them."""
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterable[torch.Tensor]:
-        """Scalars to add to the loss of an optimizer step on `episodes`.
+        """Return scalars to add to the loss of an optimizer step on `episodes`.
 
-        Each is differentiated before the next is asked for, so that a generator which yields one
-        for each part of `trainer.score(...)` needs the memory of one part.
+        Each is differentiated before the next is computed: a generator that yields one per batch
+        of `learner.score(...)` needs the memory of one batch.
         """
         return ()
 
+    def leave(self, context: StageContext) -> None:
+        """End a stage, after its last update and before the evaluation."""
+
+    def evaluating(self, policy: Policy, environment: str) -> AbstractContextManager[None]:
+        """Return a context manager around the evaluation of one environment.
+
+        It may change the policy, and must restore it.
+        """
+        return nullcontext()
+
     def state_dict(self) -> dict[str, Any]:
-        """All that must survive an interruption between stages: JSON values and tensors."""
+        """Return all that must survive an interruption, at any update: JSON values and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state saved by `state_dict`; not called where that was empty."""
+        """Restore what `state_dict` returned. Not called if that was empty."""
+
+    def log(self, name: str, value: float) -> None:
+        """Log a scalar; its mean over an update stands as `STRATEGY/NAME` among the update's."""
+        self._logged.setdefault(name, []).append(float(value))
+
+    def take_logged(self) -> dict[str, float]:
+        """Return the means of the scalars logged since the last call."""
+        logged = getattr(self, "_logged", {})  # a subclass may not call __init__
+        means = {name: sum(values) / len(values) for name, values in logged.items()}
+        logged.clear()
+        return means

@@ -1,107 +1,42 @@
-"""From the configuration to Avalanche's stream of experiences, each with its tasks."""
+"""From the configuration to Avalanche's stream of stages, each with its tasks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-
-import numpy
+from typing import TYPE_CHECKING
 
 from contrail import leaks
 from contrail.adapter import Adapter
-from contrail.avalanche import CLExperience, EagerCLStream
 from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
-from contrail.errors import ConfigError, PluginError, nearest
-from contrail.manager import Plugins, blamed
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
+from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
+from contrail.training.objective import Objective
+from contrail.values import as_text, as_texts
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
-
-class Experience(CLExperience):  # type: ignore[misc]
-    """One stage: which tasks are trained on, through which adapters, for how many updates.
-
-    `tasks` and `adapters` are by environment (the name of its column in R). A task's `environment`
-    is that name too.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        tasks: Mapping[str, Sequence[Task]],
-        adapters: Mapping[str, Adapter],
-        updates: int = 0,
-    ) -> None:
-        super().__init__(current_experience=0, origin_stream=None)
-        self.name = name
-        self.tasks = dict(tasks)
-        self.adapters = dict(adapters)
-        self.updates = updates
-
-    @property
-    def environments(self) -> list[str]:
-        """The environments the stage's tasks are of."""
-        return list(self.tasks)
-
-    @classmethod
-    def union(cls, name: str, experiences: Sequence[Experience], updates: int) -> Experience:
-        """One stage with the tasks of several.
-
-        Raises:
-            ConfigError: two of them see one environment through different adapters.
-        """
-        tasks: dict[str, dict[Task, None]] = {}
-        adapters: dict[str, Adapter] = {}
-        for experience in experiences:
-            for environment, listed in experience.tasks.items():
-                tasks.setdefault(environment, {}).update(dict.fromkeys(listed))
-                adapter = experience.adapters[environment]
-                other = adapters.setdefault(environment, adapter)
-                if type(other) is not type(adapter) or other.config != adapter.config:
-                    raise ConfigError(
-                        f"stages that train on {environment!r} through different adapters cannot "
-                        "be put together. Give them one adapter, or the environment two labels."
-                    )
-        return cls(name, {key: list(listed) for key, listed in tasks.items()}, adapters, updates)
-
-    def sample(
-        self, count: int, rng: numpy.random.Generator, shares: Mapping[str, float] | None = None
-    ) -> list[Task]:
-        """Draw tasks, each at most once if there are enough.
-
-        Args:
-            count: how many.
-            rng: the source of randomness.
-            shares: of each environment, how probable it is, up to a factor; without them all tasks
-                are equally so.
-        """
-        if shares is not None:
-            weights = numpy.array([shares[name] for name in self.tasks])
-            counts = rng.multinomial(count, weights / weights.sum())
-            parts = zip(self.tasks.values(), counts, strict=True)
-            return [task for tasks, part in parts for task in choose(tasks, int(part), rng)]
-        return choose([task for group in self.tasks.values() for task in group], count, rng)
-
-
-def choose(tasks: Sequence[Task], count: int, rng: numpy.random.Generator) -> list[Task]:
-    """Draw so many of the tasks, each at most once if there are enough."""
-    chosen = rng.choice(len(tasks), size=count, replace=len(tasks) < count)
-    return [tasks[index] for index in chosen]
+if TYPE_CHECKING:
+    from contrail.stage import Stage
 
 
 @dataclass
 class Scenario:
-    """All that a run is about: what is trained on, what is evaluated, and where it is played."""
+    """The subject of a run: the stages to train, the environments to evaluate, and where to play
+    them."""
 
-    train: Sequence[Experience]
-    test: Sequence[Experience]
+    train: Sequence[Stage]
+    test: Sequence[Stage]
     pool: EnvironmentPool
 
     @property
     def environments(self) -> list[str]:
         """The columns of R."""
-        return [experience.name for experience in self.test]
+        return [stage.name for stage in self.test]
 
     @property
     def adapters(self) -> dict[str, Adapter]:
@@ -109,70 +44,104 @@ class Scenario:
         return {test.name: test.adapters[test.name] for test in self.test}
 
 
-def build(config: RunConfig, plugins: Plugins) -> Scenario:
-    """Make the environments and adapters and list their tasks.
+@dataclass
+class Listing:
+    """The tasks of a run's environments, by label and split, and the pool that listed them."""
+
+    pool: EnvironmentPool
+    tasks: dict[str, dict[str, list[Task]]]
+
+
+@contextmanager
+def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
+    """Context manager: make the environments and list their tasks, then close the environments.
+
+    It imports nothing heavy, so a mistake in an environment's settings or in a difficulty is
+    reported at once.
 
     Raises:
         ContrailError: an environment cannot be made, or a stage or environment has no tasks.
     """
     pool = EnvironmentPool({item.label: maker(item, plugins) for item in config.environments})
     try:
-        return _build(config, plugins, pool)
-    except BaseException:
+        tasks = {}
+        for item in config.environments:
+            try:
+                tasks[item.label] = list_tasks(pool, item, plugins)
+            except ConfigError as error:  # of the environment's own settings
+                key = _written(config, item.label)
+                raise ConfigError(str(error), key=key, of_children=True) from error
+        _check_difficulties(config, tasks)
+        yield Listing(pool, tasks)
+    finally:
         pool.close()
-        raise
 
 
-def _build(config: RunConfig, plugins: Plugins, pool: EnvironmentPool) -> Scenario:
-    listed: dict[str, dict[str, list[Task]]] = {}
-    for item in config.environments:
-        try:
-            listed[item.label] = list_tasks(pool, item, plugins)
-        except ConfigError as error:  # of the environment's own settings
-            config.source.fail(_written(config, item.label), str(error), of_children=True)
-    stages = []
-    adapter_of: dict[str, Adapter] = {}
+def _check_difficulties(
+    config: RunConfig, tasks: Mapping[str, Mapping[str, Sequence[Task]]]
+) -> None:
+    """Refuse a difficulty that no training task has.
+
+    Raises:
+        ConfigError: a stage names one.
+    """
     for index, stage in enumerate(config.stream):
         label = stage.environment.label
-        tasks = listed[label]["train"]
+        known = sorted({task.difficulty for task in tasks[label]["train"]}, key=str)
+        for value in stage.train.difficulty or ():
+            if value not in known:
+                raise ConfigError(
+                    f"{label!r} has no training task of difficulty {value!r}. "
+                    f"{nearest(value, known)}",
+                    key=("stream", index, "train", "difficulty"),
+                )
+
+
+def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
+    """Make the adapters and the stages, and begin a task of each environment.
+
+    Raises:
+        ContrailError: an environment or adapter raised, or they do not fit together.
+    """
+    from contrail.compat.avalanche import EagerCLStream  # it imports torch
+    from contrail.stage import Stage
+
+    pool = listing.pool
+    stages = []
+    adapter_of: dict[str, Adapter] = {}
+    for stage in config.stream:
+        label = stage.environment.label
+        tasks = listing.tasks[label]["train"]
         if stage.train.difficulty is not None:
-            known = sorted({task.difficulty for task in tasks}, key=str)
-            for value in stage.train.difficulty:
-                if value not in known:
-                    config.source.fail(
-                        ("stream", index, "train", "difficulty"),
-                        f"{label!r} has no training task of difficulty {value!r}. "
-                        f"{nearest(value, known)}",
-                    )
             tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
         tasks = tasks[: stage.train.tasks]
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
         _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
-        stages.append(Experience(stage.name, {label: tasks}, {label: adapter}, stage.updates))
+        objective = make_objective(stage.learn, plugins)
+        stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
     default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
-        tasks = test_tasks(listed[item.label]["test"], config.evaluate.tasks)
+        tasks = test_tasks(listing.tasks[item.label]["test"], config.evaluate.tasks)
         adapters = {item.label: adapter_of.get(item.label, default)}
         if item.label not in adapter_of:
             _try(pool, item, tasks[0], config.adapter, plugins)
-        tests.append(Experience(item.label, {item.label: tasks}, adapters))
-    _refuse_leaks(config, plugins, pool, listed, stages)
+        tests.append(Stage(item.label, {item.label: tasks}, adapters))
+    _refuse_leaks(config, plugins, listing, stages)
     return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
 
 
 def _refuse_leaks(
     config: RunConfig,
     plugins: Plugins,
-    pool: EnvironmentPool,
-    listed: Mapping[str, Mapping[str, list[Task]]],
-    stages: Sequence[Experience],
+    listing: Listing,
+    stages: Sequence[Stage],
 ) -> None:
-    """Refuse a stream in which one label tests on what another trains on.
+    """Refuse a stream in which one label tests on a task that another label trains on.
 
     Raises:
-        ConfigError: it does; names both, and the task.
+        ConfigError: there is such a task; the message names both labels and the task.
     """
     columns = [
         leaks.Column(
@@ -180,26 +149,28 @@ def _refuse_leaks(
             plugins.environments[item.name].value,
             item.settings,
             [task for stage in stages for task in stage.tasks.get(item.label, ())],
-            listed[item.label]["test"],
+            listing.tasks[item.label]["test"],
         )
         for item in config.environments
     ]
 
     def reset(label: str, task: Task) -> Observation | None:
-        environment = pool.take(label)
+        environment = listing.pool.take(label)
         try:
-            return environment.reset(task)
-        except (Exception, SystemExit):  # noqa: BLE001 (which playing it will tell)
+            with boundary():
+                return environment.reset(task)
+        except Raised:  # playing it will say so
             return None
         finally:
-            pool.give(label, environment)
+            listing.pool.give(label, environment)
 
     if found := leaks.shared_start(columns, reset):
-        config.source.fail(_written(config, found[0].label), leaks.advice(*found), of_children=True)
+        key = _written(config, found[0].label)
+        raise ConfigError(leaks.advice(*found), key=key, of_children=True)
 
 
 def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
-    """The key at which an environment is first named."""
+    """Return the key at which an environment is first named."""
     for index, stage in enumerate(config.stream):
         if stage.environment.label == label:
             return ("stream", index, "environment")
@@ -208,26 +179,35 @@ def _written(config: RunConfig, label: str) -> tuple[str | int, ...]:
 
 
 def make_adapter(component: Component, plugins: Plugins) -> Adapter:
-    """An instance of a registered adapter.
+    """Return an instance of a registered adapter.
 
     Raises:
         PluginError: it raised.
     """
     registered = plugins.adapters[component.name]
-    try:
+    with blaming("adapter", component.name, registered, "cannot be made"):
         return registered.value(component.settings)
-    except (Exception, SystemExit) as error:
-        raise blamed("adapter", component.name, registered, "cannot be made", error) from error
 
 
-def maker(config: EnvironmentConfig, plugins: Plugins) -> Maker:
-    """What makes instances of a registered environment with its settings.
+def make_objective(component: Component, plugins: Plugins) -> Objective:
+    """An instance of a registered objective.
 
     Raises:
-        PluginError: its class has `workers` or a `step_timeout` that make no sense.
+        PluginError: it raised.
+    """
+    registered = plugins.objectives[component.name]
+    with blaming("objective", component.name, registered, "cannot be made"):
+        return registered.value(component.settings)
+
+
+def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
+    """Return a factory for a registered environment with its settings.
+
+    Raises:
+        PluginError: its class has an impossible value of `workers` or `step_timeout`.
     """
     registered = plugins.environments[config.name]
-    make = Maker(config.name, registered, config.settings, config.max_turns)
+    make = EnvironmentFactory(config.name, registered, config.settings, config.max_turns)
     own = {}
     for member in ("workers", "step_timeout"):
         value = getattr(config, member)
@@ -239,7 +219,7 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> Maker:
 def list_tasks(
     pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins
 ) -> dict[str, list[Task]]:
-    """The tasks of both splits.
+    """Return the tasks of both splits.
 
     Raises:
         PluginError: the environment raised, a split has no tasks, or the two share one.
@@ -249,10 +229,8 @@ def list_tasks(
     listed: dict[str, list[Task]] = {}
     for split in ("train", "test"):
         what = f"tasks({split!r})"
-        try:
-            tasks = environment.tasks(split)
-        except (Exception, SystemExit) as error:
-            raise blamed("environment", config.name, registered, what, error) from error
+        with blaming("environment", config.name, registered, what):
+            tasks = list(environment.tasks(split))
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -284,7 +262,7 @@ def _try(
     component: Component,
     plugins: Plugins,
 ) -> None:
-    """Begin one task, so that what cannot be played at all is refused before anything is written.
+    """Begin one task, so that an impossible combination is refused before anything is written.
 
     Raises:
         ContrailError: the environment or the adapter raised, or they do not fit together.
@@ -292,10 +270,8 @@ def _try(
     registered = plugins.environments[config.name]
     what = f"reset of the task {task.id!r}"
     environment = pool.take(config.label)
-    try:
+    with blaming("environment", config.name, registered, what):
         observation = environment.reset(task)
-    except (Exception, SystemExit) as error:
-        raise blamed("environment", config.name, registered, what, error) from error
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
@@ -304,11 +280,11 @@ def _try(
     pool.give(config.label, environment)
     adapter = make_adapter(component, plugins)
     try:
-        adapter.system(environment)
-        adapter.render(observation)
-        adapter.candidates(observation)
+        with blaming("adapter", component.name, plugins.adapters[component.name], what):
+            as_text(adapter.system(environment), "system()")
+            as_text(adapter.render(observation), "render()")
+            candidates = adapter.candidates(observation)
+            if candidates is not None:
+                as_texts(candidates, "candidates()")
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error
-    except (Exception, SystemExit) as error:
-        who = plugins.adapters[component.name]
-        raise blamed("adapter", component.name, who, what, error) from error

@@ -12,7 +12,7 @@ TEST_SEED = 0
 
 
 def test_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
-    """The tasks that are evaluated: a fixed draw of `count`, in their own order."""
+    """Return the tasks that are evaluated: a fixed draw of `count`, in their own order."""
     if len(tasks) <= count:
         return list(tasks)
     chosen = generator(TEST_SEED, "test tasks").permutation(len(tasks))[:count]

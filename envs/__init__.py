@@ -1,1 +1,1 @@
-"""Environments, one file each, registered through the public hooks."""
+"""Environments, a package each, registered through the public hooks."""

@@ -15,9 +15,10 @@ WEATHERS = ("rain", "snow", "fog", "sun", "hail", "wind", "frost", "dust")
 
 @dataclass
 class ConflictConfig:
-    """`rule`: which way is right; only the system prompt tells."""
+    """The keys of conflict in stream.yaml."""
 
     rule: Literal["north", "south"] = "north"
+    """The right way; only the system prompt reveals it."""
 
 
 class Conflict(contrail.Environment):

@@ -16,11 +16,11 @@ class Rehearse(contrail.Strategy):
     def begin(self, trainer, stages):
         self.earlier = {stage: list(stages[:index]) for index, stage in enumerate(stages)}
 
-    def draw(self, experience, update, count, rng):
-        earlier = self.earlier[experience]
+    def draw(self, stage, update, count, rng):
+        earlier = self.earlier[stage]
         old = round(self.config.fraction * count) if earlier else 0
         chosen = [earlier[i].sample(1, rng)[0] for i in rng.integers(len(earlier), size=old)]
-        return [*experience.sample(count - old, rng), *chosen]
+        return [*stage.sample(count - old, rng), *chosen]
 
 
 @contrail.hookimpl

@@ -1,8 +1,9 @@
-"""The strategy `adapters`: a LoRA for each environment, which the test is told."""
+"""The strategy `adapters`: a LoRA per environment, chosen by the environment's name in the test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import contrail
@@ -10,45 +11,41 @@ import contrail
 if TYPE_CHECKING:
     import torch
 
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Policy, Stage, StageContext
+
 
 Snapshot = dict[str, "torch.Tensor"]
 
 
 class Adapters(contrail.Strategy):
-    """Each stage trains the LoRA of its environment, from a fresh one the first time.
+    """Each stage trains the LoRA of its environment, a fresh one the first time.
 
-    An environment is evaluated with the LoRA of its last stage, one that had none with the base
-    model: nothing can be forgotten, and nothing is transferred. `checkpoints/NNN` holds the LoRA
-    of stage NNN.
+    An environment is evaluated with the LoRA of its last stage; an environment without a stage,
+    with the base model. So nothing is forgotten, and nothing is transferred. `checkpoints/NNN`
+    holds the LoRA of stage NNN.
     """
 
-    alone = "every environment has a LoRA of its own, so nothing is there to protect"
+    exclusive = "every environment has a LoRA of its own, so nothing is there to protect"
+    starts_at = 1
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._of: dict[str, Snapshot] = {}
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
 
-    def before_training_exp(self, loop: Any) -> None:
-        environment = loop.experience.environments[0]
-        loop.policy.load(self._of.get(environment, self._fresh))
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if not resumed:
+            environment = context.stage.environments[0]
+            context.policy.load(self._of.get(environment, self._fresh))
 
-    def after_training_exp(self, loop: Any) -> None:
-        self._of.update(dict.fromkeys(loop.experience.environments, loop.policy.snapshot()))
+    def leave(self, context: StageContext) -> None:
+        learnt = context.policy.snapshot()
+        self._of.update(dict.fromkeys(context.stage.environments, learnt))
 
-    def before_eval_exp(self, loop: Any) -> None:
-        self._last = loop.policy.snapshot()
-        loop.policy.load(self._of.get(loop.experience.name, self._fresh))
-
-    def after_eval_exp(self, loop: Any) -> None:
-        loop.policy.load(self._last)
-
-    def prefix(self, stage: int) -> str:
-        return "adapters"
+    def evaluating(self, policy: Policy, environment: str) -> AbstractContextManager[None]:
+        return policy.using(self._of.get(environment, self._fresh))
 
     def state_dict(self) -> dict[str, Any]:
         return {"of": self._of} if self._of else {}

@@ -11,50 +11,47 @@ import contrail
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Stage
 
 
 @dataclass
 class CumulativeConfig:
-    """`normalize`: the environments count alike in the loss. Without it, where the loss sums over
-    decisions, those with long answers count more."""
+    """The keys of cumulative in stream.yaml."""
 
     normalize: bool = True
+    """Give all environments equal weight in the loss. If false and the loss sums over decisions,
+    environments with long answers count more."""
 
 
 class Cumulative(contrail.Strategy):
-    """Stage i has its own number of updates, on the tasks of stages 1 to i that have any updates.
+    """Each stage trains on the tasks of all stages so far.
 
-    The environments are equally probable in every update, whatever their numbers of tasks.
+    A stage has its own number of updates; earlier stages without updates are left out. The
+    environments are equally probable in every update, whatever their numbers of tasks.
     """
 
     Config = CumulativeConfig
+    starts_at = 2
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
-
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
         return [
-            Experience.union(
+            contrail.Stage.union(
                 stage.name,
-                [*(item for item in experiences[:end] if item.updates), stage],
+                [*(item for item in stages[:end] if item.updates), stage],
                 stage.updates,
             )
-            for end, stage in enumerate(experiences)
+            for end, stage in enumerate(stages)
         ]
 
-    def prefix(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"cumulative {self.config}"
-
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        trainer.by_environment = self.config.normalize
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        learner.by_environment = self.config.normalize
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        if len(experience.environments) == 1:
-            return experience.sample(count, rng)
-        return experience.sample(count, rng, dict.fromkeys(experience.environments, 1.0))
+        if len(stage.environments) == 1:
+            return stage.sample(count, rng)
+        return stage.sample(count, rng, dict.fromkeys(stage.environments, 1.0))
 
 
 @contrail.hookimpl

@@ -8,32 +8,34 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy
 
-    from contrail.rollout.episode import Episode
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Episode, Learner, Stage, StageContext
+
 
 KNOWN = ("very easy", "easy", "medium", "hard", "very hard")
 
 
 @dataclass
 class CurriculumConfig:
-    """`by`: what is easy: `label`, the environment's own difficulties (numbers rising, or the words
-    in `order`); or `pass_rate`, how often the base model solves the task in `samples` plays, which
-    are beyond the budget of updates. `initial_competence`: the share of tasks, the easiest, that a
-    stage begins with. `duration`: after which part of the stage all are in use."""
+    """The keys of curriculum in stream.yaml."""
 
     by: Literal["label", "pass_rate"] = "label"
+    """The measure of difficulty: `label` is the environment's own (rising numbers, or the words in
+    `order`); `pass_rate` is the success rate of the base model."""
     order: list[str] = field(default_factory=lambda: list(KNOWN))
+    """The words of difficulty, from easy to hard."""
     samples: int = field(default=4, metadata={"min": 1})
+    """The number of episodes per task that measure the pass rate. They count as extra episodes."""
     initial_competence: float = field(default=0.25, metadata={"min": 0, "max": 1})
+    """The share of tasks, the easiest, with which a stage begins."""
     duration: float = field(default=0.75, metadata={"min": 0, "max": 1})
+    """The fraction of a stage after which all tasks are in use."""
 
 
 class Curriculum(contrail.Strategy):
@@ -42,20 +44,23 @@ class Curriculum(contrail.Strategy):
     """
 
     Config = CurriculumConfig
+    starts_at = 1
+    scheduled = True
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._ranks_of_tasks: list[float] = []  # of the present stage, if they were played for
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
         if self.config.by == "label":
             for stage in stages:
                 for tasks in stage.tasks.values():
                     for task in tasks:
                         self._rank(task)
 
-    def prefix(self, stage: int) -> str:
-        return f"curriculum {self.config}"
-
     def _rank(self, task: contrail.Task) -> float:
-        """Where the task's label stands."""
+        """Return the rank of the task's label."""
         if isinstance(task.difficulty, int):
             return task.difficulty
         if task.difficulty not in self.config.order:
@@ -66,26 +71,34 @@ class Curriculum(contrail.Strategy):
             )
         return float(self.config.order.index(task.difficulty))
 
-    def before_training_exp(self, loop: Any) -> None:
-        tasks = [task for listed in loop.experience.tasks.values() for task in listed]
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        tasks = [task for listed in context.stage.tasks.values() for task in listed]
         if self.config.by == "label":
             ranks = [self._rank(task) for task in tasks]
         else:
-            with loop.policy.holding(self._fresh):
-                groups = loop.rollout(tasks, self.config.samples, "pass rate")
-            loop.run.budget.extra_episodes += sum(map(len, groups))
-            ranks = [_rank_by_success(group) for group in groups]
+            if not resumed:
+                with context.policy.using(self._fresh):
+                    groups = context.play(tasks, self.config.samples, "pass rate")
+                self._ranks_of_tasks = [_rank_by_success(group) for group in groups]
+            ranks = self._ranks_of_tasks
         order = sorted(range(len(tasks)), key=lambda index: ranks[index])
         self._tasks = [tasks[index] for index in order]
         self._ranks = [ranks[index] for index in order]
 
-    def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
-    ) -> list[contrail.Task]:
-        from contrail.stream import choose  # heavy: not before it is needed
+    def leave(self, context: StageContext) -> None:
+        self._ranks_of_tasks = []
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"ranks": self._ranks_of_tasks} if self._ranks_of_tasks else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._ranks_of_tasks = state["ranks"]
+
+    def draw(
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
+    ) -> list[contrail.Task]:
         first = self.config.initial_competence
-        span = self.config.duration * experience.updates
+        span = self.config.duration * stage.updates
         competence = min(1.0, first + (1 - first) * update / span) if span else 1.0
         last = max(1, math.ceil(competence * len(self._tasks)))
         open_tasks = [
@@ -93,11 +106,12 @@ class Curriculum(contrail.Strategy):
             for task, rank in zip(self._tasks, self._ranks, strict=True)
             if rank <= self._ranks[last - 1]
         ]
-        return choose(open_tasks, count, rng)
+        return contrail.draw_tasks(open_tasks, count, rng)
 
 
 def _rank_by_success(group: Sequence[Episode]) -> float:
-    """The smaller, the easier; a fault says nothing, and what was never played comes last."""
+    """Return a rank that is smaller for easier tasks; faults are ignored, unplayed tasks come
+    last."""
     played = [item.success for item in group if item.fault is None]
     return -sum(played) / len(played) if played else 1.0
 

@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
+from contrail import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Stage, StageContext
 
 
 @dataclass
 class EWCConfig:
-    """`strength`: the weight of the penalty, lambda. `mode`: `online` keeps one Fisher matrix, the
-    old one times `decay` plus the new one, around the latest parameters (arXiv:1805.06370);
-    `separate` keeps one for each stage, around that stage's parameters. `episodes`: the last of a
-    stage, from whose states its Fisher matrix is computed. `passes`: backward passes that this may
-    take. If they are enough for one per possible decision, the matrix is exact for these states;
-    otherwise it is an unbiased estimate. `normalize`: make up for the cross terms that a diagonal
-    leaves out (see `normalized`), so that `strength` weighs nats against advantages."""
+    """The keys of ewc in stream.yaml."""
 
     strength: float = field(default=100.0, metadata={"min": 0})
+    """The weight of the penalty, lambda."""
     mode: Literal["online", "separate"] = "online"
+    """`online` keeps one Fisher matrix, `decay` times the old one plus the new one, around the
+    latest parameters (arXiv:1805.06370). `separate` keeps one Fisher matrix per stage, around the
+    parameters after that stage."""
     decay: float = field(default=1.0, metadata={"min": 0, "max": 1})
+    """The factor of the old Fisher matrix in the mode `online`."""
     episodes: int = field(default=64, metadata={"min": 1})
+    """The number of episodes, the last of a stage, from which the Fisher matrix is computed."""
     passes: int = field(default=1024, metadata={"min": 1})
+    """The number of backward passes per Fisher matrix. If there are enough for one per possible
+    decision, the matrix is exact for these episodes; otherwise it is an unbiased estimate."""
     normalize: bool = True
+    """Compensate for the cross terms that a diagonal leaves out (see `normalized`), so that
+    `strength` weighs nats against advantages."""
 
 
 class EWC(contrail.Strategy):
     """Elastic weight consolidation (arXiv:1612.00796) on the LoRA parameters.
 
-    Adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an earlier
-    stage and F the diagonal of its Fisher matrix. With the full matrix that is to second order
-    strength times the KL divergence, in nats per episode, from the policy after that stage; so with
-    advantages of about 1 and a strength of 100, learning may pay about 0.01 nats. By Pinsker's
-    inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
+    It adds strength/2 * sum_k F_k (theta_k - theta'_k)^2, with theta' the parameters after an
+    earlier stage and F the diagonal of its Fisher matrix. With the full matrix that is to second
+    order strength times the KL divergence, in nats per episode, from the policy after that stage;
+    so with advantages of about 1 and a strength of 100, learning may cost about 0.01 nats. By
+    Pinsker's inequality a success rate then falls by (0.01 / 2)^(1/2) = 0.07 at most.
     """
 
     Config = EWCConfig
@@ -53,53 +56,51 @@ class EWC(contrail.Strategy):
         self._recent: deque[Episode] = deque(maxlen=self.config.episodes)
         self._kept: list[dict[str, dict[str, torch.Tensor]]] = []
 
-    def prefix(self, stage: int) -> str:
+    def cache_key(self, stages: int) -> str:
         settings = self.config
         made = f"ewc {settings.episodes} {settings.passes} {settings.normalize}"
-        return made if stage == 1 else f"ewc {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
-        self._recent.clear()
+        return made if stages == 1 else f"ewc {self.config}"
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         self._recent.extend(item for item in episodes if item.fault is None and item.turns)
 
-    def after_training_exp(self, loop: Any) -> None:
+    def leave(self, context: StageContext) -> None:
         if not self._recent:
             return
-        from contrail.seeding import generator  # heavy: not before it is needed
-
-        rng = generator(loop.run.config.seed, "ewc", loop.stage)
-        fisher = diagonal_fisher(loop.trainer, list(self._recent), self.config.passes, rng)
+        rng = contrail.generator(context.seed, "ewc", context.number)
+        fisher = diagonal_fisher(context.learner, list(self._recent), self.config.passes, rng)
+        self._recent.clear()
         if self.config.normalize:
             fisher = normalized(fisher)
         if self.config.mode == "online" and self._kept:
             old = self._kept.pop()["fisher"]
             decay = self.config.decay
             fisher = {name: decay * old[name].to(new) + new for name, new in fisher.items()}
-        self._kept.append({"fisher": fisher, "anchor": loop.policy.snapshot()})
+        self._kept.append({"fisher": fisher, "anchor": context.policy.snapshot()})
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
-        for name, parameter in trainer.policy.parameters.items():
+        for name, parameter in learner.policy.parameters.items():
             for kept in self._kept:
                 fisher, anchor = (kept[of][name].to(parameter) for of in ("fisher", "anchor"))
                 yield self.config.strength / 2 * (fisher * (parameter - anchor).square()).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": self._kept} if self._kept else {}
+        recent = [asdict(episode) for episode in self._recent]
+        return {"kept": self._kept, "recent": recent} if self._kept or recent else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._kept = state["kept"]
+        self._recent.extend(Episode.from_dict(episode) for episode in state["recent"])
 
 
 def diagonal_fisher(
-    trainer: Trainer, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
+    learner: Learner, episodes: Sequence[Episode], passes: int, rng: numpy.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """The diagonal of the policy's Fisher matrix, by the names of parameters.
+    """Return the diagonal of the policy's Fisher matrix, by the names of parameters.
 
     It is that of the distribution of whole episodes (Bagnell and Schneider, IJCAI 2003): the mean
     over episodes of the sum over their states s of E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_k)^2].
@@ -111,14 +112,14 @@ def diagonal_fisher(
     as well. This is what is estimated where `passes` are not enough.
 
     Args:
-        trainer: with the policy.
+        learner: with the policy.
         episodes: whose states are used.
         passes: backward passes to make, at most; at least one is made for each part of an episode.
         rng: of the signs.
     """
     import torch
 
-    parameters = trainer.policy.parameters
+    parameters = learner.policy.parameters
     fisher = {name: parameter.new_zeros(parameter.shape) for name, parameter in parameters.items()}
 
     def add(value: torch.Tensor, weight: float) -> None:
@@ -129,10 +130,10 @@ def diagonal_fisher(
             if gradient is not None:
                 fisher[name] += gradient.square() * (weight / len(episodes))
 
-    exact = _possible_decisions(trainer, episodes) <= passes
+    exact = _possible_decisions(learner, episodes) <= passes
     repeats = max(1, passes // len(episodes))
-    for decisions in trainer.distributions(episodes):
-        # Their square roots; what has no probability has no part in it.
+    for decisions in learner.distributions(episodes):
+        # Their square roots; impossible decisions contribute nothing.
         terms = []
         for logprobs in decisions:
             possible = logprobs[logprobs > float("-inf")]
@@ -149,9 +150,9 @@ def diagonal_fisher(
     return fisher
 
 
-def _possible_decisions(trainer: Trainer, episodes: Sequence[Episode]) -> int:
+def _possible_decisions(learner: Learner, episodes: Sequence[Episode]) -> int:
     """Candidates, or tokens of the vocabulary, at all of the episodes' decisions."""
-    vocabulary = int(trainer.policy.base.config.vocab_size)
+    vocabulary = int(learner.policy.base.config.vocab_size)
     return sum(
         len(turn.written) * vocabulary if turn.choices is None else len(turn.choices)
         for episode in episodes
@@ -160,7 +161,7 @@ def _possible_decisions(trainer: Trainer, episodes: Sequence[Episode]) -> int:
 
 
 def normalized(fisher: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The diagonal times the number of parameters.
+    """Return the diagonal times the number of parameters.
 
     The KL divergence of a step d is to second order 1/2 sum_kl F_kl d_k d_l. The diagonal alone
     says far too little of it: with the gradient g of one decision, (sum_k g_k d_k)^2 may be as

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
+    from contrail import Stage
 
 
 class Frozen(contrail.Strategy):
-    """The stages of the stream without their updates: what no training does."""
+    """No training: the stages of the stream without their updates."""
 
-    alone = "it trains nothing"
+    exclusive = "it trains nothing"
+    starts_at = 1
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
-
-        return [Experience(stage.name, stage.tasks, stage.adapters, 0) for stage in experiences]
-
-    def prefix(self, stage: int) -> str:
-        return "frozen"
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
+        return [
+            contrail.Stage(stage.name, stage.tasks, stage.adapters, 0, stage.objective)
+            for stage in stages
+        ]
 
 
 @contrail.hookimpl

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import contrail
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Stage, StageContext
 
 
 class Isolated(contrail.Strategy):
@@ -17,16 +16,15 @@ class Isolated(contrail.Strategy):
     one environment alone, the score on each."""
 
     restarts = True
-    alone = "every stage begins with the base model, so nothing is there to protect"
+    starts_at = 2
+    exclusive = "every stage begins with the base model, so nothing is there to protect"
 
-    def prefix(self, stage: int) -> str:
-        return "sequential" if stage == 1 else "isolated"
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        self._fresh = trainer.policy.snapshot()
-
-    def before_training_exp(self, loop: Any) -> None:
-        loop.policy.load(self._fresh)
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if not resumed:
+            context.policy.load(self._fresh)
 
 
 @contrail.hookimpl

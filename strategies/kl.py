@@ -1,4 +1,4 @@
-"""The strategy `kl`: the policy stays near what it was when the stage began."""
+"""The strategy `kl`: the policy stays near the one at the beginning of the stage."""
 
 from __future__ import annotations
 
@@ -7,42 +7,57 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    import torch
+
+    from contrail import Learner, Stage, StageContext
 
 
 @dataclass
 class KLConfig:
-    """`beta`: the weight of the divergence, as `grpo.beta` is."""
+    """The keys of kl in stream.yaml."""
 
     beta: float = field(default=0.1, metadata={"min": 0})
+    """The weight of the divergence, like `grpo.beta`."""
 
 
 class KL(contrail.Strategy):
     """GRPO's KL term (arXiv:2402.03300), against the policy of the previous stage.
 
-    It is estimated on what the present stage plays, so it binds the old policy only where the
-    present environment leads. The first stage has none.
+    It is estimated on the episodes of the present stage, so it only holds the old policy in states
+    of the present environment. The first stage has no such term.
     """
 
     Config = KLConfig
+    starts_at = 2
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        if trainer.config.beta:
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._anchor: dict[str, torch.Tensor] = {}
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        if learner.config.beta:
             raise ConfigError(
-                f"grpo.beta is {trainer.config.beta}, a KL term against the base model; the "
+                f"grpo.beta is {learner.config.beta}, a KL term against the base model; the "
                 "strategy kl takes its place. Remove grpo.beta."
             )
 
-    def prefix(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"kl {self.config}"
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if context.number > 1:
+            if not resumed:
+                self._anchor = context.policy.snapshot()
+            context.learner.anchor(self._anchor, self.config.beta)
 
-    def before_training_exp(self, loop: Any) -> None:
-        if loop.stage > 1:
-            loop.trainer.anchor(loop.policy.snapshot(), self.config.beta)
+    def leave(self, context: StageContext) -> None:
+        self._anchor = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"anchor": self._anchor} if self._anchor else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

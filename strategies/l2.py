@@ -1,4 +1,4 @@
-"""The strategy `l2`: the parameters stay near what they were when the stage began."""
+"""The strategy `l2`: the parameters stay near those at the beginning of the stage."""
 
 from __future__ import annotations
 
@@ -12,41 +12,52 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
-    from contrail.trainer import Trainer
+    from contrail import Episode, Learner, StageContext
 
 
 @dataclass
 class L2Config:
-    """`strength`: the weight of the squared distance."""
+    """The keys of l2 in stream.yaml."""
 
     strength: float = field(default=1.0, metadata={"min": 0})
+    """The weight of the squared distance."""
 
 
 class L2(contrail.Strategy):
-    """strength/2 * sum_k (theta_k - theta'_k)^2 over the LoRA parameters, with theta' those after
-    the previous stage: EWC with all parameters alike (arXiv:1612.00796). The first stage has none.
+    """A penalty on the distance from the parameters after the previous stage.
+
+    It is strength/2 * sum_k (theta_k - theta'_k)^2 over the LoRA parameters, with theta' those
+    after the previous stage: EWC with equal weights (arXiv:1612.00796). The first stage has no
+    penalty.
     """
 
     Config = L2Config
+    starts_at = 2
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._anchor: dict[str, torch.Tensor] = {}
 
-    def prefix(self, stage: int) -> str:
-        return "sequential" if stage == 1 else f"l2 {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
-        if loop.stage > 1:
-            self._anchor = loop.policy.snapshot()
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if context.number > 1 and not resumed:
+            self._anchor = context.policy.snapshot()
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
-        parameters = trainer.policy.parameters
+        parameters = learner.policy.parameters
         for name, anchor in self._anchor.items():
-            yield self.config.strength / 2 * (parameters[name] - anchor).square().sum()
+            parameter = parameters[name]
+            yield self.config.strength / 2 * (parameter - anchor.to(parameter)).square().sum()
+
+    def leave(self, context: StageContext) -> None:
+        self._anchor = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"anchor": self._anchor} if self._anchor else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

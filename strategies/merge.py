@@ -1,4 +1,4 @@
-"""The strategy `merge`: each stage learns a LoRA, and what acts is all of them merged."""
+"""The strategy `merge`: each stage learns a LoRA, and the policy is all of them merged."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from contrail.model import Policy
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Policy, Stage, StageContext
+
 
 Snapshot = dict[str, "torch.Tensor"]
 
 
 @dataclass
 class MergeConfig:
-    """`combination_type`, `density` (TIES, DARE, pruning), `majority_sign_method` (TIES): of
-    PEFT's add_weighted_adapter; TIES is arXiv:2306.01708, DARE arXiv:2311.03099. `weight`: of each
-    LoRA, as PEFT takes it; without it the one with which equal LoRAs merge to what each of them is
-    (see `default_weight`). `start`: a stage begins with the `base` model, as in task arithmetic
-    (arXiv:2212.04089), or with what is `merged` so far."""
+    """The keys of merge in stream.yaml."""
 
     combination_type: Literal[
         "linear",
@@ -40,52 +35,57 @@ class MergeConfig:
         "magnitude_prune",
         "magnitude_prune_svd",
     ] = "svd"
+    """The method, as in PEFT's add_weighted_adapter; TIES is arXiv:2306.01708, DARE
+    arXiv:2311.03099."""
     density: float = field(default=0.5, metadata={"min": 0.01, "max": 1})
+    """The fraction of parameters to keep, for TIES, DARE and pruning."""
     majority_sign_method: Literal["total", "frequency"] = "total"
+    """How the majority of signs is counted, for TIES."""
     weight: float | None = field(default=None, metadata={"min": 0})
+    """The weight of each LoRA, as in PEFT. By default, the weight with which equal LoRAs merge into
+    the same LoRA (see `default_weight`)."""
     start: Literal["base", "merged"] = "base"
+    """A stage begins with the `base` model, as in task arithmetic (arXiv:2212.04089), or with the
+    `merged` model so far."""
 
 
 class Merge(contrail.Strategy):
     """At the end of each stage, PEFT merges the LoRAs of all stages so far into one of rank r."""
 
     Config = MergeConfig
+    starts_at = 1
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._learnt: list[Snapshot] = []
         if self.config.start == "base":
-            self.alone = "every stage begins with the base model, unless `start: merged`"
+            self.exclusive = "every stage begins with the base model, unless `start: merged`"
 
-    def prefix(self, stage: int) -> str:
-        return f"merge {self.config}"
-
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        self._fresh = trainer.policy.snapshot()
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        self._fresh = learner.policy.snapshot()
         if any("lora_A" not in name and "lora_B" not in name for name in self._fresh):
             raise ConfigError("merge needs an adapter of lora_A and lora_B alone.")
-        configs: Any = trainer.policy.model.peft_config
+        configs: Any = learner.policy.model.peft_config
         if any(item.rank_pattern for item in configs.values()):
             raise ConfigError(
                 "PEFT merges LoRAs of one rank alone. Remove lora.rank_pattern, or merge."
             )
 
-    def before_training_exp(self, loop: Any) -> None:
-        if self.config.start == "base":
-            loop.policy.load(self._fresh)
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if self.config.start == "base" and not resumed:
+            context.policy.load(self._fresh)
 
-    def after_training_exp(self, loop: Any) -> None:
-        self._learnt.append(loop.policy.snapshot())
+    def leave(self, context: StageContext) -> None:
+        policy = context.policy
+        self._learnt.append(policy.snapshot())
         count = len(self._learnt)
         weight = self.config.weight
         if weight is None:
             weight = default_weight(self.config.combination_type, self.config.density, count)
         if count > 1 or weight != 1:
-            from contrail.seeding import generator  # heavy: not before it is needed
-
-            seed = generator(loop.run.config.seed, "merge", loop.stage).integers(2**31)
+            seed = contrail.generator(context.seed, "merge", context.number).integers(2**31)
             weights = [weight] * count
-            loop.policy.load(merged(loop.policy, self._learnt, weights, self.config, int(seed)))
+            policy.load(merged(policy, self._learnt, weights, self.config, int(seed)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"learnt": self._learnt} if self._learnt else {}
@@ -95,7 +95,8 @@ class Merge(contrail.Strategy):
 
 
 def default_weight(combination_type: str, density: float, count: int) -> float:
-    """The weight of each of `count` LoRAs with which equal ones merge to what each of them is.
+    """Return the weight of each of `count` LoRAs with which equal ones merge to what each of them
+    is.
 
     That is: with `density` 1, or a type without it, to the same LoRA; with a pruning type, to the
     LoRA pruned; with DARE, which drops at random, to the LoRA on average.
@@ -124,14 +125,14 @@ def merged(
     config: MergeConfig,
     seed: int,
 ) -> Snapshot:
-    """PEFT's merge of adapters that the policy once had, as one that it can load.
+    """Return PEFT's merge of earlier LoRAs, as one that the policy can load.
 
     Args:
-        policy: left as it is.
-        adapters: by the names of its parameters.
-        weights: of each.
+        policy: unchanged afterwards.
+        adapters: the LoRAs, each by the names of its parameters.
+        weights: one per LoRA.
         config: how to merge.
-        seed: of what DARE drops.
+        seed: the seed of DARE's random choice.
     """
     import torch
 

@@ -7,31 +7,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import contrail
-from contrail.errors import ConfigError, nearest
+from contrail import ConfigError, nearest
 
 if TYPE_CHECKING:
     import numpy
 
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Stage
 
 
 @dataclass
 class MixtureConfig:
-    """`weights`: of environments, their shares of the training episodes up to a factor; one that is
-    not named is not trained on. Without them, as many updates as the stream gives each.
-
-    `temperature`: the probability of environment j is weight_j^(1/temperature), normalised, as in
-    multilingual training (arXiv:1907.05019): 1 keeps the weights, a large one makes them equal.
-
-    `normalize`: an environment counts in the loss by its share of the episodes. Without it, where
-    the loss sums over decisions (`grpo.loss_type`), by that of the decisions: one with answers ten
-    times as long counts ten times as much.
-    """
+    """The keys of mixture in stream.yaml."""
 
     weights: dict[str, float] | None = None
+    """Relative shares of the training episodes, by environment; an environment without a weight is
+    not trained on. By default, the numbers of updates in the stream."""
     temperature: float = field(default=1.0, metadata={"min": 0.01})
+    """The probability of environment j is weight_j^(1/temperature), normalised, as in multilingual
+    training (arXiv:1907.05019): 1 keeps the weights, a large temperature makes them equal."""
     normalize: bool = True
+    """Weight environments in the loss by their shares of the episodes. If false and the loss sums
+    over decisions (`grpo.loss_type`), they are weighted by their shares of the decisions: answers
+    ten times as long count ten times as much."""
 
     def __post_init__(self) -> None:
         weights = list((self.weights or {}).values())
@@ -45,20 +42,18 @@ class Mixture(contrail.Strategy):
     """One stage of as many updates as the stream has; every update mixes all environments."""
 
     Config = MixtureConfig
-    alone = "it has one stage, after which nothing is forgotten"
+    exclusive = "it has one stage, after which nothing is forgotten"
 
-    def stages(self, experiences: Sequence[Experience]) -> list[Experience]:
-        from contrail.stream import Experience  # heavy: not before it is needed
-
-        updates = sum(experience.updates for experience in experiences)
+    def stages(self, stages: Sequence[Stage]) -> list[Stage]:
+        updates = sum(stage.updates for stage in stages)
         if updates and not self.config.weights:  # a stage without updates has no share
-            experiences = [item for item in experiences if item.updates]
-        stage = Experience.union("mixture", experiences, updates)
-        weights = dict.fromkeys(stage.environments, 0.0)
+            stages = [item for item in stages if item.updates]
+        mixed = contrail.Stage.union("mixture", stages, updates)
+        weights = dict.fromkeys(mixed.environments, 0.0)
         if self.config.weights is None:
-            for experience in experiences:
-                for environment in experience.environments:
-                    weights[environment] += experience.updates if updates else 1
+            for stage in stages:
+                for environment in stage.environments:
+                    weights[environment] += stage.updates if updates else 1
         for environment, weight in (self.config.weights or {}).items():
             if environment not in weights:
                 raise ConfigError(
@@ -73,17 +68,17 @@ class Mixture(contrail.Strategy):
             for name, weight in weights.items()
             if weight
         }
-        tasks = {name: stage.tasks[name] for name in self._shares}
-        adapters = {name: stage.adapters[name] for name in self._shares}
-        return [Experience("mixture", tasks, adapters, updates)]
+        tasks = {name: mixed.tasks[name] for name in self._shares}
+        adapters = {name: mixed.adapters[name] for name in self._shares}
+        return [contrail.Stage("mixture", tasks, adapters, updates, mixed.objective)]
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        trainer.by_environment = self.config.normalize
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        learner.by_environment = self.config.normalize
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        return experience.sample(count, rng, self._shares)
+        return stage.sample(count, rng, self._shares)
 
 
 @contrail.hookimpl

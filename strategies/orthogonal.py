@@ -7,22 +7,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.errors import ConfigError
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.rollout.episode import Episode
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Episode, Learner, Stage, StageContext
 
 
 @dataclass
 class OrthogonalConfig:
-    """`strength`: the weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
+    """The keys of orthogonal in stream.yaml."""
 
     strength: float = field(default=0.5, metadata={"min": 0})
+    """The weight of the overlap with earlier subspaces, lambda_1 of O-LoRA."""
 
 
 class Orthogonal(contrail.Strategy):
@@ -34,25 +33,23 @@ class Orthogonal(contrail.Strategy):
     """
 
     Config = OrthogonalConfig
+    starts_at = None  # the ranks of a stage depend on the number of stages
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._stage = 0
         self._held: list[Any] = []
 
-    def prefix(self, stage: int) -> str | None:
-        return None  # how many ranks a stage has depends on how many stages there are
-
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
-        ranks = {min(item.shape) for item in trainer.policy.parameters.values()}
-        if not all("lora_A" in name or "lora_B" in name for name in trainer.policy.parameters):
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        ranks = {min(item.shape) for item in learner.policy.parameters.values()}
+        if not all("lora_A" in name or "lora_B" in name for name in learner.policy.parameters):
             raise ConfigError("orthogonal needs an adapter of lora_A and lora_B alone.")
         if min(ranks) < len(stages):
             raise ConfigError(
                 f"lora.r is {min(ranks)} and there are {len(stages)} stages; orthogonal gives each "
                 f"at least one rank. Set lora.r to {len(stages)} or more, best a multiple."
             )
-        if trainer.config.weight_decay:
+        if learner.config.weight_decay:
             raise ConfigError(
                 "grpo.weight_decay would shrink what earlier stages have learnt; orthogonal keeps "
                 "it as it is. Remove the key."
@@ -60,28 +57,28 @@ class Orthogonal(contrail.Strategy):
         self._stages = len(stages)
 
     def _rows(self, rank: int, stage: int) -> slice:
-        """The ranks of a stage, counted from 1."""
+        """Return the ranks of a stage, counted from 1."""
         return slice(rank * (stage - 1) // self._stages, rank * stage // self._stages)
 
-    def before_training_exp(self, loop: Any) -> None:
-        self._stage = loop.stage
-        for name, parameter in loop.policy.parameters.items():
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        self._stage = context.number
+        for name, parameter in context.policy.parameters.items():
             axis = 0 if "lora_A" in name else 1
             own = parameter.new_zeros(parameter.shape[axis])
-            own[self._rows(len(own), loop.stage)] = 1
+            own[self._rows(len(own), context.number)] = 1
             mask = own[:, None] if axis == 0 else own
             self._held.append(parameter.register_hook(lambda grad, mask=mask: grad * mask))
 
-    def after_training_exp(self, loop: Any) -> None:
+    def leave(self, context: StageContext) -> None:
         while self._held:
             self._held.pop().remove()
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         if self._stage < 2:
             return
-        for name, parameter in trainer.policy.parameters.items():
+        for name, parameter in learner.policy.parameters.items():
             if "lora_A" in name:
                 own = self._rows(len(parameter), self._stage)
                 before = parameter[: own.start].detach()

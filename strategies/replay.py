@@ -1,4 +1,4 @@
-"""The strategy `replay`: some of what is trained on comes from earlier stages."""
+"""The strategy `replay`: training also uses tasks or episodes of earlier stages."""
 
 from __future__ import annotations
 
@@ -7,92 +7,83 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
-from contrail.rollout.episode import Episode
+from contrail import Episode
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail.stream import Experience
-    from contrail.trainer import Trainer
+    from contrail import Learner, Stage, StageContext
+
 
 FLOOR = 0.1  # of a task's weight in the mode `mastery`: what looks mastered is looked at again
 
 
 @dataclass
 class ReplayConfig:
-    """`mode`: `tasks` plays tasks of earlier stages again; `mastery` prefers those of them whose
-    success has dropped; `episodes` learns from stored successes beside the RL loss.
-
-    `fraction`: of an update's tasks that are old ones; with `episodes`, stored episodes learnt from
-    in an update, as a fraction of those played. `buffer`: tasks, or episodes, kept at most.
-    `weight`: of the likelihood of stored episodes. `normalize`: environments count in the loss, and
-    in that likelihood, by their shares of the episodes. Without it, where the loss sums over
-    decisions, those with long answers count more.
-    """
+    """The keys of replay in stream.yaml."""
 
     mode: Literal["tasks", "episodes", "mastery"] = "tasks"
+    """`tasks` plays tasks of earlier stages again. `mastery` does so too, and prefers tasks whose
+    success has dropped. `episodes` learns from stored successes in addition to the RL loss."""
     fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
+    """The fraction of old tasks among the tasks of an update; with `episodes`, the number of stored
+    episodes per played episode."""
     buffer: int = field(default=256, metadata={"min": 1})
+    """The largest number of tasks, or episodes, to keep."""
     weight: float = field(default=1.0, metadata={"min": 0})
+    """The weight of the likelihood of stored episodes."""
     normalize: bool = True
+    """Weight environments in the loss, and in that likelihood, by their shares of the episodes. If
+    false and the loss sums over decisions, environments with long answers count more."""
 
 
 class Replay(contrail.Strategy):
     """Experience replay, with the earlier environments in equal shares.
 
-    Old tasks take the place of new ones within the update, so that as many episodes are played as
-    without. `episodes` is self-imitation (Oh et al., arXiv:1806.05635) of past successes: their
-    likelihood is raised, whatever the policy was that played them. It has neither the value
-    function of that paper nor the off-policy corrections and the cloning of CLEAR.
+    Old tasks take the place of new ones within the update, so the number of episodes stays the
+    same. `episodes` is self-imitation (Oh et al., arXiv:1806.05635) of past successes: it raises
+    their likelihood, whichever policy played them. It has neither the value function of that paper
+    nor the off-policy corrections and the cloning of CLEAR.
     """
 
     Config = ReplayConfig
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
+        self.starts_at = 2 if self.config.mode == "tasks" else 1
         self._reservoir = Reservoir(self.config.buffer)
         self._success: dict[str, dict[str, list[float]]] = {}  # environment -> task -> best, latest
         self._old: list[str] = []  # environments of earlier stages, not of this one
 
-    def begin(self, trainer: Trainer, stages: Sequence[Experience]) -> None:
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
-        trainer.by_environment = self.config.normalize
+        learner.by_environment = self.config.normalize
 
-    def prefix(self, stage: int) -> str:
-        if stage == 1 and self.config.mode == "tasks":
-            return "sequential"
-        return f"replay {self.config}"
-
-    def before_training_exp(self, loop: Any) -> None:
-        from contrail.seeding import generator  # heavy: not before they are needed
-        from contrail.stream import Experience
-
-        past = [stage for stage in self._stages[: loop.stage - 1] if stage.updates]
-        new = loop.experience.environments
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        past = [stage for stage in self._stages[: context.number - 1] if stage.updates]
+        new = context.stage.environments
         old = [name for stage in past for name in stage.environments if name not in new]
         rooms = _rooms(list(dict.fromkeys(old)), self.config.buffer)
         self._old = [name for name in rooms if rooms[name]]
         self._tasks = {}
         for name in self._old:
-            rng = generator(loop.run.config.seed, "replay", name)
-            stage = Experience.union(name, [item for item in past if name in item.tasks], 0)
+            rng = contrail.generator(context.seed, "replay", name)
+            stage = contrail.Stage.union(name, [item for item in past if name in item.tasks], 0)
             # The first of the same permutation: with less room a task is dropped, not exchanged.
             tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
             self._tasks[name] = tasks[: rooms[name]]
 
     def draw(
-        self, experience: Experience, update: int, count: int, rng: numpy.random.Generator
+        self, stage: Stage, update: int, count: int, rng: numpy.random.Generator
     ) -> list[contrail.Task]:
-        from contrail.stream import choose  # heavy: not before it is needed
-
         old = 0
         if self._old and self.config.mode != "episodes":
             old = _on_average(self.config.fraction * count, rng)
-        tasks = experience.sample(count - old, rng)
+        tasks = stage.sample(count - old, rng)
         for name, part in _shares(self._old, old, rng):
             if self.config.mode == "tasks":
-                tasks += choose(self._tasks[name], part, rng)
+                tasks += contrail.draw_tasks(self._tasks[name], part, rng)
             else:
                 tasks += self._dropped(name, part, rng)
         return tasks
@@ -107,7 +98,7 @@ class Replay(contrail.Strategy):
         return [tasks[index] for index in chosen]
 
     def observe(
-        self, experience: Experience, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         if self.config.mode == "episodes":
             self._reservoir.add([item for item in episodes if item.success], rng)
@@ -124,7 +115,7 @@ class Replay(contrail.Strategy):
             known[task] = [max(latest, known.get(task, [0.0])[0]), latest]
 
     def penalty(
-        self, trainer: Trainer, episodes: Sequence[Episode], rng: numpy.random.Generator
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
         if self.config.mode != "episodes":
             return
@@ -136,7 +127,7 @@ class Replay(contrail.Strategy):
         for own in of.values():
             share = len(own) / len(stored)
             decisions = sum(len(episode.logprobs) for episode in own)
-            for part in trainer.score(own):
+            for part in learner.score(own):
                 likelihood = sum(scores.logprobs.sum() for scores in part)
                 yield -self.config.weight * share / decisions * likelihood
 
@@ -151,10 +142,10 @@ class Replay(contrail.Strategy):
 
 
 class Reservoir:
-    """Episodes of each environment, a uniform sample of all that were added; equal shares of room.
+    """A uniform sample of the episodes added so far, with equal shares for the environments.
 
-    Reservoir sampling by random keys: kept are the episodes with the smallest ones. What a new
-    environment needs is taken from the others without bias.
+    Reservoir sampling by random keys keeps the episodes with the smallest keys. A new environment
+    takes its share from the others without bias.
     """
 
     def __init__(self, size: int) -> None:
@@ -171,7 +162,7 @@ class Reservoir:
     def sample(
         self, environments: Sequence[str], count: int, rng: numpy.random.Generator
     ) -> list[Episode]:
-        """So many episodes, at most, of these environments in equal shares."""
+        """Return at most `count` episodes of these environments, in equal shares."""
         having = [name for name in environments if self._kept.get(name)]
         drawn = []
         for name, part in _shares(having, count, rng):
@@ -181,7 +172,7 @@ class Reservoir:
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """All episodes with their keys, as JSON values."""
+        """Return all episodes with their keys, as JSON values."""
         return {
             name: [[key, asdict(episode)] for key, episode in kept]
             for name, kept in self._kept.items()
@@ -196,13 +187,14 @@ class Reservoir:
 
 
 def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
-    """`size` divided as evenly as it goes, the first get one more; no share grows as names join."""
+    """Divide `size` evenly, the first get one more; no share grows when names are added."""
     whole, rest = divmod(size, max(1, len(names)))
     return {name: whole + (index < rest) for index, name in enumerate(names)}
 
 
 def _on_average(count: float, rng: numpy.random.Generator) -> int:
-    """A whole number that is `count` on average: half a task is one in every second update."""
+    """Return a whole number that is `count` on average: half a task is one in every second
+    update."""
     whole = int(count)
     return whole + (whole < count and rng.random() < count - whole)
 
@@ -210,7 +202,7 @@ def _on_average(count: float, rng: numpy.random.Generator) -> int:
 def _shares(
     names: Sequence[str], count: int, rng: numpy.random.Generator
 ) -> Iterator[tuple[str, int]]:
-    """`count` divided as evenly as it goes; `rng` decides who gets one more."""
+    """Divide `count` evenly; `rng` decides which names get one more."""
     if not names or not count:
         return
     whole, rest = divmod(count, len(names))

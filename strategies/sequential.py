@@ -1,4 +1,4 @@
-"""The strategy `sequential`: one stage after the other, nothing protects the old ones."""
+"""The strategy `sequential`: one stage after the other, without protection of earlier ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import contrail
 class Sequential(contrail.Strategy):
     """Each stage trains on its own tasks, in the order of the stream."""
 
-    def prefix(self, stage: int) -> str:
-        return "sequential"
+    starts_at = contrail.Strategy.NEVER
 
 
 @contrail.hookimpl

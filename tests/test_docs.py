@@ -31,19 +31,26 @@ import pytest
 import yaml
 
 import contrail
-from contrail import cli, hookspecs
+from contrail import hookspecs
 from contrail.check import NEEDED, OTHERS
-from contrail.config import GRPO_DEFAULTS, LORA_DEFAULTS, RunConfig, load
-from contrail.config_schema import (
+from contrail.cli import app as cli
+from contrail.config import (
+    CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
-    ExperienceConfig,
+    GRPOSettings,
+    LoRASettings,
+    RunConfig,
+    StageConfig,
     TaskFilter,
+    load,
     names,
 )
-from contrail.launch import run_stream
-from contrail.manager import load_plugins
+from contrail.config.document import keys_of
 from contrail.metrics import METRICS
+from contrail.plugins.metrics.episode import METRICS as EPISODE_METRICS
+from contrail.registry import load_plugins
+from contrail.runs.launch import run_stream
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -129,8 +136,8 @@ def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for _, line in COMMANDS}
-    commands = {"run", "compare", "report", "eval", "play", "plugins", "check", "environments"}
-    assert used >= commands
+    commands = "run compare report eval play plugins check environments strategies adapters models"
+    assert used >= set(commands.split())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -146,7 +153,7 @@ def test_the_plugins_of_the_pages_are_short_and_import_the_public_names_alone() 
     assert len(FILES["rehearse.py"].splitlines()) <= 35
     for text in FILES.values():
         imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
-        assert imported <= {"contrail", *sys.stdlib_module_names}
+        assert imported <= {"contrail", "torch", *sys.stdlib_module_names}
         assert set(re.findall(r"contrail\.(\w+)", text)) <= set(contrail.__all__)
 
 
@@ -220,9 +227,10 @@ def fields(cls: Any, prefix: str = "") -> dict[str, dataclasses.Field[Any]]:
 def test_every_key_of_a_stream_file_is_documented() -> None:
     keys = {
         **fields(RunConfig),
-        **fields(ExperienceConfig, "stream[]."),
+        **fields(StageConfig, "stream[]."),
         **fields(TaskFilter, "stream[].train."),
         **fields(EvaluateConfig, "evaluate."),
+        **fields(CheckpointConfig, "checkpoint."),
     }
     found = documented(table("docs/stream.md", "## Keys"))
     assert set(found) == set(keys)
@@ -257,10 +265,10 @@ def test_the_settings_of_what_ships_are_documented() -> None:
             assert value == written(settings[name, key])
 
 
-@pytest.mark.parametrize(("heading", "values"), [("grpo", GRPO_DEFAULTS), ("lora", LORA_DEFAULTS)])
-def test_the_defaults_of_training_are_documented(heading: str, values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("heading", "cls"), [("grpo", GRPOSettings), ("lora", LoRASettings)])
+def test_every_key_of_training_is_documented(heading: str, cls: type) -> None:
     rows = table("docs/stream.md", f"## {heading}")
-    assert documented(rows) == {name: str(value) for name, value in values.items()}
+    assert documented(rows) == {name: written(default(item)) for name, item in fields(cls).items()}
 
 
 # The other tables.
@@ -299,6 +307,7 @@ def test_six_environments_in_one_stream(tmp_path: Path) -> None:
         pytest.skip("needs Java")
     assert "contrail run examples/six.yaml" in (ROOT / "docs/environments.md").read_text()
     quick = ["model=tiny-random", "lora.layers_to_transform=null", "evaluate.tasks=1"]
+    quick += ["grpo.num_generations=2", "grpo.generation_batch_size=2"]  # a JVM for each episode
     run = run_stream(Path("examples/six.yaml"), quick, out=tmp_path / "run", quiet=True).path
     result = json.loads((run / "result.json").read_text())
     six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
@@ -338,5 +347,23 @@ def test_the_files_of_a_run_are_documented(directory: Path) -> None:
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == listed
     keys = [row[0] for row in table("docs/run-directory.md", "## result.json")]
     assert set(re.findall(r"\w+", " ".join(keys))) == set(result)
-    measured = {row[0] for row in table("docs/metrics.md", "## Of each environment")}
+    rows = table("docs/metrics.md", "## Of each environment")
+    assert rows == [[metric.name, metric.over, metric.description] for metric in EPISODE_METRICS]
+    measured = {row[0] for row in [*rows, *table("docs/metrics.md", "Beside them:")]}
     assert measured == set(result["evaluations"][0]["babyai"])
+
+
+def test_every_member_of_an_episode_metric_is_documented() -> None:
+    listed = ", ".join(row[0].replace("`", "") for row in table("docs/plugins.md", "## Metric"))
+    fields = {item.name for item in dataclasses.fields(contrail.EpisodeMetric)}
+    assert set(listed.split(", ")) == fields - {"plugin"}
+
+
+def test_the_settings_of_what_ships_mean_what_their_docstrings_say() -> None:
+    plugins = load_plugins()
+    rows = {(row[0], row[1]): row[3] for row in table("docs/stream.md", "Settings of what ships:")}
+    for kind in (plugins.environments, plugins.adapters, plugins.strategies):
+        for name in kind:
+            for key in keys_of(kind[name].value.Config):
+                plain = rows[name, key.name].replace("`", "")
+                assert plain.startswith(key.meaning.replace("`", "")), (name, key.name)

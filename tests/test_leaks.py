@@ -6,12 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from scenarios import built
 
-from contrail.config import load
 from contrail.errors import ConfigError
 from contrail.leaks import split_seeds
-from contrail.manager import load_plugins
-from contrail.stream import Scenario, build
+from contrail.stream import Scenario
 
 # Seeds as many a plugin has them: the first ones are for training, the next ones for testing.
 PLUGIN = """
@@ -60,9 +59,8 @@ MORE = "label: more, train_tasks: 30"
 def stream(folder: Path, text: str) -> Scenario:
     (folder / "maze.py").write_text(PLUGIN)
     (folder / "stream.yaml").write_text(f"model: tiny-random\nplugins: [maze.py]\n{text}\n")
-    scenario = build(*load(folder / "stream.yaml", (), load_plugins()))
-    scenario.pool.close()
-    return scenario
+    with built(folder / "stream.yaml") as scenario:
+        return scenario
 
 
 def labels(one: str, other: str, train: str = "") -> str:
@@ -141,9 +139,9 @@ def test_both_tests_of_alfworld_are_columns_of_one_stream(tmp_path: Path) -> Non
     scenario = stream(tmp_path, text)
     assert scenario.environments == ["seen", "unseen"]
     rooms = [
-        {task.id.split("/")[2] for task in experience.tasks[label]}
-        for experience in (*scenario.train, *scenario.test)
-        for label in experience.tasks
+        {task.id.split("/")[2] for task in stage.tasks[label]}
+        for stage in (*scenario.train, *scenario.test)
+        for label in stage.tasks
     ]
     assert rooms[1] & rooms[0]
     assert not rooms[2] & rooms[0]

@@ -239,7 +239,7 @@ def test_every_metric_says_what_it_is():
 
 def test_agrees_with_avalanche_where_the_definitions_do():
     """Each environment trained on once, and best right after its own stage."""
-    from contrail.torchvision_compat import repair
+    from contrail.compat.torchvision import repair
 
     repair()
     from avalanche.evaluation.metrics.forgetting_bwt import BWT, Forgetting
@@ -271,7 +271,7 @@ def avalanche(R):
 
     Environment j is the task of stage j + 1; keys are updated when Avalanche's plugins update them.
     """
-    from contrail.torchvision_compat import repair
+    from contrail.compat.torchvision import repair
 
     repair()
     from avalanche.evaluation.metrics.forgetting_bwt import BWT, Forgetting

@@ -1,20 +1,23 @@
-"""From the configuration to experiences: which tasks each stage trains on, and which are tested."""
+"""From the configuration to stages: which tasks each stage trains on, and which are tested."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy
 import pytest
+from scenarios import built
 
-from contrail.config import load
 from contrail.environment import Task
 from contrail.errors import ContrailError, PluginError
-from contrail.manager import load_plugins
-from contrail.plugins.choose import Choose
-from contrail.plugins.react import React
-from contrail.stream import Experience, Scenario, build
+from contrail.plugins.adapters.choose import Choose
+from contrail.plugins.adapters.react import React
+from contrail.stage import Stage
+from contrail.stream import Scenario
 from contrail.tasks import test_tasks
 
 # pytest would take it for a test.
@@ -65,19 +68,21 @@ Build = Callable[..., Scenario]
 
 
 @pytest.fixture
-def scenario(tmp_path: Path) -> Build:
+def scenario(tmp_path: Path) -> Iterator[Build]:
     """What a stream file is built into."""
+    stack = ExitStack()
 
     def make(text: str, error: str = "ValueError('no extra')") -> Scenario:
         (tmp_path / "world.py").write_text(PLUGIN.format(error=error))
         (tmp_path / "stream.yaml").write_text(f"plugins: [world.py]\n{text}\n")
-        return build(*load(tmp_path / "stream.yaml", (), load_plugins()))
+        return stack.enter_context(built(tmp_path / "stream.yaml"))
 
-    return make
+    with stack:
+        yield make
 
 
-def ids(experience: Experience) -> list[str]:
-    return [task.id for tasks in experience.tasks.values() for task in tasks]
+def ids(stage: Stage) -> list[str]:
+    return [task.id for tasks in stage.tasks.values() for task in tasks]
 
 
 def test_a_stage_trains_on_training_tasks(scenario: Build) -> None:
@@ -124,6 +129,39 @@ def test_the_tasks_of_a_difficulty(scenario: Build) -> None:
     assert ids(built.test[0]) == [f"test-{i}" for i in range(10)]
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            "{environment: textcraft, train: {difficulty: 7}}",
+            "stream.0.train.difficulty: ",
+        ),
+        ("{environment: textcraft, uptades: 7}", "stream.0.uptades: unknown key"),
+        (
+            "{environment: {name: textcraft, depths: [9]}}",
+            "stream.0.environment: textcraft: ",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_before_torch_is_imported(
+    tmp_path: Path, written: str, says: str
+) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(f"model: tiny-random\nstream:\n- {written}\n")
+    code = (
+        "import sys; from pathlib import Path; from contrail.runs.launch import run_stream\n"
+        "try: run_stream(Path(sys.argv[1]), out=Path(sys.argv[2]))\n"
+        "except Exception as error: print(error)\n"
+        "print([name for name in ('torch', 'transformers', 'trl', 'peft') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    message, imported = done.stdout.splitlines()
+    assert message.startswith(f"{path}:3: {says}")
+    assert imported == "[]"
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_difficulty(scenario: Build) -> None:
     with pytest.raises(ContrailError, match=r"stream.0.train.difficulty.*'world'.*'hrd'.*'hard'"):
         scenario("stream: [{environment: world, train: {difficulty: hrd}}]")
@@ -143,7 +181,7 @@ def test_the_adapter_of_a_stage_also_evaluates_its_environment(scenario: Build) 
         "stream: [{environment: world, adapter: react}, textcraft]\n"
         "evaluate: {environments: [{name: world, label: other}]}"
     )
-    adapters = {experience.name: experience.adapters[experience.name] for experience in built.test}
+    adapters = {stage.name: stage.adapters[stage.name] for stage in built.test}
     assert isinstance(built.train[0].adapters["world"], React)
     assert isinstance(adapters["world"], React)
     assert isinstance(adapters["textcraft"], Choose)
@@ -192,9 +230,9 @@ def test_test_tasks_do_not_depend_on_the_seed(scenario: Build) -> None:
 
 def test_samples_are_distinct_where_there_are_enough() -> None:
     tasks = [Task("world", str(number), number, "train") for number in range(10)]
-    experience = Experience("world", {"world": tasks}, {"world": Choose()})
+    stage = Stage("world", {"world": tasks}, {"world": Choose()})
     rng = numpy.random.default_rng(0)
-    assert len(set(experience.sample(10, rng))) == 10
-    assert len(experience.sample(25, rng)) == 25
-    drawn = [experience.sample(4, numpy.random.default_rng(1)) for _ in range(2)]
+    assert len(set(stage.sample(10, rng))) == 10
+    assert len(stage.sample(25, rng)) == 25
+    drawn = [stage.sample(4, numpy.random.default_rng(1)) for _ in range(2)]
     assert drawn[0] == drawn[1]

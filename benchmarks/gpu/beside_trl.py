@@ -12,10 +12,11 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import QUICK, SEED, Settings, grouped, record
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 from contrail.seeding import generator
-from contrail.trainer import Trainer
+from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 UPDATE = "An update beside TRL's: seconds"
 STEP = "A step (rollout and update) beside TRL's: seconds"
@@ -42,10 +43,10 @@ def update_of(options: Options, sink: Sink, name: str, policy: Policy, settings:
     sink.add(UPDATE, row, "tokens", float(tokens))
     advantages = some_advantages(len(episodes))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
-        trainer.gradients(episodes, advantages)
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
+        trainer.gradients(Batch.of(episodes, advantages))
         options.on.clean()
-        ours = options.on.seconds(lambda: trainer.gradients(episodes, advantages))
+        ours = options.on.seconds(lambda: trainer.gradients(Batch.of(episodes, advantages)))
         sink.add(UPDATE, row, "contrail", ours)
         sink.add(UPDATE, row, "contrail, tokens/s", tokens / ours)
         sink.add(UPDATE, row, "contrail, peak GB", options.on.peak() / 1e9)
@@ -84,7 +85,7 @@ def step(options: Options, sink: Sink) -> None:
     noise = generator(SEED, "rewards")
     episodes: list[Episode] = []
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch), learning_rate=1e-9))
 
         played = 0.0
 

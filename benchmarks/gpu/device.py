@@ -49,7 +49,7 @@ class Device:
         return time.perf_counter() - begun
 
     def captured(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """The work as a CUDA graph; on a CPU the work itself.
+        """Return the work as a CUDA graph; on a CPU the work itself.
 
         It is done a few times first, as CUDA wants it.
         """
@@ -68,7 +68,7 @@ class Device:
         return graph.replay
 
     def describe(self) -> dict[str, str]:
-        """The device's name and its memory."""
+        """Return the device's name and its memory."""
         if not self.gpu:
             return {"device": "cpu"}
         properties = torch.cuda.get_device_properties(0)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import contrail
 from benchmarks.choose import PLACES, THINGS, VERBS
 from benchmarks.workload import SEED, Scripted
-from contrail.model import Policy
-from contrail.plugins.choose import Choose
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.plugins.adapters.choose import Choose
 from contrail.rollout.play import Job, play
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
 
 ACTIONS = [
     f"{verb} the {thing} in the {place}" for verb in VERBS for place in PLACES for thing in THINGS
@@ -58,14 +58,14 @@ class Silent(Scripted):
 
 
 def words_for(policy: Policy, tokens: int) -> int:
-    """How many words make a first prompt of about so many tokens."""
+    """Return the number of words that make a first prompt of about `tokens` tokens."""
     house = House(1, 1, 0)
     empty = len(policy.chat.start("", house.reset(house.tasks("train")[0]).text))
     return max(0, tokens - empty)  # " you" is one token
 
 
 def jobs(adapter: str, tasks: Sequence[contrail.Task], group: int, tokens: int) -> list[Job]:
-    """Each task `group` times."""
+    """Return each task `group` times."""
     return [
         Job(
             "house",

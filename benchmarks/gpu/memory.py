@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import contrail.attention
-import contrail.rollout.cache
+import contrail.engine.cache
+import contrail.model.attention
 from benchmarks.gpu.device import OutOfMemory
 from benchmarks.gpu.house import play_house
 from benchmarks.gpu.models import random_policy
@@ -18,9 +18,10 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
-from contrail.trainer import Trainer
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -36,7 +37,7 @@ class Masks:
         self._now = 0
 
     def watched(self, make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """The function that makes them, counted."""
+        """Return the function that makes them, counted."""
 
         def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
             mask = make(*args, **kwargs)
@@ -55,7 +56,7 @@ class Masks:
 def masks() -> Iterator[Masks]:
     """Context manager: counts contrail's attention masks."""
     found = Masks()
-    modules: tuple[Any, ...] = (contrail.attention, contrail.rollout.cache)
+    modules: tuple[Any, ...] = (contrail.model.attention, contrail.engine.cache)
     before = [module.additive for module in modules]
     for module in modules:
         module.additive = found.watched(module.additive)
@@ -111,8 +112,8 @@ def _update(
         trl_batch=1,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
-        trainer.gradients(episodes, some_advantages(len(episodes)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
+        trainer.gradients(Batch.of(episodes, some_advantages(len(episodes))))
     for parameter in policy.parameters.values():
         parameter.grad = None
 

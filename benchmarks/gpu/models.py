@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.workload import SEED
-from contrail.model import Policy, linear_modules, with_adapter
-from contrail.plugins.models import tiny_random
+from contrail.model.policy import Policy, linear_modules, with_lora
+from contrail.plugins.models.smollm2 import tiny_random
 
 import torch  # isort: skip
 from peft import LoraConfig  # isort: skip
@@ -44,7 +44,8 @@ SHAPES = {
 
 
 def random_model(name: str, dtype: str, device: str) -> PreTrainedModel:
-    """A Qwen2 of random weights, the same every time on the same device in the same dtype."""
+    """Return a Qwen2 of random weights, the same every time on the same device in the same
+    dtype."""
     shape = SHAPES[name]
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
@@ -79,7 +80,7 @@ def random_model(name: str, dtype: str, device: str) -> PreTrainedModel:
 
 
 def tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-level tokenizer of 512 tokens with a chat template; no network is needed."""
+    """Return a byte-level tokenizer of 512 tokens with a chat template; no network is needed."""
     made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tiny_random())
     return made
 
@@ -87,7 +88,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def random_policy(
     name: str, dtype: str, device: str, *, fresh: bool = False, model: Any = None
 ) -> Policy:
-    """The model with LoRA of rank 16 on all linear layers.
+    """Return the model with LoRA of rank 16 on all linear layers.
 
     Args:
         name: of the shape.
@@ -100,7 +101,7 @@ def random_policy(
     lora = LoraConfig(
         r=16, lora_alpha=32, target_modules=sorted(linear_modules(base)), task_type="CAUSAL_LM"
     )
-    policy = with_adapter(base, tokenizer(), lora, seed=SEED)
+    policy = with_lora(base, tokenizer(), lora, seed=SEED)
     if not fresh:
         noise = torch.Generator().manual_seed(SEED)
         with torch.no_grad():
@@ -131,7 +132,7 @@ def cache_bytes(model: PreTrainedModel) -> int:
 
 def smollm2(directory: Path | None) -> Path | None:
     """SmolLM2-135M's directory, if it is on this machine."""
-    from contrail.download import cache
+    from contrail.cache import cache
 
     place = directory or cache() / "models" / "smollm2-135m"
     return place if (place / "config.json").is_file() else None

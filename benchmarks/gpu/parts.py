@@ -65,7 +65,7 @@ class End:
 
 
 def chosen(names: str | None) -> list[str]:
-    """The parts that the comma-separated names or beginnings of names stand for.
+    """Return the parts that the comma-separated names or beginnings of names stand for.
 
     Raises:
         ValueError: a name that stands for none.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from contrail.model import Policy
-from contrail.packs import Decisions, split
-from contrail.rollout.episode import Episode
-from contrail.trainer import Trainer
+from contrail.episode import Episode
+from contrail.model.policy import Policy
+from contrail.training.decisions import Decisions
+from contrail.training.learner import Learner
 
 import torch  # isort: skip
 from transformers import PreTrainedModel  # isort: skip
@@ -34,7 +34,7 @@ def turns(model: torch.nn.Module, episode: Episode, copies: int = 1) -> Iterator
 
 
 def decisions(model: torch.nn.Module, episodes: Sequence[Episode], copies: int = 1) -> torch.Tensor:
-    """All decisions' log-probabilities, in order, without gradients."""
+    """Return all decisions' log-probabilities, in order, without gradients."""
     with torch.no_grad():
         return torch.cat([turn for item in episodes for turn in turns(model, item, copies)])
 
@@ -52,7 +52,7 @@ def _of_tokens(
 def _of_choices(
     model: torch.nn.Module, context: Sequence[int], choices: Sequence[list[int]], copies: int
 ) -> torch.Tensor:
-    """The mean log-probability of each candidate's tokens, (candidates,).
+    """Return the mean log-probability of each candidate's tokens, (candidates,).
 
     A candidate is a row of one forward, after the whole context; what is padded on the right, no
     token before it sees. A forward for each would take a minute where launches are slow.
@@ -68,25 +68,26 @@ def _of_choices(
 
 
 def recorded(episodes: Sequence[Episode], device: torch.device) -> torch.Tensor:
-    """The rollout's own, in the same order."""
+    """Return the rollout's own, in the same order."""
     values = [value for episode in episodes for value in episode.logprobs]
     return torch.tensor(values, dtype=torch.double, device=device)
 
 
-def updated(trainer: Trainer, policy: Policy, episodes: Sequence[Episode]) -> torch.Tensor:
+def updated(trainer: Learner, policy: Policy, episodes: Sequence[Episode]) -> torch.Tensor:
     """What the update scores them with, in the same order."""
     found = Decisions.of(episodes, policy.model.device)
     with torch.no_grad(), policy.learning() as model:
-        packs = split(episodes, range(len(episodes)))
-        for pack, scores in trainer._scores(model, packs, extra=True):
-            found = found.replaced(pack, scores, False)
+        slices = trainer._scorer.split(episodes, range(len(episodes)))
+        for one, scores in trainer._scores(model, slices):
+            found = found.replaced(one, scores, False)
     return found.logprobs[found.mask.bool()].double()
 
 
 def gradients(
     policy: Policy, episodes: Sequence[Episode], advantages: torch.Tensor, copies: int = 1
 ) -> list[torch.Tensor]:
-    """The adapter's gradients of the loss `dapo` on policy: -Σ advantage · log p / decisions."""
+    """Return the adapter's gradients of the loss `dapo` on policy: -Σ advantage · log p /
+    decisions."""
     model = policy.model
     model.eval()
     total = sum(len(episode.logprobs) for episode in episodes)
@@ -99,7 +100,7 @@ def gradients(
 
 
 def taken(policy: Policy) -> list[torch.Tensor]:
-    """The adapter's gradients in fp64, which are set back to none."""
+    """Return the adapter's gradients in fp64, which are set back to none."""
     found = []
     for parameter in policy.parameters.values():
         assert parameter.grad is not None
@@ -109,7 +110,7 @@ def taken(policy: Policy) -> list[torch.Tensor]:
 
 
 def relative(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """The L2 norm of the difference, as a share of the expected one's."""
+    """Return the L2 norm of the difference, as a share of the expected one's."""
     difference = sum(float((a - b).square().sum()) for a, b in zip(found, expected, strict=True))
     whole = sum(float(item.square().sum()) for item in expected)
     return float((difference / whole) ** 0.5)

@@ -41,7 +41,7 @@ class Sink:
 
 
 def read(file: Path) -> list[Figure]:
-    """The figures in a file; a last line that was not finished is left out."""
+    """Return the figures in a file; a last line that was not finished is left out."""
     found = []
     for line in file.read_text().splitlines() if file.is_file() else ():
         try:
@@ -52,7 +52,7 @@ def read(file: Path) -> list[Figure]:
 
 
 def show(value: float | str) -> str:
-    """A value for people."""
+    """Return a value for people."""
     if isinstance(value, str):
         return value
     if value != 0 and (abs(value) < 0.01 or abs(value) >= 1e7):
@@ -61,7 +61,7 @@ def show(value: float | str) -> str:
 
 
 def markdown(about: dict[str, Any], figures: list[Figure], ends: dict[str, dict[str, Any]]) -> str:
-    """All tables, and how each part ended."""
+    """Return all tables, and how each part ended."""
     lines = ["# contrail on a GPU", ""]
     lines += [f"- {name}: {value}" for name, value in about.items()]
     lines += ["", "| part | ended | seconds |", "| --- | --- | ---: |"]

@@ -13,10 +13,11 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import SEED, Settings, grouped
-from contrail.model import Policy
-from contrail.rollout.episode import Episode
+from contrail.episode import Episode
+from contrail.model.policy import Policy
 from contrail.seeding import generator
-from contrail.trainer import Trainer
+from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 import torch  # isort: skip
 
@@ -72,7 +73,7 @@ def _compare_one(
         tell("update – rollout", update, rollout)
         advantages = some_advantages(len(episodes))
         wanted = plain.gradients(policy, episodes, advantages)
-        trainer.gradients(episodes, advantages)
+        trainer.gradients(Batch.of(episodes, advantages))
         ours = plain.taken(policy)
     sink.add(GRADIENTS, row, "update – plain", plain.relative(ours, wanted))
     again = plain.recorded(_episodes(options, policy, adapter), device)
@@ -98,12 +99,12 @@ def _episodes(options: Options, policy: Policy, adapter: str) -> list[Episode]:
 
 def _trainer(
     options: Options, policy: Policy, dtype: str, episodes: int, scratch: str, **values: Any
-) -> Trainer:
+) -> Learner:
     settings = Settings(
         dtype=dtype, device=options.device, tasks=episodes // 2, group=2, trl_batch=1
     )
     arguments = contrail_config(settings, Path(scratch), loss_type="dapo", beta=0.0, **values)
-    return Trainer(policy, arguments)
+    return Learner(policy, arguments)
 
 
 def drift(options: Options, sink: Sink) -> None:

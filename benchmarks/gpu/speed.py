@@ -19,7 +19,7 @@ from benchmarks.gpu.models import (
 )
 from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
-from contrail.model import Policy
+from contrail.model.policy import Policy
 
 import torch  # isort: skip
 
@@ -86,7 +86,7 @@ def decode_of(
     tokens: int = 64,
     brief: bool = False,
 ) -> Policy:
-    """All ways to decode with a model that is there; it gets an adapter, and is returned.
+    """Return all ways to decode with a model that is there; it gets an adapter, and is returned.
 
     Args:
         options: of the part.

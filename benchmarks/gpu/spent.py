@@ -15,8 +15,9 @@ from benchmarks.gpu.record import Sink
 from benchmarks.gpu.settings import Options
 from benchmarks.update import contrail_config, some_advantages
 from benchmarks.workload import Settings
-from contrail.model import Policy
-from contrail.trainer import Trainer
+from contrail.model.policy import Policy
+from contrail.training.learner import Learner
+from contrail.training.objective import Batch
 
 from torch.profiler import ProfilerActivity, profile  # isort: skip
 
@@ -82,10 +83,10 @@ def update(options: Options, sink: Sink) -> None:
     )
     advantages = some_advantages(len(episodes))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(policy, contrail_config(settings, Path(scratch)))
+        trainer = Learner(policy, contrail_config(settings, Path(scratch)))
 
         def work() -> None:
-            trainer.gradients(episodes, advantages)
+            trainer.gradients(Batch.of(episodes, advantages))
 
         label = f"{name} update, {len(episodes)} episodes"
         _profile(options, sink, label, work, "update", 1)

@@ -1,4 +1,4 @@
-"""Policies without a model, beside which every score stands: see docs/baselines.md.
+"""Policies without a model, shown beside every score: see docs/baselines.md.
 
 `random`: uniform over the listed actions. `words`: the listed action that shares most words with
 the goal. `constant`: the one action that, chosen whenever it is listed, solves most training tasks.
@@ -25,13 +25,14 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
-from contrail.rollout.pool import EnvironmentPool, Maker
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.pool import EnvironmentPool
 
 NAMES = (RANDOM, WORDS, CONSTANT, EXPERT)
 SAMPLES = 10
 """Episodes of each task, so that a baseline's own noise is small beside that of the tasks."""
 EASY = 0.6
-"""From here on random play solves so much that a score says little about skill."""
+"""If random play succeeds this often, a score says little about skill."""
 
 __all__ = [
     "CONSTANT",
@@ -61,7 +62,7 @@ class Subject:
     """
 
     label: str
-    make: Maker
+    make: EnvironmentFactory
     adapter: Adapter
     tasks: Sequence[Task]
     training: Sequence[Task] = ()
@@ -76,19 +77,20 @@ def baselines(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> dict[str, Baseline | None]:
-    """What players without a model reach on an environment's test tasks.
+    """Play an environment's test tasks with players without a model.
 
     Args:
         subject: the environment.
         pool: has the environment under its label.
-        names: of the players.
-        samples: episodes of each task, at most.
-        seconds: for the samples after the first, and again for the search of `constant`.
+        names: the names of the players.
+        samples: the largest number of episodes per task.
+        seconds: the time for the samples after the first, and again for the search of `constant`.
         progress: called after each episode.
 
     Returns:
-        By name; None where a player cannot play the environment: it lists no actions, or it has no
-        expert.
+        The baselines by name; None for a player that cannot play the environment, because it lists
+        no
+        actions or has no expert.
     """
     found = {}
     for name in names:
@@ -129,7 +131,7 @@ def _played(
 
 
 def warning(random: float | None) -> str:
-    """What to say where random play has this success; "" where there is nothing to say."""
+    """Return a warning if this success of random play needs one; otherwise ""."""
     if random is None or random < EASY:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What a policy without a model reaches on an environment's test tasks."""
+"""The scores of a policy without a model on an environment's test tasks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy
 
 from contrail.adapter import Adapter
-from contrail.baselines.play import Game, Outcome, play
+from contrail.baselines.play import Game, Outcome, play_games
 from contrail.baselines.players import Player
 from contrail.environment import Task
 from contrail.intervals import score_interval
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED
+from contrail.workers.pool import EnvironmentPool
 
 SECONDS = 60.0
 """After the first sample of every task, further ones are played for about so long."""
@@ -26,7 +26,7 @@ Progress = Callable[[], object]
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a player did on one environment; the fields are as in `contrail.evaluation.Evaluation`.
+    """How a player did on one environment; the fields are as in `Scores`.
 
     `scores`: task id -> mean success over its samples, None where every sample was a fault or the
     player could not play the task. `samples`: episodes of each task, fewer than asked for where the
@@ -75,7 +75,7 @@ class Baseline:
         return sum(score is not None for score in self.scores.values())
 
     def record(self) -> dict[str, Any]:
-        """The same as JSON values; `Baseline(**record)` reads it back."""
+        """Return the same as JSON values; `Baseline(**record)` reads it back."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -110,36 +110,36 @@ def measure(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Baseline | None:
-    """Play each task `samples` times, fewer where that would take longer than `seconds`.
+    """Play each task `samples` times; fewer times if that would take longer than `seconds`.
 
-    The first sample of every task is always played; the time that it takes decides how many follow.
+    The first sample of every task is always played; its duration decides how many follow.
 
     Args:
         pool: has the environment under the label.
-        label: of the environment's column in R.
-        tasks: to play.
-        adapter: through which the player acts.
-        player: who plays; the expert, which does not draw, plays each task once.
-        samples: episodes of each task, at most.
-        seconds: for the samples after the first.
+        label: the environment's column in R.
+        tasks: the tasks to play.
+        adapter: the adapter through which the player acts.
+        player: the player; the expert, which has no randomness, plays each task once.
+        samples: the largest number of episodes per task.
+        seconds: the time for the samples after the first.
         progress: called after each episode.
 
     Returns:
-        None where the player cannot play the environment.
+        None if the player cannot play the environment.
     """
     begun = time.monotonic()
     first = games(label, ((task, 0) for task in tasks), adapter, player)
-    outcomes = play(pool, first, progress)
+    outcomes = play_games(pool, first, progress)
     took = max(time.monotonic() - begun, 1e-9)
     alike = player.scripted or all(item.undefined or item.fault for item in outcomes)
     count = 1 if alike else max(1, min(samples, 1 + int(seconds / took)))
     plan = ((task, sample) for sample in range(1, count) for task in tasks)
-    outcomes += play(pool, games(label, plan, adapter, player), progress)
+    outcomes += play_games(pool, games(label, plan, adapter, player), progress)
     return Baseline.of(outcomes, count, getattr(player, "action", None))
 
 
 def interval(baseline: Baseline) -> list[float] | None:
-    """The 95% interval of the success over test tasks and dice; None where there is none."""
+    """Return the 95% interval of the success over test tasks and dice; None if it is undefined."""
     return score_interval(
         [numpy.nan if x is None else x for x in baseline.scores.values()]
     ).interval

@@ -1,8 +1,8 @@
-"""Baselines on disk: they are played once, since they change only with what they are of.
+"""Baselines on disk: each is played once and reused until something that it depends on changes.
 
-`baselines/KEY.json` in contrail's cache; it may be deleted at any time, and only the newest KEPT
-are kept. The key is a digest of everything that a baseline depends on. Where a file cannot be read
-it is made again, and where none can be written the baseline is played again the next time.
+The file is `baselines/KEY.json` in contrail's cache. It may be deleted at any time; only the newest
+KEPT files are kept. The key is a digest of everything that a baseline depends on. A file that
+cannot be read is made again; if no file can be written, the baseline is played again the next time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import contrail
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import Baseline
-from contrail.config_schema import plain
-from contrail.download import cache
+from contrail.cache import cache
+from contrail.config import plain
 from contrail.environment import Task
-from contrail.rollout.pool import Maker
-from contrail.rundir import write_atomically
+from contrail.files import write_atomically
+from contrail.workers.factory import EnvironmentFactory
 
 KEPT = 1000  # of some kilobytes each
 FORMAT = 1  # changed how baselines are played or kept? count it up
@@ -34,21 +33,22 @@ FORMAT = 1  # changed how baselines are played or kept? count it up
 
 def key(
     label: str,
-    make: Maker,
+    make: EnvironmentFactory,
     adapter: Adapter,
     tasks: Sequence[Sequence[Task]],
     player: str,
     samples: int,
 ) -> str | None:
-    """A digest of what a baseline depends on; None where the code of a plugin cannot be read.
+    """Return a digest of everything that a baseline depends on; None if a plugin's code is
+    unreadable.
 
     Args:
-        label: of the environment's column in R, which the dice depend on.
+        label: the environment's column in R, on which the dice depend.
         make: makes the environment.
-        adapter: through which the player acts.
-        tasks: those that are played, and those from which the player has learnt, if any.
+        adapter: the adapter through which the player acts.
+        tasks: the tasks played, and the tasks from which the player has learnt, if any.
         player: its name.
-        samples: asked for, of each task.
+        samples: the number of samples per task.
     """
     environment = make.registered.value
     code = [_code(cls) for cls in (environment, type(adapter))]
@@ -56,7 +56,7 @@ def key(
         return None
     about = {
         "format": FORMAT,
-        "contrail": contrail.__version__,
+        "contrail": importlib.metadata.version("contrail"),
         "code": code,
         "packages": _packages(make.name),
         "label": label,
@@ -77,7 +77,7 @@ def key(
 
 
 def read(digest: str | None) -> tuple[bool, Baseline | None]:
-    """Whether there is an entry, and what it holds: None where the player cannot play."""
+    """Return whether there is an entry, and its baseline: None if the player cannot play."""
     if digest is None:
         return False, None
     try:
@@ -109,7 +109,7 @@ def _file(digest: str) -> Path:
 
 
 def _checked(record: dict[str, Any]) -> Baseline:
-    """The baseline of a record.
+    """Return the baseline of a record.
 
     Raises:
         TypeError: a field is missing, or one that is shown is no number.
@@ -123,7 +123,8 @@ def _checked(record: dict[str, Any]) -> Baseline:
 
 
 def _code(cls: type) -> list[str] | None:
-    """The name of a class, and digests of the files in which it and its bases are defined.
+    """Return the name of a class, and digests of the files in which it and its bases are
+    defined.
 
     Of a package, all its files: an environment may be spread over several.
     """
@@ -146,7 +147,7 @@ def _code(cls: type) -> list[str] | None:
 
 
 def _packages(extra: str) -> dict[str, str]:
-    """The versions of the packages that an environment of contrail's own needs."""
+    """Return the versions of the packages that an environment of contrail's own needs."""
     found = {}
     for requirement in importlib.metadata.requires("contrail") or []:
         if re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", requirement):

@@ -10,12 +10,12 @@ import numpy
 
 from contrail.adapter import Adapter
 from contrail.baselines.baseline import SECONDS, Progress, games
-from contrail.baselines.play import Outcome, play
+from contrail.baselines.play import Outcome, play_games
 from contrail.baselines.players import Constant, Random
 from contrail.environment import Task
-from contrail.rollout.pool import EnvironmentPool
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED, test_tasks
+from contrail.workers.pool import EnvironmentPool
 
 EXPLORED = 64  # training tasks on which random play finds out what is listed
 ROUNDS = ((40, 32), (10, 128), (3, 512))  # (actions that are left, training tasks each plays)
@@ -31,23 +31,23 @@ def best_constant(
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Constant | None:
-    """The action that, chosen whenever it is listed, solves most of the training tasks.
+    """Return the action that, chosen whenever it is listed, solves most of the training tasks.
 
-    An action can help only in tasks that list it, so those that most tasks list are tried first: 40
-    on 32 tasks, the best 10 of them on 128 more, the best 3 on 512 more. All are tried on the same
-    tasks with the same luck. Where the environment is too slow for that, fewer actions are tried on
-    fewer tasks.
+    An action can only help in tasks that list it, so the most frequently listed actions are tried
+    first: 40 actions on 32 tasks, the best 10 on 128 more tasks, the best 3 on 512 more. All are
+    tried on the same tasks with the same dice. If the environment is too slow for this, fewer
+    actions are tried on fewer tasks.
 
     Args:
         pool: has the environment under the label.
-        label: of the environment's column in R.
+        label: the environment's column in R.
         tasks: training tasks.
-        adapter: through which the player acts.
-        seconds: for the search, about.
+        adapter: the adapter through which the player acts.
+        seconds: the approximate time for the search.
         progress: called after each episode.
 
     Returns:
-        None where nothing is listed, or `seconds` are too few to compare any.
+        None if no actions are listed, or if `seconds` are too few to compare any.
     """
     begun = time.monotonic()
     outcomes: list[Outcome] = []
@@ -56,7 +56,7 @@ def best_constant(
         if time.monotonic() - begun > seconds / 4:
             break
         plan = [(task, 0) for task in explored[place : place + LEAST]]
-        outcomes += play(pool, games(label, plan, adapter, Random(), "explore"), progress)
+        outcomes += play_games(pool, games(label, plan, adapter, Random(), "explore"), progress)
     episode = max((time.monotonic() - begun) / max(1, len(outcomes)), 1e-9)
     listing = Counter(action for outcome in outcomes for action in outcome.listed)
     left = sorted(listing, key=lambda action: (-listing[action], action))
@@ -73,7 +73,9 @@ def best_constant(
         # Where all tasks have been played they are played again, as another sample.
         plan = [(tasks[order[k % len(tasks)]], k // len(tasks)) for k in range(begin, end)]
         for action in left:
-            found = play(pool, games(label, plan, adapter, Constant(action), "search"), progress)
+            found = play_games(
+                pool, games(label, plan, adapter, Constant(action), "search"), progress
+            )
             solved[action] += [float(item.success) for item in found if item.fault is None]
         left.sort(key=lambda action: -float(numpy.mean(solved[action] or [0.0])))
         begin = end

@@ -14,8 +14,10 @@ import numpy
 from contrail.adapter import Adapter
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
-from contrail.errors import ConfigError, InvalidAction, describe
-from contrail.rollout.pool import EnvironmentPool, Remote
+from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe_error
+from contrail.values import as_texts
+from contrail.workers.pool import EnvironmentPool
+from contrail.workers.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,18 @@ class Outcome:
 Calls = Generator[tuple[str, Any], Any, Outcome]
 
 
-def play(
+def play_games(
     pool: EnvironmentPool,
     games: Sequence[Game],
     progress: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
-    """Play to the ends, as many at a time as there are worker processes.
+    """Play games to their ends, as many at a time as there are worker processes.
 
-    What an environment raises is a fault of its episode, as in training; nothing else raises.
+    An exception of an environment is a fault of its episode, as in training; no others are caught.
 
     Args:
         pool: the environments.
-        games: what to play.
+        games: the games to play.
         progress: called after each episode.
 
     Returns:
@@ -94,7 +96,7 @@ def play(
 
 
 class _Play:
-    """An episode under way, and what its environment is to do next."""
+    """An episode under way, and the call that its environment has to answer next."""
 
     def __init__(self, place: int, game: Game, environment: Environment) -> None:
         self.place = place
@@ -112,7 +114,7 @@ class _Play:
                 self.environment.send(*self._call)
 
     def receive(self) -> None:
-        """Take up what the environment did, and go on."""
+        """Handle the environment's answer, and continue the episode."""
         if self.outcome is not None:
             return
         with self._faults():
@@ -130,11 +132,12 @@ class _Play:
     def _faults(self) -> Iterator[None]:
         """Makes an error the fault of the episode."""
         try:
-            yield
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (counted as a fault)
+            with boundary():
+                yield
+        except Raised as raised:
             member, argument = self._call
             where = f"step({argument!r})" if member == "step" else member
-            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe(error)}")
+            self.outcome = Outcome(self.game.task, fault=f"{where}: {describe_error(raised.error)}")
 
 
 def _episode(game: Game, environment: Environment) -> Calls:
@@ -145,7 +148,7 @@ def _episode(game: Game, environment: Environment) -> Calls:
         said = yield "expert", task
         if said is None:
             return Outcome(task, undefined="the environment has no expert for the task")
-        script = list(said)
+        script = as_texts(said, "expert()")
     observation: Observation = yield "reset", task
     first = observation.text
     listed: set[str] = set()
@@ -179,11 +182,13 @@ def _episode(game: Game, environment: Environment) -> Calls:
 
 
 def _choices(adapter: Adapter, observation: Observation) -> tuple[Sequence[str] | None, bool]:
-    """What may be chosen, and whether these are answers already, rather than actions."""
+    """Return the choices, and whether they are answers already rather than actions."""
     try:
         candidates = adapter.candidates(observation)
     except ConfigError:  # of an adapter that needs a list where the environment gives none
         return None, False
+    if candidates is not None:
+        candidates = as_texts(candidates, "candidates()")
     choices = observation.actions if candidates is None else candidates
     if choices is not None and not choices:
         raise ValueError("the list of admissible actions is empty")

@@ -23,7 +23,7 @@ _GOAL = re.compile(
 
 
 class NoChoice(Exception):
-    """The player has nothing to choose from, so what it reaches is undefined."""
+    """The player has no choices, so its score is undefined."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Player(ABC):
 
     @abstractmethod
     def act(self, moment: Moment, rng: numpy.random.Generator) -> str | None:
-        """One of the choices, or None to give up.
+        """Return one of the choices, or None to give up.
 
         Args:
-            moment: what the player knows.
+            moment: the player's view of the episode.
             rng: the source of all the player's randomness in the episode.
 
         Raises:
@@ -67,7 +67,7 @@ class Player(ABC):
 
 
 class Random(Player):
-    """Each turn uniform over the list; an action that stands in it twice is twice as probable."""
+    """Chooses uniformly from the list in each turn; an action listed twice is twice as probable."""
 
     name = RANDOM
 
@@ -112,13 +112,16 @@ class Expert(Player):
 
 
 def words(text: str) -> frozenset[str]:
-    """The words and numbers of a text, in lower case."""
+    """Return the words and numbers of a text, in lower case."""
     return frozenset(_WORD.findall(text.lower()))
 
 
 def goal(text: str) -> str:
-    """The goal in a first observation: the rest of the first sentence that speaks of a goal, task,
-    mission, objective, instruction or question; the whole text where none does."""
+    """Return the goal in a first observation.
+
+    It is the rest of the first sentence that mentions a goal, task, mission, objective, instruction
+    or question; the whole text if there is no such sentence.
+    """
     found = _GOAL.search(text)
     return found[1] if found and words(found[1]) else text
 

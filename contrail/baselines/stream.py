@@ -1,11 +1,13 @@
-"""The baselines of a run: of what it evaluates, on its test tasks, through its adapters."""
+"""The baselines of a run: of its environments, on its test tasks, through its adapters."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
 from contrail.config import RunConfig
-from contrail.manager import Plugins
 from contrail.progress import Reporter
+from contrail.registry import Plugins
 from contrail.stream import Scenario, maker
 
 IN_A_RUN = (RANDOM, EXPERT)
@@ -15,20 +17,27 @@ Baselines = dict[str, dict[str, Baseline | None]]
 
 
 def of_run(
-    config: RunConfig, scenario: Scenario, plugins: Plugins, reporter: Reporter
+    config: RunConfig,
+    scenario: Scenario,
+    plugins: Plugins,
+    reporter: Reporter,
+    known: Container[str] = (),
 ) -> Baselines:
-    """What random play and the expert reach on the test tasks of each environment of a run.
+    """Play random and the expert on the test tasks of each environment of a run.
 
     Args:
-        config: the run's.
+        config: the run's configuration.
         scenario: made from it.
-        plugins: the loaded ones.
-        reporter: is told how it goes.
+        plugins: the loaded plugins.
+        reporter: shows the progress.
+        known: labels of environments to leave out.
     """
     found: Baselines = {}
     makers = {item.label: maker(item, plugins) for item in config.environments}
     for test in scenario.test:
         label = test.name
+        if label in known:
+            continue
         tasks = test.tasks[label]
         subject = Subject(label, makers[label], test.adapters[label], tasks)
         most = len(tasks) * (SAMPLES + 1)  # the expert plays each task once

@@ -1,19 +1,23 @@
-"""Does an environment keep the contract? What `contrail check` and a plugin's own tests run.
+"""Checks that an environment keeps the contract.
+
+`contrail check` runs them, and so can the tests of a plugin:
 
 import contrail.check
 
 def test_guess_number():
     assert not contrail.check.check(GuessNumber).failed
 
-subject         what the checks look at
-checks          the checks, one function each
-command         `contrail check`, in a process that the environment may end
-other_process   a walk in a process of its own
+subject         the environment under check, and walks through its tasks
+episodes        tasks, types, rewards; the same task gives the same episode
+games           no game stands in both splits
+near            how alike test tasks and training tasks are
+actions         listed actions, nonsense, success, the expert
+surroundings    randomness, closing, speed
+other_process   the environment in a worker process
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,9 +25,9 @@ from typing import Any, Literal
 from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
-from contrail.errors import EnvironmentFault
-from contrail.manager import Plugins
-from contrail.rollout.pool import Maker
+from contrail.errors import EnvironmentFault, Raised, boundary, describe_error
+from contrail.registry import Plugins
+from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
 
@@ -57,10 +61,10 @@ ENDLESS = "Answer every action, and do not end the process."
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check.
+    """The result of one check.
 
-    `what` says what was checked, `note` what was measured or is wrong, or why it was skipped.
-    "warned" is not against the contract, and to be known.
+    `what` says what was checked; `note` says what was measured, what is wrong, or why the check was
+    skipped. "warned" does not violate the contract, but the author should know of it.
     """
 
     check: str
@@ -71,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all checks of an environment."""
+    """The results of all checks of an environment."""
 
     environment: str
     findings: tuple[Finding, ...]
@@ -94,13 +98,13 @@ def check(
     Args:
         environment: a registered name, or a class.
         settings: an instance of its `Config`; by default the default settings.
-        tasks: at most so many tasks of each split are played; of slow ones fewer, but one.
-        plugins: where a name is looked up; by default the installed ones.
+        tasks: the largest number of tasks to play per split; slow tasks may be fewer, at least one.
+        plugins: registers the name; by default the installed plugins.
 
     Raises:
         ContrailError: the environment cannot be made at all.
     """
-    subject = Subject(Maker.of(environment, settings, plugins), tasks)
+    subject = Subject(EnvironmentFactory.of(environment, settings, plugins), tasks)
     _ = subject.used  # what is missing, or wrong in the settings, is told before any check
     try:
         return report(subject.make.name, lambda one: run(one, subject))
@@ -109,11 +113,11 @@ def check(
 
 
 def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
-    """Run one check after the other, but for those that others must come before.
+    """Run one check after the other, except for checks whose preconditions have failed.
 
     Args:
-        name: the environment's.
-        run_one: runs a check; raises EnvironmentFault where that has ended the process.
+        name: the environment's name.
+        run_one: runs a check; raises EnvironmentFault if that has ended the process.
     """
     findings: list[Finding] = []
     needed = {check.__name__ for check in NEEDED}
@@ -133,24 +137,17 @@ def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
 
 
 def run(one: Check, subject: Subject) -> Finding:
-    """What comes of one check."""
+    """Return the result of one check."""
+    states: dict[type, State] = {Failed: "failed", Warned: "warned", Skipped: "skipped"}
     try:
-        return _finding(one, "passed", one(subject) or "")
-    except Failed as failure:
-        return _finding(one, "failed", str(failure))
-    except Warned as warning:
-        return _finding(one, "warned", str(warning))
-    except Skipped as reason:
-        return _finding(one, "skipped", str(reason))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (it is the finding)
-        return _finding(one, "failed", _raised(error))
+        with boundary():
+            return _finding(one, "passed", one(subject) or "")
+    except Raised as raised:
+        error = raised.error
+        if state := states.get(type(error)):
+            return _finding(one, state, str(error))
+        return _finding(one, "failed", f"raised {describe_error(error)}")
 
 
 def _finding(one: Check, state: State, note: str) -> Finding:
     return Finding(one.__name__, state, " ".join((one.__doc__ or "").split()), note)
-
-
-def _raised(error: BaseException) -> str:
-    """What the environment raised, and where."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raised {type(error).__name__}: {error}; {place.filename} line {place.lineno}"

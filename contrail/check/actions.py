@@ -1,4 +1,4 @@
-"""Checks of what is done to the environment: listed actions, nonsense, and the expert's."""
+"""Checks of actions: listed actions, nonsense, and the expert's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from contrail.check.subject import Failed, Moment, Skipped, Subject, quoted
 from contrail.environment import Environment, Task
+from contrail.errors import Raised, boundary, message_of
+from contrail.values import as_texts
 
 TRIED = 24  # listed actions of a start state that are tried
 SLOW = 10.0  # seconds; no answer to nonsense takes so long
@@ -59,12 +61,14 @@ def nonsense(subject: Subject) -> None:
             subject.reset(environment, task)
         begun = time.perf_counter()
         try:
-            moment = subject.step(environment, action)
-        except (Exception, SystemExit) as error:
+            with boundary():
+                moment = subject.step(environment, action)
+        except Raised as raised:
+            kind, _, message = message_of(raised.error).partition(": ")
             raise Failed(
-                f"step raised {type(error).__name__} on {what}, {quoted(action)}: "
-                f"{quoted(str(error))}. Answer in words, with valid=False."
-            ) from error
+                f"step raised {kind} on {what}, {quoted(action)}: {quoted(message)}. Answer in "
+                "words, with valid=False."
+            ) from raised.error
         taken = time.perf_counter() - begun
         if taken > SLOW:
             raise Failed(
@@ -105,10 +109,15 @@ def expert(subject: Subject) -> str:
     environment = subject.used
     for task in subject.tasks:
         plan = environment.expert(task)
+        if plan is not None:
+            try:
+                plan = as_texts(plan, f"expert({task.id!r})")
+            except TypeError as error:
+                raise Failed(
+                    f"expert({task.id!r}) returned {quoted(plan)}. Return texts, or None."
+                ) from error
         if plan is None:
             without += 1
-        elif isinstance(plan, str) or not all(isinstance(action, str) for action in plan):
-            raise Failed(f"expert({task.id!r}) returned {quoted(plan)}. Return texts, or None.")
         elif len(plan) > environment.max_turns:
             long += 1
         else:
@@ -140,7 +149,7 @@ def _earned(moment: Moment, total: float, task: Task) -> None:
 
 
 def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> None:
-    """Play what the expert says."""
+    """Play the expert's actions."""
     moment, total = subject.reset(environment, task), 0.0
     for turn, action in enumerate(plan, start=1):
         if moment.actions is not None and action not in moment.actions:

@@ -1,4 +1,4 @@
-"""Checks of what the environment says: tasks, types, and the same episode for the same task."""
+"""Checks of the environment's output: tasks, types, and the same episode for the same task."""
 
 from __future__ import annotations
 
@@ -61,14 +61,10 @@ def rewards(subject: Subject) -> None:
     """Rewards are finite numbers."""
     for task, walk in zip(subject.tasks, subject.walks, strict=True):
         for moment in walk:
-            try:  # as a run does
-                finite = math.isfinite(float(moment.reward))
-            except (TypeError, ValueError):
-                finite = False
-            if not finite or isinstance(moment.reward, str):
+            if not math.isfinite(moment.reward):
                 raise Failed(
                     f"task {task.id!r}, {quoted(moment.action)}: the reward is "
-                    f"{moment.reward!r}. Make it a finite number: float(…)."
+                    f"{moment.reward!r}. Make it a finite number."
                 )
 
 
@@ -85,7 +81,7 @@ def group(subject: Subject) -> None:
 def abandoned(subject: Subject) -> None:
     """Whatever was played before, and even abandoned, reset begins the same episode."""
     with subject.instance() as other:
-        # Backwards: what lasts from the first episode would else be the same here and there.
+        # Backwards: state that lasts from the first episode would otherwise be the same both times.
         for task, first in reversed(list(zip(subject.tasks, subject.walks, strict=True))):
             for _ in zip(range(3), subject.walk(other, task), strict=False):
                 pass

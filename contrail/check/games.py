@@ -1,14 +1,14 @@
-"""Check of what tasks are: games that differ, and those tested not among those trained on.
+"""Check of the games: tasks differ, and test tasks are not training tasks.
 
-Two tasks are told apart by their starts; where these are alike, by what the same actions bring; and
-where that is alike too, by what the expert would do.
+Two tasks are distinguished by their starts; if these are equal, by the results of the same actions;
+and if those are equal too, by the expert's actions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from contrail.check.subject import Failed, Subject
+from contrail.check.subject import Failed, Subject, expert_plan
 from contrail.environment import Task
 
 COMPARED = 50  # tasks of each split
@@ -54,7 +54,7 @@ ADVICE = (
 
 
 def _games(subject: Subject) -> list[list[Task]]:
-    """Tasks in groups: of one group are those that nothing tells apart."""
+    """Return groups of tasks that nothing distinguishes."""
     environment = subject.used
     turns = min(TURNS, environment.max_turns)
 
@@ -67,9 +67,9 @@ def _games(subject: Subject) -> list[list[Task]]:
         return list(subject.walk(environment, task, key="", turns=turns))
 
     def plan(task: Task) -> object:
-        return _plan(subject, task)
+        return expert_plan(subject.used, task)
 
-    # Those already played come first: they cost no reset.
+    # Tasks played already come first: they cost no reset.
     tasks = (*subject.tasks, *subject.sample(COMPARED))
     looks: dict[Task, tuple[str, ...]] = dict.fromkeys(tasks, ())
     for look in (start, play, plan):
@@ -88,17 +88,10 @@ def _games(subject: Subject) -> list[list[Task]]:
 
 
 def _is_known(subject: Subject) -> bool:
-    """Whether sensible actions are known: words at random would tell nothing apart."""
+    """Return whether sensible actions are known: random words would not distinguish any games."""
     return any(walk[0].actions for walk in subject.walks) or any(
-        _plan(subject, task) for task in subject.tasks
+        expert_plan(subject.used, task) for task in subject.tasks
     )
-
-
-def _plan(subject: Subject, task: Task) -> object:
-    try:
-        return subject.used.expert(task)
-    except Exception:  # noqa: BLE001 (which the check of the expert tells)
-        return None
 
 
 def _divided(games: list[list[Task]]) -> None:

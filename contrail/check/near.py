@@ -1,7 +1,7 @@
 """Check of near leaks: test tasks that resemble training tasks without being the same.
 
-What resembles need not be wrong: in a small world much of what is tested has been seen alike. But
-one should know it, so it is a warning with numbers and an example.
+Resemblance is not a fault: a small world contains many similar tasks. The author should know of it,
+so it is a warning with numbers and an example.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from contrail.check.subject import Subject, Warned, quoted
+from contrail.check.subject import Subject, Warned, expert_plan, quoted
 from contrail.environment import Task
 
 COMPARED = 500  # tasks of each split; of slow environments as many as there is time for
@@ -72,21 +72,18 @@ def leaks(subject: Subject) -> str:
     return compared
 
 
-def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, list[str]]]:
-    """The texts of starts, and the expert's plans, of as many tasks as there is time for."""
+def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, Sequence[str]]]:
+    """Return the texts of starts and the expert's plans, of as many tasks as the time allows."""
     environment = subject.used
     starts: dict[Task, str] = {}
     for task in subject.in_time(subject.sample(COMPARED)):
         known = subject.starts.get(task)
         starts[task] = (known or subject.reset(environment, task)).text
-    plans: dict[Task, list[str]] = {}
+    plans: dict[Task, Sequence[str]] = {}
     for task in subject.in_time(starts, least=1):
-        try:
-            plan = environment.expert(task)
-        except Exception:  # noqa: BLE001 (which the check of the expert tells)
-            plan = None
-        if plan and not isinstance(plan, str):
-            plans[task] = [str(action) for action in plan]
+        plan = expert_plan(environment, task)
+        if plan:
+            plans[task] = plan
     return starts, plans
 
 
@@ -104,10 +101,10 @@ def _equal(texts: Texts) -> Found:
 
 
 def _near(goals: Texts, same: Iterable[Task]) -> Found:
-    """The tested tasks whose goal has nearly the words of a training task's goal.
+    """Return the test tasks whose goal has nearly the words of a training task's goal.
 
-    A word weighs as much as it tells: one of few goals much, one of all goals nothing. So goals of
-    one form that name other things are not alike.
+    A word's weight is its information: large for a word of few goals, zero for a word of all goals.
+    So goals of the same form that name other things are not alike.
     """
     words = {task: frozenset(goal.split()) for task, goal in goals.items()}
     times = Counter(word for its in words.values() for word in its)
@@ -141,7 +138,7 @@ def _share(
     return shared[other] / together if together else 0.0
 
 
-def _steps(plans: Mapping[Task, list[str]]) -> Found:
+def _steps(plans: Mapping[Task, Sequence[str]]) -> Found:
     """The tested tasks whose plan ends in an action that a training plan has on its way.
 
     Last actions that most plans have, such as a purchase, are no goal.

@@ -1,84 +1,111 @@
-"""Walks through tasks in a process of its own, with another hash seed."""
+"""The environment under check in a worker process."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import signal
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from contrail.check.subject import Failed, Moment, Skipped, Subject
 from contrail.environment import Task
-from contrail.manager import FILE_PREFIX, load_file
+from contrail.errors import ContrailError, EnvironmentFault
+from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.remote import Remote
 
-TIMEOUT = 300  # seconds
+TIMEOUT = 300.0
+"""The number of seconds that a call may take; checks of slow environments take a minute."""
 
 
-def walks_elsewhere(subject: Subject, tasks: list[Task]) -> list[list[Moment]]:
-    """The walks through these tasks in a fresh process.
+def importable(cls: type) -> bool:
+    """Return whether another process can import the class."""
+    return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__"
+
+
+class RemoteSubject:
+    """An environment under check, with the functions that examine it run in a worker process."""
+
+    def __init__(
+        self, factory: EnvironmentFactory, count: int, timeout: float, hash_seed: str | None = None
+    ) -> None:
+        self._remote = Remote(
+            _SubjectFactory(
+                factory.name,
+                factory.registered,
+                factory.settings,
+                step_timeout=timeout,
+                count=count,
+            ),
+            None if hash_seed is None else {"PYTHONHASHSEED": hash_seed},
+        )
+
+    def call(self, function: Callable[[Subject, Any], Any], argument: Any) -> Any:
+        """Return `function(subject, argument)`, computed in the worker process.
+
+        Raises:
+            ContrailError: the environment cannot be made.
+            EnvironmentFault: the function raised, the process died, or took too long.
+        """
+        self._remote.send("step", (function, argument))
+        return self._remote.receive()
+
+    def close(self) -> None:
+        """End the process and all that the environment has started."""
+        self._remote.close()
+
+
+@dataclass(frozen=True)
+class _SubjectFactory(EnvironmentFactory):
+    count: int = 3
+
+    def here(self) -> Any:
+        plain = EnvironmentFactory(self.name, self.registered, self.settings)
+        return _Caller(Subject(plain, self.count))
+
+
+class _Caller:
+    """Takes the place of an environment in the worker process; `step` calls a function."""
+
+    system_prompt = ""
+    max_turns = 0
+
+    def __init__(self, subject: Subject) -> None:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds the report alone
+        _ = subject.used  # missing packages and wrong settings are reported before any check
+        self._subject = subject
+
+    def step(self, call: tuple[Callable[[Subject, Any], Any], Any]) -> Any:
+        function, argument = call
+        return function(self._subject, argument)
+
+    def close(self) -> None:
+        self._subject.close()
+
+
+def walks(subject: Subject, tasks: Sequence[Task]) -> list[list[Moment]]:
+    """Walk through tasks on the shared instance."""
+    return [list(subject.walk(subject.used, task)) for task in tasks]
+
+
+def walks_elsewhere(subject: Subject, tasks: Sequence[Task]) -> list[list[Moment]]:
+    """Walk through tasks in a fresh process with another hash seed.
 
     Raises:
-        Failed: the process failed, with the end of what it printed, or takes too long.
-        Skipped: the class cannot be found from another process.
+        Failed: the environment raised there, the process died, or took too long.
+        Skipped: the class cannot be imported from another process.
     """
     cls = subject.make.registered.value
     if not importable(cls):
         raise Skipped(f"{cls.__name__} cannot be imported elsewhere: define it in a module.")
-    module = cls.__module__
-    file = sys.modules[module].__file__ if module.startswith(FILE_PREFIX) else None
-    with tempfile.TemporaryDirectory(prefix="contrail-check-") as folder:
-        order, result = Path(folder, "order"), Path(folder, "result")
-        plain = Subject(subject.make, subject.count)
-        order.write_bytes(pickle.dumps((file, pickle.dumps((plain, tasks)))))
-        seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-        paths = os.pathsep.join(path for path in sys.path if path)
-        # Not a pipe, whose end would be that of the last process which the environment has started.
-        printed = Path(folder, "printed")
-        with printed.open("wb") as file_of_errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(order), str(result)],
-                env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=file_of_errors,
-                start_new_session=True,
-            )
-        try:
-            code = process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"in another process it has not ended after {TIMEOUT} s.") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # with all that it has left behind
-            process.wait()
-        if code != 0:
-            lines = printed.read_text(errors="replace").strip().splitlines()
-            raise Failed(
-                f"in another process it ends with code {code}: {(lines or ['no message'])[-1]}. "
-                "Do not rely on what this process has set up."
-            )
-        walks: list[list[Moment]] = pickle.loads(result.read_bytes())
-    return walks
-
-
-def importable(cls: type) -> bool:
-    """Whether another process can find the class."""
-    return "<locals>" not in cls.__qualname__ and cls.__module__ != "__main__"
-
-
-def _main(order: Path, result: Path) -> None:
-    file, payload = pickle.loads(order.read_bytes())
-    if file is not None:
-        load_file(Path(file))  # under the name by which the payload refers to it
-    subject, tasks = pickle.loads(payload)
-    with subject.instance() as environment:
-        walks = [list(subject.walk(environment, task)) for task in tasks]
-    result.write_bytes(pickle.dumps(walks))
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]))
+    hash_seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    elsewhere = RemoteSubject(subject.make, subject.count, TIMEOUT, hash_seed)
+    try:
+        moments: list[list[Moment]] = elsewhere.call(walks, tasks)
+    except (ContrailError, EnvironmentFault) as error:
+        raise Failed(
+            f"in another process: {error}. Do not rely on what this process has set up."
+        ) from error
+    finally:
+        elsewhere.close()
+    return moments

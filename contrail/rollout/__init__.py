@@ -1,1 +1,1 @@
-"""From tasks to episodes: the chat format, the engine, and the players."""
+"""From tasks to episodes: environments, adapters and the sampler together."""

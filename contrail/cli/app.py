@@ -1,0 +1,97 @@
+"""The command line: its global options, its commands, and its entry point."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+import contrail
+from contrail.cli import environments, lists, play, runs
+from contrail.errors import DEBUG, ContrailError
+from contrail.registry import load_plugins
+from contrail.runs.interrupt import Interruption, ending_at_once
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. One that is interrupted says so, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            print("\ninterrupted", file=sys.stderr)
+            raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+
+
+cli = typer.Typer(
+    cls=_Commands,
+    help="What does training an LLM agent on a new environment do to the others?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"contrail {contrail.__version__}")
+        raise typer.Exit
+
+
+def _set_debug(value: bool) -> None:
+    if value:
+        os.environ[DEBUG] = "1"  # worker processes inherit it
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            callback=_set_debug,
+            help="Print the traceback of every exception that a plugin raises.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+cli.command()(runs.run)
+cli.command()(runs.compare)
+cli.command()(runs.report)
+cli.command("eval")(runs.evaluate)
+cli.command()(play.play)
+cli.command()(environments.environments)
+cli.command()(lists.strategies)
+cli.command()(lists.adapters)
+cli.command()(lists.models)
+cli.command()(lists.objectives)
+cli.command("plugins")(lists.list_plugins)
+cli.command()(environments.check)
+
+
+def main() -> None:
+    """The entry point: errors for humans end with one message and exit code 2."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of the libraries; they are for developers
+    if "--debug" in sys.argv[1:2]:
+        _set_debug(True)  # plugins are imported before the options are read
+    try:
+        with ending_at_once("interrupted; nothing had begun"):
+            plugins = load_plugins()
+            plugins.hook.contrail_commands(cli=cli)
+        with Interruption().handling():
+            cli(obj=plugins, prog_name="contrail")
+    except ContrailError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,118 @@
+"""The commands `environments` and `check`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from contrail.cli.lists import show_entry
+from contrail.cli.options import AsJson, plugins_of
+from contrail.environment import SPLITS
+from contrail.names import visible
+
+
+def environments(
+    context: typer.Context,
+    more: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            help="Environments or plugin files, and settings, for example levels=[GoToLocal] "
+            "max_turns=10. Default: all environments.",
+            metavar="[NAME | PLUGIN.PY | KEY=VALUE]...",
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Show what players without a model reach.")
+    ] = False,
+    tasks: Annotated[int, typer.Option(min=1, help="Test tasks for --baselines, at most.")] = 32,
+    adapter: Annotated[str, typer.Option(help="Through which --baselines are played.")] = "choose",
+    as_json: AsJson = False,
+) -> None:
+    """List the environments with their tasks and needs; for named ones, their keys as well.
+
+    With --baselines: the scores of random play, matching words, the best constant action and the
+    expert.
+    """
+    from contrail.cli.list_environments import catalogue, select
+
+    plugins = plugins_of(context)
+    selection = select(more or (), plugins)
+    if baselines:
+        from contrail.cli.baselines import measure_all, show
+
+        found = measure_all(selection, plugins, adapter, tasks)
+        if as_json:
+            print(json.dumps([item.record() for item in found], indent=1))
+        else:
+            show(found)
+        return
+    entries = catalogue(plugins, selection.makers)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+        return
+    table = Table("environment", "train", "test", "actions", "expert", "extra", "difficulty")
+    data = Table("environment", "data")
+    for each in (table, data):
+        each.box, each.pad_edge = None, False
+        each.columns[0].no_wrap = True
+    said = {None: "–", True: "yes", False: "no"}
+    for entry in entries:
+        table.add_row(
+            Text(visible(entry.environment)),
+            *(str(entry.tasks.get(split, "–")) for split in SPLITS),
+            said[entry.actions],
+            said[entry.expert],
+            (entry.extra and "yes") or "–",
+            Text(", ".join(map(visible, entry.difficulties)) or "–"),
+        )
+        about = Text(entry.missing or entry.about_data or "–")
+        data.add_row(Text(visible(entry.environment)), about)
+    console = Console()
+    console.print(table)
+    console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
+    console.print(data)
+    if selection.named:
+        for factory in selection.makers:
+            console.print()
+            registered = factory.registered
+            show_entry("environment", factory.name, registered, registered.value.Config)
+
+
+def check(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(help="An environment, or a plugin file.")],
+    more: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            help="Its settings, for example levels=[GoToLocal]; plugin files to load before.",
+            metavar="[KEY=VALUE | PLUGIN.PY]...",
+        ),
+    ] = None,
+    tasks: Annotated[
+        int, typer.Option(min=1, help="At most so many of each split are played.")
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Check that an environment keeps the contract. Exit code 1: it does not."""
+    from contrail.cli.check import check_named
+
+    reports = check_named(environment, more or (), plugins_of(context), tasks)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
+    else:
+        for report in reports:
+            title = Text(visible(report.environment))
+            table = Table("check", "", "", title=title, title_justify="left")
+            for finding in report.findings:
+                passed = finding.state == "passed"
+                note = f"{finding.what} {finding.note}" if passed else finding.note
+                table.add_row(finding.check, finding.state, Text(note))
+            Console().print(table)
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)

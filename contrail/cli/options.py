@@ -1,0 +1,18 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from contrail.registry import Plugins
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def plugins_of(context: typer.Context) -> Plugins:
+    """Return the loaded plugins."""
+    plugins: Plugins = context.obj
+    return plugins

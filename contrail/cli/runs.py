@@ -1,0 +1,188 @@
+"""The commands that train, compare, report and evaluate."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+import contrail
+from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.names import visible
+
+
+def run(
+    context: typer.Context,
+    stream: Annotated[Path, typer.Argument(help="The stream file.", metavar="STREAM.YAML")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 (Typer reads it at run time)
+        typer.Argument(help="Keys to set, for example seed=1.", metavar="KEY=VALUE"),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The run directory. Default: runs/NAME."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train over a stream of environments, and report transfer and forgetting.
+
+    The same command goes on with a run that was interrupted.
+    """
+    try:
+        result = contrail.run(
+            stream, *(overrides or ()), plugins=plugins_of(context), out=out, quiet=quiet
+        )
+    except KeyboardInterrupt as interruption:
+        from contrail.runs.directory import default_directory
+
+        directory = out or default_directory(stream, overrides or ())
+        print(
+            f"\ninterrupted; the same command goes on from the last checkpoint in {directory}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+    result.report()
+
+
+def compare(
+    context: typer.Context,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="A stream file or a comparison's file, then keys to set; or finished runs.",
+            metavar="FILE.YAML [KEY=VALUE]... | RUN RUN...",
+        ),
+    ],
+    strategies: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For example sequential,replay,[replay,kl]."),
+    ] = None,
+    orders: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of the stages: given, all, or how many. Default: given."),
+    ] = None,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For example 0,1,2. Default: the stream's."),
+    ] = None,
+    baseline: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What differences are taken to. Default: sequential, or the first."),
+    ] = None,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Processes at a time. Default: 1."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The comparison's directory. Default: runs/NAME_compare."),
+    ] = None,
+    share: Annotated[bool, typer.Option(help="Compute once what runs begin with alike.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Compare strategies over orders and seeds, or runs that there are.
+
+    The same command goes on with a comparison that was interrupted.
+    """
+    runs = Path(what[0]).is_dir()
+    try:
+        comparison = contrail.compare(
+            *([what] if runs else what),
+            strategies=strategies,
+            orders=orders,
+            seeds=seeds,
+            baseline=baseline,
+            jobs=jobs,
+            plugins=plugins_of(context),
+            out=out,
+            share=share,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt as interruption:
+        print("\ninterrupted; the same command goes on", file=sys.stderr)
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+    comparison.report()
+    for name, error in comparison.failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    if comparison.failed:
+        print("The same command tries them again.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def report(
+    context: typer.Context,
+    directory: Annotated[
+        Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
+    ],
+) -> None:
+    """Show the report of a finished run, or of a comparison, again."""
+    from contrail.comparison.launch import RESULT
+
+    found = contrail.Comparison if (directory / RESULT).is_file() else contrail.Result
+    found.read(directory, plugins_of(context)).report()
+
+
+def evaluate(
+    context: typer.Context,
+    policy: Annotated[
+        str,
+        typer.Argument(help="A run, a checkpoint, a PEFT adapter, or a model.", metavar="POLICY"),
+    ],
+    environments: Annotated[list[str], typer.Argument(metavar="ENVIRONMENT...")],
+    adapter: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="How the model acts. Default: as in its run, or choose."),
+    ] = None,
+    tasks: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Test tasks of each environment. Default: as in its run, or 32."),
+    ] = None,
+    samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Episodes of each task. Default: as in its run, or 1."),
+    ] = None,
+    greedy: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(help="Take the likeliest action. Default: as in its run, or not."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a policy on environments, without training.
+
+    A column of the policy's run keeps the run's settings; any other name is an environment with its
+    default settings.
+    """
+    results = contrail.evaluate(
+        policy,
+        environments,
+        plugins=plugins_of(context),
+        adapter=adapter,
+        tasks=tasks,
+        samples=samples,
+        greedy=greedy,
+        threads=threads,
+        quiet=quiet,
+    )
+    if as_json:
+        print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
+        return
+    metrics = plugins_of(context).episode_metrics
+    table = Table(
+        "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
+    )
+    for name, result in results.items():
+        values = [result.metrics[item.name] for item in metrics]
+        cells = [
+            "–" if value is None else format(value, item.format)
+            for item, value in zip(metrics, values, strict=True)
+        ]
+        table.add_row(Text(visible(name)), str(len(result.scores)), *cells)
+    Console().print(table)

@@ -1,0 +1,243 @@
+"""Quantities of a strategy by seed and order, their estimates over seeds, and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from contrail.comparison.gather import Row
+from contrail.intervals import (
+    Array,
+    Estimate,
+    Interval,
+    Score,
+    mean_of,
+    seeds_interval,
+    tasks_and_seeds_interval,
+)
+from contrail.metrics import METRICS, Part, TaskScores, estimate
+from contrail.tables import episode_metrics
+
+Order = tuple[str, ...]
+Parts = Mapping[str, Part]
+
+
+@dataclass
+class Quantity:
+    """One number of a strategy: a metric, or success on one environment.
+
+    `parts[seed][order]`: what each environment adds, task by task. `values`: by seed, for a number
+    that is not a mean over tasks. `orders`: how many there are; a seed counts if it has them all.
+    """
+
+    parts: dict[int, dict[int, Parts]] = field(default_factory=dict)
+    values: dict[int, float] = field(default_factory=dict)
+    orders: int = 1
+    bounds: tuple[float, float] = (-1.0, 1.0)
+
+    @classmethod
+    def of_values(cls, values: Mapping[int, float]) -> Quantity:
+        """From one number per seed."""
+        return cls(values=dict(values), bounds=(-np.inf, np.inf))
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that count."""
+        whole = [seed for seed, orders in self.parts.items() if len(orders) == self.orders]
+        return whole or list(self.values)
+
+    @property
+    def defined(self) -> bool:
+        """Whether every run has a value, and there is one."""
+        runs = [run for orders in self.parts.values() for run in orders.values()]
+        values = [estimate(run).value for run in runs]
+        return bool(values or self.values) and None not in values
+
+    @property
+    def by_order(self) -> list[Score]:
+        """The mean over seeds for each order; None if it is undefined."""
+        means = []
+        for order in range(self.orders):
+            runs = [of[order] for of in self.parts.values() if order in of]
+            values = [estimate(run) for run in runs]
+            means.append(mean_of(values).value)
+        return means
+
+    def of_run(self, seed: int, order: int) -> Score:
+        """Return the value of one run; of a number that is not of single runs, that of the seed."""
+        if self.values:
+            return self.values.get(seed)
+        run = self.parts.get(seed, {}).get(order, {})
+        return estimate(run).value
+
+    def of_seed(self, seed: int) -> Estimate:
+        """Return the mean over the orders of one seed, with its interval over tasks and dice.
+
+        Orders share tasks and dice, so their intervals are averaged and not narrowed.
+        """
+        if self.values:
+            return Estimate(self.values[seed], None)
+        runs = [estimate(run) for run in self.parts[seed].values()]
+        value = mean_of(runs).value
+        ends = [run.interval for run in runs if run.interval is not None]
+        if value is None or len(ends) < len(runs):
+            return Estimate(value, None)
+        low, high = np.mean(ends, axis=0)
+        return Estimate(value, [float(low), float(high)])
+
+    def together(self) -> Estimate:
+        """Return the estimate from the tasks of all seeds as one sample."""
+        return estimate(
+            {
+                name: Part(table.ravel(), part.difference, part.group)
+                for name, (table, part) in _tables(self).items()
+            }
+        )
+
+
+def quantities(
+    rows: Sequence[Row], orders: Sequence[Order], environments: Sequence[str]
+) -> dict[str, Quantity]:
+    """Return all metrics by name, and `success ENVIRONMENT` at the end, of one strategy's runs."""
+    names = [*METRICS, *(f"success {name}" for name in environments)]
+    found = {name: Quantity(orders=len(orders)) for name in names}
+    for name in names[len(METRICS) :]:
+        found[name].bounds = (0.0, 1.0)
+    found["average_score"].bounds = (0.0, 1.0)
+    for row in rows:
+        results = TaskScores.read(row.result)
+        place = orders.index(row.order)
+        restarts = bool(row.result.get("restarts"))
+        for name, metric in METRICS.items():
+            # If every stage begins anew, no agent goes from stage to stage.
+            parts = {} if restarts else metric.parts(results)
+            found[name].parts.setdefault(row.seed, {})[place] = parts
+        for name, scores in results.scores.items():
+            quantity = found[f"success {name}"]
+            stage = results.own_stage(name) if restarts else results.stages
+            parts = {} if stage is None else {name: Part(scores[stage], difference=False)}
+            quantity.parts.setdefault(row.seed, {})[place] = parts
+    return found
+
+
+def played(
+    rows: Sequence[Row],
+    orders: Sequence[Order],
+    environments: Sequence[str],
+    metrics: Iterable[str],
+) -> dict[str, dict[str, Quantity]]:
+    """Return the metrics of an episode at the end, by environment and name, of one strategy's
+    runs.
+
+    A seed's value is the mean over its orders; a seed that lacks one is left out.
+    """
+    found: dict[str, dict[str, Quantity]] = {environment: {} for environment in environments}
+    for environment in environments:
+        for name in metrics:
+            values: dict[int, list[float]] = {}
+            for row in rows:
+                value = _at_the_end(row.result, environment).get(name)
+                if value is not None:
+                    values.setdefault(row.seed, []).append(value)
+            whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
+            means = {seed: float(np.mean(own)) for seed, own in whole.items()}
+            found[environment][name] = Quantity.of_values(means)
+    return found
+
+
+def played_of(result: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
+    """Return the metrics of an episode at the end of one run, by environment and name."""
+    return {
+        environment: {
+            name: _at_the_end(result, environment).get(name) for name in episode_metrics(result)
+        }
+        for environment in result["environments"]
+    }
+
+
+def _at_the_end(result: Mapping[str, Any], environment: str) -> Mapping[str, Any]:
+    """Return the last evaluation of an environment; if every stage begins anew, that of its own
+    stage."""
+    stage = len(result["stages"])
+    if result.get("restarts"):
+        own = TaskScores.read(result).own_stage(environment)
+        if own is None:
+            return {}
+        stage = own
+    evaluation: Mapping[str, Any] = result["evaluations"][stage].get(environment, {})
+    return evaluation
+
+
+def estimated(quantity: Quantity) -> dict[str, Any]:
+    """Mean and intervals over the seeds that count, as JSON values.
+
+    `noise` is the interval of all seeds' tasks as one sample; `interval` is never narrower.
+    """
+    runs = [quantity.of_seed(seed) for seed in quantity.seeds]
+    together = quantity.together()
+    over_seeds = seeds_interval(runs, together, quantity.bounds)
+    return {
+        "mean": over_seeds.value,
+        "interval": over_seeds.interval,
+        "interval_tasks": _over_tasks_too(quantity, over_seeds.interval),
+        "noise": together.interval,
+        "seeds": len(runs),
+        "values": [run.value for run in runs],
+    }
+
+
+def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
+    """Return the interval over tasks and seeds, never narrower than the one over seeds."""
+    tables = list(_tables(quantity).values())
+    both = tasks_and_seeds_interval([(table, part.difference) for table, part in tables])
+    if interval is None or both is None:
+        return None
+    least, most = quantity.bounds
+    return [max(least, min(interval[0], both[0])), min(most, max(interval[1], both[1]))]
+
+
+def compared(one: Quantity, other: Quantity) -> Quantity:
+    """one - other, run by run and task by task, for the seeds and orders that both have."""
+    if one.values or other.values:
+        shared = [seed for seed in one.values if seed in other.values]
+        return Quantity.of_values({seed: one.values[seed] - other.values[seed] for seed in shared})
+    (least, most), (low, high) = one.bounds, other.bounds
+    difference = Quantity(orders=one.orders, bounds=(least - high, most - low))
+    for seed in one.seeds:
+        if seed not in other.seeds:
+            continue
+        difference.parts[seed] = {
+            order: _minus(run, other.parts[seed][order]) for order, run in one.parts[seed].items()
+        }
+    return difference
+
+
+def _minus(one: Parts, other: Parts) -> Parts:
+    """Task by task; undefined where the two are over different environments."""
+    if set(one) == set(other):
+        return {
+            name: Part(part.values - other[name].values, group=part.group)
+            for name, part in one.items()
+        }
+    return {}
+
+
+def _tables(quantity: Quantity) -> dict[str, tuple[Array, Part]]:
+    """For each environment (seeds, tasks), means over the orders, and a part that they are of.
+
+    Empty where runs have other environments or tasks.
+    """
+    seeds = [list(quantity.parts[seed].values()) for seed in quantity.seeds if quantity.parts]
+    names = {name for runs in seeds for run in runs for name in run}
+    tables = {}
+    for name in sorted(names):
+        if not all(name in run for runs in seeds for run in runs):
+            return {}
+        rows = [np.mean([run[name].values for run in runs], axis=0) for runs in seeds]
+        if len({len(row) for row in rows}) > 1:
+            return {}
+        tables[name] = (np.array(rows), seeds[0][0][name])
+    return tables

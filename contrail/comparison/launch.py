@@ -1,0 +1,217 @@
+"""Carries out a comparison: plans it, makes the missing runs, and writes the summary."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contrail.comparison.gather import check_comparable, read_row, read_rows
+from contrail.comparison.plan import ComparisonOptions, Plan, PlannedRun, read_plan
+from contrail.comparison.processes import Workers
+from contrail.comparison.schedule import Schedule, attempt
+from contrail.comparison.summary import summarise
+from contrail.config import Source, to_yaml
+from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory, default_directory
+from contrail.runs.launch import check_same
+
+PLAN = "plan.json"
+RESULT = "compare.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a comparison: its directory, its content, and the failed runs with their
+    errors."""
+
+    directory: Path
+    comparison: dict[str, Any]
+    failed: dict[str, str]
+
+
+def compare_stream(
+    origin: Path | Source,
+    overrides: Sequence[str],
+    options: ComparisonOptions,
+    plugins: Plugins,
+    *,
+    out: Path | None,
+    sharing: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run a stream under several strategies, orders and seeds, and summarise it.
+
+    The same call continues interrupted runs and leaves finished ones alone. Strategies, orders and
+    seeds may be added later.
+
+    Raises:
+        ContrailError: the plan is impossible, or not that of the directory; or no run succeeded.
+    """
+    source = origin if isinstance(origin, Source) else Source(origin)
+    plan = read_plan(source, overrides, options, plugins)
+    if out is None:
+        assert source.path is not None
+        default = default_directory(source.path, overrides)
+        out = default.with_name(f"{default.name}_compare")
+    directory = out.resolve()
+    files = RunDirectory(directory)
+    if not (directory / PLAN).is_file():
+        _check_free(directory)
+    _check_plan(directory, plan, plugins)
+    with Workers() as workers:
+        return _carry_out(plan, files, plugins, workers, sharing=sharing, say=say)
+
+
+def _carry_out(
+    plan: Plan,
+    files: RunDirectory,
+    plugins: Plugins,
+    workers: Workers,
+    *,
+    sharing: bool,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Make the missing runs, and write the summary."""
+    directory = files.path
+    _attempt(plan, directory, workers)
+    with files.locked():
+        names = [run.directory for run in plan.runs]
+        write_atomically(directory / PLAN, (json.dumps({"runs": names}, indent=1) + "\n").encode())
+        schedule = Schedule(
+            plan.runs, directory, plugins, workers, jobs=plan.jobs, sharing=sharing, say=say
+        )
+        schedule.go()
+        failed = {str(job.run): job.error for job in schedule.jobs if job.error}
+        rows = [
+            read_row(job.files, job.run.strategy, job.run.order)
+            for job in schedule.jobs
+            if job.finished
+        ]
+        if not rows:
+            name, error = next(iter(failed.items()))
+            raise ContrailError(f"all {len(failed)} runs failed. The first, {name}: {error}")
+        check_comparable(rows)
+        comparison = summarise(
+            directory.name, rows, plan.strategies, plan.orders, plan.seeds, plan.baseline
+        )
+        comparison["failed"] = failed
+        comparison["shared"] = {
+            "cpu_seconds": sum(item.cpu_seconds for item in schedule.saved),
+            "evaluations": sum(item.evaluations for item in schedule.saved),
+            "updates": sum(item.updates for item in schedule.saved),
+            "runs": [asdict(item) for item in schedule.saved],
+        }
+        _write(directory, comparison)
+    return Outcome(directory, comparison, failed)
+
+
+def compare_runs(
+    directories: Sequence[Path], options: ComparisonOptions, *, out: Path | None
+) -> Outcome:
+    """Summarise runs that exist.
+
+    Raises:
+        ContrailError: a run has not ended, or they are not comparable.
+    """
+    for flag in ("strategies", "orders", "seeds", "jobs"):
+        if getattr(options, flag) is not None:
+            raise ConfigError(f"--{flag}: these are finished runs. Give a stream file to run more.")
+    if len(directories) < 2:
+        raise ConfigError(f"{directories[0]}: a comparison takes two runs or more.")
+    baseline = options.baseline
+    rows = read_rows(directories)
+    labels = list(dict.fromkeys(row.strategy for row in rows))
+    if baseline is not None and baseline not in labels:
+        raise ConfigError(f"--baseline: {baseline!r} is not compared: {', '.join(labels)}.")
+    default = "sequential" if "sequential" in labels else labels[0]
+    directory = (out or Path("runs/comparison")).resolve()
+    files = RunDirectory(directory)
+    if (directory / PLAN).is_file():
+        raise ConfigError(f"--out {directory}: another comparison is kept there. Choose another.")
+    if not (directory / RESULT).is_file():
+        _check_free(directory)
+    comparison = summarise(
+        directory.name,
+        rows,
+        labels,
+        list(dict.fromkeys(row.order for row in rows)),
+        sorted({row.seed for row in rows}),
+        baseline or default,
+    )
+    comparison |= {"failed": {}, "shared": None}
+    with files.locked():
+        _write(directory, comparison)
+    return Outcome(directory, comparison, {})
+
+
+def read_comparison(directory: Path) -> dict[str, Any]:
+    """Return the content of compare.json.
+
+    Raises:
+        ContrailError: it cannot be read.
+    """
+    try:
+        comparison: dict[str, Any] = json.loads((directory / RESULT).read_text())
+    except (OSError, ValueError) as error:
+        raise ContrailError(f"{directory / RESULT} cannot be read: {error}") from error
+    return comparison
+
+
+def _check_free(directory: Path) -> None:
+    files = RunDirectory(directory)
+    if files.config.is_file():
+        raise ConfigError(f"--out {directory}: a run is kept there. Choose another.")
+    files.check_writable()
+
+
+def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
+    """Refuse a plan that is not the directory's, nor adds to it."""
+    if not (directory / PLAN).is_file():
+        return
+    try:
+        known = json.loads((directory / PLAN).read_text())["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ContrailError(f"{directory / PLAN} cannot be read: {error!r}") from error
+    planned = {run.directory for run in plan.runs}
+    bypassed = [name for name in known if name not in planned]
+    if bypassed:
+        more = f", and {len(bypassed) - 1} more" if len(bypassed) > 1 else ""
+        raise ConfigError(
+            f"{directory} holds another comparison, with runs that are not part of this one: "
+            f"{bypassed[0]}{more}. More strategies, orders and seeds may be added, none taken "
+            "away. Choose another --out."
+        )
+    for run in plan.runs:
+        check_same(RunDirectory(directory / run.directory), run.config, plugins)
+
+
+def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
+    """Try one run of each strategy that has runs to be made, before any of them starts."""
+    left: dict[str, PlannedRun] = {}
+    for run in plan.runs:
+        if not RunDirectory(directory / run.directory).result.is_file():
+            left.setdefault(run.strategy, run)
+    if not left:
+        return
+    with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
+        tries = {Path(scratch, f"{number}.yaml"): run for number, run in enumerate(left.values())}
+        for path, run in tries.items():
+            path.write_text(to_yaml(run.config))
+        try:
+            attempt(list(tries), workers)
+        except ContrailError as error:
+            text = str(error)
+            for path, run in tries.items():  # the file says nothing to anyone
+                text = re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+            raise ContrailError(text) from error
+
+
+def _write(directory: Path, comparison: dict[str, Any]) -> None:
+    write_atomically(directory / RESULT, (json.dumps(comparison, indent=1) + "\n").encode())

@@ -1,0 +1,370 @@
+"""The runs of a comparison: a stream x strategies x orders x seeds, checked before anything
+runs."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from contrail.config import RunConfig, Source, load, plain, show
+from contrail.errors import ConfigError, nearest
+from contrail.registry import Plugins
+from contrail.seeding import generator
+
+KEYS = ("strategies", "orders", "seeds", "baseline", "jobs")
+"""Of a comparison's YAML file, beside the stream."""
+MOST_ORDERS = 120
+LONGEST_NAME = 160
+"""Bytes of a run directory's name; file systems allow 255, and files beside it have longer ones."""
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """The options of a comparison; None means: as in the YAML file, or the default."""
+
+    strategies: Sequence[Any] | None = None
+    """As in a stream file, with a list for a composition."""
+    orders: str | int | Sequence[Sequence[str]] | None = None
+    """"given", "all", a number of orders, or lists of the stages' names."""
+    seeds: Sequence[int] | None = None
+    baseline: str | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison: a strategy's label, the names of the stages in order, and a seed."""
+
+    strategy: str
+    order: tuple[str, ...]
+    seed: int
+    config: RunConfig
+
+    def __str__(self) -> str:
+        return f"{self.strategy}, {' > '.join(self.order)}, seed {self.seed}"
+
+    @property
+    def directory(self) -> str:
+        """The name of its run directory."""
+        order = "-".join(self.order)
+        name = re.sub(r"[^\w.=+-]+", "-", f"{self.strategy}_{order}_seed{self.seed}")
+        if len(name.encode()) <= LONGEST_NAME:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return f"{name[: LONGEST_NAME // 4]}_{digest}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a comparison, and its baseline."""
+
+    strategies: list[str]
+    orders: list[tuple[str, ...]]
+    seeds: list[int]
+    baseline: str
+    jobs: int
+    runs: list[PlannedRun]
+
+
+def read_plan(
+    origin: Path | Source, overrides: Sequence[str], options: ComparisonOptions, plugins: Plugins
+) -> Plan:
+    """Read a stream file, or a comparison's file, and make the configuration of every run.
+
+    A comparison's file is a stream file with the keys of `KEYS`; `stream` may name another file.
+
+    Raises:
+        ConfigError: a key, a strategy, an order or an override asks for something impossible.
+    """
+    source = origin if isinstance(origin, Source) else Source(origin)
+    with source.located():
+        return _Planner(source, overrides, options, plugins).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        source: Source,
+        overrides: Sequence[str],
+        options: ComparisonOptions,
+        plugins: Plugins,
+    ) -> None:
+        self.source = source
+        self.overrides = list(overrides)
+        self.plugins = plugins
+        stream = self.source.values.get("stream")
+        self.stream: Path | Source = source
+        if isinstance(stream, str):
+            self.stream = source.directory / stream
+        self.flags = {name for name in KEYS if getattr(options, name) is not None}
+        self.values: dict[str, Any] = {
+            name: getattr(options, name) if name in self.flags else self.source.values.get(name)
+            for name in KEYS
+        }
+        if isinstance(self.stream, Path):
+            self._check_alone(self.stream)
+        for text in overrides:
+            key = re.split(r"[.=\[]", text)[0]
+            flag = {"strategy": "strategies", "seed": "seeds"}.get(key, key)
+            if flag in KEYS:
+                raise ConfigError(
+                    f"override {text!r}: {flag} are what is compared. Use --{flag}."
+                    if flag != key
+                    else f"override {text!r}: it is no key of the stream. Use --{flag}."
+                )
+
+    def plan(self) -> Plan:
+        strategies = self.strategies()
+        first = self.load(0, [])
+        seeds = self.seeds(first.seed)
+        names = _stage_names(first)
+        orders = self.orders(first, names)
+        labels = list(strategies)
+        self.check_different(labels)
+        runs = []
+        for place, label in enumerate(labels):
+            for seed in seeds:
+                config = self.load(place, [f"seed={seed}"])
+                for order in orders:
+                    permuted = dataclasses.replace(
+                        config, stream=tuple(config.stream[index] for index in order)
+                    )
+                    stages = tuple(names[index] for index in order)
+                    runs.append(PlannedRun(label, stages, seed, permuted))
+        runs.sort(key=lambda run: seeds.index(run.seed))  # whole comparisons first, seed by seed
+        twice = [name for name, n in Counter(run.directory for run in runs).items() if n > 1]
+        if twice:
+            raise ConfigError(f"two runs would have the directory {twice[0]}: give them labels.")
+        return Plan(
+            strategies=labels,
+            orders=[tuple(names[index] for index in order) for order in orders],
+            seeds=seeds,
+            baseline=self.baseline(labels),
+            jobs=self.whole("jobs", 1, 1 if self.values["jobs"] is None else self.values["jobs"]),
+            runs=runs,
+        )
+
+    def fail(self, name: str, what: str, *below: int) -> NoReturn:
+        """Return a complaint about one of `KEYS`, wherever it was written."""
+        if name in self.flags:
+            raise ConfigError(f"--{name}: {what}")
+        raise ConfigError(what, key=(name, *below))
+
+    def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
+        """Return the stream's configuration under one of the strategies."""
+        value = self.values["strategies"][strategy]
+        if isinstance(value, dict):
+            value = {name: item for name, item in value.items() if name != "label"}
+        text = f"strategy={json.dumps(value)}"
+        try:
+            changes = [*self.overrides, *overrides, text]
+            stream = self.stream
+            if isinstance(stream, Source):
+                stream = copy.deepcopy(stream)  # which `load` changes
+            return load(stream, changes, self.plugins, without=KEYS)[0]
+        except ConfigError as error:
+            message = str(error)
+            own = f"override {text!r}: "
+            if not message.startswith(own):
+                raise
+            self.fail("strategies", message.removeprefix(own), strategy)
+
+    def strategies(self) -> dict[str, Any]:
+        """Return the settings written for each strategy, by label."""
+        values = self.values["strategies"]
+        known = ", ".join(self.plugins.strategies)
+        if values is None:
+            raise ConfigError(
+                f"{self.source.path or 'the stream'}: no strategies to compare. "
+                f"Write --strategies, or a list under the key `strategies`. Known: {known}."
+            )
+        if not isinstance(values, (list, tuple)) or not values:
+            self.fail("strategies", f"{show(values)} is not a list of strategies. Known: {known}.")
+        labels: dict[str, Any] = {}
+        for index, value in enumerate(values):
+            label = _label(value)
+            if isinstance(value, dict) and not isinstance(value.get("label", label), str):
+                self.fail("strategies", f"{show(value['label'])} is no label. Write text.", index)
+            if label in labels:
+                self.fail("strategies", f"{label!r} is given twice. Remove one.", index)
+            labels[label] = value
+        return labels
+
+    def check_different(self, labels: Sequence[str]) -> None:
+        """Refuse two strategies that are one, such as `replay` and `replay` with a default."""
+        known: dict[str, str] = {}
+        for place, label in enumerate(labels):
+            made = json.dumps([plain(part) for part in self.load(place, []).strategies])
+            if (other := known.setdefault(made, label)) != label:
+                self.fail("strategies", f"{label!r} is the same as {other!r}. Remove one.", place)
+
+    def seeds(self, default: int) -> list[int]:
+        values = self.values["seeds"]
+        if values is None:
+            return [default]
+        if not isinstance(values, (list, tuple)) or not values:
+            self.fail("seeds", f"{show(values)} is not a list of seeds. Write for example [0, 1].")
+        seeds = [self.whole("seeds", 0, value, index) for index, value in enumerate(values)]
+        twice = [seed for seed, count in Counter(seeds).items() if count > 1]
+        if twice:
+            self.fail("seeds", f"{twice[0]} is given twice. Remove one.")
+        return seeds
+
+    def orders(self, config: RunConfig, names: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return permutations of the stages' indices, without those that give the same stream
+        twice."""
+        value = self.values["orders"]
+        given = tuple(range(len(names)))
+        kinds = [json.dumps(plain(stage), sort_keys=True) for stage in config.stream]
+        repeats = math.prod(math.factorial(count) for count in Counter(kinds).values())
+        possible = math.factorial(len(names)) // repeats
+        if value is None or value == "given":
+            return [given]
+        if isinstance(value, (list, tuple)):
+            if not value:
+                self.fail("orders", "the list is empty. Write `given`, or at least one order.")
+            found: dict[tuple[str, ...], tuple[int, ...]] = {}
+            for place, written in enumerate(value):
+                order = self.order(place, written, names)
+                if found.setdefault(tuple(kinds[index] for index in order), order) is not order:
+                    self.fail("orders", "this order is given twice. Remove one.", place)
+            return list(found.values())
+        if value == "all":
+            if possible > MOST_ORDERS:
+                self.fail("orders", f"there are {possible:,}. Write how many to draw.")
+            distinct: dict[tuple[str, ...], tuple[int, ...]] = {}
+            for order in itertools.permutations(given):
+                distinct.setdefault(tuple(kinds[index] for index in order), order)
+            return list(distinct.values())
+        if isinstance(value, str):
+            self.fail(
+                "orders",
+                f"{value!r} is not a choice. Write given, all, or how many; lists "
+                "of stages' names stand in a YAML file.",
+            )
+        count = min(self.whole("orders", 1, value), possible)
+        rng = generator(0, "orders")
+        drawn = {tuple(kinds): given}
+        while len(drawn) < count:
+            order = tuple(int(index) for index in rng.permutation(len(names)))
+            drawn.setdefault(tuple(kinds[index] for index in order), order)
+        return list(drawn.values())
+
+    def order(self, place: int, order: object, names: Sequence[str]) -> tuple[int, ...]:
+        if not isinstance(order, (list, tuple)):
+            self.fail(
+                "orders", f"{show(order)} is not a list of stages: {', '.join(names)}.", place
+            )
+        left = list(enumerate(names))
+        chosen = []
+        for name in order:
+            found = next((item for item in left if item[1] == name), None)
+            if found is None and name in names:
+                self.fail("orders", f"{name!r} stands there more often than in the stream.", place)
+            if found is None:
+                known = nearest(name, dict.fromkeys(names))
+                self.fail("orders", f"the stream has no stage {name!r}. {known}", place)
+            left.remove(found)
+            chosen.append(found[0])
+        if left:
+            self.fail("orders", f"the stage {left[0][1]!r} is missing. An order has all.", place)
+        return tuple(chosen)
+
+    def baseline(self, labels: Sequence[str]) -> str:
+        value = self.values["baseline"]
+        if value is None:
+            return "sequential" if "sequential" in labels else labels[0]
+        if value not in labels:
+            self.fail("baseline", f"{value!r} is not compared. {nearest(value, labels)}")
+        return str(value)
+
+    def whole(self, name: str, least: int, value: object, *below: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            self.fail(name, f"{show(value)} is not a whole number from {least}.", *below)
+        return value
+
+    def _check_alone(self, stream: Path) -> None:
+        """A file that names another as its stream has the keys of a comparison and no others."""
+        for name in self.source.values:
+            if name not in ("stream", *KEYS):
+                hint = f"It belongs into {stream.name}, or on the command line as an override."
+                known = nearest(name, ["stream", *KEYS])
+                raise ConfigError(f"unknown key. {known} {hint}", key=(name,))
+
+
+def read_options(
+    strategies: str | Sequence[Any] | None,
+    orders: str | int | Sequence[Sequence[str]] | None,
+    seeds: str | Sequence[int] | None,
+    baseline: str | None,
+    jobs: int | None,
+) -> ComparisonOptions:
+    """Return the options of the command line's options; lists are in YAML: `replay,[replay,kl]`,
+    `0,1`.
+
+    Raises:
+        ConfigError: a list cannot be read.
+    """
+    return ComparisonOptions(
+        strategies=_list("strategies", strategies),
+        orders=int(orders) if isinstance(orders, str) and orders.isdecimal() else orders,
+        seeds=_list("seeds", seeds),
+        baseline=baseline,
+        jobs=jobs,
+    )
+
+
+def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
+    if not isinstance(text, str):
+        return text
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--{flag} {text!r}: cannot be read. Separate the items by commas."
+        ) from error
+    if not values or None in values:
+        raise ConfigError(f"--{flag} {text!r}: an item is empty. Separate the items by commas.")
+    return list(values)
+
+
+def _label(value: Any) -> str:
+    """Return the name of a strategy in tables: its label, or its name with its settings."""
+    if isinstance(value, (list, tuple)):
+        return " + ".join(_label(item) for item in value)
+    if not isinstance(value, dict):
+        return str(value)
+    if "label" in value:
+        return str(value["label"])
+    settings = {name: item for name, item in value.items() if name != "name"}
+    written = [
+        f"{name}={item if isinstance(item, str) else show(item)}" for name, item in settings.items()
+    ]
+    return " ".join([str(value.get("name", "?")), *written])
+
+
+def _stage_names(config: RunConfig) -> list[str]:
+    """Return the stages' names; numbered where different stages share one."""
+    kinds: dict[str, list[Any]] = {}
+    for stage in config.stream:
+        same = kinds.setdefault(stage.name, [])
+        if plain(stage) not in same:
+            same.append(plain(stage))
+    return [
+        stage.name
+        if len(kinds[stage.name]) == 1
+        else f"{stage.name}#{kinds[stage.name].index(plain(stage)) + 1}"
+        for stage in config.stream
+    ]

@@ -1,0 +1,213 @@
+"""Makes the runs of a plan in parallel processes; runs reuse what others have computed."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contrail.comparison import share
+from contrail.comparison.plan import PlannedRun
+from contrail.comparison.processes import WorkerProcess, Workers, end
+from contrail.config import to_yaml
+from contrail.errors import ContrailError
+from contrail.files import write_atomically
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory
+
+POLL = 0.2  # seconds
+GRACE = 30.0  # seconds that a process has to end after it has been told to
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class ScheduledRun:
+    """A planned run and its outcome; `error` is its message if it failed."""
+
+    run: PlannedRun
+    files: RunDirectory
+    keys: Sequence[str | None]
+    process: WorkerProcess | None = None
+    error: str = ""
+    row: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.row = share.last_row(self.files)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there."""
+        return self.files.result.is_file()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is still to be started."""
+        return self.process is None and not self.finished and not self.error
+
+    @property
+    def log(self) -> Path:
+        """The file with the output of the process."""
+        return self.files.path.with_name(f"{self.files.path.name}.log")
+
+    def common(self, other: ScheduledRun, rows: int) -> int:
+        """Return the last row, of the first `rows` after the base, that is the same in both; or
+        -1."""
+        shared = [
+            row
+            for row in range(min(rows + 1, len(self.keys), len(other.keys)))
+            if self.keys[row] is not None and self.keys[row] == other.keys[row]
+        ]
+        return max(shared, default=-1)
+
+
+class Schedule:
+    """All runs of a comparison in `directory`, with at most `jobs` processes at a time."""
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        directory: Path,
+        plugins: Plugins,
+        workers: Workers,
+        *,
+        jobs: int,
+        sharing: bool,
+        say: Say,
+    ) -> None:
+        self._directory = directory
+        self._workers = workers
+        self._count = jobs
+        self._say = say
+        self._saved_in = directory / "shared.json"
+        self.saved = share.recorded(self._saved_in)
+        self.jobs = [
+            ScheduledRun(
+                run,
+                RunDirectory(directory / run.directory),
+                share.row_keys(run, plugins) if sharing else (),
+            )
+            for run in runs
+        ]
+
+    def go(self) -> None:
+        """Make the missing runs. A run that fails does not stop the others."""
+        done = sum(job.finished for job in self.jobs)
+        if done:
+            self._say(f"{done} of {len(self.jobs)} runs are finished already")
+        try:
+            while any(job.waiting or job.process for job in self.jobs):
+                self._start()
+                time.sleep(POLL)
+                for job in self.jobs:
+                    self._look(job)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _start(self) -> None:
+        """Start runs; a run waits for another that is about to compute rows that it can reuse."""
+        running = [job for job in self.jobs if job.process]
+        for job in self.jobs:
+            if len(running) >= self._count:
+                return
+            if not job.waiting:
+                continue
+            source, row = self._best(job)
+            soon = max((job.common(other, len(other.keys)) for other in running), default=-1)
+            if soon > max(row, job.row):
+                continue
+            try:
+                self._launch(job, source, row)
+            except (ContrailError, OSError) as error:
+                job.error = str(error)
+                self._say(f"{job.run}: failed: {job.error}")
+                continue
+            running.append(job)
+
+    def _best(self, job: ScheduledRun) -> tuple[ScheduledRun | None, int]:
+        """Return the run that has most of what `job` would compute, and the last row that both
+        have."""
+        others = [(job.common(other, other.row), other) for other in self.jobs if other is not job]
+        row, source = max(others, key=lambda item: item[0], default=(-1, None))
+        return (source, row) if row > job.row else (None, job.row)
+
+    def _launch(self, job: ScheduledRun, source: ScheduledRun | None, row: int) -> None:
+        directory = job.files.path
+        if not job.files.config.is_file():
+            directory.mkdir(exist_ok=True)
+            write_atomically(job.files.config, to_yaml(job.run.config).encode())
+        told = "goes on" if job.row >= 0 else "starts"
+        if source is not None:
+            saved = share.take_over(job.run, job.files, source.files, row)
+            if job.row < 0:  # whatever it was given before is gone
+                self.saved = [item for item in self.saved if item.run != saved.run]
+            self.saved.append(saved)
+            share.record(self._saved_in, self.saved)
+            what = "the base evaluation" if row == 0 else f"{row} of {len(job.keys) - 1} stages"
+            told = f"{told} with {what} of {source.files.path.name}"
+            job.row = share.last_row(job.files)
+        with job.log.open("ab") as log:
+            job.process = self._workers.start(["run", str(job.files.config), str(directory)], log)
+        self._say(f"{job.run}: {told}")
+
+    def _look(self, job: ScheduledRun) -> None:
+        """See how far a process is, and whether it has ended."""
+        if job.process is None:
+            return
+        code = job.process.poll()
+        row = share.last_row(job.files)
+        stages = len(job.run.config.stream)
+        if row > job.row and code is None:
+            after = "base model evaluated" if row == 0 else f"{row} of at most {stages} stages done"
+            self._say(f"{job.run}: {after}")
+        job.row = row
+        if code is None:
+            return
+        job.process = None
+        if code == 0 and job.finished:
+            left = sum(not other.finished for other in self.jobs)
+            self._say(f"{job.run}: finished; {left} of {len(self.jobs)} runs left")
+        else:
+            said = job.log.read_text(errors="replace")
+            job.error = f"{_reason(said, code)} [{job.log}]"
+            self._say(f"{job.run}: failed: {job.error}")
+
+    def _stop(self) -> None:
+        """End all processes; each leaves its last checkpoint to go on from."""
+        end([job.process for job in self.jobs if job.process], GRACE)
+
+
+def attempt(configs: Sequence[Path], workers: Workers) -> None:
+    """Have a process make all that the runs would make before they play.
+
+    Raises:
+        ContrailError: one of them would be refused.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = workers.start(["try", *map(str, configs)], output)
+        try:
+            code = process.wait()
+        finally:
+            end([process], GRACE)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if code:
+        raise ContrailError(_reason(said, code))
+
+
+def _reason(said: str, code: int) -> str:
+    """Why a process ended: its error for humans, or the last thing it said."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    told = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    if code == 2 and told:
+        return "\n".join(lines[told[-1] :]).removeprefix("error: ")
+    last = lines[-1] if lines else "it said nothing"
+    if code < 0:
+        name = signal.Signals(-code).name
+        why = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"it was ended by {name}{why}. The last it said: {last}"
+    return f"{last} (exit code {code})"

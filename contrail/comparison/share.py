@@ -1,0 +1,172 @@
+"""Computes the common beginnings of a comparison's runs once, and copies them.
+
+The copies are checkpoints and episode logs, from which a run continues as it would have continued
+alone. Two parts are shared:
+
+- the base model's evaluation. It depends neither on the strategy nor on the order of the stages. It
+  does depend on the seed: every seed has its own dice.
+- the first stages, if everything that they depend on is the same (see `Strategy.cache_key`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contrail.comparison.plan import PlannedRun
+from contrail.config import Component, RunConfig, identity, plain, to_dict
+from contrail.errors import PluginError
+from contrail.files import write_atomically
+from contrail.registry import Plugins, blaming
+from contrail.runs.directory import EpisodeLog, RunDirectory, read_checkpoint
+from contrail.strategy import NOTHING_YET, Strategy
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Rows of R that a run takes over from another run, and what they cost that run."""
+
+    run: str
+    source: str
+    rows: int
+    evaluations: int
+    updates: int
+    cpu_seconds: float
+
+
+def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
+    """Return one key per row of R, from the base model on.
+
+    Two runs with the same key have computed the same up to that row. None: unknown, never share.
+
+    Raises:
+        PluginError: the strategy raised.
+    """
+    config = run.config
+    written = identity(to_dict(config))
+    stages = written.pop("stream")
+    # Only the meaning of these keys matters, which is in the stages and columns; plugins are code.
+    for name in ("strategy", "adapter", "plugins"):
+        del written[name]
+    del written["evaluate"]["environments"]
+    for stage, resolved in zip(stages, config.stream, strict=True):
+        stage["adapter"] = plain(resolved.adapter)
+    common = {**written, "columns": _columns(config)}
+    found: list[str | None] = [_digest(common)]
+    for count in range(1, len(stages) + 1):
+        prefixes = [_prefix(part, count, plugins) for part in config.strategies]
+        known = None not in prefixes
+        # In the order in which they act; strategies that have done nothing yet do not matter.
+        acted = [prefix for prefix in prefixes if prefix != NOTHING_YET]
+        begun = {**common, "stages": stages[:count], "prefix": acted}
+        found.append(_digest(begun) if known else None)
+    return found
+
+
+def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
+    registered = plugins.strategies[component.name]
+    with blaming("strategy", component.name, registered, "cache_key"):
+        strategy: Strategy = registered.value(component.settings)
+        return strategy.cache_key(stage)
+
+
+def last_row(files: RunDirectory) -> int:
+    """Return the last row of R that a run has on disk, or -1."""
+    found = sorted((files.path / "checkpoints").glob("[0-9][0-9][0-9]"))
+    return int(found[-1].name) if found else -1
+
+
+def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: int) -> Saved:
+    """Copy rows of R, to the last that the run lacks, from a run that is equal up to `row`.
+
+    Args:
+        run: the run that is to go on from there.
+        files: its directory.
+        source: that of the run that has the row.
+        row: which; for 0 the evaluation is copied, and the run makes its own adapter.
+
+    Raises:
+        ContrailError: the checkpoint is damaged, or a process is running in the directory.
+    """
+    environments = [item.label for item in run.config.environments]
+    with files.locked():
+        have = last_row(files)
+        for log in sorted((source.path / "episodes").glob("*.jsonl.gz")):
+            if have < int(log.name[:3]) <= row:
+                _copy_log(log, files.path / "episodes" / log.name, environments)
+        checkpoints = files.path / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        state = read_checkpoint(source.path / "checkpoints" / f"{row:03d}")
+        foreign = sorted(set(state["strategy"]) - {item.name for item in run.config.strategies})
+        if row and foreign:
+            raise PluginError(
+                f"the strategy {foreign[0]!r} shares {row} of its stages with {run.strategy!r}, "
+                "but keeps a state of its own there. Its cache key should be its own."
+            )
+        if row == 0:
+            own = {"strategy", "stage", "update", "log_size", "sha256"}
+            given = {name: value for name, value in state.items() if name not in own}
+            write_atomically(files.base, json.dumps(given).encode())
+        for number in range(have + 1, row + 1 if row else 0):
+            partial = checkpoints / f".{number:03d}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source.path / "checkpoints" / f"{number:03d}", partial)
+            partial.rename(checkpoints / f"{number:03d}")
+    return _saved(files, source, have, row, state)
+
+
+def _saved(
+    files: RunDirectory, source: RunDirectory, have: int, row: int, state: dict[str, Any]
+) -> Saved:
+    before: dict[str, Any] = {"budget": {"updates": 0, "cpu_seconds": 0.0}}
+    if have >= 0:
+        before = read_checkpoint(source.path / "checkpoints" / f"{have:03d}")
+    return Saved(
+        run=files.path.name,
+        source=source.path.name,
+        rows=row - have,
+        evaluations=(row - have) * len(state["evaluations"][0]),
+        updates=state["budget"]["updates"] - before["budget"]["updates"],
+        cpu_seconds=state["budget"]["cpu_seconds"] - before["budget"]["cpu_seconds"],
+    )
+
+
+def record(path: Path, saved: list[Saved]) -> None:
+    """Record what was saved, for a comparison that is continued later."""
+    write_atomically(path, (json.dumps([asdict(item) for item in saved], indent=1) + "\n").encode())
+
+
+def recorded(path: Path) -> list[Saved]:
+    """What `record` kept."""
+    return [Saved(**item) for item in json.loads(path.read_text())] if path.is_file() else []
+
+
+def _columns(config: RunConfig) -> list[Any]:
+    """Return the columns and their evaluation in a canonical order: the stream's does not
+    matter."""
+    adapters: dict[str, Any] = {}
+    for stage in config.stream:
+        adapters.setdefault(stage.environment.label, plain(stage.adapter))
+    return sorted(
+        (
+            [plain(item), adapters.get(item.label, plain(config.adapter))]
+            for item in config.environments
+        ),
+        key=lambda column: str(column[0]["label"]),
+    )
+
+
+def _copy_log(source: Path, target: Path, environments: list[str]) -> None:
+    """Copy an episode log; if it holds an evaluation, with the columns in the run's order."""
+    target.parent.mkdir(exist_ok=True)
+    write_atomically(target, source.read_bytes())
+    if source.name.endswith("-evaluate.jsonl.gz"):
+        EpisodeLog(target, None).arrange(environments)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

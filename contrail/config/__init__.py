@@ -1,0 +1,58 @@
+"""From a stream file and the command line to a checked configuration.
+
+    load          reads stream.yaml, or its content as a mapping, and its plugins
+    RunConfig     the resolved configuration, with the classes of its parts
+    Source        the file with its overrides: `with source.located():` adds lines to errors
+    to_yaml       the configuration as YAML; to_dict and plain return plain values
+    differences   the keys in which two runs differ; identity: the keys that identify a run
+    build         makes an instance of a plugin's settings
+    grpo_config, lora_config    trl's and peft's objects
+
+Nothing here imports torch, trl or peft, except the last two functions.
+"""
+
+from contrail.config.convert import build
+from contrail.config.parse import load
+from contrail.config.schema import (
+    CheckpointConfig,
+    Component,
+    Composite,
+    EnvironmentConfig,
+    EvaluateConfig,
+    RunConfig,
+    StageConfig,
+    TaskFilter,
+    differences,
+    identity,
+    names,
+    plain,
+    to_dict,
+    to_yaml,
+)
+from contrail.config.source import Source, show
+from contrail.config.training import GRPOSettings, LoRASettings, grpo_config, lora_config
+
+__all__ = [
+    "CheckpointConfig",
+    "Component",
+    "Composite",
+    "EnvironmentConfig",
+    "EvaluateConfig",
+    "GRPOSettings",
+    "LoRASettings",
+    "RunConfig",
+    "Source",
+    "StageConfig",
+    "TaskFilter",
+    "build",
+    "differences",
+    "grpo_config",
+    "identity",
+    "load",
+    "lora_config",
+    "names",
+    "plain",
+    "show",
+    "to_dict",
+    "to_yaml",
+]

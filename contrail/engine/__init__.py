@@ -1,0 +1,1 @@
+"""contrail's own sampler: forwards for many episodes at once, over a cache of keys and values."""

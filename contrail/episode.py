@@ -1,0 +1,128 @@
+"""One play of one task: its token ids, its turns and its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from contrail.environment import Task
+
+
+@dataclass
+class Turn:
+    """One decision of the model."""
+
+    prompt: list[int]
+    """Token ids before the model's, from the adapter and the chat template."""
+    written: list[int]
+    """Token ids that the model wrote."""
+    logprobs: list[float]
+    """Under the distribution that was sampled: one per written token, or one for a whole choice,
+    normalised over the candidates."""
+    entropies: list[float]
+    """The entropies of that distribution, in nats, one per log-probability."""
+    choices: list[list[int]] | None = None
+    """Token ids of each candidate; None for free text."""
+    choice: int | None = None
+    """The index of the chosen candidate."""
+    observation: str = ""
+    """The user message before the turn."""
+    text: str = ""
+    """The model's answer."""
+    action: str | None = None
+    """The action that the adapter read in the text; None if there was none."""
+    valid: bool = True
+    """False if there was no action, or the environment could not interpret it."""
+    reward: float = 0.0
+    info: dict[str, float] = field(default_factory=dict)
+    """The `info` of the environment's `Step`."""
+
+
+@dataclass
+class Episode:
+    """One play of one task."""
+
+    environment: str
+    """The name of its column in R."""
+    task: Task
+    sample: int
+    """The number of the play among those of the task."""
+    turns: list[Turn] = field(default_factory=list)
+    ended: str = ""
+    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault"."""
+    success: bool = False
+    fault: str | None = None
+    """What the environment raised, if it raised."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Episode:
+        """Return the opposite of `dataclasses.asdict`."""
+        turns = [Turn(**turn) for turn in values["turns"]]
+        return cls(**{**values, "task": Task(**values["task"]), "turns": turns})
+
+    @property
+    def reward(self) -> float:
+        """The sum of the steps' rewards."""
+        return sum(turn.reward for turn in self.turns)
+
+    @property
+    def info(self) -> dict[str, float]:
+        """By name, the last value that a step's `info` has given."""
+        return {name: value for turn in self.turns for name, value in turn.info.items()}
+
+    @property
+    def token_ids(self) -> list[int]:
+        """All token ids, from the first to the last."""
+        return [token for turn in self.turns for token in (*turn.prompt, *turn.written)]
+
+    @property
+    def mask(self) -> list[int]:
+        """1 for each token id the model wrote, 0 for the others."""
+        return [
+            bit for turn in self.turns for bit in [0] * len(turn.prompt) + [1] * len(turn.written)
+        ]
+
+    @property
+    def generated_tokens(self) -> int:
+        """How many token ids the model wrote."""
+        return sum(len(turn.written) for turn in self.turns)
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Log-probabilities of the decisions, in order: tokens, or whole choices."""
+        return [value for turn in self.turns for value in turn.logprobs]
+
+    @property
+    def entropies(self) -> list[float]:
+        """Entropies of the decisions, in order, in nats."""
+        return [value for turn in self.turns for value in turn.entropies]
+
+    def record(self) -> dict[str, Any]:
+        """Return the episode as JSON values, for the run directory."""
+        return {
+            "environment": self.environment,
+            "task": self.task.id,
+            "split": self.task.split,
+            "difficulty": self.task.difficulty,
+            "sample": self.sample,
+            "reward": self.reward,
+            "success": self.success,
+            "ended": self.ended,
+            "fault": self.fault,
+            "turns": [
+                {
+                    "observation": turn.observation,
+                    "text": turn.text,
+                    "action": turn.action,
+                    "valid": turn.valid,
+                    "reward": turn.reward,
+                    "choices": turn.choices,
+                    "choice": turn.choice,
+                    **({"info": turn.info} if turn.info else {}),
+                }
+                for turn in self.turns
+            ],
+            "token_ids": self.token_ids,
+            "mask": self.mask,
+            "logprobs": [round(value, 6) for value in self.logprobs],
+        }

@@ -1,0 +1,294 @@
+"""Messages to token ids: each message is encoded once and appended.
+
+The model's chat template decides which text surrounds a message. It is read by rendering short
+conversations and looking at the text around their contents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from contrail.errors import ContrailError
+
+# They replace contents when the surrounding template is read; no tokenizer sees them.
+_SYSTEM, _USER, _ANSWER = "contrailsystem", "contrailuser", "contrailanswer"
+
+# For models that come without a chat template.
+_PLAIN = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+# A prompt must be the same tomorrow, when a run is resumed or repeated.
+_TODAY = datetime(2025, 1, 1)
+
+_MARK = "\U000f0000"  # with which transformers marks text that only looks like a control token
+_MOST_TEXTS = 100_000  # whose token ids are kept
+
+
+class Chat:
+    """The chat format of one model, in token ids.
+
+    `end`: the token that closes a model's turn. Whether the model wrote it or was cut off before
+    it, it stands between the turn and what `follow` returns. `ends`: the tokens that stop free
+    text. `stop`: the strings that stop it, where a template closes turns with text instead of a
+    token. `notes`: what a user should know about the format, one line each.
+
+    Control tokens come from the template alone: in a message, "<|im_end|>" is text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.notes: list[str] = []
+        self._texts: dict[tuple[str, str], list[int]] = {}
+        self._template = self._find_template()
+        self._controls = self._find_controls()
+        self._prefix = self._find_prefix()
+        self._in_parts = self._system_role = False
+        try:
+            self._read_template()
+        except ContrailError:
+            raise
+        except Exception as error:
+            # A template is a program that came with the model.
+            raise _unusable(f"{type(error).__name__}: {error}") from error
+
+    def start(self, system: str, user: str) -> list[int]:
+        """The beginning of an episode, up to where the model writes."""
+        if system and not self._system_role:
+            system, user = "", f"{system}\n\n{user}"
+        messages = [("system", self._as_text(system))] if system else []
+        text = self._render([*messages, ("user", self._as_text(user))]) + self._header
+        ids = self._encode(text)
+        return ids if ids[: len(self._prefix)] == self._prefix else [*self._prefix, *ids]
+
+    def follow(self, user: str) -> list[int]:
+        """Return the tokens from the end of the model's turn to the beginning of its next one."""
+        tail = self._around(self._as_text(user))[1] + self._header
+        if self._closing:
+            if tail.startswith(self._closing):
+                return self._encode(tail[len(self._closing) :], before=self._end_text)
+        elif (ids := self._encode(tail, before=_ANSWER))[0] == self.end:
+            return ids[1:]
+        raise _unusable("it does not close every turn alike")
+
+    def answer(self, text: str) -> list[int]:
+        """A whole turn of the model, with its end."""
+        if self._trims:
+            text = text.strip()
+        text = self._lead + self._as_text(text) + self._closing
+        ids = self._encode(text, before=self._before_answer)
+        return ids if self._closing else [*ids, self.end]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the model's text, without special tokens."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def cut(self, text: str) -> str:
+        """Return free text up to its end."""
+        for stop in self.stop:
+            text = text.partition(stop)[0]
+        return text
+
+    def _find_template(self) -> str:
+        template: Any = self.tokenizer.chat_template
+        if isinstance(template, dict):  # named templates, such as for tools and for retrieval
+            if "default" not in template and len(template) != 1:
+                names = ", ".join(sorted(template)) or "none"
+                raise _unusable(f"none of its templates is called 'default' (there are: {names})")
+            template = template.get("default") or next(iter(template.values()))
+        if not template:
+            self.notes.append(
+                "The model has no chat template: turns are written as plain text, "
+                "'user: ...' and 'assistant: ...', with an empty line between them."
+            )
+        elif "strftime_now" in template:
+            self.notes.append(
+                "The model's chat template writes today's date; contrail writes "
+                f"{_TODAY:%d %B %Y}, so that prompts are the same every day."
+            )
+            template = f"{_clock()}\n{template}"
+        return template or _PLAIN
+
+    def _find_controls(self) -> re.Pattern[str]:
+        """Control tokens: the special ones, and others that the template itself writes."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = {
+            token.content
+            for token in added
+            if token.special or (token.content in self._template and not token.content.isspace())
+        }
+        names |= set(self.tokenizer.all_special_tokens)
+        longest_first = sorted(names - {""}, key=lambda name: (-len(name), name))
+        return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+    def _find_prefix(self) -> list[int]:
+        """Return the tokens that the tokenizer puts before a text: in many models, one for its
+        beginning."""
+        plain = self._encode("a")
+        whole: list[int] = self.tokenizer("a")["input_ids"]
+        return next(
+            (whole[:i] for i in range(len(whole)) if whole[i : i + len(plain)] == plain), []
+        )
+
+    def _read_template(self) -> None:
+        self._in_parts = self._lost(_USER) and self._lost(_USER, in_parts=True) is False
+        if self._lost(_USER):
+            raise _unusable("it leaves out what the user says")
+        self._system_role = not self._lost(_SYSTEM)
+        self._header = ""
+        before, after = self._around(_USER)
+        padded = self._render([("user", _USER), ("assistant", f" {_ANSWER} "), ("user", _USER)])
+        self._trims = padded == before + _ANSWER + after
+        prompt = self._render([("user", _USER)])
+        self._lead = ""
+        if before.startswith(prompt):
+            # Text that the template writes before an answer only in hindsight: a blank, or its
+            # header.
+            self._lead = before[len(prompt) :]
+            if self._lead.strip():
+                self._header, self._lead = self._lead, ""
+        elif "<think>" in prompt[prompt.rindex(_USER) :] and "</think>" not in prompt:
+            self._lead = "\n</think>\n\n"  # an answer without a thought
+        beginning = prompt[prompt.rindex(_USER) + len(_USER) :] + self._header
+        controls = list(self._controls.finditer(beginning))
+        self._before_answer = beginning[controls[-1].start() :] if controls else beginning
+        said = after[: after.index(_USER)]
+        found = self._controls.search(said)
+        self.stop: tuple[str, ...] = ()
+        if found:
+            self._closing, self._end_text = said[: found.end()], found.group()
+            self.end = int(self.tokenizer.convert_tokens_to_ids(found.group()))  # type: ignore[arg-type]
+        else:
+            self._closing = self._end_text = ""
+            if not said.strip():
+                raise _unusable("nothing tells the end of a turn of the model")
+            self.end = self._encode(after, before=_ANSWER)[0]
+            self.stop = (said.rstrip(),)
+        eos: Any = self.tokenizer.eos_token_id
+        self.ends = {self.end} if found else set()
+        self.ends |= {eos} - {None}
+        self._compare()
+
+    def _compare(self) -> None:
+        """Note where the template would write a conversation otherwise than turn by turn."""
+        if self._template == _PLAIN:
+            return
+        texts = ("Be brief.", "Where?", "Here.", "What now?", "Wait.", "And now?")
+        system, *turns = texts
+        ids = self.start(system, turns[0])
+        for answer, user in zip(turns[1::2], turns[2::2], strict=True):
+            ids += [*self.answer(answer), *self.follow(user)]
+        if not self._system_role:
+            turns[0] = f"{system}\n\n{turns[0]}"
+        roles = ["user", "assistant"] * len(turns)
+        messages = [*zip(roles, turns, strict=False)]
+        if self._system_role:
+            messages.insert(0, ("system", system))
+        whole = self._encode(self._render(messages) + self._header)
+        if whole[: len(self._prefix)] != self._prefix:
+            whole = [*self._prefix, *whole]
+        if whole != ids:
+            self.notes.append(
+                "The model's chat template rewrites earlier turns as a conversation goes on; "
+                "contrail leaves them as the model has seen and written them."
+            )
+        elif "</think>" in self._template:
+            thought = f"<think>\n{_SYSTEM}\n</think>\n\n{_ANSWER}"
+            later = [("user", _USER), ("assistant", thought), ("user", _USER)]
+            if _SYSTEM not in self._render(later):
+                self.notes.append(
+                    "The model's chat template drops the thoughts of earlier turns; contrail "
+                    "keeps them, as the model has written them."
+                )
+
+    def _lost(self, content: str, in_parts: bool | None = None) -> bool:
+        """Whether the template leaves out a message: of the system, or of the user."""
+        messages = [("user", _USER)]
+        if content == _SYSTEM:
+            messages.insert(0, ("system", _SYSTEM))
+        kept, self._in_parts = self._in_parts, self._in_parts if in_parts is None else in_parts
+        try:
+            return content not in self._render(messages)
+        except Exception:  # a template refuses messages by raising
+            if content == _USER and in_parts is None:
+                raise
+            return True
+        finally:
+            self._in_parts = kept
+
+    def _around(self, user: str) -> tuple[str, str]:
+        """Return the template's text up to an answer, and after it."""
+        text = self._render([("user", _USER), ("assistant", _ANSWER), ("user", user)])
+        before, found, after = text.partition(_ANSWER)
+        if not found:
+            raise _unusable("it leaves out what the model says")
+        return before, after
+
+    def _as_text(self, content: str) -> str:
+        """A message in which control tokens are marked as text."""
+        if not self._controls.search(content):
+            return content
+        from transformers.utils.chat_template_utils import mark_control_tokens
+
+        return str(mark_control_tokens(content, self._controls))
+
+    def _render(self, messages: Sequence[tuple[str, str]]) -> str:
+        conversation: Any = [
+            {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
+            for role, text in messages
+        ]
+        made: Any = self.tokenizer.apply_chat_template(
+            conversation,
+            chat_template=self._template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return str(made)
+
+    def _encode(self, text: str, before: str = "") -> list[int]:
+        """The token ids of a text, as they are after another text."""
+        known = self._texts.get((before, text))
+        if known is None:
+            # Candidate actions and observations recur by the thousand within a run.
+            if len(self._texts) > _MOST_TEXTS:
+                self._texts.clear()
+            head = self._tokenize(before) if before else []
+            known = self._tokenize(before + text)
+            # If the two would merge, the text stays separate: written tokens do not change.
+            fits = known[: len(head)] == head
+            known = known[len(head) :] if fits else self._tokenize(text)
+            self._texts[before, text] = known
+        return list(known)
+
+    def _tokenize(self, text: str) -> list[int]:
+        # Half a surrogate pair is no character, and tokenizers refuse it.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        if _MARK not in text:
+            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            return ids
+        from transformers.utils.chat_template_utils import encode_marked_chat
+
+        try:
+            return encode_marked_chat(self.tokenizer, text)
+        except ValueError:
+            # The vocabulary has the token as a word: break it, and it is no longer one.
+            broken = re.sub(f"{_MARK}(.)", rf"\1{_MARK}", text)
+            return encode_marked_chat(self.tokenizer, broken)
+
+
+def _clock() -> str:
+    """Return a macro that replaces transformers' `strftime_now`."""
+    directives = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUVwWxXyY"]
+    directives += [f"%-{letter}" for letter in "dHIjmMS"]
+    filters = "".join(f"|replace('{name}', '{_TODAY.strftime(name)}')" for name in directives)
+    return "{% macro strftime_now(format) %}{{ format" + filters + " }}{% endmacro %}"
+
+
+def _unusable(why: str) -> ContrailError:
+    return ContrailError(f"the model's chat template cannot be used: {why}")

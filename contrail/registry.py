@@ -1,0 +1,361 @@
+"""Finds plugins, loads them, and keeps what they register.
+
+A plugin is a Python module with hook implementations. Installed packages, contrail among them, name
+their plugins in the entry-point group `contrail`; stream.yaml names files and modules under
+`plugins`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pluggy
+
+from contrail import hookspecs
+from contrail.adapter import Adapter
+from contrail.environment import Environment
+from contrail.episode_metrics import EpisodeMetric
+from contrail.errors import (
+    ContrailError,
+    PluginError,
+    boundary,
+    describe_error,
+    is_interrupt,
+    message_of,
+    nearest,
+)
+from contrail.registered import Registered, Table
+from contrail.strategy import Strategy
+from contrail.training.objective import Objective
+
+T = TypeVar("T")
+GROUP = "contrail"
+FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A loaded plugin as `contrail plugins` lists it."""
+
+    name: str
+    version: str
+    source: str
+    hooks: tuple[str, ...]
+
+
+class Plugins:
+    """The loaded plugins, their hooks, and everything they registered."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookcall_monitoring(lambda *call: None, _blame)
+        self._origin: dict[str, tuple[str, str]] = {}
+        self.environments: Table[type[Environment]] = Table("environment")
+        self.adapters: Table[type[Adapter]] = Table("adapter")
+        self.strategies: Table[type[Strategy]] = Table("strategy")
+        self.objectives: Table[type[Objective]] = Table("objective")
+        self.models: Table[Callable[[], Path]] = Table("model")
+        self.metrics: Table[EpisodeMetric] = Table("episode metric")
+        self._tables: dict[str, tuple[Table[Any], type | None]] = {
+            "contrail_environments": (self.environments, Environment),
+            "contrail_adapters": (self.adapters, Adapter),
+            "contrail_strategies": (self.strategies, Strategy),
+            "contrail_objectives": (self.objectives, Objective),
+            "contrail_models": (self.models, None),
+        }
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
+        return self._manager.hook
+
+    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
+        """Call a hook of each plugin separately, so that an exception of one stops no other.
+
+        Returns:
+            Their exceptions.
+        """
+        errors = []
+        modules = self._manager.get_plugins()
+        # pluggy lists implementations in the reverse order of calls.
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            others = [module for module in modules if module is not implementation.plugin]
+            try:
+                self._manager.subset_hook_caller(hook, others)(**arguments)
+            except ContrailError as error:
+                errors.append(error)
+        return errors
+
+    def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
+        """Load one plugin and call its hooks that register things.
+
+        Raises:
+            PluginError: it implements no hook, an unknown hook, or a registration fails.
+        """
+        if name in self._origin:
+            raise PluginError(
+                f"two plugins are called {name!r}: {self._origin[name][1]} and {source}. "
+                "Rename one."
+            )
+        try:
+            self._manager.register(module, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
+            reason = " ".join(str(error).split())
+            raise PluginError(f"plugin {name!r}: {reason}. Hooks: {', '.join(known)}.") from error
+        self._origin[name] = (version, source)
+        hooks = self._manager.get_hookcallers(module) or []
+        if not hooks:
+            raise PluginError(
+                f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
+                "example contrail_environments(register), with @contrail.hookimpl."
+            )
+        registers = {"contrail_metrics": functools.partial(self.register_metric, name)}
+        for hook, (table, base) in self._tables.items():
+            registers[hook] = functools.partial(_register, table, base, name)
+        others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
+        for hook, register in registers.items():
+            self._manager.subset_hook_caller(hook, others)(register=register)
+
+    def register_metric(self, plugin: str, metric: EpisodeMetric) -> None:
+        """Add a metric of an episode.
+
+        Raises:
+            PluginError: it is none, it makes no sense, or its name is taken.
+        """
+        if not isinstance(metric, EpisodeMetric):
+            raise PluginError(
+                f"plugin {plugin!r} registers {metric!r} as an episode metric: register a "
+                "contrail.EpisodeMetric."
+            )
+        metric = replace(metric, plugin=plugin)
+        metric.check()
+        self.metrics.register(metric.name, metric, plugin)
+
+    @property
+    def episode_metrics(self) -> list[EpisodeMetric]:
+        """The metrics of an episode, in the order of their registration."""
+        return [entry.value for entry in self.metrics.entries.values()]
+
+    def add_installed(self) -> None:
+        """Load the plugins of installed packages.
+
+        `CONTRAIL_PLUGINS`, a comma-separated list of names, restricts those of other packages;
+        an empty value loads none of them. contrail's own are always loaded.
+
+        Raises:
+            PluginError: one cannot be imported or registered, or the list names an unknown one.
+        """
+        points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+        wanted = os.environ.get("CONTRAIL_PLUGINS")
+        names = None if wanted is None else {name.strip() for name in wanted.split(",")} - {""}
+        unknown = (names or set()) - {point.name for point in points}
+        if unknown:
+            name = min(unknown)
+            raise PluginError(
+                f"CONTRAIL_PLUGINS names {name!r}, which is not installed. "
+                f"{nearest(name, [point.name for point in points])}"
+            )
+        # contrail's own come first, so that a taken name is blamed on the other package.
+        for point in sorted(points, key=lambda point: not _is_own(point)):
+            if names is not None and point.name not in names and not _is_own(point):
+                continue
+            version = point.dist.version if point.dist else "-"
+            module = _importing(point.name, point.value, point.load)
+            self.add(module, point.name, version, point.value)
+
+    def add_named(self, name: str, directory: Path) -> None:
+        """Load a plugin named in stream.yaml: a file (relative to `directory`) or a module.
+
+        Raises:
+            PluginError: there is no such file or module, or it raised on import.
+        """
+        path = (directory / name).resolve()
+        short = path.stem if name.endswith(".py") else name
+        if name.endswith(".py") or os.sep in name:
+            if not path.is_file():
+                beside = [item.name for item in path.parent.glob("*.py")]
+                hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
+                raise PluginError(f"plugin file {path} does not exist. {hint}")
+            module = _importing(short, str(path), functools.partial(load_file, path))
+        else:
+            module = _importing(name, name, functools.partial(importlib.import_module, name))
+        self.add(module, short, "-", str(path))
+
+    def environments_of(self, name: str) -> list[str]:
+        """Return the environments that a command line names: one, or those of a plugin file.
+
+        Raises:
+            ContrailError: there is no such environment or file, or the file registers none.
+        """
+        if not name.endswith(".py"):
+            self.environments[name]
+            return [name]
+        before = set(self.environments)
+        self.add_named(name, Path.cwd())
+        added = [item for item in self.environments if item not in before]
+        if not added:
+            raise PluginError(f"plugin {name!r} registers no environment")
+        return added
+
+    def add_class(self, cls: type) -> str:
+        """Register a class under its own name; returns the name.
+
+        Raises:
+            PluginError: it is no environment, adapter or strategy, or its name is taken.
+        """
+        for table, base in self._tables.values():
+            if base is not None and isinstance(cls, type) and issubclass(cls, base):
+                _register(table, base, cls.__module__, cls.__name__, cls)
+                return cls.__name__
+        raise PluginError(
+            f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
+            "of contrail.Environment, contrail.Adapter or contrail.Strategy."
+        )
+
+    def name_of(self, cls: type) -> str | None:
+        """Return the name under which a class is registered, if it is."""
+        entries = (item for table, _ in self._tables.values() for item in table.entries.items())
+        return next((name for name, entry in entries if entry.value is cls), None)
+
+    def registered_by(self, plugin: str) -> list[str]:
+        """Return the kinds and names that a plugin registered: "environment babyai", ...."""
+        return [
+            f"{table.kind} {name}"
+            for table in (*(table for table, _ in self._tables.values()), self.metrics)
+            for name, entry in table.entries.items()
+            if entry.plugin == plugin
+        ]
+
+    def info(self) -> list[PluginInfo]:
+        """Return all loaded plugins, in the order of loading."""
+        infos = []
+        for name, (version, source) in self._origin.items():
+            callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
+            infos.append(PluginInfo(name, version, source, tuple(call.name for call in callers)))
+        return infos
+
+
+def load_plugins(named: Iterable[str] = (), directory: Path | None = None) -> Plugins:
+    """Return the installed plugins and those named in a stream file of `directory`."""
+    plugins = Plugins()
+    plugins.add_installed()
+    for name in named:
+        plugins.add_named(name, directory or Path.cwd())
+    return plugins
+
+
+def blamed(
+    kind: str, name: str, registered: Registered[Any], what: str, error: BaseException
+) -> ContrailError:
+    """Return the error with the name of the plugin that caused it; errors for humans stay as they
+    are."""
+    if isinstance(error, ContrailError):
+        return error
+    plugin = f"{kind} {name!r} (plugin {registered.plugin!r})"
+    return PluginError(f"{plugin}: {what}: {describe_error(error)}")
+
+
+def blaming(
+    kind: str, name: str, registered: Registered[Any], what: str
+) -> AbstractContextManager[None]:
+    """Context manager: an exception of registered code is blamed on its plugin."""
+    return boundary(functools.partial(blamed, kind, name, registered, what))
+
+
+def _is_own(point: importlib.metadata.EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == "contrail"
+
+
+def _register(table: Table[Any], base: type | None, plugin: str, name: str, value: Any) -> None:
+    if base is not None and not (isinstance(value, type) and issubclass(value, base)):
+        raise PluginError(
+            f"plugin {plugin!r} registers {value!r} as the {table.kind} {name!r}: register a "
+            f"subclass of contrail.{base.__name__} (the class itself, not an instance)."
+        )
+    if base is not None and inspect.isabstract(value):
+        missing = ", ".join(sorted(value.__abstractmethods__))
+        raise PluginError(
+            f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
+            f"{value.__name__} does not define {missing}."
+        )
+    table.register(name, value, plugin)
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a plugin file, under a name that is the same in every process."""
+    # A name of its own, so that guess.py never shadows, or is, an installed module.
+    unique = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(unique, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[unique]
+        raise
+    return module
+
+
+def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
+    def blame(error: BaseException) -> PluginError:
+        where = _innermost(error, source)
+        return PluginError(
+            f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
+        )
+
+    with boundary(blame):
+        return load()
+
+
+def _blame(
+    outcome: pluggy.Result[Any],
+    hook: str,
+    implementations: Sequence[pluggy.HookImpl],
+    arguments: Mapping[str, Any],
+) -> None:
+    """Add the plugin's name to the exception of its hook."""
+    error = outcome.exception
+    if error is None or is_interrupt(error) or isinstance(error, ContrailError):
+        return
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return  # rich's end where nobody reads on, as in `contrail report RUN | head`
+    names = {getattr(item.function, "__code__", None): item.plugin_name for item in implementations}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code in names:
+            where = _innermost(error, frame.f_code.co_filename)
+            blamed = PluginError(
+                f"plugin {names[frame.f_code]!r} raised in {hook}: {message_of(error)}{where}"
+            )
+            blamed.__cause__ = error
+            outcome.force_exception(blamed)
+            return
+
+
+def _innermost(error: BaseException, source: str) -> str:
+    """Where in the plugin's own file an error arose, as "; FILE line N"."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"; {error.filename} line {error.lineno}"
+    line = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == source:
+            line = number
+    return f"; {source} line {line}" if line is not None else ""

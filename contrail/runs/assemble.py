@@ -1,0 +1,151 @@
+"""A run of a stream, and the evaluation of a policy: everything is made here and put together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+
+from contrail.baselines.stream import of_run
+from contrail.config import (
+    RunConfig,
+    grpo_config,
+    lora_config,
+    to_yaml,
+)
+from contrail.errors import ConfigError
+from contrail.progress import Reporter
+from contrail.registry import Plugins
+from contrail.runs.checkpoints import Checkpoints
+from contrail.runs.composition import compose
+from contrail.runs.directory import RunDirectory
+from contrail.runs.interrupt import Interruption
+from contrail.runs.loop import Loop
+from contrail.runs.policies import make_policy
+from contrail.runs.prepared import Prepared
+from contrail.runs.rollouts import Rollouts
+from contrail.runs.rows import Rows
+from contrail.runs.run import Run
+from contrail.stream import (
+    Listing,
+    make_scenario,
+)
+from contrail.training.learner import Learner
+
+
+@contextmanager
+def prepared(
+    config: RunConfig, plugins: Plugins, listing: Listing, start: Path | None = None
+) -> Iterator[Prepared]:
+    """Make all that a run needs, and check everything that can be; nothing is written.
+
+    Args:
+        config: the run's.
+        plugins: the loaded ones.
+        listing: of the environments' tasks.
+        start: the run's own checkpoint before any training, if it has one.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    with ExitStack() as stack:
+        # TRL makes the directory it is given, though it has nothing to write.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
+        grpo = grpo_config(config, Path(scratch))
+        lora_config(config)  # refuses bad keys before a model is fetched
+        scenario = make_scenario(config, plugins, listing)
+        strategy = compose(config, plugins)
+        try:
+            stages = strategy.stages(scenario.train)
+        except ConfigError as error:
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        policy = make_policy(config, plugins, start)
+        try:
+            learner = Learner(policy, grpo)
+        except (ValueError, TypeError, ImportError) as error:
+            text = f"trl refuses it: {' '.join(str(error).split())}"
+            raise ConfigError(text, key=("grpo",), of_children=True) from error
+        try:
+            strategy.begin(learner, stages)
+        except ConfigError as error:
+            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        yield Prepared(scenario, stages, policy, learner, strategy)
+
+
+def run(
+    config: RunConfig,
+    plugins: Plugins,
+    files: RunDirectory,
+    listing: Listing,
+    interruption: Interruption,
+    quiet: bool,
+) -> None:
+    """Run a stream from its beginning or its last checkpoint to its end.
+
+    Nothing is written before everything that can be checked has been.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    torch.set_num_threads(config.threads)
+    with ExitStack() as stack:
+        made = stack.enter_context(prepared(config, plugins, listing, files.start()))
+        stack.enter_context(files.locked())
+        reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
+        for note in made.policy.notes:
+            reporter.say(note)
+        files.reopen()
+        files.write_config(to_yaml(config))
+        known = files.newest_state().get("baselines", {})
+        wanted = config.evaluate.baselines
+        beside = of_run(config, made.scenario, plugins, reporter, known) if wanted else {}
+        run = Run(
+            name=files.path.name,
+            config=config,
+            files=files,
+            plugins=plugins,
+            environments=made.scenario.environments,
+            stages=[stage.name for stage in made.stages],
+            meant=[stage.environments for stage in made.stages],
+            restarts=made.strategy.restarts,
+            baselines=beside,
+        )
+        rollouts = Rollouts(
+            made.policy,
+            made.scenario.pool,
+            made.scenario.adapters,
+            seed=config.seed,
+            temperature=made.learner.config.temperature,
+            settings=config.evaluate,
+            reporter=reporter,
+            check=interruption.check,
+            metrics=plugins.episode_metrics,
+        )
+        checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
+        tests = made.scenario.test
+        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints)
+        interruption.deferred = True
+        Loop(
+            run=run,
+            made=made,
+            rollouts=rollouts,
+            rows=rows,
+            checkpoints=checkpoints,
+            reporter=reporter,
+        ).go()
+
+
+def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
+    """Return the number of updates and evaluations a run makes."""
+    updates = sum(stage.updates for stage in made.stages)
+    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
+    if every := config.evaluate.every:
+        evaluations += sum(
+            (1 - -stage.updates // every) * len(stage.environments)
+            for stage in made.stages
+            if stage.updates
+        )
+    return updates, evaluations

@@ -1,0 +1,272 @@
+"""Several strategies as one, with the names of those that raise."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from contrail.avalanche_strategy import AvalancheStrategy
+from contrail.config import RunConfig
+from contrail.environment import Task
+from contrail.errors import ConfigError, ContrailError, PluginError, boundary
+from contrail.registered import Registered
+from contrail.registry import Plugins, blamed, blaming
+from contrail.runs.state import separate_tensors
+from contrail.stage import Stage
+from contrail.strategy import StageContext, Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+    from contrail.episode import Episode
+    from contrail.model.policy import Policy
+    from contrail.training.learner import Learner
+
+
+@dataclass
+class _Member:
+    name: str
+    registered: Registered[type[Strategy]]
+    strategy: Strategy
+    penalties: list[float] = field(default_factory=list)
+    """Return what the strategy added to the losses of the present update, per optimizer step."""
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the strategy; an exception carries the strategy's name."""
+        with boundary(functools.partial(self.blame, method)):
+            return getattr(self.strategy, method)(*arguments)
+
+    def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
+        """Yield the values of a generator of the strategy; an exception carries the strategy's
+        name."""
+        values = iter(self.call(method, *arguments))
+        end = object()
+        while True:
+            with boundary(functools.partial(self.blame, method)):
+                value = next(values, end)
+            if value is end:
+                return
+            yield value
+
+    def blame(self, method: str, error: BaseException) -> ContrailError:
+        return blamed("strategy", self.name, self.registered, method, error)
+
+    def overrides(self, method: str) -> bool:
+        return getattr(type(self.strategy), method) is not getattr(Strategy, method)
+
+
+class Composition:
+    """The strategies of a run, in the order in which they were written.
+
+    The loop calls its methods, which are those of a `Strategy`. At most one member decides the
+    stages and one the tasks; penalties add up; the others do their parts in turn.
+    """
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self._members = list(members)
+        self._template: Any = None  # of Avalanche: the loop
+        self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
+        self.pending: Sequence[Task] | None = None
+        """The tasks that have been drawn for an update and not been learnt from yet."""
+
+    @property
+    def restarts(self) -> bool:
+        """See `Strategy.restarts`."""
+        return any(member.strategy.restarts for member in self._members)
+
+    def bind(self, template: Any) -> list[Any]:
+        """Return the plugins of Avalanche among the members, bound to the template that will call
+        them."""
+        self._template = template
+        strategies = [member.strategy for member in self._members]
+        wrapped = [item for item in strategies if isinstance(item, AvalancheStrategy)]
+        for strategy in wrapped:
+            strategy.template = template
+        return [strategy.plugin for strategy in wrapped]
+
+    def trigger(self, callback: str, **attributes: Any) -> None:
+        """Set attributes of Avalanche's template, and call a callback of Avalanche's plugins."""
+        for name, value in attributes.items():
+            setattr(self._template, name, value)
+        for member in self._members:
+            plugin = getattr(member.strategy, "plugin", None)
+            if isinstance(member.strategy, AvalancheStrategy) and hasattr(plugin, callback):
+                with boundary(functools.partial(member.blame, callback)):
+                    getattr(plugin, callback)(self._template)
+
+    def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
+        return self._decider("stages").call("stages", stages)  # type: ignore[no-any-return]
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        for member in self._members:
+            member.call("begin", learner, stages)
+
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        for member in self._members:
+            member.call("enter", context, resumed)
+
+    def draw(
+        self,
+        stage: Stage,
+        update: int,
+        count: int,
+        rng: numpy.random.Generator,
+        environments: Sequence[str],
+    ) -> Sequence[Task]:
+        """The tasks of one update, each of one of `environments`.
+
+        If the run was interrupted while they were played, they are those that were drawn then: a
+        strategy may have changed its state when it drew them.
+        """
+        if self.pending is None:
+            self.pending = self._draw(stage, update, count, rng, environments)
+        self._drawn = Counter(task.environment for task in self.pending)
+        return self.pending
+
+    def _draw(
+        self,
+        stage: Stage,
+        update: int,
+        count: int,
+        rng: numpy.random.Generator,
+        environments: Sequence[str],
+    ) -> Sequence[Task]:
+        member = self._decider("draw")
+        tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
+        wrong = None
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+            wrong = f"it must return a list of contrail.Task; it returned {str(tasks)[:80]}"
+        elif unknown := [task for task in tasks if task.environment not in environments]:
+            wrong = f"it returned the task {unknown[0]}, of no environment of this run"
+        elif len(tasks) != count:
+            wrong = (
+                f"it returned {len(tasks)} tasks where {count} were asked for; "
+                "all strategies train on the same number of episodes"
+            )
+        if wrong:
+            raise member.blame("draw", ValueError(wrong))
+        return tasks
+
+    def observe(
+        self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> None:
+        self.pending = None
+        for member in self._members:
+            member.call("observe", stage, episodes, rng)
+
+    def penalty(
+        self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
+    ) -> Iterator[torch.Tensor]:
+        for member in self._members:
+            total, added = 0.0, False
+            for term in member.iterate("penalty", learner, episodes, rng):
+                total, added = total + float(term.detach()), True
+                yield term
+            if added:
+                member.penalties.append(total)
+
+    def scalars(self) -> dict[str, float]:
+        """Return scalars of the present update.
+
+        `drawn/ENVIRONMENT` is the number of its tasks that were drawn, `STRATEGY/penalty` what a
+        member added to the loss. The scalars that members logged stand beside them.
+        """
+        found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
+        for member in self._members:
+            for name, value in member.call("take_logged").items():
+                found[f"{member.name}/{name}"] = value
+            if member.penalties:
+                found[f"{member.name}/penalty"] = sum(member.penalties) / len(member.penalties)
+                member.penalties.clear()
+        return found
+
+    def leave(self, context: StageContext) -> None:
+        for member in self._members:
+            member.call("leave", context)
+
+    @contextmanager
+    def evaluating(self, policy: Policy, test: Stage) -> Iterator[None]:
+        """Context manager around the evaluation of one environment."""
+        with ExitStack() as stack:
+            for member in self._members:
+                stack.enter_context(member.call("evaluating", policy, test.name))
+            self.trigger("before_eval_exp", experience=test)
+            yield
+            self.trigger("after_eval_exp")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the members' states by name, without the empty ones."""
+        states = {}
+        for member in self._members:
+            if state := member.call("state_dict"):
+                try:
+                    separate_tensors(state)
+                except TypeError as error:
+                    raise member.blame("state_dict", error) from error
+                states[member.name] = state
+        return states
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for member in self._members:
+            if member.name in state:
+                member.call("load_state_dict", state[member.name])
+
+    def _decider(self, method: str) -> _Member:
+        deciding = [member for member in self._members if member.overrides(method)]
+        return (deciding or self._members)[0]
+
+
+def _refuse_callbacks(member: _Member) -> None:
+    """Refuse methods that look like callbacks, and are none.
+
+    Raises:
+        PluginError: the strategy defines one.
+    """
+    for name in dir(member.strategy):
+        if name.startswith(("before_", "after_")):
+            instead = "enter" if name.startswith("before_") else "leave"
+            raise PluginError(
+                f"strategy {member.name!r} (plugin {member.registered.plugin!r}): {name} is never "
+                f"called. Use {instead}(context, ...) of contrail.Strategy."
+            )
+
+
+DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
+
+
+def compose(config: RunConfig, plugins: Plugins) -> Composition:
+    """Return the strategies that the configuration names, made and put together.
+
+    Raises:
+        ConfigError: they do not go together.
+        PluginError: one raised.
+    """
+    members = []
+    for component in config.strategies:
+        registered = plugins.strategies[component.name]
+        with blaming("strategy", component.name, registered, "cannot be made"):
+            made = registered.value(component.settings)
+        members.append(_Member(component.name, registered, made))
+        _refuse_callbacks(members[-1])
+    for member in members:
+        if len(members) > 1 and member.strategy.exclusive:
+            reason = member.strategy.exclusive
+            raise ConfigError(
+                f"{member.name!r} does not go with others: {reason}. Use it alone.",
+                key=("strategy",),
+            )
+    for method, what in DECISIONS.items():
+        deciding = [member.name for member in members if member.overrides(method)]
+        if len(deciding) > 1:
+            raise ConfigError(
+                f"{deciding[0]!r} and {deciding[1]!r} do not go together: both decide {what}. "
+                "Remove one.",
+                key=("strategy",),
+            )
+    return Composition(members)

@@ -1,0 +1,59 @@
+"""Scores of the policy on fixed test tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from contrail.adapter import Adapter
+from contrail.environment import Task
+from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
+from contrail.model.policy import Policy
+from contrail.rollout.play import Job, Progress, play
+from contrail.scores import Scores
+from contrail.seeding import generator
+from contrail.workers.pool import EnvironmentPool
+
+
+def evaluate(
+    policy: Policy,
+    pool: EnvironmentPool,
+    environment: str,
+    tasks: Sequence[Task],
+    adapter: Adapter,
+    *,
+    seed: int,
+    samples: int = 1,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    progress: Progress | None = None,
+    metrics: Iterable[EpisodeMetric] = (),
+    check: Callable[[], None] | None = None,
+) -> tuple[Scores, list[Episode]]:
+    """Play each task `samples` times.
+
+    The dice depend on the run's seed, the environment's label, the task and the sample: stages and
+    strategies with one seed are compared on the same tasks with the same luck, and every seed has
+    luck of its own, without which intervals over seeds would leave the dice out.
+    """
+    jobs = [
+        Job(
+            environment,
+            task,
+            adapter,
+            generator(seed, "evaluate", environment, task.id, sample),
+            sample,
+        )
+        for task in tasks
+        for sample in range(samples)
+    ]
+    episodes = play(
+        policy,
+        pool,
+        jobs,
+        temperature=temperature,
+        greedy=greedy,
+        progress=progress,
+        check=check,
+    )
+    return Scores.of(episodes, metrics), episodes

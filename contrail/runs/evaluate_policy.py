@@ -1,0 +1,132 @@
+"""Evaluates a policy on environments, without training: `contrail eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from contrail.adapter import Adapter
+from contrail.config import Component, EnvironmentConfig, EvaluateConfig, RunConfig
+from contrail.environment import NoConfig
+from contrail.errors import ConfigError, nearest
+from contrail.progress import Reporter
+from contrail.registry import Plugins
+from contrail.runs.evaluate import evaluate
+from contrail.runs.policies import LoRADirectory, named_policy
+from contrail.scores import Scores
+from contrail.stream import list_tasks, make_adapter, maker
+from contrail.tasks import test_tasks
+from contrail.workers.pool import EnvironmentPool
+
+
+def evaluate_policy(
+    name: str,
+    environments: Sequence[str],
+    plugins: Plugins,
+    *,
+    adapter: str | None = None,
+    tasks: int | None = None,
+    samples: int | None = None,
+    greedy: bool | None = None,
+    threads: int = 1,
+    quiet: bool = False,
+) -> dict[str, Scores]:
+    """Evaluate a policy on environments.
+
+    Args:
+        name: a run directory (its newest checkpoint), a checkpoint, a PEFT directory, or a model: a
+            registered name, a directory or a hub id.
+        environments: columns of that run, or registered environments with default settings.
+        plugins: the loaded plugins; the run's own are added.
+        adapter: the adapter; by default the run's, or `choose`.
+        tasks: the largest number of test tasks per environment; by default as in the run, or 32.
+        samples: the number of episodes per task; by default as in the run, or 1.
+        greedy: take the likeliest choice or token instead of sampling; by default as in the run.
+        threads: the number of threads of torch.
+        quiet: show no progress.
+
+    Returns:
+        The scores, by environment.
+
+    Raises:
+        ContrailError: the policy or an environment cannot be loaded.
+    """
+    torch.set_num_threads(threads)
+    lora = LoRADirectory.find(Path(name), plugins)
+    config = lora.config if lora else None
+    chosen = [column(name, config, plugins) for name in environments]
+    adapters = {
+        environment.label: adapter_of(environment.label, config, adapter, plugins)
+        for environment in chosen
+    }
+    policy = named_policy(name, lora, plugins)
+    settings = config.evaluate if config else EvaluateConfig()
+    tasks = settings.tasks if tasks is None else tasks
+    samples = settings.samples if samples is None else samples
+    greedy = settings.decoding == "greedy" if greedy is None else greedy
+    temperature = config.grpo.temperature if config else 1.0
+    results = {}
+    with Reporter(0, len(chosen), quiet) as reporter:
+        for note in policy.notes:
+            reporter.say(note)
+        for item in chosen:
+            pool = EnvironmentPool({item.label: maker(item, plugins)})
+            try:
+                selected = test_tasks(list_tasks(pool, item, plugins)["test"], tasks)
+                title = f"evaluate {item.label}"
+                reporter.start("evaluation", title, len(selected) * samples)
+                results[item.label], _ = evaluate(
+                    policy,
+                    pool,
+                    item.label,
+                    selected,
+                    adapters[item.label],
+                    seed=config.seed if config else 0,
+                    samples=samples,
+                    temperature=temperature,
+                    greedy=greedy,
+                    progress=reporter.advance,
+                    metrics=plugins.episode_metrics,
+                )
+            finally:
+                pool.close()
+            success = results[item.label].success
+            reporter.done("success –" if success is None else f"success {success:.2f}")
+    return results
+
+
+def column(name: str, config: RunConfig | None, plugins: Plugins) -> EnvironmentConfig:
+    """Return a column of a run, or a registered environment with its default settings.
+
+    Raises:
+        ConfigError: no environment has the name.
+    """
+    labelled = {item.label: item for item in config.environments} if config else {}
+    if name in labelled:
+        return labelled[name]
+    if name not in plugins.environments:
+        names = list(dict.fromkeys([*labelled, *plugins.environments]))
+        raise ConfigError(f"no environment is called {name!r}. {nearest(name, names)}")
+    return EnvironmentConfig(name, plugins.environments[name].value.Config(), name)
+
+
+def adapter_of(label: str, config: RunConfig | None, name: str | None, plugins: Plugins) -> Adapter:
+    """Return the adapter through which a policy plays an environment.
+
+    Args:
+        label: the environment's column.
+        config: of the run that trained the policy, if there is one.
+        name: a registered adapter; None for the one of the run, or `choose`.
+        plugins: the loaded plugins.
+
+    Raises:
+        ConfigError: no adapter has the name.
+    """
+    if name is not None:
+        return make_adapter(Component(name, plugins.adapters[name].value.Config()), plugins)
+    if config is None:
+        return make_adapter(Component("choose", NoConfig()), plugins)
+    trained = (stage.adapter for stage in config.stream if stage.environment.label == label)
+    return make_adapter(next(trained, config.adapter), plugins)

@@ -1,0 +1,70 @@
+"""What a run may be given later: stages at its end, updates of its last stage, environments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from contrail.config import RunConfig
+from contrail.errors import ConfigError
+from contrail.registry import Plugins, blaming
+
+
+def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plugins) -> bool:
+    """Return whether one configuration extends another.
+
+    Args:
+        old: of a run that has begun.
+        new: the configuration to go on with.
+        changed: the keys whose values differ, such as "stream.1.updates".
+        plugins: the loaded ones.
+
+    Raises:
+        ConfigError: it does, but a run cannot be extended like this.
+    """
+    last = len(old.stream) - 1
+    updates = f"stream.{last}.updates"
+    stages = [key for key in changed if _stage(key) > last]
+    environments = [key for key in changed if key.startswith("evaluate.environments")]
+    if set(changed) - {updates, *stages, *environments, "plugins"}:
+        return False
+    if not set(old.plugins) <= set(new.plugins):
+        return False
+    if not all(item in new.environments for item in old.environments):
+        return False
+    more = updates in changed
+    if more and (stages or new.stream[last].updates < old.stream[last].updates):
+        return False
+    for component in new.strategies if more or stages else ():
+        registered = plugins.strategies[component.name]
+        with blaming("strategy", component.name, registered, "cache_key"):
+            strategy = registered.value(component.settings)
+            unknown = strategy.cache_key(len(old.stream)) is None
+        if unknown:
+            raise ConfigError(
+                f"the run cannot get further {'updates' if more else 'stages'}: what "
+                f"{component.name!r} does in a stage may depend on those after it (its `starts_at` "
+                "is None). Choose another --out.",
+                key=("strategy",),
+            )
+        if more and strategy.scheduled:
+            raise ConfigError(
+                f"the last stage cannot get further updates: what {component.name!r} does in a "
+                "stage depends on their number. Add a stage, or choose another --out.",
+                key=("stream", last, "updates"),
+            )
+    if more:
+        schedule = new.grpo.lr_scheduler_type
+        if schedule != "constant":
+            raise ConfigError(
+                f"the last stage cannot get further updates: with the schedule {schedule!r} its "
+                "learning rate depends on their number. Add a stage, or choose another --out.",
+                key=("stream", last, "updates"),
+            )
+    return True
+
+
+def _stage(key: str) -> int:
+    """Return the stage that a key is of, or -1."""
+    match = re.match(r"stream\.(\d+)(\.|$)", key)
+    return int(match.group(1)) if match else -1

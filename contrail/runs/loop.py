@@ -1,0 +1,149 @@
+"""The core loop: evaluate; then, for each stage of the stream, train, evaluate, save."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy
+
+from contrail.compat.avalanche import BaseTemplate
+from contrail.environment import Task
+from contrail.episode import Episode
+from contrail.progress import Reporter, line
+from contrail.runs.checkpoints import Checkpoints
+from contrail.runs.curves import add_to_curves
+from contrail.runs.directory import EpisodeLog
+from contrail.runs.interrupt import Interrupted
+from contrail.runs.position import Position
+from contrail.runs.prepared import Prepared
+from contrail.runs.rollouts import Rollouts, refuse_faults
+from contrail.runs.rows import Rows
+from contrail.runs.run import Run
+from contrail.seeding import generator
+from contrail.stage import Stage
+from contrail.strategy import StageContext
+
+
+class Loop(BaseTemplate):  # type: ignore[misc]
+    """An Avalanche template whose experiences are stages; it calls Avalanche's plugins as well.
+
+    All that it does after a checkpoint depends on the checkpoint and the run's seed, so a run that
+    was killed ends as if it had not been.
+    """
+
+    def __init__(
+        self,
+        *,  # Avalanche warns of others
+        run: Run,
+        made: Prepared,
+        rollouts: Rollouts,
+        rows: Rows,
+        checkpoints: Checkpoints,
+        reporter: Reporter,
+    ) -> None:
+        model = made.policy.model
+        super().__init__(model=model, device=model.device)
+        self.plugins = made.strategy.bind(self)
+        self.run, self.hook = run, run.plugins.hook
+        self.scenario, self.stages = made.scenario, made.stages
+        self.policy = made.policy
+        self.learner = made.learner
+        self.strategy = made.strategy
+        self.rollouts = rollouts
+        self.rows = rows
+        self.checkpoints = checkpoints
+        self.reporter = reporter
+        made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
+
+    def go(self) -> None:
+        """Run to the end, from the beginning or from the last checkpoint."""
+        updates = [stage.updates for stage in self.stages]
+        position = self.checkpoints.restore(updates)
+        if position is not None and self.rows.complete():
+            position = self.checkpoints.restore(updates)
+        self.hook.contrail_run_start(run=self.run)
+        if position is None:
+            self.rows.evaluate(0)
+            position = self.checkpoints.save(Position(0))
+        for number, stage in enumerate(self.stages, start=1):
+            if number <= position.stage:
+                continue
+            self._train(stage, number, position.update if number == position.stage + 1 else 0)
+            self.rows.evaluate(number)
+            self.checkpoints.save(Position(number))
+            self.hook.contrail_stage_end(run=self.run, stage=stage)
+        self.run.clock()
+        self.run.files.write_result(self.run.result())
+        self.hook.contrail_run_end(run=self.run)
+
+    def _train(self, stage: Stage, number: int, made: int) -> None:
+        """The updates of a stage, of which `made` have been made before an interruption."""
+        run, learner, strategy = self.run, self.learner, self.strategy
+        context = self._context(stage, number)
+        learner.begin(stage.updates, stage.objective)
+        if made:
+            self.checkpoints.restore_learner()
+        else:
+            run.begin_stage()
+        self.hook.contrail_stage_start(run=run, stage=stage)
+        strategy.enter(context, resumed=made > 0)
+        self.experience, self.is_training = stage, True
+        if not made:
+            strategy.trigger("before_training")
+            strategy.trigger("before_training_exp")
+        log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
+        for update in range(made, stage.updates):
+            rng = functools.partial(generator, run.config.seed)
+            with self._saving(Position(number - 1, update), log):
+                add_to_curves(run, self.scenario, self.rollouts, stage, update)
+            name = f"{stage.name} {update + 1}/{stage.updates}"
+            self.reporter.start("update", name, learner.batch_size)
+            with self.policy.keeping():
+                with self._saving(Position(number - 1, update), log):
+                    tasks = self._draw(stage, update, rng("draw", number, update))
+                    play = functools.partial(self.rollouts.train, stage, number, name=update)
+                    groups = learner.objective.episodes(learner, tasks, play)
+                episodes = [episode for group in groups for episode in group]
+                log.add(episodes, update=update)
+                refuse_faults(stage.name, episodes)
+                self.hook.contrail_episodes(run=run, episodes=episodes)
+                strategy.trigger("before_training_iteration")
+                strategy.observe(stage, episodes, rng("observe", number, update))
+                scalars = learner.update(groups, rng("update", number, update))
+            strategy.trigger("after_training_iteration")
+            scalars |= run.means(episodes)
+            scalars |= strategy.scalars()
+            run.count(episodes)
+            self.hook.contrail_update(run=run, scalars=scalars)
+            self.reporter.done(line(scalars))
+            self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
+        add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
+        strategy.trigger("after_training_exp")
+        strategy.trigger("after_training")
+        strategy.leave(context)
+
+    @contextmanager
+    def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
+        """Context manager: if the run is interrupted, save it at the position where it still is."""
+        try:
+            yield
+        except Interrupted:
+            if position.update:
+                self.checkpoints.save(position, log.size)
+            raise
+
+    def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
+        """Return the strategy's choice of tasks."""
+        count = self.learner.batch_size // self.learner.group_size
+        return self.strategy.draw(stage, update, count, rng, self.scenario.environments)
+
+    def _context(self, stage: Stage, number: int) -> StageContext:
+        def play(tasks: Sequence[Task], samples: int, name: str) -> list[list[Episode]]:
+            groups = self.rollouts.train(stage, number, tasks, samples, name)
+            self.run.budget.extra_episodes += sum(map(len, groups))
+            return groups
+
+        seed = self.run.config.seed
+        return StageContext(stage, number, self.policy, self.learner, seed, play)

@@ -1,0 +1,187 @@
+"""The policy of a run, or of what `contrail eval` is given."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import LoraConfig, PeftConfig
+
+from contrail.config import LoRASettings, RunConfig, load, lora_config
+from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.model.policy import Policy, linear_modules, load_base, with_lora
+from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.training.verify import verify
+
+
+@dataclass(frozen=True)
+class LoRADirectory:
+    """A directory as PEFT saves it: a checkpoint of a run, or any other."""
+
+    path: Path
+    config: RunConfig | None = None
+    """Of the run that the checkpoint belongs to, if any."""
+
+    @classmethod
+    def find(cls, path: Path, plugins: Plugins) -> LoRADirectory | None:
+        """Return the LoRA that a path names: of a run the newest checkpoint; None, if it names
+        none.
+
+        Raises:
+            ContrailError: the run has no checkpoint, or its configuration cannot be read.
+        """
+        if (path / "config.yaml").is_file() and (path / "checkpoints").is_dir():
+            newest = RunDirectory(path).last_checkpoint()
+            if newest is None:
+                raise ContrailError(f"{path} has no checkpoint yet")
+            return cls(newest[0], load(path / "config.yaml", (), plugins)[0])
+        if (path / "adapter_config.json").is_file():
+            above = path.resolve().parent.parent / "config.yaml"
+            return cls(path, load(above, (), plugins)[0] if above.is_file() else None)
+        return None
+
+    def settings(self) -> LoraConfig:
+        """Return the LoRA's settings, and the name of its model (`base_model_name_or_path`).
+
+        Raises:
+            ContrailError: it is no LoRA, or its adapter_config.json cannot be read.
+        """
+        file = self.path / "adapter_config.json"
+        try:
+            settings = PeftConfig.from_pretrained(str(self.path))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ContrailError(f"{file} cannot be read: {error}") from error
+        if not isinstance(settings, LoraConfig):
+            raise ContrailError(
+                f"{file}: contrail takes LoRAs only, not {type(settings).__name__}."
+            )
+        if not settings.base_model_name_or_path:
+            raise ContrailError(f"{file} names no model. Set base_model_name_or_path.")
+        settings.inference_mode = False
+        settings.lora_dropout = 0.0  # as in every policy: what is updated must be what has acted
+        return settings
+
+
+def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) -> Policy:
+    """Return the configured model with a fresh LoRA, or with the one that the configuration
+    names.
+
+    Args:
+        config: the run's.
+        plugins: the loaded ones.
+        start: the run's own checkpoint before any training, if it has one. It stands for a LoRA
+            that the configuration names, which may have changed since.
+
+    Raises:
+        ContrailError: the model cannot be loaded, or does not fit the configuration.
+    """
+    lora = LoRADirectory.find(Path(config.model), plugins)
+    if lora is None:
+        return _fresh_policy(config, plugins)
+    if config.lora != LoRASettings():
+        raise ConfigError(
+            f"{config.model} has a LoRA, with settings of its own. Remove `lora`.", key=("lora",)
+        )
+    if start is not None:
+        read_checkpoint(start)
+    return _trained_policy(LoRADirectory(start or lora.path), config, key="model")
+
+
+def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
+    """Return the policy that a run, a PEFT directory or a model's name stands for.
+
+    Args:
+        name: of a model, if there is no LoRA.
+        lora: found under the name.
+        plugins: the loaded ones.
+
+    Raises:
+        ContrailError: the model cannot be loaded.
+    """
+    if lora is None:
+        return _bare_policy(name, plugins)
+    if lora.config is None:
+        return _trained_policy(lora)
+    policy = make_policy(lora.config, plugins, start=lora.path)
+    policy.restore(lora.path)
+    return policy
+
+
+def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
+    name = config.model
+    if name in plugins.models:
+        name = str(plugins.models[name].value())
+    base, tokenizer = load_base(
+        name,
+        dtype=config.dtype,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+    )
+    lora = lora_config(config, target_modules=None)
+    if lora.target_modules == "all-linear":
+        lora = lora_config(config, target_modules=sorted(linear_modules(base)))
+    try:
+        policy = with_lora(base, tokenizer, lora, config.seed, config.max_context, config.cache_gb)
+    except (ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+        # What only peft and this model can tell.
+        modules = sorted({name.rpartition(".")[2] for name in linear_modules(base)})
+        raise ConfigError(
+            f"peft refuses it: {' '.join(str(error).split())} "
+            f"The model's linear modules: {', '.join(modules)}.",
+            key=("lora",),
+            of_children=True,
+        ) from error
+    verify(policy)
+    return policy
+
+
+def _trained_policy(
+    lora: LoRADirectory, config: RunConfig | None = None, key: str | None = None
+) -> Policy:
+    """Return the model that a LoRA belongs to, with it."""
+    where = ""
+    try:
+        settings = lora.settings()
+        name = str(settings.base_model_name_or_path)
+        where = f" onto its model {name!r}"
+        if config is None:
+            base, tokenizer = load_base(name)
+            policy = with_lora(base, tokenizer, settings, seed=0)
+        else:
+            base, tokenizer = load_base(
+                name,
+                dtype=config.dtype,
+                device=config.device,
+                trust_remote_code=config.trust_remote_code,
+            )
+            policy = with_lora(
+                base, tokenizer, settings, config.seed, config.max_context, config.cache_gb
+            )
+        policy.restore(lora.path)
+    except (ContrailError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{lora.path}: its LoRA cannot be loaded{where}: {reason}",
+            key=None if key is None else (key,),
+        ) from error
+    policy.begin_here()
+    verify(policy)
+    return policy
+
+
+def _bare_policy(name: str, plugins: Plugins) -> Policy:
+    """Return a model without a LoRA: the B matrices of a fresh one are 0, so that it changes
+    nothing."""
+    if name in plugins.models:
+        name = str(plugins.models[name].value())
+    elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise ConfigError(
+            f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
+        )
+    base, tokenizer = load_base(name)
+    lora = LoraConfig(r=1, task_type="CAUSAL_LM", target_modules=sorted(linear_modules(base)))
+    policy = with_lora(base, tokenizer, lora, seed=0)
+    verify(policy)
+    return policy

@@ -1,0 +1,175 @@
+"""Plays the tasks of a run, for updates and for evaluations, and reports faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from contrail.adapter import Adapter
+from contrail.config import EvaluateConfig
+from contrail.environment import Task
+from contrail.episode import Episode
+from contrail.episode_metrics import EpisodeMetric
+from contrail.errors import ConfigError, PluginError
+from contrail.model.policy import Policy
+from contrail.progress import Reporter
+from contrail.rollout.play import Job, play
+from contrail.runs.evaluate import evaluate
+from contrail.scores import Scores
+from contrail.seeding import generator
+from contrail.stage import Stage
+from contrail.workers.pool import EnvironmentPool
+
+
+class Rollouts:
+    """Plays with the policy as it is.
+
+    Args:
+        policy: that plays.
+        pool: the environments.
+        adapters: of each environment of the run.
+        seed: the run's.
+        temperature: of the distribution that is sampled.
+        settings: of evaluations.
+        reporter: follows the episodes.
+        check: called before each step of the sampler; raises if the run is interrupted.
+        metrics: of an episode, for evaluations.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        pool: EnvironmentPool,
+        adapters: dict[str, Adapter],
+        *,
+        seed: int,
+        temperature: float,
+        settings: EvaluateConfig,
+        reporter: Reporter,
+        check: Callable[[], None],
+        metrics: Sequence[EpisodeMetric],
+    ) -> None:
+        self._policy = policy
+        self._pool = pool
+        self._adapters = adapters
+        self._seed = seed
+        self._temperature = temperature
+        self._settings = settings
+        self._reporter = reporter
+        self._check = check
+        self._metrics = metrics
+        self._reported: set[tuple[str, str]] = set()
+
+    def train(
+        self,
+        stage: Stage,
+        number: int,
+        tasks: Sequence[Task],
+        samples: int,
+        name: str | int,
+    ) -> list[list[Episode]]:
+        """Play each task `samples` times in a stage; return a group of episodes per task.
+
+        Args:
+            stage: the stage, through whose adapters its environments are played.
+            number: its number.
+            tasks: of any environment of the run.
+            samples: episodes of each.
+            name: of the randomness: another name gives other episodes.
+        """
+        adapters = {**self._adapters, **stage.adapters}
+        jobs = [
+            Job(
+                task.environment,
+                task,
+                adapters[task.environment],
+                generator(self._seed, "rollout", number, name, place, sample),
+                sample,
+            )
+            for place, task in enumerate(tasks)
+            for sample in range(samples)
+        ]
+        episodes = play(
+            self._policy,
+            self._pool,
+            jobs,
+            temperature=self._temperature,
+            progress=self._reporter.advance,
+            check=self._check,
+        )
+        self._report_first_problem(episodes)
+        return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
+
+    def evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
+        """Play the test tasks of one environment.
+
+        Raises:
+            PluginError: every episode was a fault of the environment.
+            ConfigError: `max_context` has no room for any task.
+        """
+        settings = self._settings
+        tasks = test.tasks[test.name]
+        title = f"evaluate {test.name} {when}"
+        self._reporter.start("evaluation", title, len(tasks) * settings.samples)
+        scores, episodes = evaluate(
+            self._policy,
+            self._pool,
+            test.name,
+            tasks,
+            test.adapters[test.name],
+            seed=self._seed,
+            samples=settings.samples,
+            temperature=self._temperature,
+            greedy=settings.decoding == "greedy",
+            progress=self._reporter.advance,
+            metrics=self._metrics,
+            check=self._check,
+        )
+        self._report_first_problem(episodes)
+        refuse_faults(test.name, episodes)
+        if all(_unfit(episode) for episode in episodes):
+            raise ConfigError(
+                f"{self._policy.max_context} tokens have no room for the system message and the "
+                f"first observation of any test task of {test.name!r}.",
+                key=("max_context",),
+            )
+        shown = "–" if scores.success is None else f"{scores.success:.2f}"
+        rate = scores.metrics.get("fault_rate")
+        faults = f", faults {rate:.0%}" if rate else ""
+        self._reporter.done(f"success {shown}{faults}")
+        return scores, episodes
+
+    def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
+        """Report each environment's first fault, and its first task that the context cannot hold.
+
+        The others are counted and logged.
+        """
+        for episode in episodes:
+            key = (episode.environment, episode.ended)
+            if key in self._reported or not (episode.fault is not None or _unfit(episode)):
+                continue
+            self._reported.add(key)
+            what = "fault of" if episode.fault is not None else "max_context is too small for"
+            said = "" if episode.fault is None else f": {episode.fault}"
+            self._reporter.say(
+                f"{what} the environment {episode.environment!r} in task {episode.task.id!r}{said} "
+                "(further ones are only counted)"
+            )
+
+
+def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
+    """Stop where every episode was lost: the next ones would be, too.
+
+    Raises:
+        PluginError: every episode was a fault.
+    """
+    if all(episode.fault is not None for episode in episodes):
+        raise PluginError(
+            f"{name!r}: every episode was a fault of its environment. The first, of "
+            f"{episodes[0].environment!r}: {episodes[0].fault}. Mend that and start the run "
+            "again: it goes on from its last checkpoint."
+        )
+
+
+def _unfit(episode: Episode) -> bool:
+    """Return whether not even the first turn had room in the context."""
+    return episode.ended == "max_context" and not episode.turns

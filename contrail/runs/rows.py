@@ -1,0 +1,87 @@
+"""The rows of R: all environments, evaluated before any training and after each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contrail.model.policy import Policy
+from contrail.runs.checkpoints import Checkpoints
+from contrail.runs.composition import Composition
+from contrail.runs.directory import EpisodeLog
+from contrail.runs.rollouts import Rollouts
+from contrail.runs.run import Run
+from contrail.scores import Scores
+from contrail.stage import Stage
+
+
+class Rows:
+    """Evaluates the policy as it is.
+
+    Args:
+        run: whose rows they are.
+        tests: the test tasks of each environment.
+        policy: in training.
+        strategy: may evaluate each environment with another LoRA.
+        rollouts: play the tasks.
+        checkpoints: of the run.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        tests: Sequence[Stage],
+        policy: Policy,
+        strategy: Composition,
+        rollouts: Rollouts,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._run = run
+        self._tests = tests
+        self._policy = policy
+        self._strategy = strategy
+        self._rollouts = rollouts
+        self._checkpoints = checkpoints
+
+    def evaluate(self, number: int) -> None:
+        """Add the row after stage `number`."""
+        run = self._run
+        scores = self._checkpoints.given_row() if number == 0 else None
+        if scores is None:
+            log = run.files.episodes(number, "evaluate")
+            scores = self._columns(number, self._tests, log)
+            run.evaluations.append(scores)
+        hook = run.plugins.hook
+        hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
+
+    def complete(self) -> bool:
+        """Evaluate environments that were added to the run, for the rows that lack them.
+
+        Returns:
+            Whether there were any; then the policy is not where it was.
+        """
+        names = self._run.environments
+        missing = self._checkpoints.missing(names)
+        for row, scores in enumerate(self._run.evaluations):
+            if list(scores) == names:
+                continue
+            log = self._run.files.episodes(row, "evaluate", size=None)
+            if lacking := missing.get(row):
+                log.arrange([name for name in names if name in scores])
+                self._checkpoints.restore_row(row)
+                tests = [test for test in self._tests if test.name in lacking]
+                scores |= self._columns(row, tests, log)
+            log.arrange(names)
+            if lacking:
+                self._checkpoints.complete_row(row)
+        return bool(missing)
+
+    def _columns(self, number: int, tests: Sequence[Stage], log: EpisodeLog) -> dict[str, Scores]:
+        scores = {}
+        when = f"after {self._run.stages[number - 1]}" if number else "before training"
+        self._strategy.trigger("before_eval", is_training=False, current_eval_stream=tests)
+        for test in tests:
+            with self._strategy.evaluating(self._policy, test):
+                scores[test.name], episodes = self._rollouts.evaluate(test, when)
+            log.add(episodes)
+        self._strategy.trigger("after_eval")
+        return scores

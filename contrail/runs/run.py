@@ -1,0 +1,241 @@
+"""One run: its configuration, its directory, and what it has done so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contrail.baselines import Baseline
+from contrail.baselines.stream import Baselines
+from contrail.config import RunConfig, to_yaml
+from contrail.episode import Episode
+from contrail.episode_metrics import averages
+from contrail.intervals import Estimate
+from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.registry import Plugins
+from contrail.runs import provenance
+from contrail.runs.directory import RunDirectory
+from contrail.scores import Scores
+
+
+@dataclass
+class Budget:
+    """The cost of a run."""
+
+    updates: int = 0
+    """The number of training updates; the same for every strategy."""
+    episodes: int = 0
+    """The number of episodes that training updates learnt from; the same for every strategy."""
+    faults: int = 0
+    """The number of these episodes that were lost to a fault of their environment."""
+    generated_tokens: int = 0
+    """The number of tokens that the model wrote in these episodes."""
+    extra_episodes: int = 0
+    """The number of episodes that were played to choose tasks and not learnt from."""
+    extra_tokens: int = 0
+    """The number of tokens computed for a strategy's penalties and references."""
+    cpu_seconds: float = 0.0
+    """Processor seconds of the whole run."""
+    wall_seconds: float = 0.0
+    """Wall-clock seconds of the whole run."""
+
+
+@dataclass
+class Run:
+    """A run, as plugins see it."""
+
+    name: str
+    config: RunConfig
+    files: RunDirectory
+    plugins: Plugins
+    environments: list[str]
+    """The columns of R."""
+    stages: list[str]
+    """The names of the stages, in order."""
+    meant: list[list[str]]
+    """Per stage, the environments that it is meant to train on."""
+    restarts: bool = False
+    """Whether every stage begins with the base model: see `Strategy.restarts`."""
+    played: list[dict[str, int]] = field(default_factory=list)
+    """Per stage, the number of episodes that its updates learnt from, by environment."""
+    curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
+    """Per stage, by environment: [updates made, success] of the evaluations during the stage,
+    including its ends."""
+    evaluations: list[dict[str, Scores]] = field(default_factory=list)
+    """The rows of R: after each stage, the scores by environment."""
+    made: list[int] = field(default_factory=list)
+    """Per stage, the number of updates so far."""
+    baselines: Baselines = field(default_factory=dict)
+    """By environment, the scores of players without a model."""
+    budget: Budget = field(default_factory=Budget)
+    started: str = field(default_factory=provenance.now)
+    """The date of the start, in UTC."""
+    _software: dict[str, Any] = field(default_factory=provenance.software)
+    _cpu: float = field(default_factory=time.process_time)
+    _wall: float = field(default_factory=time.monotonic)
+
+    @property
+    def directory(self) -> Path:
+        """Where the run's files are."""
+        return self.files.path
+
+    @property
+    def config_text(self) -> str:
+        """The resolved configuration as YAML."""
+        return to_yaml(self.config)
+
+    @property
+    def update(self) -> int:
+        """How many updates have been made since the start of the run."""
+        return self.budget.updates
+
+    @property
+    def trained(self) -> list[list[str]]:
+        """For each stage so far, the environments that its updates learnt from, as columns of R."""
+        return [[name for name in self.environments if name in stage] for stage in self.played]
+
+    @property
+    def own(self) -> list[list[str]]:
+        """The environments of `trained` that the stage is meant for; `replay`, for example, trains
+        others."""
+        stages = zip(self.trained, self.meant, strict=False)
+        return [[name for name in trained if name in meant] for trained, meant in stages]
+
+    def begin_stage(self) -> None:
+        """Begin to count the episodes of a stage."""
+        self.played.append({})
+        self.curves.append({})
+        self.made.append(0)
+
+    def count(self, episodes: Sequence[Episode]) -> None:
+        """Count an update and the episodes that it learnt from."""
+        self.made[-1] += 1
+        self.budget.updates += 1
+        self.budget.episodes += len(episodes)
+        self.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
+        played = self.played[-1]
+        for episode in episodes:
+            if episode.fault is None:
+                played[episode.environment] = played.get(episode.environment, 0) + 1
+            else:
+                self.budget.faults += 1
+
+    def clock(self) -> None:
+        """Add the time since the last call to the budget."""
+        cpu, wall = time.process_time(), time.monotonic()
+        self.budget.cpu_seconds += cpu - self._cpu
+        self.budget.wall_seconds += wall - self._wall
+        self._cpu, self._wall = cpu, wall
+
+    def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Of the episodes of an update, the metrics of an episode that are defined."""
+        means = averages(self.plugins.episode_metrics, episodes, by_task=False)
+        return {name: mean for name, mean in means.items() if mean is not None}
+
+    def state(self) -> dict[str, Any]:
+        """Return the run's state for a checkpoint, as JSON values."""
+        self.clock()
+        return {
+            "started": self.started,
+            "budget": asdict(self.budget),
+            "played": self.played,
+            "curves": self.curves,
+            "made": self.made,
+            "evaluations": [self.row_state(row) for row in range(len(self.evaluations))],
+            "baselines": {
+                label: {name: item and item.record() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
+        }
+
+    def row_state(self, row: int) -> dict[str, Any]:
+        """Return the scores of a row of R, as JSON values."""
+        return {name: scores.record() for name, scores in self.evaluations[row].items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` kept."""
+        self.started = state.get("started", self.started)
+        self.budget = Budget(**state["budget"])
+        self.played = state["played"]
+        self.curves = state["curves"]
+        self.made = state["made"]
+        self.evaluations = [
+            {name: Scores.read(record) for name, record in row.items()}
+            for row in state["evaluations"]
+        ]
+        if "baselines" in state:  # a comparison gives the base model's evaluation without them
+            self.baselines |= {
+                label: {name: item and Baseline(**item) for name, item in players.items()}
+                for label, players in state["baselines"].items()
+            }
+
+    def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
+        judged = {
+            "environments": self.environments,
+            "stages": self.stages,
+            "trained": self.trained,
+            "own": self.own,
+            "played": self.played,
+            "curves": self.curves,
+            "evaluations": [
+                {name: item.summary() for name, item in row.items()} for row in self.evaluations
+            ],
+        }
+        results = TaskScores.read(judged)
+        cells, changes = matrix(results), change(results)
+        chance = {
+            label: random.scores
+            for label, players in self.baselines.items()
+            if (random := players.get("random")) is not None
+        }
+        gains = over(results, chance)
+        found = {name: metric(results) for name, metric in METRICS.items()}
+        if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
+            found = dict.fromkeys(METRICS, Estimate(None, None))
+        evaluate = self.config.evaluate
+        return {
+            "name": self.name,
+            "model": self.config.model,
+            "adapter": self.config.adapter.name,
+            "strategy": self.config.strategy.name,
+            "seed": self.config.seed,
+            **judged,
+            "R": [[cell.value for cell in row] for row in cells],
+            "interval": [[cell.interval for cell in row] for row in cells],
+            "change": {
+                "value": [[cell.value for cell in row] for row in changes],
+                "interval": [[cell.interval for cell in row] for row in changes],
+                "tasks": [[cell.count for cell in row] for row in changes],
+            },
+            "over_random": {
+                "value": [[cell.value for cell in row] for row in gains],
+                "interval": [[cell.interval for cell in row] for row in gains],
+            },
+            "restarts": self.restarts,
+            "metrics": {name: item.value for name, item in found.items()},
+            "metric_intervals": {name: item.interval for name, item in found.items()},
+            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
+            "formulas": {name: metric.formula for name, metric in METRICS.items()},
+            "evaluate": {
+                "samples": evaluate.samples,
+                "decoding": evaluate.decoding,
+                "temperature": self.config.grpo.temperature,
+            },
+            "baselines": {
+                label: {name: item and item.summary() for name, item in players.items()}
+                for label, players in self.baselines.items()
+            },
+            "budget": asdict(self.budget),
+            "provenance": {
+                "started": self.started,
+                "ended": provenance.now(),
+                **self._software,
+                "hardware": provenance.hardware(
+                    self.config.device, self.config.dtype, self.config.threads
+                ),
+            },
+        }

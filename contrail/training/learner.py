@@ -1,0 +1,317 @@
+"""Updates the policy from episodes, by the losses of TRL's GRPO trainer.
+
+TRL computes the loss from log-probabilities of decisions, and a scorer computes these, for the
+decisions that can carry a gradient. A decision is a model-written token, or, where the model
+chooses from candidates, one choice under the distribution normalised over them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl import GRPOConfig
+
+from contrail.episode import Episode
+from contrail.errors import ContrailError
+from contrail.model.policy import Policy
+from contrail.training.advantages import group_scalars
+from contrail.training.decisions import Decisions
+from contrail.training.grpo import GRPO
+from contrail.training.objective import Batch, Objective
+from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
+from contrail.training.shared.scorer import TreeScorer
+from contrail.training.trl_loss import Loss, no_reward
+
+T = TypeVar("T")
+
+
+class Learner:
+    """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
+
+    `penalty`: what is added to the loss of an optimizer step on the given episodes, as
+    `contrail.Strategy.penalty` says. `extra_tokens`: computed for penalties and references.
+    `by_environment`: whether the environments of a batch count in its loss by their shares of the
+    episodes, as they do by default, or of the decisions.
+    """
+
+    penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
+    extra_tokens: int
+    by_environment: bool
+    objective: Objective
+
+    def __init__(self, policy: Policy, config: GRPOConfig, scorer: Scorer | None = None) -> None:
+        """`scorer`: by default the fast one, or the plain one if the policy is not fast."""
+        self._policy = policy
+        self._scorer = scorer or (TreeScorer(policy) if policy.fast else PlainScorer())
+        self._anchor: Mapping[str, torch.Tensor] | None = None
+        self.penalty = None
+        self.extra_tokens = 0
+        self.by_environment = True
+        self.config = config
+        assert config.num_generations is not None
+        assert config.generation_batch_size is not None
+        assert config.steps_per_generation is not None
+        self.group_size = config.num_generations
+        self.batch_size = config.generation_batch_size
+        self._minibatches = config.steps_per_generation
+        beta = config.beta
+        with _global_random_state_kept():
+            # TRL would keep a second adapter as the reference; ours is the base model itself.
+            config.beta = 0.0
+            self.trl = Loss(
+                model=policy.model,
+                reward_funcs=[no_reward],
+                args=config,
+                train_dataset=Dataset.from_dict({"prompt": ["-"]}),
+                processing_class=policy.chat.tokenizer,
+            )
+            config.beta = beta
+        self.trl.beta = self.beta = beta
+        self.trl.current_gradient_accumulation_steps = 1
+        self.begin(1)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that is updated."""
+        return self._policy
+
+    def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
+        """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
+        self._anchor = adapter
+        self.trl.beta = self.beta = beta
+
+    @property
+    def with_entropy(self) -> bool:
+        """Whether the loss has an entropy term."""
+        return bool(self.trl._entropy_bonus_enabled)
+
+    def begin(self, updates: int, objective: Objective | None = None) -> None:
+        """Start a stage with a fresh optimizer and schedule.
+
+        Args:
+            updates: of the stage.
+            objective: what it learns by; GRPO by default.
+        """
+        self.objective = objective or GRPO()
+        steps = updates * self._minibatches * self.config.num_iterations
+        self.trl.optimizer = None
+        self.trl.lr_scheduler = None
+        self.trl.create_optimizer()
+        self.trl.create_scheduler(num_training_steps=max(1, steps))
+        # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
+        self.trl.entropy_coef = self.config.entropy_coef
+        self.trl._last_world_entropy = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state within a stage, between two updates: JSON values and tensors."""
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        moments = optimizer.state_dict()["state"]
+        entropy = self.trl._last_world_entropy
+        return {
+            "optimizer": {str(index): dict(values) for index, values in moments.items()},
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+            "scheduler": scheduler.state_dict(),
+            "entropy_coef": self.trl.entropy_coef,
+            "entropy": None if math.isinf(entropy) else float(entropy),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, after `begin` with the same number of updates."""
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        whole = optimizer.state_dict()
+        whole["state"] = {int(index): values for index, values in state["optimizer"].items()}
+        for group, rate in zip(whole["param_groups"], state["learning_rates"], strict=True):
+            group["lr"] = rate
+        optimizer.load_state_dict(whole)
+        scheduler.load_state_dict(state["scheduler"])
+        self.trl.entropy_coef = state["entropy_coef"]
+        entropy = state["entropy"]
+        self.trl._last_world_entropy = float("inf") if entropy is None else entropy
+
+    def update(
+        self,
+        groups: Sequence[Sequence[Episode]],
+        rng: numpy.random.Generator,
+    ) -> dict[str, float]:
+        """Learn from one batch of episodes, in groups that played the same task.
+
+        Episodes that ended in a fault of the environment are left out. An optimizer step is made
+        only where rewards differ within a group, or a penalty has a gradient; in the latter case
+        alone, the step follows the penalty and nothing else. The learning rate's schedule goes by
+        updates, whether or not they made a step.
+
+        Args:
+            groups: the episodes.
+            rng: of the order in which they are used.
+
+        Returns:
+            What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
+            `skipped_steps` is the share of the optimizer steps that were not made; without any,
+            there is no `loss`.
+        """
+        kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
+        kept = [group for group in kept if len(group) > 1]
+        episodes = [episode for group in kept for episode in group]
+        scalars = group_scalars(kept)
+        minibatches: list[list[int]] = []
+        for _ in range(self.config.num_iterations):
+            order = numpy.arange(len(episodes))
+            if self._minibatches > 1:
+                order = rng.permutation(order)
+            parts = numpy.array_split(order, self._minibatches)
+            minibatches += [sorted(part.tolist()) for part in parts]
+        decisions = sum(len(episode.logprobs) for episode in episodes)
+        norms = []
+        losses = []
+        weights = self.objective.weights(self, kept, minibatches)
+        for indices, own in zip(minibatches, weights, strict=True):
+            chosen = [episodes[index] for index in indices]
+            made = self._step(Batch(chosen, own, len(minibatches) > 1, decisions), rng)
+            if made is not None:
+                losses.append(made[0])
+                norms.append(made[1])
+        scalars.update(self.trl.take_metrics())
+        scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
+        if losses:
+            scalars["loss"] = float(numpy.mean(losses))
+            scalars["gradient_norm"] = float(numpy.mean(norms))
+        return scalars
+
+    def gradients(self, batch: Batch) -> float:
+        """Add the gradients of a batch's loss to the LoRA's parameters; return the loss.
+
+        Each slice of decisions is scored with gradients while the others stand in as constants, and
+        the loss is that of the whole batch: its normalisations are those of the batch, whatever the
+        slices. (TRL's losses are sums over episodes, whose weights depend on lengths alone.) At the
+        last slice the others are as scored, so that loss is the batch's.
+        """
+        objective = self.objective
+        recorded = Decisions.of(batch.episodes, self._policy.model.device)
+        objective.prepare(self, batch)
+        loss = 0.0
+        current = recorded
+        entropies = self.with_entropy
+        slices = self._scorer.split(batch.episodes, objective.needed(self, batch))
+        with self._policy.learning() as model:
+            # An episode's own decisions may be too many for one slice, and weigh on one another
+            # where importance is that of whole sequences: they must be as they are now.
+            if batch.off_policy and any(piece.splits for piece in slices):
+                with torch.no_grad():
+                    for piece, scores in self._scores(model, slices, entropies, kept=True):
+                        current = current.replaced(piece, scores, entropies)
+            scored = self._scores(model, slices, entropies, kept=True)
+            for number, (piece, scores) in enumerate(scored, start=1):
+                current = current.detached().replaced(piece, scores, entropies)
+                final = number == len(slices)
+                value = objective.loss(self, current, recorded, batch, final)
+                value.backward()
+                loss = float(value.detach())
+        return loss
+
+    def _step(self, batch: Batch, rng: numpy.random.Generator) -> tuple[float, float] | None:
+        """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
+        optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
+        assert optimizer is not None
+        assert scheduler is not None
+        optimizer.zero_grad()
+        loss = 0.0
+        # Adam takes a full step with any gradient, however small: without advantages, that of the
+        # entropy, say, would undo what has been learnt.
+        rewarded = bool(batch.weights.any())
+        if rewarded:
+            loss = self.gradients(batch)
+        episodes = batch.episodes
+        for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
+            term.backward()
+            loss += float(term.detach())
+        parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
+        limit = self.config.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not bool(norm.isfinite()):
+            raise ContrailError(
+                f"the gradient is not finite (loss {loss:g}), so the policy cannot be updated. "
+                "Lower grpo.learning_rate, or what the strategy adds to the loss."
+            )
+        made = rewarded or float(norm) > 0
+        if not made:
+            optimizer.zero_grad()
+        optimizer.step()  # it leaves parameters without a gradient alone
+        scheduler.step()
+        return (loss, float(norm)) if made else None
+
+    def score(self, episodes: Sequence[Episode]) -> Iterator[list[DecisionScores]]:
+        """Log-probabilities of what the episodes' models decided, under the present policy.
+
+        With gradients, where they are enabled; in parts whose activations fit into memory. Be done
+        with the gradients of one before the next is asked for: they are complete when all were.
+        An episode may be divided among several parts. What is computed counts as `extra_tokens`.
+        """
+        with self._policy.learning() as model:
+            slices = self._scorer.split(episodes, range(len(episodes)))
+            for _, scores in self._extra(self._scores(model, slices)):
+                yield scores
+
+    def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
+        """Log-probabilities of all that could have been decided, under the present policy.
+
+        For each part of an episode, a tensor for each of its decisions: over the candidates, or
+        over the vocabulary. A part's graph is of that part alone, so it may be differentiated as
+        often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
+        """
+        with self._policy.learning() as model:
+            yield from self._extra(
+                self._scorer.distributions(model, episodes, self.config.temperature)
+            )
+
+    def _scores(
+        self,
+        model: PreTrainedModel,
+        slices: Sequence[Slice],
+        entropies: bool = False,
+        kept: bool = False,
+    ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
+        return self._scorer.score(
+            model, slices, self.config.temperature, entropies=entropies, kept=kept
+        )
+
+    def _extra(self, scored: Iterator[T]) -> Iterator[T]:
+        """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
+        computed = self._scorer.computed_tokens
+        for one in scored:
+            self.extra_tokens += self._scorer.computed_tokens - computed
+            yield one
+            computed = self._scorer.computed_tokens
+
+    @torch.no_grad()
+    def reference(self, episodes: Sequence[Episode]) -> torch.Tensor:
+        """Log-probabilities of the episodes' decisions under the reference, (episodes, longest)."""
+        decisions = Decisions.of(episodes, self._policy.model.device)
+        with self._policy.reference(self._anchor) as model:
+            slices = self._scorer.split(episodes, range(len(episodes)))
+            for piece, scores in self._extra(self._scores(model, slices)):
+                decisions = decisions.replaced(piece, scores, False)
+        return decisions.logprobs
+
+
+@contextmanager
+def _global_random_state_kept() -> Iterator[None]:
+    """TRL seeds every global generator when it is made; a library must not."""
+    state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            numpy.random.set_state(numpy_state)  # noqa: NPY002

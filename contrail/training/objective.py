@@ -1,0 +1,97 @@
+"""Objectives: how a stage learns; GRPO, unless its `learn` names another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from contrail.environment import NoConfig, Task
+from contrail.episode import Episode
+
+if TYPE_CHECKING:
+    import torch
+
+    from contrail.training.decisions import Decisions
+    from contrail.training.learner import Learner
+
+Groups = Sequence[Sequence[Episode]]
+"""Episodes, grouped by task."""
+Play = Callable[[Sequence[Task], int], list[list[Episode]]]
+"""`play(tasks, samples)` returns `samples` episodes of each task, played by the policy."""
+
+
+@dataclass
+class Batch:
+    """The episodes of one optimizer step."""
+
+    episodes: Sequence[Episode]
+    weights: torch.Tensor
+    """A weight per episode, (episodes,). GRPO's are its advantages; all 0: there is nothing to
+    learn."""
+    off_policy: bool
+    """Whether the policy may have changed since the episodes were played."""
+    decisions: int
+    """The number of decisions of the whole update, of which this is a part."""
+    reference: torch.Tensor | None = None
+    """Log-probabilities under a reference policy, (episodes, longest), if the objective has one."""
+
+    @classmethod
+    def of(
+        cls, episodes: Sequence[Episode], weights: torch.Tensor, off_policy: bool = False
+    ) -> Batch:
+        """A batch that is a whole update."""
+        decisions = sum(len(episode.logprobs) for episode in episodes)
+        return cls(episodes, weights, off_policy, decisions)
+
+
+class Objective:
+    """Subclass it and register the class with the hook `contrail_objectives`.
+
+    The learner makes the optimizer steps. In each it scores a batch in slices, and asks for the
+    loss of the whole batch once per slice: the slice's decisions have gradients, those of the
+    others are constants.
+    """
+
+    Config: ClassVar[type] = NoConfig
+    """A dataclass; its fields are the objective's keys in stream.yaml."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def episodes(self, learner: Learner, tasks: Sequence[Task], play: Play) -> list[list[Episode]]:
+        """Return the episodes of an update, by default a group per task, played by the policy."""
+        return play(tasks, learner.group_size)
+
+    def weights(
+        self, learner: Learner, groups: Groups, minibatches: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """Return the weights of the episodes of each minibatch.
+
+        Args:
+            learner: that asks.
+            groups: episodes without faults.
+            minibatches: indices of the groups' episodes, laid end to end.
+        """
+        raise NotImplementedError
+
+    def needed(self, learner: Learner, batch: Batch) -> list[int]:
+        """Return the indices of the episodes that must be scored with gradients."""
+        return [index for index, weight in enumerate(batch.weights) if float(weight) != 0.0]
+
+    def prepare(self, learner: Learner, batch: Batch) -> None:
+        """Compute the further values that the loss of a batch needs, such as a reference."""
+
+    def loss(
+        self, learner: Learner, decisions: Decisions, recorded: Decisions, batch: Batch, final: bool
+    ) -> torch.Tensor:
+        """Return the loss of a batch.
+
+        Args:
+            learner: that asks.
+            decisions: under the present policy.
+            recorded: as the policy that played made them.
+            batch: that they are of.
+            final: whether the batch has no further slice; log then, if at all.
+        """
+        raise NotImplementedError

@@ -1,0 +1,87 @@
+"""Makes instances of an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from contrail.environment import OVERRIDES, Environment
+from contrail.errors import PluginError
+from contrail.registered import Registered
+from contrail.registry import Plugins, blaming, load_plugins
+
+
+@dataclass(frozen=True)
+class EnvironmentFactory:
+    """Makes instances of a registered environment with its settings."""
+
+    name: str
+    """The name that is used in messages."""
+    registered: Registered[type[Environment]]
+    """The class, and the plugin that registered it."""
+    settings: Any = None
+    """An instance of the class's `Config`; None for the default settings."""
+    max_turns: int | None = None
+    """Replaces the environment's own limit, if given."""
+    workers: int = 0
+    """The number of worker processes that a pool may start; 0 to play in this process."""
+    step_timeout: float = Environment.step_timeout
+    """The number of seconds that a reset or step in a worker process may take."""
+
+    @classmethod
+    def of(
+        cls,
+        environment: str | type[Environment],
+        settings: Any = None,
+        plugins: Plugins | None = None,
+    ) -> EnvironmentFactory:
+        """Return a factory for an environment given by name or class, without worker processes.
+
+        Args:
+            environment: a registered name, or a class.
+            settings: an instance of its `Config`; None for the default settings.
+            plugins: where a name is looked up; None for the installed plugins.
+
+        Raises:
+            ConfigError: no environment has the name.
+        """
+        if not isinstance(environment, str):
+            registered = Registered(environment, environment.__module__)
+            return cls(environment.__name__, registered, settings)
+        plugins = load_plugins() if plugins is None else plugins
+        return cls(environment, plugins.environments[environment], settings)
+
+    def __str__(self) -> str:
+        return f"environment {self.name!r} (plugin {self.registered.plugin!r})"
+
+    def here(self) -> Environment:
+        """Make an instance in this process.
+
+        Raises:
+            ContrailError: the environment cannot be made.
+        """
+        try:
+            with blaming("environment", self.name, self.registered, "cannot be made"):
+                environment = self.registered.value(self.settings)
+        except PluginError as error:
+            missing = error.__cause__
+            if not isinstance(missing, ImportError):
+                raise
+            raise PluginError(
+                f"{self} needs a package that is not installed: {missing}. "
+                f"Try: pip install 'contrail[{self.name}]'"
+            ) from missing
+        if self.max_turns is not None:
+            environment.max_turns = self.max_turns
+        self.check("max_turns", environment.max_turns)
+        return environment
+
+    def check(self, member: str, value: object) -> None:
+        """Refuse an impossible value of `max_turns`, `workers` or `step_timeout`.
+
+        Raises:
+            PluginError: the value is impossible.
+        """
+        wanted, allowed = OVERRIDES[member]
+        if not allowed(value):
+            raise PluginError(f"{self}: {member} is {value!r}, not {wanted}.")

@@ -1,0 +1,186 @@
+"""An environment in a worker process, as the main process sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contrail.environment import Environment, Observation, Step, Task
+from contrail.errors import EnvironmentFault, PluginError
+from contrail.registry import FILE_PREFIX
+from contrail.workers.child import Child
+from contrail.workers.factory import EnvironmentFactory
+
+GRACE = 5.0
+"""The number of seconds that a worker process has to close its environment."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of one call, and the members of the environment that the main process reads."""
+
+    value: Any = None
+    error: Exception | None = None
+    system_prompt: str = ""
+    max_turns: int = 0
+
+
+class Remote(Environment):
+    """Stands for an instance in a worker process, which is started when it is first called.
+
+    The methods of an environment wait for the answer; between `send` and `receive` other work can
+    be done. `system_prompt` and `max_turns` have the values they had after the last answer.
+
+    Args:
+        factory: makes the instance, in the worker process.
+        environ: environment variables that differ there.
+    """
+
+    def __init__(
+        self, factory: EnvironmentFactory, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.config = factory.settings
+        self._factory = factory
+        self._environ = environ
+        self._child: Child | None = None
+        self._unanswered: list[str] = []
+        self._deadline: float | None = None
+
+    def tasks(self, split: str) -> list[Task]:
+        listed: list[Task] = self._call("tasks", split)
+        return listed
+
+    def reset(self, task: Task) -> Observation:
+        observation: Observation = self._call("reset", task)
+        return observation
+
+    def step(self, action: str) -> Step:
+        step: Step = self._call("step", action)
+        return step
+
+    def expert(self, task: Task) -> Sequence[str] | None:
+        actions: Sequence[str] | None = self._call("expert", task)
+        return actions
+
+    def send(self, method: str, argument: Any) -> None:
+        """Call a method of the instance; `receive` returns its result.
+
+        Raises:
+            PluginError: no process can be started for it.
+        """
+        # Either an episode was abandoned during a step, or the process has died between two
+        # episodes (it sends nothing unasked, so anything that can be read is the end). Nothing is
+        # lost.
+        if self._unanswered or self._ended():
+            self.kill()
+        if self._child is None:
+            self._child = self._start()
+        self._post(self._child, method, argument)
+        timed = method in ("reset", "step")
+        self._deadline = time.monotonic() + self._factory.step_timeout if timed else None
+
+    def receive(self) -> Any:
+        """Return the result of the last call.
+
+        Raises:
+            ContrailError: the environment raised it.
+            EnvironmentFault: it raised something else, the process died, or took too long.
+        """
+        value = None
+        while self._unanswered:
+            answer = self._read()
+            method = self._unanswered.pop(0)
+            if answer.error is not None:
+                if method == "start":
+                    self.kill()
+                raise answer.error
+            value = answer.value
+            self.system_prompt, self.max_turns = answer.system_prompt, answer.max_turns
+        return value
+
+    def hang_up(self) -> None:
+        """Let the process close the instance and end, without waiting for it."""
+        if self._unanswered:
+            self.kill()
+        if self._child is not None:
+            self._child.hang_up()
+
+    def close(self) -> None:
+        """End the process when it has closed the instance."""
+        self.hang_up()
+        if self._child is not None:
+            self._child.wait(GRACE)
+        self.kill()
+
+    def kill(self) -> int | None:
+        """End the process and all that it has started at once; return its exit code, if any."""
+        if self._child is None:
+            return None
+        code = self._child.kill()
+        self._child = None
+        self._unanswered = []
+        return code
+
+    def _ended(self) -> bool:
+        if self._child is None:
+            return False
+        return self._child.connection.poll() or self._child.code() is not None
+
+    def _call(self, method: str, argument: Any) -> Any:
+        self.send(method, argument)
+        return self.receive()
+
+    def _start(self) -> Child:
+        factory = self._factory
+        classes = [*reversed(factory.registered.value.__mro__), type(factory.settings)]
+        modules = dict.fromkeys(cls.__module__ for cls in classes)
+        files = [sys.modules[name].__file__ for name in modules if name.startswith(FILE_PREFIX)]
+        try:
+            if "__main__" in modules:
+                raise pickle.PicklingError("it is defined in __main__")
+            packed = pickle.dumps(factory)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise PluginError(
+                f"{factory} cannot be made in a worker process: {error}. Define it at the top of a "
+                "module or a plugin file, or set `workers: 0`."
+            ) from error
+        try:
+            child = Child("contrail.workers.worker", environ=self._environ)
+        except OSError as error:
+            raise PluginError(
+                f"{factory}: a worker process cannot be started: {error}. Lower `workers`."
+            ) from error
+        self._post(child, "start", (sys.path, files, packed))
+        return child
+
+    def _post(self, child: Child, method: str, argument: Any) -> None:
+        self._unanswered.append(method)
+        with contextlib.suppress(ConnectionError):  # it has died, which `receive` reports
+            child.connection.send((method, argument))
+
+    def _read(self) -> Answer:
+        assert self._child is not None
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        try:
+            if not self._child.connection.poll(left):
+                self.kill()
+                raise EnvironmentFault(
+                    f"no answer within {self._factory.step_timeout:g} s (step_timeout)"
+                )
+            answer: Answer = self._child.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self._child.wait(GRACE)  # so that its own exit code is seen, not that of kill
+            raise EnvironmentFault(f"its worker process died, {_end(self.kill())}") from error
+        return answer
+
+
+def _end(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return f"killed by {signal.Signals(-code).name}"

@@ -1,0 +1,5 @@
+"""ALFWorld."""
+
+from contrail.envs.alfworld.environment import AlfWorld, AlfWorldConfig
+
+__all__ = ["AlfWorld", "AlfWorldConfig"]

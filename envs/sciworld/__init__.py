@@ -1,0 +1,5 @@
+"""ScienceWorld."""
+
+from contrail.envs.sciworld.environment import SciWorld, SciWorldConfig
+
+__all__ = ["SciWorld", "SciWorldConfig"]

@@ -1,0 +1,259 @@
+"""ScienceWorld: elementary science in a text simulator (arXiv:2203.07540)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail.envs.sciworld.tasks import ELECTRICAL, KINDS, SIMPLIFICATIONS
+from contrail.envs.shared.java import Java, require
+
+LONGEST_ACTION = 300
+WAIT = "wait1"  # one step of time
+UNKNOWN = "No known action matches that input."
+REFUSALS = (UNKNOWN, "Unknown action.")
+# An ambiguous action is answered with "Ambiguous request: …" and numbered readings to choose from.
+READING = re.compile(r"^(\d+):\t", re.MULTILINE)
+
+
+@dataclass
+class SciWorldConfig:
+    """The keys of sciworld in stream.yaml."""
+
+    tasks: list[str] = field(default_factory=lambda: list(KINDS))
+    """The names of ScienceWorld tasks; by default, all 30."""
+    simplifications: list[str] = field(default_factory=lambda: ["easy"])
+    """ScienceWorld's simplifications: teleportAction, selfWateringFlowerPots, openContainers,
+    openDoors, noElectricalAction, or "easy" for all that the task allows."""
+    test_part: str = "test"
+    """The part of ScienceWorld's variations to test on: "test" or "dev"."""
+    variations: int | None = field(default=None, metadata={"min": 1})
+    """The number of variations per task and split, the first ones; null for all."""
+    actions: bool = True
+    """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
+    `adapter: choose` needs them."""
+
+
+class SciWorld(Environment):
+    """A task of ScienceWorld. The reward is the rise of the score, 0 to 100, divided by 100.
+
+    So the rewards of an episode add up to its final score / 100; the few points with which some
+    tasks start come with the first action. A wrong decision ends the episode with a score of 0
+    (ScienceWorld says -100) and takes back earlier rewards. The task is solved at a score of 100. A
+    task's id is "<task>/<variation>".
+    """
+
+    Config = SciWorldConfig
+    system_prompt = (
+        "You are in a simulated world and have a task of elementary science. Give one action a "
+        "turn: open X, close X, activate X, deactivate X, connect X to Y, disconnect X, use X on "
+        "Y, look around, look at X, look in X, read X, move X to Y, pick up X, put down X, pour X "
+        "into Y, dunk X into Y, mix X, go to X, teleport to X, eat X, flush X, focus on X, wait, "
+        "wait1, inventory, task. Focus only on what the task names."
+    )
+    max_turns = 30
+    workers = 2  # each with a Java machine of some 700 MB
+    about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
+
+    def __init__(self, config: SciWorldConfig | None = None) -> None:
+        super().__init__(config)
+        # Missing packages and a missing Java are reported now; the machine is started to play.
+        import py4j.java_gateway  # noqa: F401
+        from scienceworld.constants import JAR_PATH
+
+        require("sciworld")
+        _check(self.config)
+        self._start = partial(Java, "sciworld", JAR_PATH, heap=768)
+        self._java: Java | None = None
+        self._world: Any = None
+        self._collect: Any = None
+        self._task: Task | None = None
+        self._done: list[str] = []
+        self._score = 0
+        self._over = False
+        self._readings: list[str] = []
+
+    def tasks(self, split: str) -> list[Task]:
+        """ScienceWorld's own split by variations."""
+        if split not in SPLITS:
+            raise ConfigError(f"sciworld has no split {split!r}. {nearest(split, SPLITS)}")
+        part = "train" if split == "train" else self.config.test_part
+        return [
+            Task("sciworld", f"{name}/{number}", number, split, kind.difficulty)
+            for name, kind in KINDS.items()
+            if name in self.config.tasks
+            for number in kind.variations(part)[: self.config.variations]
+        ]
+
+    def reset(self, task: Task) -> Observation:
+        self._task = None
+        text = self._load(task)
+        self._task, self._done = task, []
+        self._score, self._over, self._readings = 0, False, []
+        goal = str(self._world.getTaskDescription()).strip()
+        return self._observe(f"{goal}\n\n{text}")
+
+    def step(self, action: str) -> Step:
+        if self._task is None:
+            raise RuntimeError("sciworld: reset(task) comes before step(action).")
+        if self._over:
+            over = Observation("The episode is over.", [])
+            return Step(over, terminated=True, success=self._score == 100, valid=False)
+        wish = " ".join(action[: LONGEST_ACTION + 1].split())
+        # Text that cannot be a command is not sent: it might not get through.
+        if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
+            return Step(self._observe(UNKNOWN), valid=False)
+        try:
+            return self._played(wish)
+        except Exception:
+            self.close()  # whatever has become of the machine: the next reset starts another
+            raise
+
+    def expert(self, task: Task) -> list[str] | None:
+        """Return ScienceWorld's gold path in listed actions, up to the end of the task.
+
+        It may be longer than `max_turns`. None if there is none, or not in listed actions.
+        """
+        self._load(task, gold=True)
+        gold = [str(action) for action in self._world.getGoldActionSequence()]
+        self._load(task)
+        path = [] if gold[:1] and gold[0].startswith("ERROR") else self._listed(gold)
+        solved = self._world.getScore() == 1
+        if self._task is not None:
+            # The episode under way continues from its state.
+            self._load(self._task)
+            for action in self._done:
+                self._world.step(action)
+        return path if solved else None
+
+    def _played(self, wish: str) -> Step:
+        self._done.append(wish)
+        text = str(self._world.step(wish)).strip()
+        score = round(100 * self._world.getScore())
+        self._over = bool(self._world.getCompleted()) or score < 0
+        score = max(0, score)
+        reward, self._score = (score - self._score) / 100, score
+        self._readings = READING.findall(text)
+        return Step(
+            self._observe(text),
+            reward,
+            terminated=self._over,
+            success=score == 100,
+            valid=not text.startswith(REFUSALS),
+        )
+
+    def _listed(self, gold: list[str]) -> list[str]:
+        """Play a gold path in the words of the listed actions, until the task is completed."""
+        path: list[str] = []
+        for action in gold:
+            if self._world.getCompleted():
+                break
+            path.append(self._same(action))
+            self._world.step(path[-1])
+        return path
+
+    def _same(self, action: str) -> str:
+        """Return the listed action with the effect of `action`; waiting, if it has none."""
+        listed = self._admissible()
+        if action in listed:
+            return action
+        # All sentences with their effects. The list has one wording of each.
+        said = self._said()
+        does = {each["action"]: (each["template_id"], *each["obj_ids"]) for each in said}
+        wanted = does.get(action)
+        alike = [other for other in listed if does.get(other) == wanted]
+        return alike[0] if wanted is not None and alike else WAIT
+
+    def close(self) -> None:
+        self._task = self._world = self._collect = None
+        java, self._java = self._java, None
+        if java is not None:
+            java.close()
+
+    def _load(self, task: Task, gold: bool = False) -> str:
+        """Start a task in the simulator; return the first observation."""
+        name, _, number = task.id.partition("/")
+        if name not in KINDS or not number.isdecimal() or int(number) >= KINDS[name].all:
+            raise ValueError(f"sciworld has no task {task.id!r}; tasks() lists them.")
+        if self._java is None or not self._java.alive:
+            self._java = self._start()
+            simulator = self._java.jvm.scienceworld
+            self._world = simulator.runtime.pythonapi.PythonInterface()
+            self._collect = simulator.input.InputParser.collectAccessibleObjects
+        self._world.load(name, int(number), ",".join(self.config.simplifications), gold)
+        self._world.reset()
+        return str(self._world.step("look around")).strip()
+
+    def _observe(self, text: str) -> Observation:
+        if not self.config.actions:
+            return Observation(text)
+        if self._over:
+            return Observation(text, [])
+        if self._readings:
+            return Observation(text, list(self._readings))
+        return Observation(text, self._admissible())
+
+    def _admissible(self) -> list[str]:
+        """Return the listed actions that are accepted.
+
+        ScienceWorld's list also names things out of sight, bees in a closed hive or the sewer,
+        which its parser then does not find.
+        """
+        near = self._near()
+        return sorted(
+            {
+                each["action"]
+                for each in self._said()
+                if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
+            }
+        )
+
+    def _said(self) -> list[dict[str, Any]]:
+        """Return ScienceWorld's list: `action`, its effect (`template_id`) and its objects."""
+        listed = json.loads(self._world.getValidActionObjectCombinationsJSON())
+        said: list[dict[str, Any]] = listed["validActions"]
+        return said
+
+    def _near(self) -> set[int]:
+        """Return the ids of the things among which the parser looks: in the room, and carried."""
+        agent = self._world.agent().get()
+        ids: set[int] = set()
+        for holder in (agent.getContainer().get(), agent):
+            things = self._collect(holder, True).iterator()
+            while things.hasNext():
+                ids.add(things.next().uuid())
+        return ids
+
+
+def _check(config: SciWorldConfig) -> None:
+    """Refuse impossible settings.
+
+    Raises:
+        ConfigError: names the key and its possible values.
+    """
+    known = {"tasks": tuple(KINDS), "simplifications": SIMPLIFICATIONS}
+    for key, choices in known.items():
+        for value in getattr(config, key):
+            if value not in choices:
+                raise ConfigError(f"sciworld: {key} holds {value!r}. {nearest(value, choices)}")
+    if not config.tasks:
+        raise ConfigError("sciworld: tasks is empty; leave it out for all 30.")
+    if config.test_part not in ("dev", "test"):
+        raise ConfigError(f"sciworld: test_part is {config.test_part!r}; it must be dev or test.")
+    electrical = [task for task in config.tasks if any(word in task for word in ELECTRICAL)]
+    if "noElectricalAction" in config.simplifications and electrical:
+        raise ConfigError(
+            f"sciworld: with noElectricalAction, {', '.join(electrical)} cannot be solved. Leave "
+            "them out of tasks, or use easy, which keeps electricity where it is needed."
+        )
+
+
+@hookimpl
+def contrail_environments(register: Callable[[str, type[Environment]], None]) -> None:
+    """Register sciworld."""
+    register("sciworld", SciWorld)

@@ -1,0 +1,209 @@
+"""WebShop's catalogue, from its own files or from the generated ones, and the goals it has."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from contrail import ConfigError
+from contrail.envs.shared.bm25 import Index
+from contrail.envs.shared.data_files import SUFFIXES, data_files, plain_text, plain_texts, read_json
+from contrail.envs.webshop.catalogue import generate
+from contrail.envs.webshop.goals import MOST_OPTIONS, best_options, human_goals, synthetic_goals
+from contrail.envs.webshop.reward import NO_LIMIT, Goal, Product, reward
+from contrail.envs.webshop.split import split_goals
+
+BUTTONS = ("Search", "Back to Search", "< Prev", "Next >")
+PAGES = ("Description", "Features", "Reviews")
+BUY = "Buy Now"
+CATALOGUE = re.compile("items_shuffle|products", re.IGNORECASE)
+PRICE = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,9}(?:\.\d+)?")
+UNKNOWN_PRICE = 100.0  # WebShop's own, for products without a price
+WHERE = (
+    "It must hold WebShop's own items_shuffle*.json and items_ins_v2*.json (and, for the "
+    "instructions people wrote, items_human_ins.json), plain or gzipped; setup.sh of "
+    "github.com/princeton-nlp/WebShop downloads them. Leave `data` out for a generated catalogue."
+)
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A catalogue, the search over it, and the goals of each split by task id."""
+
+    products: tuple[Product, ...]
+    index: Index
+    goals: dict[str, dict[str, Goal]]
+    bypassed: int
+    """Instructions that no purchase fulfils."""
+    told: int
+    """Goals left out, as a product that is a goal of the other split fulfils them."""
+
+    def search(self, words: str, count: int) -> list[Product]:
+        """Return the best hits, best first."""
+        return [self.products[place] for place in self.index.search(words, count)]
+
+
+@lru_cache(maxsize=4)
+def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
+    """Return the shop of some settings of webshop, the same object for all its instances.
+
+    Raises:
+        ConfigError: a file is missing, cannot be read or holds something else.
+    """
+    records, synthetic, human = _read(Path(data).expanduser()) if data else (*generate(), {})
+    if instructions == "human" and not human:
+        raise ConfigError(
+            "webshop: instructions is 'human', but data has no items_human_ins.json. " + WHERE
+        )
+    products = list(_products(records, synthetic))
+    use_human = human if instructions != "synthetic" else {}
+    goals: dict[str, list[Goal]] = {}
+    bypassed = 0
+    for product in products:
+        if use_human:
+            found = human_goals(product, use_human.get(product.asin))
+        else:
+            found = synthetic_goals(product, synthetic.get(product.asin), goals_per_product)
+        # A goal that no clicks on its product fulfil is an error in the data.
+        kept = [
+            goal
+            for goal in found
+            if len(goal.options) <= MOST_OPTIONS and reward(goal, product, best_options(goal)) == 1
+        ]
+        bypassed += len(found) - len(kept)
+        if kept:
+            goals[product.asin] = kept
+    if not goals:
+        raise ConfigError(
+            f"webshop: no product of {data} has an instruction"
+            f"{f' that can be fulfilled ({bypassed} cannot)' if bypassed else ''}. {WHERE}"
+        )
+    split, told = split_goals(goals, products)
+    for side, what in (("train", "train on"), ("test", "test on")):
+        if not split[side]:
+            raise ConfigError(
+                f"webshop: data: {data} leaves no goal to {what}: all goals are of one family of "
+                f"products, or products of the other split fulfil them ({told} are left out for "
+                "that). Add products of other kinds."
+            )
+    texts = [_searched(product) for product in products]
+    return Shop(tuple(products), Index(texts), split, bypassed, told)
+
+
+def _read(path: Path) -> tuple[list[Any], Record, Record]:
+    """Products, synthetic and human instructions of a directory, or of a file of products."""
+    if path.is_file():
+        # People's words, and attributes, are beside it.
+        directory, catalogue = path.parent, path
+    elif path.is_dir():
+        files = [item for item in data_files(path) if CATALOGUE.match(item.name)]
+        if not files:
+            raise ConfigError(f"webshop: data: there is no items_shuffle*.json in {path}. {WHERE}")
+        # WebShop ships 1,000 products and 1,181,436; the small one, unless a file is named.
+        directory, catalogue = path, min(files, key=lambda item: item.stat().st_size)
+    else:
+        raise ConfigError(f"webshop: data: there is no {path}. {WHERE}")
+    records = read_json(catalogue)
+    if isinstance(records, dict):
+        records = list(records.values())
+    if not isinstance(records, list) or not any(isinstance(item, dict) for item in records):
+        raise ConfigError(f"webshop: data: {catalogue} is not a list of products. {WHERE}")
+    tag = catalogue.name.lower().partition("items_shuffle")[2].partition(".")[0]
+    synthetic = _instructions(directory, f"items_ins_v2{tag}", "items_ins_v2")
+    human = _instructions(directory, "items_human_ins")
+    if not synthetic and not human:
+        raise ConfigError(f"webshop: data: there is no items_ins_v2*.json in {directory}. {WHERE}")
+    return records, synthetic, human
+
+
+def _instructions(directory: Path, *names: str) -> Record:
+    """Return the first file with one of the names: the instructions of each product, by its
+    ASIN."""
+    for name in names:
+        for path in data_files(directory):
+            file = path.name.lower()
+            if file in {name + suffix for suffix in SUFFIXES} or (
+                name == names[-1] and file.startswith(name)
+            ):
+                found = read_json(path)
+                if not isinstance(found, dict):
+                    raise ConfigError(f"webshop: data: {path} is not a mapping by ASIN. {WHERE}")
+                return {str(key).strip(): value for key, value in found.items()}
+    return {}
+
+
+def _products(records: Sequence[Any], instructions: Record) -> Iterator[Product]:
+    known: set[str] = set()
+    for record in records:
+        if not isinstance(record, dict):
+            continue
+        asin = plain_text(record.get("asin"))
+        # As in the original: ASINs have ten characters, and the first of a kind is kept.
+        if not asin or asin.lower() == "nan" or len(asin) > 10 or asin in known:
+            continue
+        known.add(asin)
+        yield _product(asin, record, instructions.get(asin))
+
+
+def _product(asin: str, record: Record, said: Any) -> Product:
+    low, high = _prices(record.get("pricing"))
+    rating = record.get("average_rating")
+    attributes = plain_texts(said.get("attributes")) if isinstance(said, dict) else ()
+    return Product(
+        asin,
+        title=plain_text(record.get("name")) or plain_text(record.get("title")) or "Untitled",
+        category=plain_text(record.get("category")).lower(),
+        query=plain_text(record.get("query")).lower(),
+        path=tuple(
+            filter(None, map(str.strip, plain_text(record.get("product_category")).split("›")))
+        ),
+        description=plain_text(record.get("full_description")),
+        features=plain_texts(record.get("small_description")),
+        reviews=plain_texts(record.get("reviews")),
+        rating=f"{rating}" if isinstance(rating, (int, float)) and rating > 0 else "N.A.",
+        attributes=attributes or plain_texts(record.get("Attributes")),
+        options=_options(record.get("customization_options") or record.get("options")),
+        # The original draws a price within the range too, once for each product.
+        price=round(random.Random(f"price of {asin}").uniform(low, high), 2),
+        price_text=f"${low}" if low == high else f"${low} to ${high}",
+    )
+
+
+def _prices(value: Any) -> tuple[float, float]:
+    """Return the lowest and highest price in a field such as "$78.42$94.90" or "$10.99 to $20"."""
+    found = [float(number.replace(",", "")) for number in PRICE.findall(plain_text(value))][:2]
+    found = [number for number in found if 0 < number < NO_LIMIT] or [UNKNOWN_PRICE]
+    return min(found), max(found)
+
+
+def _options(value: Any) -> dict[str, tuple[str, ...]]:
+    """Return the choices by group, in lower case; a slash would be part of the original's
+    addresses."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, contents in value.items() if isinstance(value, dict) else ():
+        items = contents if isinstance(contents, list) else [contents]
+        texts = (
+            plain_text(item.get("value") if isinstance(item, dict) else item) for item in items
+        )
+        plain = dict.fromkeys(
+            " ".join(text.replace("/", " | ").split()).lower() for text in texts if text
+        )
+        taken = {button.lower() for button in (*BUTTONS, *PAGES, BUY)}
+        if kept := tuple(text for text in plain if text not in taken):
+            groups[plain_text(name).lower()] = kept
+    return groups
+
+
+def _searched(product: Product) -> str:
+    """Return the searchable text: the original's, and the categories, features and attributes."""
+    choices = itertools.chain.from_iterable(product.options.values())
+    parts = (product.title, product.description, *product.features, *product.path, product.query)
+    return " ".join((*parts, *choices)).lower()

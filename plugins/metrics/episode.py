@@ -1,0 +1,47 @@
+"""The metrics of an episode that every run has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import contrail
+from contrail import EpisodeMetric
+
+METRICS = (
+    EpisodeMetric(
+        "success",
+        lambda episode: float(episode.success),
+        "share of the episodes that solved their task",
+        over="tasks",
+    ),
+    EpisodeMetric("reward", lambda episode: episode.reward, "sum of the rewards of the steps"),
+    EpisodeMetric("turns", lambda episode: len(episode.turns), "number of actions", format=".1f"),
+    EpisodeMetric(
+        "generated_tokens",
+        lambda episode: episode.generated_tokens,
+        "number of token ids that the model wrote",
+        unit="tokens",
+        heading="tokens",
+        format=".1f",
+    ),
+    EpisodeMetric(
+        "invalid_action_rate",
+        lambda episode: [float(not turn.valid) for turn in episode.turns],
+        "share of the turns without an action, or with one that the environment did not understand",
+        over="turns",
+        heading="invalid",
+    ),
+    EpisodeMetric(
+        "fault_rate",
+        lambda episode: float(episode.fault is not None),
+        "share of the episodes in which the environment raised an exception",
+        heading="faults",
+        faults=True,
+    ),
+)
+
+
+@contrail.hookimpl
+def contrail_metrics(register: Callable[[EpisodeMetric], None]) -> None:
+    for metric in METRICS:
+        register(metric)

@@ -1,0 +1,288 @@
+"""A comparison on the terminal: metrics, differences, success, mean R, and costs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+import contrail
+from contrail.names import visible, visible_names
+from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
+from contrail.plugins.reports.table import folded, interval, number
+
+HEADINGS = {
+    "average_score": "average score",
+    "backward_transfer": "backward transfer",
+    "forgetting": "forgetting",
+    "drop_from_best": "drop from best",
+    "forward_transfer": "forward transfer",
+    "continual_world_forward_transfer": "forward transfer (Continual World)",
+    "delta_held_in": "change held in",
+    "delta_held_out": "change held out",
+    "delta_overall": "change overall",
+}
+"""The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
+
+MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
+"""Metrics whose absence is noted if they are undefined for all strategies."""
+
+CELL = 14  # the width of "[-0.51, +0.73]"
+FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
+MOST_PAIRS = 10  # of the table of pairs; with more, those with the baseline
+PAIRED = ("average_score", "backward_transfer")
+"""Metrics by which pairs of strategies are compared."""
+
+BUDGET = {
+    "updates": "updates",
+    "episodes": "episodes",
+    "faults": "lost to faults",
+    "extra_episodes": "extra episodes",
+    "generated_tokens": "generated tokens",
+    "extra_tokens": "extra tokens",
+    "cpu_seconds": "CPU seconds",
+}
+
+
+@contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
+def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
+    """Print the comparison as tables."""
+    comparison = visible_names(comparison)
+    console = Console(highlight=False)
+    console.print(Text(heading(comparison), style="bold"))
+    console.print()
+    for title, table in _sections(comparison, console.width):
+        if title:
+            console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
+    for line in notes(comparison):
+        console.print(Text(line, style="dim"))
+    console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
+    files = sorted(path.name for path in Path(directory).glob("compare.*"))
+    console.print(Text("  " + ", ".join(files)))
+
+
+def heading(comparison: dict[str, Any]) -> str:
+    """Return a line that says what is compared."""
+    counts = [
+        (len(comparison["strategies"]), "strategy", "strategies"),
+        (len(comparison["orders"]), "order", "orders"),
+        (len(comparison["seeds"]), "seed", "seeds"),
+    ]
+    text = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
+    return f"{comparison['name']}: {text} ({comparison['model']})"
+
+
+def shown_metrics(comparison: dict[str, Any]) -> list[str]:
+    """Return the metrics that are defined for a strategy at least."""
+    summary = comparison["summary"].values()
+    return [
+        name
+        for name in HEADINGS
+        if any(item["metrics"][name]["mean"] is not None for item in summary)
+    ]
+
+
+def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
+    """Return headings of the budget's entries that any strategy has spent, by key."""
+    spent = [item["budget"] for item in comparison["summary"].values()]
+    return {key: name for key, name in BUDGET.items() if any(item.get(key) for item in spent)}
+
+
+def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
+    """Return a mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
+    if value is None or value["mean"] is None:
+        return number(None)
+    ends = interval(value["interval"], form)
+    return format(value["mean"], form) + (f"\n{ends}" if ends else "")
+
+
+def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the pairs of strategies to show: all; if these are many, those with the baseline."""
+    found = comparison["pairs"]
+    if len(found) <= MOST_PAIRS:
+        return list(found)
+    base = comparison["baseline"]
+    return [pair for pair in found if base in (pair["first"], pair["second"])]
+
+
+def notes(comparison: dict[str, Any]) -> list[str]:
+    """Return notes on how to read the tables."""
+    seeds = len(comparison["seeds"])
+    said = [
+        f"In brackets: 95% intervals over {seeds} training seeds, for these test tasks; "
+        "compare.json has intervals over other tasks too (interval_tasks)."
+        if seeds > 1
+        else "One seed: an interval over seeds needs two."
+    ]
+    if 1 < seeds < FEWEST_SEEDS and len(comparison["strategies"]) > 1:
+        said.append(
+            f"{seeds} seeds are too few to claim a difference between strategies: with fewer than "
+            f"{FEWEST_SEEDS} the permutation test cannot give p < 0.05."
+        )
+    said.append(evaluated(comparison["evaluate"]))
+    reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, labels in comparison["undefined"].items():
+        if name not in shown_metrics(comparison) and name not in MAIN:
+            continue
+        for reason in dict.fromkeys(labels.values()):
+            having = tuple(label for label in labels if labels[label] == reason)
+            reasons.setdefault((reason, having), []).append(HEADINGS[name])
+    for (reason, having), metrics in reasons.items():
+        of = "" if len(having) == len(comparison["strategies"]) else f" of {', '.join(having)}"
+        said.append(f"{number(None)} {', '.join(metrics)}{of}: {reason}.")
+    if any(
+        item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
+    ):
+        said.append("Runs are missing: a seed counts where it has all orders.")
+    shared = comparison["shared"]
+    if shared and shared["runs"]:
+        said.append(
+            f"Computed once and shared: {shared['evaluations']} evaluations, {shared['updates']} "
+            f"updates; saved {shared['cpu_seconds']:.0f} CPU seconds."
+        )
+    return said
+
+
+def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
+    metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
+    environments = {name: folded(name, CELL) for name in comparison["environments"]}
+    base = comparison["baseline"]
+    sections: list[tuple[str, RenderableType]] = [
+        ("Metrics", _estimates(comparison, "metrics", metrics, width)),
+        ("Success at the end", _estimates(comparison, "success", environments, width)),
+    ]
+    if len(comparison["strategies"]) > 1:
+        difference = _estimates(comparison, "metrics", metrics, width, difference=True)
+        sections.insert(1, (f"Difference to {base}, paired by seed", difference))
+        for place, key in enumerate((key for key in PAIRED if key in metrics), start=2):
+            title = f"{metrics[key].capitalize()}, pair by pair"
+            sections.insert(place, (title, _pairs(comparison, key)))
+    if any(comparison.get("episode_metrics", {})):
+        sections.append(("How it was played at the end (means)", _played(comparison)))
+    if len(comparison["orders"]) > 1:
+        sections.append(("Average score by order", _orders(comparison)))
+    sections.append(("Budget of a run (means)", _budget(comparison)))
+    for label, item in comparison["summary"].items():
+        for matrix in item["R"][:1]:
+            tables = matrix_tables(matrix, width)
+            order = " > ".join(comparison["orders"][matrix["order"]])
+            sections.append((f"Mean R of {label} ({order})", tables[0]))
+            sections.extend(("", table) for table in tables[1:])
+    return sections
+
+
+def _estimates(
+    comparison: dict[str, Any],
+    part: str,
+    headings: dict[str, str],
+    width: int,
+    difference: bool = False,
+) -> RenderableType:
+    """Return tables with a row per strategy and a column per key of `headings`, divided so that
+    each stays within `width`."""
+    summary = comparison["summary"]
+    names = [folded(label, LABEL) for label in summary]
+    label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))
+    fit = max(1, (width - label_width) // (CELL + 2))
+    share = math.ceil(len(headings) / math.ceil(len(headings) / fit)) if headings else 1
+    keys = list(headings)
+    tables: list[RenderableType] = []
+    for start in range(0, len(keys), share):
+        chosen = keys[start : start + share]
+        table = _table("strategy", [headings[key] for key in chosen], label_width)
+        for name, (label, item) in zip(names, summary.items(), strict=True):
+            values = [item[part][key] for key in chosen]
+            if not difference:
+                table.add_row(Text(name), *map(estimate, values))
+            elif label != comparison["baseline"]:
+                cells = [estimate(value["difference"], "+.2f") for value in values]
+                table.add_row(Text(name), *cells)
+        if part == "success":
+            _add_references(table, comparison, chosen)
+        tables.append(Group("", table) if tables else table)
+    return Group(*tables)
+
+
+def _add_references(table: Table, comparison: dict[str, Any], environments: list[str]) -> None:
+    """Rows below those of the strategies: random play, the base model and the expert."""
+    references = comparison.get("references", {})
+    for name in ("random", "base", "expert"):
+        scores = [references.get(name, {}).get(item) for item in environments]
+        if any(score is not None for score in scores):
+            table.add_row(Text(name), *map(number, scores), style="dim")
+
+
+def _played(comparison: dict[str, Any]) -> Table:
+    """Return a row for each environment and strategy, a column for each metric of an episode."""
+    metrics = comparison["episode_metrics"]
+    table = _table("environment", [])
+    table.add_column("strategy")
+    for about in metrics.values():
+        table.add_column(Text(about["heading"]), justify="right")
+    for environment in comparison["environments"]:
+        for index, (label, item) in enumerate(comparison["summary"].items()):
+            values = item["played"][environment]
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(label, LABEL)),
+                *(number(values[name]["mean"], about["format"]) for name, about in metrics.items()),
+            )
+    return table
+
+
+def _orders(comparison: dict[str, Any]) -> Table:
+    """Return a row for each order: the mean over seeds; and how far the orders lie apart."""
+    labels = comparison["strategies"]
+    table = _table("order", [folded(label, CELL) for label in labels])
+    table.columns[0].no_wrap = True
+    columns = [
+        comparison["summary"][label]["metrics"]["average_score"]["orders"] for label in labels
+    ]
+    for place, order in enumerate(comparison["orders"]):
+        cells = [number(column[place]) for column in columns]
+        table.add_row(Text(folded(" > ".join(order), LABEL)), *cells)
+    known = [[value for value in column if value is not None] for column in columns]
+    apart = [max(values) - min(values) if values else None for values in known]
+    table.add_row(Text("greatest - least", style="dim"), *(number(value) for value in apart))
+    return table
+
+
+def _pairs(comparison: dict[str, Any], key: str) -> Table:
+    """Return each pair's difference, the p of none, and the seeds that it takes to see one of
+    0.05."""
+    table = _table("first - second", [])
+    for title in ("difference", "95% interval", "p", "seeds for ±0.05"):
+        table.add_column(title, justify="right")
+    for pair in pairs(comparison):
+        value = pair["metrics"][key]
+        table.add_row(
+            Text(folded(f"{pair['first']} - {pair['second']}", 2 * LABEL)),
+            number(value["mean"], "+.2f"),
+            Text(interval(value["interval"], "+.2f")),
+            number(value["p"], ".3f"),
+            number(value["seeds_needed"], "d"),
+        )
+    return table
+
+
+def _budget(comparison: dict[str, Any]) -> Table:
+    headings = shown_budget(comparison)
+    table = _table("strategy", ["runs", *headings.values()])
+    for label, item in comparison["summary"].items():
+        cells = [f"{item['budget'].get(key, 0):,.0f}" for key in headings]
+        table.add_row(Text(folded(label, LABEL)), str(item["runs"]), *cells)
+    return table
+
+
+def _table(first: str, headings: list[str], width: int | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    table.add_column(first, width=width)
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", width=CELL if width else None)
+    return table

@@ -1,0 +1,130 @@
+"""Baselines are played once: the cache, its keys, and what damages it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from doors import Doors, measure, success
+
+from contrail import Observation, Task
+from contrail.baselines import cache
+from contrail.plugins.adapters.react import React, ReactConfig
+from contrail.registry import load_plugins
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONTRAIL_CACHE", str(tmp_path))
+    return tmp_path / "baselines"
+
+
+def test_it_is_played_once(place: Path) -> None:
+    first = measure(Doors)
+    before = Doors.played
+    assert measure(Doors) == first
+    assert Doors.played == before
+    assert len(list(place.iterdir())) == 4
+    for change in (
+        {"max_turns": 2},
+        {"samples": 3},
+        {"label": "that"},
+        {"adapter": React()},
+        {"adapter": React(ReactConfig(list_actions=False))},
+        {"settings": ReactConfig()},
+    ):
+        before = Doors.played
+        measure(Doors, ["random"], **change)
+        assert Doors.played > before, change
+
+
+def test_undefined_is_kept_too() -> None:
+    class Silent(Doors):
+        def reset(self, task: Task) -> Observation:
+            type(self).played += 1
+            return Observation("")
+
+    assert measure(Silent, ["random"])["random"] is None
+    before = Silent.played
+    assert measure(Silent, ["random"])["random"] is None
+    assert Silent.played == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "null", "\0" * 9, '{"key": "other"}', "SCORES", "FIELD"],
+)
+def test_a_damaged_entry_is_made_again(damage: str, place: Path) -> None:
+    first = measure(Doors, ["random"])
+    (file,) = place.iterdir()
+    content = json.loads(file.read_text())
+    if damage == "SCORES":
+        content["baseline"]["success"] = 0.9
+        damage = json.dumps(content)
+    elif damage == "FIELD":
+        del content["baseline"]["samples"]
+        damage = json.dumps(content)
+    file.write_text(damage)
+    before = Doors.played
+    assert measure(Doors, ["random"]) == first
+    assert Doors.played > before
+    before = Doors.played
+    assert measure(Doors, ["random"]) == first
+    assert Doors.played == before
+
+
+def test_old_entries_make_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "KEPT", 2)
+    measure(Doors, ["random"])
+    (oldest,) = place.iterdir()
+    os.utime(oldest, (0, 0))
+    measure(Doors, ["words", "expert"])
+    assert len(list(place.iterdir())) == 2
+    assert not oldest.exists()
+
+
+def test_a_cache_that_cannot_be_written_costs_playing_again(place: Path) -> None:
+    place.write_text("a file")
+    first = measure(Doors, ["random"])
+    before = Doors.played
+    assert measure(Doors, ["random"]) == first
+    assert Doors.played > before
+
+
+def test_a_plugin_file_that_has_changed_is_played_again(tmp_path: Path) -> None:
+    text = """
+import contrail
+
+class It(contrail.Environment):
+    max_turns = 1
+    def tasks(self, split):
+        return [contrail.Task("it", f"{split}/{n}", n, split) for n in range(4)]
+    def reset(self, task):
+        return contrail.Observation("", ["a"])
+    def step(self, action):
+        return contrail.Step(contrail.Observation(""), terminated=True, success=WON)
+
+@contrail.hookimpl
+def contrail_environments(register):
+    register("it", It)
+"""
+    for won in (True, False):
+        file = tmp_path / "plugin.py"
+        file.write_text(text.replace("WON", str(won)))
+        plugins = load_plugins([str(file)])
+        found = measure(plugins.environments["it"].value, ["random"])
+        assert success(found["random"]) == won
+
+
+def test_files_that_settings_name_are_part_of_the_key(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    before = cache._stamped({"data": str(data)})
+    (data / "goals.json").write_text("[]")
+    assert cache._stamped({"data": str(data)}) != before
+    assert cache._stamped({"id": "owner/none-such", "n": [1]}) == {
+        "id": "owner/none-such",
+        "n": [1],
+    }

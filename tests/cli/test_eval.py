@@ -1,0 +1,76 @@
+"""`contrail eval` and `contrail report`: the scores of a policy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import Command, Done
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose column "small" has settings, and an adapter, of its own."""
+    from contrail.runs.launch import run_stream
+
+    directory = tmp_path_factory.mktemp("run")
+    (directory / "s.yaml").write_text(
+        "model: tiny-random\n"
+        "stream:\n"
+        "- environment: {name: babyai, label: small, levels: [GoToObj], max_turns: 3}\n"
+        "  updates: 1\n"
+        "  adapter: {name: react, max_new_tokens: 5}\n"
+        "evaluate: {tasks: 4, environments: [{name: textcraft, depths: [1], max_turns: 2}]}\n"
+        "grpo: {num_generations: 2, generation_batch_size: 4, learning_rate: 1e-2}\n"
+    )
+    return run_stream(directory / "s.yaml", out=directory / "run", quiet=True).path
+
+
+def scores(done: Done) -> dict[str, dict[str, float]]:
+    assert done.code == 0, done.err
+    content: dict[str, dict[str, float]] = json.loads(done.out)
+    return content
+
+
+def test_eval_of_a_model(command: Command) -> None:
+    done = command("eval", "tiny-random", "textcraft", "--tasks", "2")
+    assert done.code == 0
+    assert "textcraft" in done.out
+    assert "evaluate textcraft" in done.err
+    assert not command("eval", "tiny-random", "textcraft", "--tasks", "2", "--quiet").err
+
+
+def test_eval_of_a_run_repeats_its_last_row(command: Command, run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    again = scores(command("eval", run, "small", "textcraft", "--tasks", "4", "--json"))
+    for environment, evaluation in result["evaluations"][-1].items():
+        assert again[environment] == evaluation  # with the settings and the adapter of the run
+
+
+def test_eval_of_a_checkpoint_repeats_its_row(command: Command, run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    first = command("eval", run / "checkpoints/000", "small", "--tasks", "4", "--json")
+    assert scores(first)["small"] == result["evaluations"][0]["small"]
+
+
+def test_eval_with_another_adapter(command: Command, run: Path) -> None:
+    own = scores(command("eval", run, "small", "--tasks", "4", "--json"))["small"]
+    other = command("eval", run, "small", "--tasks", "4", "--json", "--adapter", "choose")
+    assert own["invalid_action_rate"] == 1  # a random model writes no action
+    assert scores(other)["small"]["invalid_action_rate"] == 0
+
+
+def test_eval_of_an_adapter_on_its_own(command: Command, run: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(run / "checkpoints/001", tmp_path / "adapter")
+    found = scores(command("eval", alone, "textcraft", "--tasks", "2", "--json"))
+    assert found["textcraft"]["tasks"] == 2
+
+
+def test_report_of_a_run(command: Command, run: Path) -> None:
+    done = command("report", run)
+    assert done.code == 0
+    assert "after 1: small" in done.out
+    assert (run / "R.png").is_file()
+    assert not done.err

@@ -1,0 +1,168 @@
+"""Names are text in every report: no markup, formula, escape or command of any language."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compared import row
+from results import make_result
+
+from contrail.comparison.summary import summarise
+from contrail.errors import ContrailError, PluginError
+from contrail.names import visible
+from contrail.plugins.reports import (
+    comparison,
+    comparison_figures,
+    comparison_tables,
+    console,
+    figures,
+    table,
+)
+from contrail.plugins.trackers import tensorboard
+from contrail.progress import Reporter
+from contrail.registry import Plugins, load_file
+
+NAMES = [
+    "shop_$5_$10",
+    "$x^2$",
+    r"$\frac$ \$ \alpha",
+    "a_b^c%d&e#f~g{h}",
+    "_hidden",
+    "<b>bold</b> &amp; <script>",
+    "[red]rich[/red] [/]",
+    "[1] [link=x]",
+    "* _a_ `b` [c](d)",
+    "a|b",
+    "two\nlines\r\nand\ttabs",
+    "\x00\x07\x1b[31mred\x7f\x9b",
+    "🙂 👩\u200d👩\u200d👧 漢字 ß é",
+    "שלום \u202eolleh",
+    "\ud800 half",
+    "=1+1",
+    "@SUM(A1)",
+    "-2+3",
+    " ",
+    "long" * 3000,
+    "%",
+    "\\",
+    "{",
+    "C:\\new\\table",
+]
+
+
+def renamed(value: Any, old: str, new: str) -> Any:
+    """JSON values in which a name, as it is or within other words, is another."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, dict):
+        return {renamed(key, old, new): renamed(item, old, new) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [renamed(item, old, new) for item in value]
+    return value
+
+
+def run_result(name: str) -> dict[str, Any]:
+    """A result in which the first environment, the run and so on have the name."""
+    result = renamed(copy.deepcopy(make_result(3)), "babyai", name)
+    return {**result, "name": name, "model": name, "strategy": name, "adapter": name}
+
+
+def compared(name: str) -> dict[str, Any]:
+    """A comparison in which the first environment and a strategy have the name."""
+    rows = [
+        row(strategy, [[0.1, 0.2, 0.3], [0.5, 0.2, 0.1], [0.4, 0.6, end]], seed=seed)
+        for strategy, end in (("sequential", 0.2), ("replay", 0.3))
+        for seed in (0, 1)
+    ]
+    labels = ["sequential", "replay"]
+    summary = summarise(name, rows, labels, [("babyai", "textcraft")], [0, 1], "sequential")
+    summary |= {"failed": {}, "shared": None}
+    return renamed(renamed(summary, "babyai", name), "replay", name)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of scripts that the font lacks
+@pytest.mark.parametrize("name", NAMES)
+def test_reports_of_a_run(name: str, tmp_path: Path, capsys: Any) -> None:
+    result = run_result(name)
+    before = copy.deepcopy(result)
+    for module in (table, figures, tensorboard, console):
+        module.contrail_report(result, str(tmp_path))
+    assert result == before
+    shown = capsys.readouterr().out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    assert visible(name)[:20].strip() in shown
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "result.csv").read_text())))
+    assert visible(name) in {rows[0]["environment"], rows[0]["environment"].removeprefix("'")}
+    assert rows[0]["environment"][:1] not in ("=", "@", "-", "+")
+    lines = table.markdown(result).splitlines()
+    assert len(lines) == 2 + len(result["R"])
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {5}
+    assert (tmp_path / "R.png").stat().st_size > 1000
+    shown_in = figures.heat_map(result).axes[0].get_xticklabels()[0]
+    assert not shown_in.get_parse_math()
+    start = visible(name).strip()
+    assert shown_in.get_text().replace("\n", "")[:12] == start.replace(" ", "")[:12] or " " in start
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of scripts that the font lacks
+@pytest.mark.parametrize("name", NAMES)
+def test_reports_of_a_comparison(name: str, tmp_path: Path, capsys: Any) -> None:
+    made = compared(name)
+    for module in (comparison_figures, comparison_tables, comparison):
+        module.contrail_comparison(made, str(tmp_path))
+    shown = capsys.readouterr().out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    tex = (tmp_path / "compare.tex").read_text()
+    body = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    for line in body:
+        assert not line.startswith(("[", "*"))
+        bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|text\w+)\{\}", "", line)
+        bare = re.sub(r"\\[&%$#_{}]", "", bare)
+        assert bare.count("$") % 2 == 0
+        assert bare.count("{") == bare.count("}")
+        assert not re.search(r"[%#~_^<>|]", bare)
+    cells = [line.replace(r"\&", "").count("&") for line in body]
+    assert set(cells) == {3, 4, 8}  # success, budget, metrics
+    legend = comparison_figures.curves(made).legends[0].get_texts()
+    assert len(legend) == 2
+
+
+def test_visible() -> None:
+    assert visible("plain $5 é 👩\u200d👧") == "plain $5 é 👩\u200d👧"
+    assert visible("a\n\x1b[31m\u202e\ud800") == r"a\n\x1b[31m\u202e\ud800"
+
+
+def test_progress_shows_markup_as_text(capsys: Any) -> None:
+    with Reporter(1, 1) as reporter:
+        reporter.start("evaluation", "evaluate [red]x[/red]\x1b[31m", 1)
+        reporter.advance()
+        reporter.done("[bold]done")
+    said = capsys.readouterr().err
+    assert "[red]x[/red]" in said
+    assert "[bold]done" in said
+    assert "\x1b[31m" not in said
+
+
+def test_a_report_that_raises_takes_no_other_with_it(tmp_path: Path) -> None:
+    made = Plugins()
+    for place, body in enumerate(("pass", "1 / 0", "raise SystemExit(1)", "pass")):
+        file = tmp_path / f"report_{place}.py"
+        file.write_text(
+            "import pathlib\nimport contrail\n@contrail.hookimpl\n"
+            "def contrail_report(result, directory):\n"
+            f"    {body}\n    pathlib.Path(directory, '{place}').touch()\n"
+        )
+        made.add(load_file(file), f"report_{place}")
+    errors = made.call_each("contrail_report", result={}, directory=str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir() if path.suffix == ""} >= {"0", "3"}
+    assert len(errors) == 2
+    assert all(isinstance(error, ContrailError) for error in errors)
+    assert "plugin 'report_2' raised in contrail_report: SystemExit" in str(errors[0])
+    assert isinstance(errors[1], PluginError)
+    assert "ZeroDivisionError" in str(errors[1])

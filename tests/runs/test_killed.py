@@ -1,0 +1,283 @@
+"""Runs that are killed, interrupted or damaged end as the undisturbed one.
+
+`python -m benchmarks.kill` kills processes at random instants; here runs end at chosen ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kill import differences, kill_at_random
+from contrail.errors import ContrailError
+from contrail.runs.directory import read_checkpoint
+from contrail.runs.interrupt import Interrupted, Interruption, ending_at_once
+from contrail.runs.launch import run_stream
+from contrail.training.learner import Learner
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+STREAM = """
+model: tiny-random
+plugins: [guess.py, cursor.py]
+strategy: {strategy}
+stream:
+  - environment: {{name: guess-number, label: near, max_turns: 2}}
+    updates: 3
+  - environment: {{name: guess-number, label: far, max_turns: 3}}
+    updates: 2
+evaluate: {{tasks: 3, every: 1, baselines: false}}
+grpo: {{num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2{grpo}}}
+lora: {{r: 4{lora}}}
+"""
+
+# A strategy whose draws and observations change its state.
+CURSOR = """
+import contrail
+import torch
+
+class Cursor(contrail.Strategy):
+    starts_at = 1
+
+    def __init__(self, config=None):
+        super().__init__(config)
+        self.cursor, self.seen, self.sum = 0, {}, torch.zeros(2, dtype=torch.float64)
+
+    def draw(self, stage, update, count, rng):
+        tasks = [task for listed in stage.tasks.values() for task in listed]
+        self.cursor += count
+        return [tasks[(self.cursor + index) % len(tasks)] for index in range(count)]
+
+    def observe(self, stage, episodes, rng):
+        self.sum += rng.random()
+        for episode in episodes:
+            self.seen[episode.task.id] = self.seen.get(episode.task.id, 0) + 1
+
+    def penalty(self, learner, episodes, rng):
+        for parameter in learner.policy.parameters.values():
+            yield 1e-3 * len(self.seen) * float(self.sum.sum()) * parameter.square().sum()
+
+    def state_dict(self):
+        return {"cursor": self.cursor, "seen": self.seen, "sum": self.sum}
+
+    def load_state_dict(self, state):
+        self.cursor, self.seen, self.sum = state["cursor"], state["seen"], state["sum"]
+
+@contrail.hookimpl
+def contrail_strategies(register):
+    register("cursor", Cursor)
+"""
+
+
+class Killed(Exception):
+    """Stands for the end of a process: what is on disk is left as it is."""
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a stream file, beside its plugins."""
+    shutil.copy(EXAMPLES / "guess.py", tmp_path)
+    (tmp_path / "cursor.py").write_text(CURSOR)
+
+    def write(strategy: str = "sequential", grpo: str = "", lora: str = "") -> Path:
+        text = STREAM.format(strategy=strategy, grpo=grpo, lora=lora)
+        (tmp_path / "stream.yaml").write_text(text)
+        return tmp_path / "stream.yaml"
+
+    return write
+
+
+@contextmanager
+def killed_after(updates: int) -> Iterator[None]:
+    """Context manager: the process ends after so many updates, before any is saved."""
+    original = Learner.update
+    made = []
+
+    def update(self: Learner, *arguments: object) -> object:
+        scalars = original(self, *arguments)  # type: ignore[arg-type]
+        made.append(scalars)
+        if len(made) == updates:
+            raise Killed
+        return scalars
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):  # noqa: PT012
+        patch.setattr(Learner, "update", update)
+        yield
+
+
+def go_on_after_kills(path: Path, run: Path) -> None:
+    """Run to the end in processes of which two are killed."""
+    for _ in range(2):
+        with killed_after(2):
+            run_stream(path, ["checkpoint.updates=1"], out=run, quiet=True)
+    run_stream(path, out=run, quiet=True)
+
+
+def go_on_after_signals(path: Path, run: Path, checks: int) -> int:
+    """Run to the end in processes that are interrupted at every so many checks; how many ended."""
+    ended = 0
+    while True:
+        left = [checks]
+
+        def check(self: Interruption, left: list[int] = left) -> None:
+            left[0] -= self.deferred
+            if left[0] <= 0:
+                raise Interrupted(signal.SIGTERM)
+
+        with pytest.MonkeyPatch.context() as patch:
+            if ended < 6:
+                patch.setattr(Interruption, "check", check)
+            try:
+                run_stream(path, ["checkpoint.updates=99"], out=run, quiet=True)
+            except Interrupted:
+                ended += 1
+            else:
+                return ended
+
+
+SETTINGS = [
+    ("cursor", "", ""),
+    ("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]", "", ""),
+    ("sequential", ", lr_scheduler_type: cosine, warmup_steps: 1, steps_per_generation: 2", ""),
+    ("kl", ", optim: adafactor", ""),
+    (
+        "sequential",
+        ", entropy_coef: 0.01, use_adaptive_entropy: true, num_iterations: 2, beta: 0.1",
+        ", layers_to_transform: [1]",
+    ),
+]
+MORE = [
+    ("adapters", "", ""),
+    ("orthogonal", ", lr_scheduler_type: linear", ""),
+    ("{name: replay, mode: mastery}", ", optim: sgd, optim_args: 'momentum=0.9'", ""),
+    ("{name: ewc, passes: 16, mode: separate}", ", optim: rmsprop", ""),
+    ("{name: curriculum, by: pass_rate, samples: 1}", ", optim: adagrad", ""),
+    ("{name: merge, combination_type: dare_ties, start: merged}", "", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "grpo", "lora"),
+    [*SETTINGS, *(pytest.param(*item, marks=pytest.mark.slow) for item in MORE)],
+)
+def test_the_state_survives(
+    stream: Callable[..., Path], tmp_path: Path, strategy: str, grpo: str, lora: str
+) -> None:
+    path = stream(strategy, grpo, lora)
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    go_on_after_kills(path, tmp_path / "killed")
+    assert not differences(tmp_path / "killed", undisturbed)
+    assert go_on_after_signals(path, tmp_path / "signalled", checks=7)
+    assert not differences(tmp_path / "signalled", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("updates", [1, None])
+def test_killed_at_random_instants(tmp_path: Path, updates: int | None) -> None:
+    found = kill_at_random(tmp_path, kills=4, updates=updates, seed=0)
+    assert not found["different"]
+    assert found["lost"] <= (updates or 4)
+
+
+@pytest.fixture
+def within(stream: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A stream file, its run until it was killed within stage 2, and the undisturbed run."""
+    path = stream("{name: replay, mode: episodes}")
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    with killed_after(5):
+        run_stream(path, ["checkpoint.updates=1"], out=tmp_path / "run", quiet=True)
+    return path, tmp_path / "run", undisturbed
+
+
+def test_damage(
+    within: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, killed, undisturbed = within
+    newest = killed / "checkpoints/002-00001"
+    assert newest.is_dir()
+
+    def after(damage: Callable[[Path], object]) -> str:
+        run = tmp_path / "damaged"
+        shutil.copytree(killed, run)
+        damage(run)
+        run_stream(path, out=run)
+        assert not differences(run, undisturbed)
+        shutil.rmtree(run)
+        return capsys.readouterr().err
+
+    def flip(file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    for name in ("state.json", "state.safetensors", "adapter_model.safetensors"):
+        said = after(lambda run, name=name: flip(run / "checkpoints/002-00001" / name))  # type: ignore[misc]
+        assert f"002-00001: {name} is damaged. It is passed over." in said
+        assert "checkpoints/001\n" in said
+    said = after(lambda run: (run / "checkpoints/002-00001/state.json").unlink())
+    assert "002-00001: state.json is missing" in said
+    said = after(lambda run: shutil.rmtree(run / "episodes"))
+    assert "002-train.jsonl.gz is shorter than it was" in said
+    said = after(lambda run: [flip(file) for file in run.glob("checkpoints/*/state.json")])
+    assert "no checkpoint is whole. The run starts from the beginning." in said
+
+
+def test_a_run_of_an_earlier_version_is_refused(within: tuple[Path, Path, Path]) -> None:
+    path, run, _ = within
+    for file in run.glob("checkpoints/*/state.json"):
+        state = json.loads(file.read_text())
+        del state["made"], state["sha256"]["state.json"]
+        file.write_text(json.dumps(state))
+        assert read_checkpoint(file.parent)  # its LoRA can be used
+    with pytest.raises(ContrailError, match="an earlier version of contrail began the run"):
+        run_stream(path, out=run, quiet=True)
+
+
+@pytest.mark.parametrize("writes", [2, 12])
+def test_the_disk_is_full(
+    within: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    path, run, undisturbed = within
+    left = [writes]
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(ContrailError, match=r"No space left on device\. Make room, then"):
+        run_stream(path, out=run, quiet=True)
+    monkeypatch.undo()
+    run_stream(path, out=run, quiet=True)
+    assert not differences(run, undisturbed)
+
+
+def test_a_run_directory_may_move(within: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    path, run, undisturbed = within
+    moved = run_stream(path, out=run.rename(tmp_path / "moved"), quiet=True).path
+    assert not differences(moved, undisturbed)
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption().handling() as interruption, ending_at_once("ended"):
+            signal.raise_signal(signal.SIGINT)
+            interruption.check()
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

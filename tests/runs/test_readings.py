@@ -1,0 +1,160 @@
+"""What a run's numbers are of: whose episodes were learnt from, whose dice were thrown, curves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contrail.errors import ContrailError
+from contrail.runs.launch import run_stream
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STREAM = """
+model: tiny-random
+plugins: [guess.py, own.py]
+stream:
+  - environment: {name: guess-number, label: first, max_turns: 2}
+    updates: 2
+  - environment: {name: guess-number, label: second, max_turns: 2}
+    updates: 2
+evaluate: {tasks: 5, samples: 2}
+grpo: {num_generations: 2, generation_batch_size: 4, learning_rate: 1e-2}
+"""
+OWN = """
+import contrail
+
+class Swapped(contrail.Strategy):
+    '''Plays the other stage's environment, whatever a stage is meant for.'''
+
+    def begin(self, trainer, stages):
+        self.stages_ = list(stages)
+
+    def draw(self, stage, update, count, rng):
+        other = next(item for item in self.stages_ if item.name != stage.name)
+        return other.sample(count, rng)
+
+class Short(contrail.Strategy):
+    def draw(self, stage, update, count, rng):
+        return stage.sample(count - 1, rng)
+
+@contrail.hookimpl
+def contrail_strategies(register):
+    register("swapped", Swapped)
+    register("short", Short)
+"""
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """The result of a run of the stream with overrides."""
+    shutil.copy(EXAMPLES / "guess.py", tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "stream.yaml").write_text(STREAM)
+
+    def go(*overrides: str, name: str = "run") -> dict[str, Any]:
+        path = run_stream(tmp_path / "stream.yaml", overrides, out=tmp_path / name, quiet=True).path
+        content: dict[str, Any] = json.loads((path / "result.json").read_text())
+        return content
+
+    return go
+
+
+def test_trained_on_is_what_updates_learnt_from(run: Run) -> None:
+    content = run()
+    assert content["trained"] == content["own"] == [["first"], ["second"]]
+    assert content["played"] == [{"first": 8}, {"second": 8}]
+
+
+def test_a_stage_without_updates_trained_on_nothing(run: Run) -> None:
+    content = run("stream.0.updates=0")
+    assert content["trained"] == [[], ["second"]]
+    assert content["metrics"]["delta_held_out"] is not None  # of `first`
+    assert content["metrics"]["backward_transfer"] is None
+
+
+def test_a_weight_of_0_is_no_training(run: Run) -> None:
+    content = run("strategy={name: mixture, weights: {first: 1, second: 0}}")
+    assert content["trained"] == [["first"]]
+    assert content["metrics"]["delta_held_out"] is not None
+
+
+def test_a_strategy_that_plays_other_environments(run: Run) -> None:
+    content = run("strategy=swapped")
+    assert content["trained"] == [["second"], ["first"]]
+    assert content["own"] == [[], []]
+    # Of `first`, by the first stage, which was meant for it and played `second`.
+    assert content["metrics"]["forward_transfer"] is not None
+    R = content["R"]
+    assert content["metrics"]["forward_transfer"] == pytest.approx(R[1][0] - R[0][0])
+    assert content["metrics"]["backward_transfer"] == pytest.approx(R[2][1] - R[1][1])
+
+
+def test_what_replay_plays_again_is_not_the_stage_s_own(run: Run) -> None:
+    content = run("strategy={name: replay, fraction: 0.5}")
+    assert content["trained"] == [["first"], ["first", "second"]]
+    assert content["own"] == [["first"], ["second"]]
+    assert content["metrics"]["backward_transfer"] is not None
+
+
+def test_a_draw_of_another_number_of_tasks_is_refused(run: Run) -> None:
+    with pytest.raises(ContrailError, match="short"):
+        run("strategy=short")
+
+
+def dice(tmp_path: Path, name: str, stage: int = 0) -> dict[tuple[str, str, int], list[Any]]:
+    """What was chosen, by environment, task and sample."""
+    log = tmp_path / name / "episodes" / f"{stage:03d}-evaluate.jsonl.gz"
+    found = {}
+    with gzip.open(log, "rt") as lines:
+        for episode in map(json.loads, lines):
+            key = (episode["environment"], episode["task"], episode["sample"])
+            found[key] = [turn["choice"] for turn in episode["turns"]]
+    return found
+
+
+def test_dice_are_common_to_stages_and_differ_between_seeds_and_labels(
+    run: Run, tmp_path: Path
+) -> None:
+    """At learning rate 0 the policy is the same throughout, so equal dice are equal choices."""
+    run("grpo.learning_rate=0", name="zero")
+    run("grpo.learning_rate=0", "seed=1", name="one")
+    base = dice(tmp_path, "zero")
+    assert base == dice(tmp_path, "zero", 1) == dice(tmp_path, "zero", 2)
+    other = dice(tmp_path, "one")
+    assert sum(base[key] != other[key] for key in base) > len(base) / 2
+    labels = [key for key in base if key[0] == "first"]
+    same = sum(base[key] == base["second", *key[1:]] for key in labels)
+    assert same < len(labels) / 2
+
+
+def test_at_learning_rate_0_every_change_and_metric_is_0(run: Run) -> None:
+    content = run("grpo.learning_rate=0", "evaluate.every=1")
+    assert content["R"][0] == content["R"][1] == content["R"][2]
+    for name, value in content["metrics"].items():
+        low, high = content["metric_intervals"][name] or [0, 0]
+        if name != "average_score" and value is not None:
+            assert value == 0.0
+            assert low < 0 < high
+    for stage in content["curves"]:
+        for curve in stage.values():
+            assert len({success for _, success in curve}) == 1
+
+
+def test_learning_curves_are_evaluations_on_the_test_tasks(run: Run) -> None:
+    content = run("evaluate.every=1")
+    assert [list(stage) for stage in content["curves"]] == [["first"], ["second"]]
+    first = content["curves"][0]["first"]
+    assert [update for update, _ in first] == [0, 1, 2]
+    assert first[0][1] == content["R"][0][0]
+    assert first[-1][1] == content["R"][1][0]
+    sparse = run("evaluate.every=5", name="sparse")
+    assert [update for update, _ in sparse["curves"][0]["first"]] == [0, 2]
+    assert sparse["R"] == content["R"]  # curves change nothing
+    assert run(name="without")["curves"] == [{}, {}]

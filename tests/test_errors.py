@@ -1,0 +1,49 @@
+"""The boundary around plugins' code: what leaves it, and in what words."""
+
+from __future__ import annotations
+
+import pytest
+from faults import ANYTHING, INTERRUPTS, Mute, raises
+
+from contrail.errors import (
+    ConfigError,
+    EnvironmentFault,
+    PluginError,
+    Raised,
+    boundary,
+    describe_error,
+    is_interrupt,
+)
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+def test_whatever_plugins_raise(name: str) -> None:
+    error = ANYTHING[name]
+    with pytest.raises(Raised) as raised, boundary():
+        raises(error)()
+    assert raised.value.error is error
+    assert raised.value.__cause__ is error
+    assert str(raised.value).startswith(type(error).__name__)
+    with pytest.raises(PluginError, match="mine"), boundary(lambda _: PluginError("mine")):
+        raises(error)()
+
+
+@pytest.mark.parametrize("name", INTERRUPTS)
+def test_an_interrupt_stays_one(name: str) -> None:
+    with pytest.raises(BaseException) as raised, boundary():  # noqa: PT011
+        raises(INTERRUPTS[name])()
+    assert raised.value is INTERRUPTS[name]
+    assert is_interrupt(raised.value)
+
+
+def test_an_error_for_people_is_not_its_own_cause() -> None:
+    error = ConfigError("set it")
+    with pytest.raises(ConfigError) as raised, boundary(lambda error: error):  # type: ignore[arg-type,return-value]
+        raises(error)()
+    assert raised.value is error
+    assert raised.value.__cause__ is None
+
+
+def test_an_error_without_words_is_described() -> None:
+    assert describe_error(Mute()) == "Mute (its message raises RuntimeError)"
+    assert describe_error(EnvironmentFault("as told")) == "as told"
