@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,7 +46,7 @@ class Batch:
         return cls(episodes, weights, off_policy, decisions)
 
 
-class Objective:
+class Objective(ABC):
     """Subclass it and register the class with the hook `contrail_objectives`.
 
     The learner makes the optimizer steps. In each it scores a batch in slices, and asks for the
@@ -63,6 +64,7 @@ class Objective:
         """Return the episodes of an update, by default a group per task, played by the policy."""
         return play(tasks, learner.group_size)
 
+    @abstractmethod
     def weights(
         self, learner: Learner, groups: Groups, minibatches: Sequence[Sequence[int]]
     ) -> list[torch.Tensor]:
@@ -73,7 +75,6 @@ class Objective:
             groups: episodes without faults.
             minibatches: indices of the groups' episodes, laid end to end.
         """
-        raise NotImplementedError
 
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         """Return the indices of the episodes that must be scored with gradients."""
@@ -82,6 +83,7 @@ class Objective:
     def prepare(self, learner: Learner, batch: Batch) -> None:
         """Compute the further values that the loss of a batch needs, such as a reference."""
 
+    @abstractmethod
     def loss(
         self, learner: Learner, decisions: Decisions, recorded: Decisions, batch: Batch, final: bool
     ) -> torch.Tensor:
@@ -94,4 +96,3 @@ class Objective:
             batch: that they are of.
             final: whether the batch has no further slice; log then, if at all.
         """
-        raise NotImplementedError
