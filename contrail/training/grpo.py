@@ -44,9 +44,8 @@ class GRPO(Objective):
             return list(range(len(batch.episodes)))
         return super().needed(learner, batch)
 
-    def prepare(self, learner: Learner, batch: Batch) -> None:
-        if learner.beta != 0.0:
-            batch.reference = learner.reference(batch.episodes)
+    def reference(self, learner: Learner, batch: Batch) -> torch.Tensor | None:
+        return learner.reference(batch.episodes) if learner.beta != 0.0 else None
 
     def loss(
         self, learner: Learner, decisions: Decisions, recorded: Decisions, batch: Batch, final: bool

@@ -199,7 +199,7 @@ class Learner:
         """
         objective = self.objective
         recorded = Decisions.of(batch.episodes, self._policy.model.device)
-        objective.prepare(self, batch)
+        batch.reference = objective.reference(self, batch)
         loss = 0.0
         current = recorded
         entropies = self.with_entropy

@@ -80,8 +80,12 @@ class Objective(ABC):
         """Return the indices of the episodes that must be scored with gradients."""
         return [index for index, weight in enumerate(batch.weights) if float(weight) != 0.0]
 
-    def prepare(self, learner: Learner, batch: Batch) -> None:
-        """Compute the further values that the loss of a batch needs, such as a reference."""
+    def reference(self, learner: Learner, batch: Batch) -> torch.Tensor | None:
+        """Return log-probabilities under a reference policy, (episodes, longest), or None.
+
+        They become `batch.reference`, for the loss.
+        """
+        return None
 
     @abstractmethod
     def loss(
