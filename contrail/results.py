@@ -179,7 +179,7 @@ class Result:
             ContrailError: there is no such checkpoint, or the model cannot be loaded.
         """
         import yaml
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel
 
         from contrail.model.policy import load_base
 
@@ -189,9 +189,10 @@ class Result:
         if not (checkpoint / "adapter_config.json").is_file():
             raise ContrailError(f"there is no checkpoint {checkpoint}.")
         config = yaml.safe_load(files.config.read_text())
-        name = config["model"]
-        if name in self._plugins.models:
-            name = str(self._plugins.models[name].value())
+        if config["model"] in self._plugins.models:
+            name = str(self._plugins.models[config["model"]].value())
+        else:  # what the run began with may have been a LoRA itself, so ask the checkpoint
+            name = str(PeftConfig.from_pretrained(str(checkpoint)).base_model_name_or_path)
         base, tokenizer = load_base(
             name,
             dtype=config["dtype"],

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from pids import gone
 
 pytest.importorskip("scienceworld", reason="needs pip install 'contrail[sciworld]'")
 if shutil.which("java") is None:
@@ -33,15 +33,6 @@ ODD = ["", " ", "\n", "dance", "open", "focus on", "x" * 1_000_000, "🪵 木", 
 def machines() -> list[psutil.Process]:
     """The Java machines that this process has started."""
     return [child for child in psutil.Process().children() if child.name() == "java"]
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends within ten seconds."""
-    for _ in range(100):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import contrail
 from benchmarks.kill import differences
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.interrupt import Interrupted, Interruption
@@ -141,6 +142,8 @@ def test_a_run_begins_where_another_has_ended(go: Extend, tmp_path: Path) -> Non
         for run, name in ((undisturbed, "000"), (source, "001"))
     ]
     assert weights[0] == weights[1]
+    policy, _ = contrail.load(undisturbed).policy()
+    assert policy.peft_config["default"].base_model_name_or_path
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 6)
         with pytest.raises(Interrupted):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pids import alive
 from rooms import Rooms
 from scenarios import built
 from slow import Slow, maker
@@ -54,14 +55,6 @@ def pools() -> Iterator[Callable[..., EnvironmentPool]]:
 def process(environment: Remote) -> int:
     assert environment._child is not None
     return environment._child.pid
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there, and not only waits for its parent to ask how it ended."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 def jobs(count: int, adapter: contrail.Adapter | None = None, first: int = 0) -> list[Job]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pids import gone
 from slow import Settings, Slow, maker
 
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
@@ -41,21 +42,6 @@ def remote() -> Iterator[Callable[..., Remote]]:
 def process(environment: Remote) -> int:
     assert environment._child is not None
     return environment._child.pid
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there, and not only waits for its parent to ask how it ended."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def gone(pid: int, seconds: float = 20.0) -> bool:
-    end = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not alive(pid)
 
 
 # one instance
