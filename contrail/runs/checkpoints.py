@@ -172,8 +172,9 @@ class Checkpoints:
     def save_if_due(self, position: Position, updates: int, log_size: int) -> None:
         """Save the run within a stage of `updates` updates, if it is time, and at their end."""
         every = self._settings.updates
-        due = time.monotonic() - self._saved >= SECONDS if every is None else False
-        if every is not None:
+        if every is None:
+            due = time.monotonic() - self._saved >= SECONDS
+        else:
             due = position.update % every == 0
         if due or position.update == updates:
             self.save(position, log_size)
