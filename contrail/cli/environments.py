@@ -34,7 +34,9 @@ def environments(
     adapter: Annotated[str, typer.Option(help="Through which --baselines are played.")] = "choose",
     as_json: AsJson = False,
 ) -> None:
-    """List the environments with their tasks and needs; for named ones, their keys as well.
+    """List the environments and their tasks.
+
+    For environments that are named, the keys as well.
 
     With --baselines: the scores of random play, matching words, the best constant action and the
     expert.
@@ -99,7 +101,10 @@ def check(
     ] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Check that an environment keeps the contract. Exit code 1: it does not."""
+    """Check that an environment keeps the contract.
+
+    The exit code is 1 if it does not.
+    """
     from contrail.cli.check import check_named
 
     reports = check_named(environment, more or (), plugins_of(context), tasks)

@@ -25,22 +25,31 @@ Name = Annotated[
 
 
 def strategies(context: typer.Context, name: Name = None) -> None:
-    """List the strategies and their keys in stream.yaml."""
+    """List the strategies and their keys."""
     _list(plugins_of(context).strategies, name, lambda cls: cls.Config)
 
 
 def adapters(context: typer.Context, name: Name = None) -> None:
-    """List the adapters, through which the model acts, and their keys in stream.yaml."""
+    """List the adapters and their keys.
+
+    An adapter is the interface through which the model acts.
+    """
     _list(plugins_of(context).adapters, name, lambda cls: cls.Config)
 
 
 def objectives(context: typer.Context, name: Name = None) -> None:
-    """List the objectives, which stages learn by, and their keys in stream.yaml."""
+    """List the objectives and their keys.
+
+    An objective is what a stage learns by.
+    """
     _list(plugins_of(context).objectives, name, lambda cls: cls.Config)
 
 
 def models(context: typer.Context, name: Name = None) -> None:
-    """List the models that have a name; `model` also takes a directory or an id of the hub."""
+    """List the models that have a name.
+
+    `model` also takes a directory, or an id of the hub.
+    """
     _list(plugins_of(context).models, name, lambda source: None)
 
 

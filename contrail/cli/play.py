@@ -54,7 +54,7 @@ def play(
         typer.Option(help="With --policy, take the likeliest action. Default: as in the run."),
     ] = None,
 ) -> None:
-    """Play a task yourself, or watch the expert or a policy play it.
+    """Play a task, or watch a policy play it.
 
     An action is its number in the list, or its text.
     """

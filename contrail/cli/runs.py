@@ -30,7 +30,7 @@ def run(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train over a stream of environments, and report transfer and forgetting.
+    """Train over a stream and report forgetting.
 
     The same command goes on with a run that was interrupted.
     """
@@ -86,7 +86,9 @@ def compare(
     share: Annotated[bool, typer.Option(help="Compute once what runs begin with alike.")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Compare strategies over orders and seeds, or runs that there are.
+    """Compare strategies, orders and seeds.
+
+    Or compare finished runs: name their directories.
 
     The same command goes on with a comparison that was interrupted.
     """
@@ -121,7 +123,7 @@ def report(
         Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
     ],
 ) -> None:
-    """Show the report of a finished run, or of a comparison, again."""
+    """Show the report of a run or a comparison."""
     from contrail.comparison.launch import RESULT
 
     found = contrail.Comparison if (directory / RESULT).is_file() else contrail.Result
