@@ -30,6 +30,10 @@ MELT = Task("sciworld", "melt/0", 0, "train", "hard")  # unlike some, it starts 
 ODD = ["", " ", "\n", "dance", "open", "focus on", "x" * 1_000_000, "🪵 木", "\ud800", "\x00"]
 
 
+PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+"""Of this file, for processes elsewhere."""
+
+
 def machines() -> list[psutil.Process]:
     """The Java machines that this process has started."""
     return [child for child in psutil.Process().children() if child.name() == "java"]
@@ -139,7 +143,7 @@ def test_the_machine_ends_with_its_environment(environment: SciWorld) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_machine_ends_with_a_killed_process(how: signal.Signals) -> None:
     code = (
-        f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys, time; sys.path[:0] = {PATHS!r}\n"
         "import test_sciworld as t\n"
         "environment = t.SciWorld(); environment.reset(t.SHORT)\n"
         "print(t.machines()[0].pid, flush=True); time.sleep(60)\n"
