@@ -23,6 +23,7 @@ from contrail.config.schema import (
     RunConfig,
     StageConfig,
     TaskFilter,
+    WarmupConfig,
     names,
     plain,
 )
@@ -94,7 +95,7 @@ class _Parser:
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
-            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+            ("stream", "strategy", "adapter", "evaluate", "checkpoint", "warmup")
         )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
@@ -107,6 +108,7 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            warmup=self.warmup(values.get("warmup")),
             checkpoint=build(
                 CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
             ),
@@ -254,6 +256,19 @@ class _Parser:
             learn=learn,
             train=train,
         )
+
+    def warmup(self, values: Any) -> WarmupConfig | None:
+        """The warm-up, as a number of updates or a mapping."""
+        if values is None:
+            return None
+        key: Key = ("warmup",)
+        if not isinstance(values, dict):
+            values = {"updates": values}
+        check_keys(key, values, names(WarmupConfig))
+        learn = self.component(
+            (*key, "learn"), values.get("learn") or "imitate", self.plugins.objectives
+        )
+        return build(WarmupConfig, values, key, self.directory, learn=learn)
 
     def misplaced(self, values: dict[str, Any]) -> str:
         """Return a hint where a stage has keys that belong to its environment."""

@@ -189,11 +189,19 @@ def test_the_state_survives(
     assert not differences(tmp_path / "signalled", undisturbed)
 
 
-@pytest.mark.parametrize("learn", ["{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"])
+IMITATE = "{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "learn", "warmup"),
+    [("replay", IMITATE, None), ("l2", "grpo", f"{{updates: 3, learn: {IMITATE}}}")],
+)
 def test_the_state_of_an_objective_survives(
-    stream: Callable[..., Path], tmp_path: Path, learn: str
+    stream: Callable[..., Path], tmp_path: Path, strategy: str, learn: str, warmup: str | None
 ) -> None:
-    path = stream("{name: replay, mode: tasks}", learn=learn)
+    path = stream(strategy, learn=learn)
+    if warmup:
+        path.write_text(path.read_text() + f"warmup: {warmup}\n")
     undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
     go_on_after_kills(path, tmp_path / "killed")
     assert not differences(tmp_path / "killed", undisturbed)
