@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
+    from contrail.training.gigpo import GiGPO
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective
@@ -41,6 +42,7 @@ __all__ = [
     "Environment",
     "Episode",
     "EpisodeMetric",
+    "GiGPO",
     "InvalidAction",
     "Learner",
     "Objective",
@@ -82,6 +84,7 @@ _HOMES = {
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
+    "training.gigpo": ["GiGPO"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective"],

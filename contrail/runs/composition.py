@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contrail.episode import Episode
     from contrail.model.policy import Policy
     from contrail.training.learner import Learner
+    from contrail.training.objective import Groups
 
 
 @dataclass
@@ -159,6 +160,18 @@ class Composition:
         self.pending = None
         for member in self._members:
             member.call("observe", stage, episodes, rng)
+
+    def bonus(self, learner: Learner, groups: Groups) -> list[float]:
+        """Return the sum of what the members add to each episode's advantage."""
+        total = [0.0] * sum(map(len, groups))
+        for member in self._members:
+            added = member.call("bonus", learner, groups)
+            if len(added) not in (0, len(total)):
+                wrong = f"it returned {len(added)} numbers for {len(total)} episodes"
+                raise member.blame("bonus", ValueError(wrong))
+            if added:
+                total = [value + float(more) for value, more in zip(total, added, strict=True)]
+        return total
 
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
