@@ -68,14 +68,14 @@ class Progress(Cumulative):
 
     def shares(self, arms: Iterable[str]) -> dict[str, float]:
         """Return the probability of each arm."""
-        progress = {name: abs(self._change.get(name, 1.0)) for name in arms}
-        total, even = sum(progress.values()), 1 / len(progress)
-        if not total:
-            return dict.fromkeys(progress, even)
+        import numpy
+
+        names = list(arms)
+        progress = numpy.array([abs(self._change.get(name, 1.0)) for name in names])
+        progress = progress / progress.max() if progress.any() else numpy.ones(len(names))
         floor = self.config.floor
-        return {
-            name: floor * even + (1 - floor) * value / total for name, value in progress.items()
-        }
+        shares = floor / len(names) + (1 - floor) * progress / progress.sum()
+        return dict(zip(names, (shares / shares.sum()).tolist(), strict=True))
 
     def observe(
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator

@@ -162,6 +162,9 @@ MORE = [
     ("{name: ewc, passes: 16, mode: separate}", ", optim: rmsprop", ""),
     ("{name: curriculum, by: pass_rate, samples: 1}", ", optim: adagrad", ""),
     ("{name: merge, combination_type: dare_ties, start: merged}", "", ""),
+    ("balanced", "", ""),
+    ("{name: progress, difficulties: true}", "", ""),
+    ("[retain, {name: review, interval: 1, mastered: 0.5}]", "", ""),
 ]
 
 
@@ -178,6 +181,20 @@ def test_the_state_survives(
     assert not differences(tmp_path / "killed", undisturbed)
     assert go_on_after_signals(path, tmp_path / "signalled", checks=7)
     assert not differences(tmp_path / "signalled", undisturbed)
+
+
+def test_the_state_survives_with_advantages_of_turns(
+    stream: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = stream("[retain, {name: review, interval: 1, mastered: 0.5}]")
+    learn = "updates: {0}\n    learn: {{name: gigpo, anchor: observation}}"
+    text = path.read_text()
+    for updates in (2, 3):
+        text = text.replace(f"updates: {updates}", learn.format(updates))
+    path.write_text(text)
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    go_on_after_kills(path, tmp_path / "killed")
+    assert not differences(tmp_path / "killed", undisturbed)
 
 
 @pytest.mark.slow
