@@ -63,8 +63,8 @@ class GiGPO(GRPO):
                 episodes, step_advantages(groups, anchors, self.config.gamma, scale), strict=True
             )
         ]
-        of_turns = pad_sequence(rows, batch_first=True)
-        return of_episodes[:, None] + self.config.omega * of_turns
+        omega: float = self.config.omega
+        return of_episodes[:, None] + omega * pad_sequence(rows, batch_first=True)
 
 
 def observations(episode: Episode) -> Sequence[str]:
