@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class ProgressConfig(CumulativeConfig):
     """The keys of progress in stream.yaml."""
 
+    normalize: bool = True
+    """Weight environments in the loss by their shares of the episodes. If false and the loss sums
+    over decisions, environments with long answers count more."""
     decay: float = field(default=0.8, metadata={"min": 0, "max": 0.999})
     """The weight of the past in the running mean of the changes of success."""
     floor: float = field(default=0.2, metadata={"min": 0, "max": 1})
