@@ -42,10 +42,13 @@ class Anchored(contrail.Strategy):
 
 
 def success_by(key: Callable[[Episode], K], episodes: Sequence[Episode]) -> dict[K, float]:
-    """Return the mean success of the episodes without a fault, by a key of theirs."""
+    """Return the mean success of the policy's episodes without a fault, by a key of theirs.
+
+    Demonstrations do not count: they say nothing of what the policy can do.
+    """
     found: dict[K, list[bool]] = {}
     for episode in episodes:
-        if episode.fault is None:
+        if episode.fault is None and not episode.demonstrated:
             found.setdefault(key(episode), []).append(episode.success)
     return {name: sum(wins) / len(wins) for name, wins in found.items()}
 

@@ -253,6 +253,18 @@ def test_the_longest_due_come_first_and_only_a_fraction() -> None:
     assert lost not in strategy.draw(new, 0, 20, rng(0))  # it waits behind what is due longer
 
 
+def test_a_demonstration_masters_nothing() -> None:
+    stage = make_stage("a", tasks("a", 9))
+    task = stage.tasks["a"][0]
+    shown = played(task, True)
+    shown.demonstrated = True
+    strategy = review(stage, interval=1)
+    strategy.observe(stage, [shown], rng(0))
+    assert not due(strategy, stage)
+    strategy.observe(stage, [shown, played(task, True)], rng(0))
+    assert due(strategy, stage) == {task.id}
+
+
 # All of them.
 
 
