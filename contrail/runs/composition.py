@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contrail.episode import Episode
     from contrail.model.policy import Policy
     from contrail.training.learner import Learner
+    from contrail.training.objective import Groups
 
 
 @dataclass
@@ -168,6 +169,18 @@ class Composition:
         for member in self._acting:
             member.call("observe", stage, episodes, rng)
 
+    def bonus(self, learner: Learner, groups: Groups) -> list[float]:
+        """Return the sum of what the members add to each episode's advantage."""
+        total = [0.0] * sum(map(len, groups))
+        for member in self._acting:
+            added = member.call("bonus", learner, groups)
+            if len(added) not in (0, len(total)):
+                wrong = f"it returned {len(added)} numbers for {len(total)} episodes"
+                raise member.blame("bonus", ValueError(wrong))
+            if added:
+                total = [value + float(more) for value, more in zip(total, added, strict=True)]
+        return total
+
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
@@ -186,7 +199,7 @@ class Composition:
         member added to the loss. The scalars that members logged stand beside them.
         """
         found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
-        for member in self._members:
+        for member in self._acting:
             for name, value in member.call("take_logged").items():
                 found[f"{member.name}/{name}"] = value
             if member.penalties:

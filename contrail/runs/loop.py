@@ -55,6 +55,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.rows = rows
         self.checkpoints = checkpoints
         self.reporter = reporter
+        made.learner.bonus = functools.partial(made.strategy.bonus, made.learner)
         made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
 
     def go(self) -> None:

@@ -171,6 +171,9 @@ MORE = [
     ("{name: ewc, passes: 16, mode: separate}", ", optim: rmsprop", ""),
     ("{name: curriculum, by: pass_rate, samples: 1}", ", optim: adagrad", ""),
     ("{name: merge, combination_type: dare_ties, start: merged}", "", ""),
+    ("balanced", "", ""),
+    ("{name: progress, difficulties: true}", "", ""),
+    ("[retain, {name: review, interval: 1, mastered: 0.5}]", "", ""),
 ]
 
 
@@ -194,7 +197,15 @@ IMITATE = "{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"
 
 @pytest.mark.parametrize(
     ("strategy", "learn", "warmup"),
-    [("replay", IMITATE, None), ("l2", "grpo", f"{{updates: 3, learn: {IMITATE}}}")],
+    [
+        ("replay", IMITATE, None),
+        ("l2", "grpo", f"{{updates: 3, learn: {IMITATE}}}"),
+        (
+            "[retain, {name: review, interval: 1, mastered: 0.5}]",
+            "{name: gigpo, anchor: observation}",
+            None,
+        ),
+    ],
 )
 def test_the_state_of_an_objective_survives(
     stream: Callable[..., Path], tmp_path: Path, strategy: str, learn: str, warmup: str | None
