@@ -15,6 +15,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
 from contrail.config.schema import (
+    AnswersConfig,
     CheckpointConfig,
     Component,
     Composite,
@@ -94,7 +95,7 @@ class _Parser:
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
-            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+            ("stream", "strategy", "adapter", "evaluate", "answers", "checkpoint")
         )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
@@ -107,6 +108,7 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            answers=build(AnswersConfig, values["answers"], ("answers",), self.directory),
             checkpoint=build(
                 CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
             ),
@@ -374,6 +376,7 @@ def _fill_in(values: dict[str, Any]) -> None:
     for name, cls in (
         (None, RunConfig),
         ("evaluate", EvaluateConfig),
+        ("answers", AnswersConfig),
         *((name, cls) for name, (cls, _) in SECTIONS.items()),
     ):
         target = values if name is None else values.setdefault(name, {})
