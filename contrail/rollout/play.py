@@ -65,7 +65,8 @@ class _Play:
 
     `asked`: the member of the environment that was called, with its argument, until it has
     answered. `due`: the step before which the answer is collected. `prompt`, `restart`: of the
-    coming turn. `ending`: how the episode ends when the model's turn comes, because the model cannot act.
+    coming turn. `ending`: how the episode ends when the model's turn comes, because the model
+    cannot act.
     """
 
     job: Job
