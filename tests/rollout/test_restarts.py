@@ -12,11 +12,13 @@ from thinking import OPENINGS, TEMPLATES, Thoughts, follow_writers, thinking_job
 import contrail
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig
+from contrail.seeding import generator
 
 from contrail.engine.admission import cache_tokens  # isort: skip
 from contrail.engine.engine import Engine  # isort: skip
 from contrail.episode import Episode  # isort: skip
-from contrail.rollout.play import play  # isort: skip
+from contrail.rollout.play import Job, play  # isort: skip
+from contrail.rollout.script import Move, no_sampler  # isort: skip
 
 ALONE = [
     pytest.param(Alone(), id="choose"),
@@ -156,3 +158,38 @@ def test_only_what_changes_is_computed_again(
     (engine,) = engines
     # The observations after the first, and the answers without their thoughts.
     assert new < engine.computed_tokens < new + restarted / 2
+
+
+class Roomy(Thoughts):
+    """Markers of thoughts are more tokens in a demonstration, where they are text."""
+
+    max_new_tokens = 200
+
+
+@pytest.mark.parametrize("kind", ["alone", "drops"])
+def test_demonstrations_see_the_same_contexts(
+    make_tiny: Make, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "alone":
+        policy, adapter = make_tiny(), Alone()
+        played = play(policy, pool(), jobs(adapter))
+    else:
+        policy, adapter = thinking_policy(), Roomy()
+        follow_writers(monkeypatch)
+        played = play(policy, pool(), thinking_jobs(policy))
+    assert sum(restarts(played)) > 5
+    scripts = [[Move(turn.action or "", turn.text) for turn in episode.turns] for episode in played]
+    shown = play(
+        policy,
+        pool(),
+        [
+            Job("rooms", episode.task, adapter, generator(0), script=script)
+            for episode, script in zip(played, scripts, strict=True)
+        ],
+        open_sampler=no_sampler,
+    )
+    assert sum(restarts(shown)) > 5
+    for episode, found in zip(played, shown, strict=True):
+        assert [turn.text for turn in found.turns] == [turn.text for turn in episode.turns]
+        for number in range(len(found.turns)):
+            assert found.context(number) == episode.context(number)
