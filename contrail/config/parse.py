@@ -15,6 +15,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
 from contrail.config.schema import (
+    AnswersConfig,
     CheckpointConfig,
     Component,
     Composite,
@@ -95,7 +96,7 @@ class _Parser:
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
-            ("stream", "strategy", "adapter", "evaluate", "checkpoint", "warmup")
+            ("stream", "strategy", "adapter", "evaluate", "answers", "checkpoint", "warmup")
         )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
@@ -109,6 +110,7 @@ class _Parser:
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
             warmup=self.warmup(values.get("warmup")),
+            answers=build(AnswersConfig, values["answers"], ("answers",), self.directory),
             checkpoint=build(
                 CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
             ),
@@ -389,6 +391,7 @@ def _fill_in(values: dict[str, Any]) -> None:
     for name, cls in (
         (None, RunConfig),
         ("evaluate", EvaluateConfig),
+        ("answers", AnswersConfig),
         *((name, cls) for name, (cls, _) in SECTIONS.items()),
     ):
         target = values if name is None else values.setdefault(name, {})

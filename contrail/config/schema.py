@@ -96,6 +96,15 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class AnswersConfig:
+    """How the model's answers are treated."""
+
+    past_thoughts: Literal["keep", "drop"] = "keep"
+    """Whether the thoughts of earlier turns stay in the context as the model has written them, or
+    are dropped as the model's chat template drops them."""
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
     """When a run is saved within its stages; at their ends it always is.
 
@@ -121,6 +130,7 @@ class RunConfig:
     adapter: Component
     evaluate: EvaluateConfig
     warmup: WarmupConfig | None = None
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
