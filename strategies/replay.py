@@ -101,7 +101,9 @@ class Replay(contrail.Strategy):
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         if self.config.mode == "episodes":
-            self._reservoir.add([item for item in episodes if item.success], rng)
+            # All decisions of a stored episode are learnt from.
+            kept = [item for item in episodes if item.success and all(item.learnt)]
+            self._reservoir.add(kept, rng)
         if self.config.mode != "mastery":
             return
         played: dict[tuple[str, str], list[bool]] = {}

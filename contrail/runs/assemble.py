@@ -16,7 +16,8 @@ from contrail.config import (
     lora_config,
     to_yaml,
 )
-from contrail.errors import ConfigError
+from contrail.errors import ConfigError, ContrailError
+from contrail.model.tools import check_tools
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
@@ -63,6 +64,12 @@ def prepared(
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins, start)
+        for stage in (*scenario.train, *scenario.test):
+            for adapter in stage.adapters.values():
+                try:
+                    check_tools(policy.chat, adapter)
+                except ContrailError as error:
+                    raise ConfigError(str(error), key=("adapter",), of_children=True) from error
         try:
             learner = Learner(policy, grpo)
         except (ValueError, TypeError, ImportError) as error:
@@ -120,6 +127,7 @@ def run(
             seed=config.seed,
             temperature=made.learner.config.temperature,
             settings=config.evaluate,
+            answers=config.answers,
             reporter=reporter,
             check=interruption.check,
             metrics=plugins.episode_metrics,

@@ -13,14 +13,14 @@ from contrail.episode import Episode
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
     """Return the advantage of each episode, group after group.
 
-    Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
-    1e-4, as TRL does) of its group or of the whole batch, or not at all.
+    Training reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard
+    deviation (plus 1e-4, as TRL does) of its group or of the whole batch, or not at all.
 
     Args:
         groups: episodes that played the same task.
         scale: TRL's `scale_rewards`: "group", "batch" or "none".
     """
-    rewards = [numpy.array([episode.reward for episode in group]) for group in groups]
+    rewards = [numpy.array([episode.training_reward for episode in group]) for group in groups]
     everywhere = numpy.concatenate(rewards)
     advantages: list[float] = []
     for values in rewards:
@@ -48,10 +48,12 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
         return [1.0] * len(episodes)
     for episode in episodes:
         name = episode.environment
-        decisions[name] = decisions.get(name, 0) + len(episode.logprobs)
+        decisions[name] = decisions.get(name, 0) + sum(episode.learnt)
     mean = sum(decisions.values()) / len(episodes)
+    # An environment whose turns are all left out has no decision to weigh.
     return [
-        mean * counts[episode.environment] / decisions[episode.environment] for episode in episodes
+        mean * counts[episode.environment] / max(1, decisions[episode.environment])
+        for episode in episodes
     ]
 
 
@@ -61,15 +63,15 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     if not episodes:
         return {"episodes": 0.0}
     entropies = [value for episode in episodes for value in episode.entropies]
-    equal = [len({episode.reward for episode in group}) == 1 for group in groups]
+    equal = [len({episode.training_reward for episode in group}) == 1 for group in groups]
     scalars = {
         "episodes": float(len(episodes)),
         "policy_entropy": float(numpy.mean(entropies)),
         "zero_variance_groups": float(numpy.mean(equal)),
     }
-    decisions = sum(len(episode.logprobs) for episode in episodes)
+    decisions = max(1, sum(sum(episode.learnt) for episode in episodes))
     for name in dict.fromkeys(episode.environment for episode in episodes):
         own = [episode for episode in episodes if episode.environment == name]
         scalars[f"share_of_episodes/{name}"] = len(own) / len(episodes)
-        scalars[f"share_of_decisions/{name}"] = sum(len(e.logprobs) for e in own) / decisions
+        scalars[f"share_of_decisions/{name}"] = sum(sum(e.learnt) for e in own) / decisions
     return scalars
