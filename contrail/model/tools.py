@@ -52,6 +52,12 @@ class ToolChat(Chat):
         opened = written.startswith(self._opening)
         return written.removeprefix(self._opening) if opened else self._lead + written
 
+    def _read_template(self) -> None:
+        try:
+            super()._read_template()
+        except ValueError as error:
+            raise _unusable("it has no place for the results of tools") from error
+
     def _conversation(self, messages: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         conversation = super()._conversation(messages)
         called = False

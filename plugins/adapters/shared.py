@@ -95,14 +95,17 @@ def clean(text: str, observation: contrail.Observation) -> str:
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in a text, whatever stands around them; not those inside others."""
+    """Yield the JSON objects in a text, whatever stands around them; not those inside others, or
+    inside a beginning of one."""
     decoder = json.JSONDecoder(strict=False)  # models break lines within texts
     place = text.find("{")
     while place >= 0:
         try:
             value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):  # not the beginning of an object
-            end = place + 1
+        except json.JSONDecodeError as error:
+            end = max(error.pos, place + 1)
+        except (ValueError, RecursionError):  # a number without end, a thousand brackets
+            return
         else:
             yield value
         place = text.find("{", end)

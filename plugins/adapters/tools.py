@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,14 @@ _ACT = {
         },
     },
 }
+_TAGGED = re.compile(r"<function=(\w+)>\s*<parameter=action>\n?(.*?)\n?</parameter>", re.DOTALL)
 
 
 class Tools(FreeText):
     """One call of the tool `act`; observations after the first have the role `tool`.
 
-    It needs a model whose chat template has tools and writes calls in JSON. Text may stand around
-    the call.
+    It needs a model whose chat template has tools and writes calls in JSON or in Qwen3.5's tags.
+    Text may stand around the call.
     """
 
     Config = FreeTextConfig
@@ -40,6 +42,8 @@ class Tools(FreeText):
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
         calls = [value for value in json_objects(text) if "name" in value]
+        tagged = _TAGGED.findall(text)
+        calls += [{"name": name, "arguments": {"action": action}} for name, action in tagged]
         if len(calls) != 1:
             raise contrail.InvalidAction("Call the tool `act` exactly once.")
         arguments = calls[0].get("arguments", calls[0].get("parameters"))
