@@ -21,6 +21,9 @@ class Exchange:
 
     observation: str
     """The user message before it, as it was shown to the model."""
+    seen: Observation
+    """The environment's observation then; after an answer without an action, still the one before
+    it."""
     text: str
     """The model's answer."""
     action: str | None

@@ -171,7 +171,7 @@ def _episode(game: Game, environment: Environment) -> Calls:
         try:
             action = call(adapter, "parse", text, observation, view)
         except InvalidAction as error:
-            view = view.after(Exchange(shown, text, None, valid=False))
+            view = view.after(Exchange(shown, observation, text, None, valid=False))
             shown = str(error)
             in_a_row += 1
             continue
@@ -181,8 +181,8 @@ def _episode(game: Game, environment: Environment) -> Calls:
         reward += float(step.reward)
         in_a_row = 0 if step.valid else in_a_row + 1
         success = bool(step.success)
+        view = view.after(Exchange(shown, observation, text, action, step.valid, step.reward))
         observation = step.observation
-        view = view.after(Exchange(shown, text, action, step.valid, step.reward))
         if step.terminated or step.truncated:
             break
         shown = call(adapter, "render", observation, view)

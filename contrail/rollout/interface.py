@@ -57,7 +57,9 @@ class Interface:
             observation: the environment's answer; None if it was not asked.
         """
         self._view = self._view.after(
-            Exchange(turn.observation, turn.text, turn.action, turn.valid, turn.reward)
+            Exchange(
+                turn.observation, self.observation, turn.text, turn.action, turn.valid, turn.reward
+            )
         )
         if observation is not None:
             self.observation = observation

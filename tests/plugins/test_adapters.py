@@ -216,7 +216,7 @@ def test_actions_come_back_as_they_were(name: str) -> None:
 
 
 def view(turn: int) -> EpisodeView:
-    done = Exchange("x", "y", "z")
+    done = Exchange("x", FREELY, "y", "z")
     return EpisodeView("e", Task("e", "t", 0, "train"), 9, LISTED, (done,) * turn)
 
 
