@@ -231,8 +231,16 @@ def _metric_table(result: dict[str, Any]) -> Table:
 
 
 def _detail_table(result: dict[str, Any]) -> Table:
-    """Two rows per environment: how it was played before any training, and at the end."""
-    metrics = episode_metrics(result)
+    """Two rows per environment: how it was played before any training, and at the end.
+
+    A metric that is undefined in all of them has no column.
+    """
+    played = [row for moment in _moments(result).values() for row in moment.values()]
+    metrics = {
+        name: about
+        for name, about in episode_metrics(result).items()
+        if any(row.get(name) is not None for row in played)
+    }
     table = _table()
     table.add_column("environment")
     table.add_column("", no_wrap=True)
@@ -240,12 +248,12 @@ def _detail_table(result: dict[str, Any]) -> Table:
         table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
         for index, (moment, evaluations) in enumerate(_moments(result).items()):
-            played = evaluations.get(environment, {})
+            own = evaluations.get(environment, {})
             table.add_row(
                 Text(folded(environment, LABEL) if index == 0 else ""),
                 moment,
-                *(number(played.get(name), about["format"]) for name, about in metrics.items()),
-                number(played.get("tasks"), "d"),
+                *(number(own.get(name), about["format"]) for name, about in metrics.items()),
+                number(own.get("tasks"), "d"),
             )
     return table
 
