@@ -46,6 +46,11 @@ class Turn:
     left_out: bool = False
     """Whether training learns nothing from the turn's decisions; see `answers.cut_off`."""
 
+    @property
+    def training_reward(self) -> float:
+        """The reward minus the penalty."""
+        return self.reward - self.penalty
+
 
 @dataclass
 class Episode:
@@ -59,10 +64,17 @@ class Episode:
     turns: list[Turn] = field(default_factory=list)
     ended: str = ""
     """"terminated", "truncated" (by the environment), "max_turns", "max_context", "invalid" (too
-    many invalid turns in a row) or "fault"."""
+    many invalid turns in a row) or "fault".
+
+    A demonstration can also end with "no_expert", "gave_up" (the script ended first) or
+    "not_allowed" (the policy could not have acted so: the action is not among the candidates, or
+    the answer is longer than the adapter's `max_new_tokens`).
+    """
     success: bool = False
     fault: str | None = None
     """What the environment raised, if it raised."""
+    demonstrated: bool = False
+    """Whether a script decided, not the model; then log-probabilities and entropies are 0."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Episode:
@@ -78,7 +90,7 @@ class Episode:
     @property
     def training_reward(self) -> float:
         """The reward minus the penalties of the turns: what training follows."""
-        return self.reward - sum(turn.penalty for turn in self.turns)
+        return sum(turn.training_reward for turn in self.turns)
 
     @property
     def invalid_in_a_row(self) -> int:
@@ -155,6 +167,7 @@ class Episode:
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
+            **({"demonstrated": True} if self.demonstrated else {}),
             "turns": [
                 {
                     "observation": turn.observation,

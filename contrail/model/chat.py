@@ -164,7 +164,8 @@ class Chat:
     def _message(self, written: Sequence[int]) -> str:
         """Return the model's answer as the template takes it: with the markers of its thoughts,
         the first of which the generation prompt may have written."""
-        text = self.cut(self.tokenizer.decode([i for i in written if i not in self._special_ids]))
+        tokens = [token for token in written if token not in self._special_ids]
+        text = self.cut(str(self.tokenizer.decode(tokens)))
         if not self._lead.strip():
             text = text.removeprefix(self._lead)
         return self._opening + self._as_text(text, self._special)

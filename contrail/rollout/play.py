@@ -14,14 +14,10 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy
-
-from contrail.adapter import Adapter
 from contrail.engine.sampler import open_sampler
-from contrail.environment import Environment, Observation, Step, Task
+from contrail.environment import Observation, Step
 from contrail.episode import Episode, Turn
 from contrail.errors import (
     InvalidAction,
@@ -30,11 +26,13 @@ from contrail.errors import (
     boundary,
     describe_error,
 )
-from contrail.model.chat import Chat
 from contrail.model.policy import Policy
 from contrail.model.tree import common_prefix_length
 from contrail.rollout.interface import Interface
+from contrail.rollout.job import Job as Job
+from contrail.rollout.job import Play as _Play
 from contrail.rollout.prompts import next_prompt
+from contrail.rollout.script import EXPERT, moves_of, scripted
 from contrail.sampler import (
     Choose,
     Context,
@@ -45,6 +43,7 @@ from contrail.sampler import (
     Sampler,
     has_end,
 )
+from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
 
@@ -53,46 +52,6 @@ Progress = Callable[[Episode], None]
 # Steps for which a worker process is not waited for. With fewer, the other episodes wait for it
 # more often; with more, its own episode waits longer than it needs to.
 PATIENCE = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """One episode to play: a task of the environment in column `environment` of R, its adapter, and
-    the generator of all its randomness."""
-
-    environment: str
-    task: Task
-    adapter: Adapter
-    rng: numpy.random.Generator
-    sample: int = 0
-
-
-@dataclass
-class _Play:
-    """An episode under way.
-
-    `asked`: the member of the environment that was called, with its argument, until it has
-    answered. `due`: the step before which the answer is collected. `interface`, `chat`: from its
-    first observation on. `prompt`, `restart`: of the coming turn. `ending`: how the episode ends
-    when the model's turn comes, because the model cannot act.
-    """
-
-    job: Job
-    environment: Environment
-    context: Context
-    episode: Episode = field(init=False)
-    asked: tuple[str, Any] | None = None
-    due: int = 0
-    interface: Interface = field(init=False)
-    chat: Chat = field(init=False)
-    shown: str = ""
-    prompt: list[int] = field(default_factory=list)
-    restart: bool = False
-    candidates: Sequence[str] = ()
-    ending: str = ""
-
-    def __post_init__(self) -> None:
-        self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
 
 
 def play(
@@ -141,7 +100,7 @@ def play(
                     index, job = waiting.pop(place)
                     context = sampler.begin(job.environment)
                     under_way[index] = item = _Play(job, pool.take(job.environment), context)
-                    player.ask(item, "reset", job.task)
+                    player.begin(item)
                 if check is not None:
                     check()
                 items = list(under_way.values())
@@ -178,10 +137,25 @@ class _Player:
         self._steps = 0
         self._waiting: deque[_Play] = deque()  # for worker processes
         self._acting: dict[Context, _Play] = {}  # whose requests the sampler has
+        self._scripted: deque[tuple[_Play, Request]] = deque()  # whose moves are known
 
     def ready_for_model(self, items: Sequence[_Play]) -> bool:
         """Return whether there is something to do that waits for no environment."""
-        return self._sampler.ready() or any(item.ending for item in items)
+        return (
+            self._sampler.ready()
+            or bool(self._scripted)
+            or any(item.ending and not item.episode.ended for item in items)
+        )
+
+    def begin(self, item: _Play) -> None:
+        """Begin an episode; a demonstration begins with the environment's expert."""
+        script = item.job.script
+        if script == EXPERT:
+            self.ask(item, "expert", item.job.task)
+            return
+        if script is not None:
+            item.moves = deque(moves_of(script))
+        self.ask(item, "reset", item.job.task)
 
     def ask(self, item: _Play, member: str, argument: Any) -> None:
         """Have the episode's environment do something: at once, or in its worker process."""
@@ -213,15 +187,21 @@ class _Player:
             with boundary():
                 value = answer()
         except Raised as raised:
-            where = "reset" if member == "reset" else f"{member}({argument!r})"
+            where = f"step({argument!r})" if member == "step" else member
             self._fault(item, where, raised.error)
             return
-        if member == "reset":
-            self._begin(item, value)
+        if member == "expert":
+            if value is None:
+                self._end(item, "no_expert")
+                return
+            item.moves = deque(moves_of(as_texts(value, "expert()")))
+            self.ask(item, "reset", item.job.task)
+        elif member == "reset":
+            self._started(item, value)
         else:
             self._after_step(item, value)
 
-    def _begin(self, item: _Play, observation: Observation) -> None:
+    def _started(self, item: _Play, observation: Observation) -> None:
         if not isinstance(observation, Observation):
             raise PluginError(
                 f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
@@ -241,6 +221,8 @@ class _Player:
         for item in items:
             if item.ending and not item.episode.ended:
                 self._end(item, item.ending)
+        for _ in range(len(self._scripted)):
+            self._take_move(*self._scripted.popleft())
         decided = self._sampler.step()
         if decided is None:
             return
@@ -277,8 +259,26 @@ class _Player:
         if len(item.context.tokens) + len(coming) + room > self._max_context:
             item.ending = "max_context"
             return
+        if item.moves is not None:
+            self._scripted.append((item, request))
+            return
         self._acting[item.context] = item
         self._sampler.submit(request)
+
+    def _take_move(self, item: _Play, request: Request) -> None:
+        """Decide a turn of a demonstration as its script does."""
+        assert item.moves is not None
+        if not item.moves:
+            self._end(item, "gave_up")
+            return
+        text = item.moves.popleft().text(item.interface)
+        decision = scripted(request, item.chat.answer(text))
+        if decision is None:
+            self._end(item, "not_allowed")
+            return
+        item.context.tokens.extend((*request.prompt, *decision.written))
+        self._record(item, request, decision)
+        self._act(item, text)
 
     def _record(self, item: _Play, request: Request, decision: Decision) -> None:
         choices, cut_off = None, False

@@ -12,6 +12,7 @@ from contrail.errors import ContrailError
 from contrail.model.chat import Chat
 from contrail.plugins.models.smollm2 import CHATML
 
+OPENS = CHATML.replace("assistant\n'", "assistant\n<think>\n'")
 SHOWN = ["You are in room 0.", " a door\n", "The sign says: leave.", "</think> is on the wall."]
 SAID = [
     "<think>\nThe door may be locked.\nI look.\n</think>\n\nlook",
@@ -116,7 +117,7 @@ def test_control_tokens_that_only_look_so_are_text() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    [CHATML, CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'"), None, TEMPLATES["qwen_3"]],
+    [CHATML, OPENS, None, TEMPLATES["qwen_3"]],
     ids=["chatml", "opens", "none", "keeps"],
 )
 def test_a_template_that_keeps_thoughts_is_refused(template: str | None) -> None:
@@ -124,6 +125,7 @@ def test_a_template_that_keeps_thoughts_is_refused(template: str | None) -> None
         template = template.replace("loop.index0 > ns.last_query_index", "true")
     by = tokenizer(TEMPLATES["qwen_3"])
     by.chat_template = template
+    assert template is None or template == CHATML or "think" in template
     chat = Chat(by)
     notes = list(chat.notes)
     with pytest.raises(ContrailError, match="does not drop the thoughts of earlier turns"):

@@ -1,15 +1,27 @@
-"""Chat templates of models that think, as their makers wrote them, without the parts for tools."""
+"""Models that think: chat templates as their makers wrote them, without the parts for tools, and
+a tiny policy that writes what it is to write."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rooms import train
+import pytest
+from rooms import Rooms, train
 
+from contrail import Observation
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
+from contrail.plugins.adapters.react import React
 from contrail.plugins.models.smollm2 import tiny_random
+from contrail.seeding import generator
 
 import torch  # isort: skip
+from contrail.engine import decide as decide_module  # isort: skip
+from contrail.engine import engine as engine_module  # isort: skip
+from contrail.engine import plain as plain_module  # isort: skip
+from contrail.rollout.play import Job  # isort: skip
 from peft import LoraConfig  # isort: skip
 
 _QWEN_3 = """\
@@ -46,8 +58,8 @@ message.content.startswith('<tool_response>') and message.content.endswith('</to
         {%- endif %}
         {%- if loop.index0 > ns.last_query_index %}
             {%- if loop.last or (not loop.last and reasoning_content) %}
-                {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n')\
- + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+                {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content\
+.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
             {%- else %}
                 {{- '<|im_start|>' + message.role + '\\n' + content }}
             {%- endif %}
@@ -66,8 +78,8 @@ message.content.startswith('<tool_response>') and message.content.endswith('</to
 _QUIET = "enable_thinking is defined and enable_thinking is false"
 
 _DEEPSEEK_R1 = (
-    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
-    "{% set ns = namespace(system_prompt='') %}{%- for message in messages %}"
+    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}"
+    "{% endif %}{% set ns = namespace(system_prompt='') %}{%- for message in messages %}"
     "{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}"
     "{%- endif %}{%- endfor %}{{bos_token}}{{ns.system_prompt}}{%- for message in messages %}"
     "{%- if message['role'] == 'user' %}{{'<|user|>' + message['content']}}{%- endif %}"
@@ -138,13 +150,27 @@ def tokenizer(template: str, special: bool = False) -> Any:
     return made
 
 
+def _base(vocabulary: int) -> Any:
+    """The model tiny-random with more tokens."""
+    base, _ = load_base(str(tiny_random()), dtype="float32", device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base.resize_token_embeddings(vocabulary, mean_resizing=False)
+    return base
+
+
+def save_thinking_model(directory: Path, template: str = TEMPLATES["qwen_3"]) -> None:
+    """Write a model and its tokenizer as transformers saves them."""
+    made = tokenizer(template)
+    made.save_pretrained(directory)
+    _base(len(made)).save_pretrained(directory)
+
+
 def thinking_policy(template: str = TEMPLATES["qwen_3"], **lora: Any) -> Policy:
     """A policy of tiny-random that drops past thoughts; its weights are enlarged."""
-    base, _ = load_base(str(tiny_random()), dtype="float32", device="cpu")
     made = tokenizer(template)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        base.resize_token_embeddings(len(made), mean_resizing=False)
+    base = _base(len(made))
+    with torch.no_grad():
         for parameter in base.parameters():
             if parameter.dim() == 2:
                 parameter.mul_(8)
@@ -155,3 +181,71 @@ def thinking_policy(template: str = TEMPLATES["qwen_3"], **lora: Any) -> Policy:
     train(policy, 0.1)
     policy.chat.drop_past_thoughts()
     return policy
+
+
+class Thoughts(React):
+    """Free text; what stands after a thought is the action."""
+
+    max_new_tokens = 40
+
+    def parse(self, text: str, observation: Observation) -> str:
+        return text.rpartition("</think>")[2].strip()
+
+
+THOUGHTS = ("", "The door may be locked.", "I look around, and then I go left.", "hm")
+ACTIONS = ("go", "look", "go left", "wait", "open the door")
+
+
+class Writer:
+    """Stands in for a generator: the model writes thoughts and actions of these, each turn some."""
+
+    def __init__(self, policy: Policy, task: int, sample: int, cut: int) -> None:
+        """`cut`: the turn that is cut off, within its thought; 0 for none."""
+        draws = generator(0, "writer", task, sample)
+        start = str(policy.chat.tokenizer.decode(policy.chat.start("", "x")))
+        opening = "" if start.endswith("<think>\n") else "<think>"
+        self.tokens: list[int] = []
+        for turn in range(1, 6):
+            thought, action = draws.choice(THOUGHTS), draws.choice(ACTIONS)
+            if turn == cut:
+                thought = " ".join([*ACTIONS, *THOUGHTS])
+            text = f"{opening}\n{thought}\n</think>\n\n{action}"
+            ids = policy.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
+            self.tokens += [*ids, policy.chat.end][: Thoughts.max_new_tokens]
+
+    def random(self) -> Forced:
+        return Forced(self.tokens.pop(0))
+
+
+@dataclass
+class Forced:
+    """Stands in for a draw."""
+
+    token: int
+
+
+def follow_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a `Writer` decide what the model writes; it is recorded with its own probability."""
+    drawn = decide_module.sample
+
+    def follow(logits: torch.Tensor, temperature: float, draws: Sequence[Any]) -> list[Any]:
+        made = drawn(logits, temperature, [0.5 if isinstance(d, Forced) else d for d in draws])
+        for row, decision, draw in zip(logits, made, draws, strict=True):
+            if isinstance(draw, Forced):
+                decision.choice = draw.token
+                decision.logprob = float((row / temperature).log_softmax(-1)[draw.token])
+        return made
+
+    monkeypatch.setattr(engine_module, "sample", follow)
+    monkeypatch.setattr(plain_module, "sample", follow)
+
+
+def thinking_jobs(policy: Policy, count: int = 3, each: int = 2) -> list[Job]:
+    def writer(task: int, sample: int) -> Any:
+        return Writer(policy, task, sample, cut=sample * task)
+
+    return [
+        Job("rooms", task, Thoughts(), writer(number, sample), sample)
+        for number, task in enumerate(Rooms().tasks("train")[:count])
+        for sample in range(each)
+    ]
