@@ -16,7 +16,7 @@ from contrail.episode import Episode
 from contrail.errors import PluginError, boundary, describe_error
 from contrail.values import as_number
 
-Value = float | Sequence[float] | None
+Value = float | Sequence[float | None] | None
 RESERVED = {
     *("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change"),
     *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
