@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
     from contrail.training.decisions import Decisions
+    from contrail.training.gigpo import GiGPO
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective, Play
@@ -45,6 +46,7 @@ __all__ = [
     "EpisodeMetric",
     "EpisodeView",
     "Exchange",
+    "GiGPO",
     "InvalidAction",
     "Learner",
     "Objective",
@@ -88,6 +90,7 @@ _HOMES = {
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
     "training.decisions": ["Decisions"],
+    "training.gigpo": ["GiGPO"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective", "Play"],

@@ -24,6 +24,7 @@ from contrail.config.schema import (
     RunConfig,
     StageConfig,
     TaskFilter,
+    WarmupConfig,
     names,
     plain,
 )
@@ -95,7 +96,7 @@ class _Parser:
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
-            ("stream", "strategy", "adapter", "evaluate", "answers", "checkpoint")
+            ("stream", "strategy", "adapter", "evaluate", "answers", "checkpoint", "warmup")
         )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
@@ -108,6 +109,7 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            warmup=self.warmup(values.get("warmup")),
             answers=build(AnswersConfig, values["answers"], ("answers",), self.directory),
             checkpoint=build(
                 CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
@@ -256,6 +258,19 @@ class _Parser:
             learn=learn,
             train=train,
         )
+
+    def warmup(self, values: Any) -> WarmupConfig | None:
+        """The warm-up, as a number of updates or a mapping."""
+        if values is None:
+            return None
+        key: Key = ("warmup",)
+        if not isinstance(values, dict):
+            values = {"updates": values}
+        check_keys(key, values, names(WarmupConfig))
+        learn = self.component(
+            (*key, "learn"), values.get("learn") or "imitate", self.plugins.objectives
+        )
+        return build(WarmupConfig, values, key, self.directory, learn=learn)
 
     def misplaced(self, values: dict[str, Any]) -> str:
         """Return a hint where a stage has keys that belong to its environment."""

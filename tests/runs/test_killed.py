@@ -173,6 +173,9 @@ MORE = [
     ("{name: ewc, passes: 16, mode: separate}", ", optim: rmsprop", ""),
     ("{name: curriculum, by: pass_rate, samples: 1}", ", optim: adagrad", ""),
     ("{name: merge, combination_type: dare_ties, start: merged}", "", ""),
+    ("balanced", "", ""),
+    ("{name: progress, difficulties: true}", "", ""),
+    ("[retain, {name: review, interval: 1, mastered: 0.5}]", "", ""),
 ]
 
 
@@ -234,11 +237,27 @@ def test_contexts_that_begin_anew_survive(
     assert not differences(tmp_path / "killed", undisturbed)
 
 
-@pytest.mark.parametrize("learn", ["{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"])
+IMITATE = "{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "learn", "warmup"),
+    [
+        ("replay", IMITATE, None),
+        ("l2", "grpo", f"{{updates: 3, learn: {IMITATE}}}"),
+        (
+            "[retain, {name: review, interval: 1, mastered: 0.5}]",
+            "{name: gigpo, anchor: observation}",
+            None,
+        ),
+    ],
+)
 def test_the_state_of_an_objective_survives(
-    stream: Callable[..., Path], tmp_path: Path, learn: str
+    stream: Callable[..., Path], tmp_path: Path, strategy: str, learn: str, warmup: str | None
 ) -> None:
-    path = stream("{name: replay, mode: tasks}", learn=learn)
+    path = stream(strategy, learn=learn)
+    if warmup:
+        path.write_text(path.read_text() + f"warmup: {warmup}\n")
     undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
     go_on_after_kills(path, tmp_path / "killed")
     assert not differences(tmp_path / "killed", undisturbed)
