@@ -188,14 +188,14 @@ class Learner:
                 order = rng.permutation(order)
             parts = numpy.array_split(order, self._minibatches)
             minibatches += [sorted(part.tolist()) for part in parts]
-        learnt = torch.tensor([float(any(episode.learnt)) for episode in episodes])
         decisions = sum(sum(episode.learnt) for episode in episodes)
         norms = []
         losses = []
         weights = self.objective.weights(self, kept, minibatches)
         for indices, own in zip(minibatches, weights, strict=True):
             chosen = [episodes[index] for index in indices]
-            batch = Batch(chosen, own * learnt[indices], len(minibatches) > 1, decisions)
+            own = _without_left_out(own, chosen)
+            batch = Batch(chosen, own, len(minibatches) > 1, decisions)
             made = self._step(batch, rng)
             if made is not None:
                 losses.append(made[0])
@@ -326,6 +326,18 @@ class Learner:
             for piece, scores in self._extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)
         return decisions.logprobs
+
+
+def _without_left_out(weights: torch.Tensor, episodes: Sequence[Episode]) -> torch.Tensor:
+    """Return a batch's weights, 0 where nothing is learnt."""
+    learnt = torch.zeros_like(weights)
+    for row, episode in enumerate(episodes):
+        kept = torch.tensor(episode.learnt, dtype=weights.dtype)
+        if weights.dim() == 1:
+            learnt[row] = kept.any()
+        else:
+            learnt[row, : len(kept)] = kept
+    return weights * learnt
 
 
 @contextmanager
