@@ -7,7 +7,7 @@ from typing import Any
 
 PLAYERS = ("random", "expert")
 """Players without a model; rows of theirs follow those of the stages."""
-OTHERS = ("scores", "success", "by_difficulty", "tasks")
+OTHERS = ("scores", "success", "by_difficulty", "tasks", "outcomes", "avg_at", "pass_at")
 """Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 
 QUANTITY = (
@@ -117,6 +117,34 @@ def difficulty_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         .get("by_difficulty", {})
         .items()
     ]
+
+
+def curve_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the learning curves over the whole stream: a row per stage, environment and evaluation
+    within the stage.
+
+    `updates` counts from the start of the stream, `update` from that of the stage. Empty without
+    `evaluate.every`.
+    """
+    made, found = 0, []
+    for stage, curves in enumerate(result.get("curves", ())):
+        for environment, curve in curves.items():
+            found += [
+                {
+                    "run": result["name"],
+                    "strategy": result["strategy"],
+                    "seed": result["seed"],
+                    "stage": stage + 1,
+                    "stage_name": result["stages"][stage],
+                    "updates": made + update,
+                    "update": update,
+                    "environment": environment,
+                    "success": success,
+                }
+                for update, success in curve
+            ]
+        made += max((update for curve in curves.values() for update, _ in curve), default=0)
+    return found
 
 
 def baseline(result: Mapping[str, Any], player: str, environment: str) -> dict[str, Any] | None:

@@ -79,8 +79,8 @@ class EvaluateConfig:
     decoding: Literal["sample", "greedy"] = "sample"
     """Whether actions are sampled or the likeliest is taken."""
     every: int | None = field(default=None, metadata={"min": 1})
-    """The number of updates after which the environments of the current stage are evaluated, for
-    learning curves; None for never."""
+    """The number of updates after which all environments are evaluated within a stage, for learning
+    curves; None for never."""
     baselines: bool = True
     """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()

@@ -21,6 +21,7 @@ from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import compose
+from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
@@ -133,6 +134,7 @@ def run(
             made=made,
             rollouts=rollouts,
             rows=rows,
+            curves=Curves(run, tests, made.policy, made.strategy, rollouts),
             checkpoints=checkpoints,
             reporter=reporter,
         ).go()
@@ -144,7 +146,7 @@ def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
     evaluations = (len(made.stages) + 1) * len(made.scenario.test)
     if every := config.evaluate.every:
         evaluations += sum(
-            (1 - -stage.updates // every) * len(stage.environments)
+            (1 - -stage.updates // every) * len(made.scenario.test)
             for stage in made.stages
             if stage.updates
         )

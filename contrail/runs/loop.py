@@ -13,7 +13,7 @@ from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.curves import add_to_curves
+from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
@@ -40,6 +40,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         made: Prepared,
         rollouts: Rollouts,
         rows: Rows,
+        curves: Curves,
         checkpoints: Checkpoints,
         reporter: Reporter,
     ) -> None:
@@ -53,6 +54,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.strategy = made.strategy
         self.rollouts = rollouts
         self.rows = rows
+        self.curves = curves
         self.checkpoints = checkpoints
         self.reporter = reporter
         made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
@@ -97,7 +99,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
             with self._saving(Position(number - 1, update), log):
-                add_to_curves(run, self.scenario, self.rollouts, stage, update)
+                self.curves.add(stage, update)
             name = f"{stage.name} {update + 1}/{stage.updates}"
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
@@ -119,7 +121,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(line(scalars))
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
-        add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
+        self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")
         strategy.trigger("after_training")
         strategy.leave(context)

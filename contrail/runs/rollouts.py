@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from contrail.adapter import Adapter
 from contrail.config import EvaluateConfig
@@ -18,6 +20,18 @@ from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.workers.pool import EnvironmentPool
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """An evaluation of one environment, and the LoRA that played."""
+
+    lora: Mapping[str, torch.Tensor]
+    scores: Scores
+    episodes: list[Episode]
 
 
 class Rollouts:
@@ -58,6 +72,7 @@ class Rollouts:
         self._check = check
         self._metrics = metrics
         self._reported: set[tuple[str, str]] = set()
+        self._evaluated: dict[str, _Evaluated] = {}
 
     def train(
         self,
@@ -102,6 +117,9 @@ class Rollouts:
     def evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
         """Play the test tasks of one environment.
 
+        With `evaluate.every` the end of a stage, its row of R and the beginning of the next stage
+        are mostly evaluations of one policy. They would be equal, and are made once.
+
         Raises:
             PluginError: every episode was a fault of the environment.
             ConfigError: `max_context` has no room for any task.
@@ -110,6 +128,10 @@ class Rollouts:
         tasks = test.tasks[test.name]
         title = f"evaluate {test.name} {when}"
         self._reporter.start("evaluation", title, len(tasks) * settings.samples)
+        last = self._evaluated.get(test.name)
+        if last is not None and self._policy.has(last.lora):
+            self._reporter.done(f"{_shown(last.scores)}, as evaluated before")
+            return last.scores, last.episodes
         scores, episodes = evaluate(
             self._policy,
             self._pool,
@@ -132,10 +154,9 @@ class Rollouts:
                 f"first observation of any test task of {test.name!r}.",
                 key=("max_context",),
             )
-        shown = "–" if scores.success is None else f"{scores.success:.2f}"
-        rate = scores.metrics.get("fault_rate")
-        faults = f", faults {rate:.0%}" if rate else ""
-        self._reporter.done(f"success {shown}{faults}")
+        if settings.every is not None:
+            self._evaluated[test.name] = _Evaluated(self._policy.snapshot(), scores, episodes)
+        self._reporter.done(_shown(scores))
         return scores, episodes
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
@@ -168,6 +189,12 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
             f"{episodes[0].environment!r}: {episodes[0].fault}. Mend that and start the run "
             "again: it goes on from its last checkpoint."
         )
+
+
+def _shown(scores: Scores) -> str:
+    success = "–" if scores.success is None else f"{scores.success:.2f}"
+    rate = scores.metrics.get("fault_rate")
+    return f"success {success}" + (f", faults {rate:.0%}" if rate else "")
 
 
 def _unfit(episode: Episode) -> bool:

@@ -14,7 +14,14 @@ from contrail.config import RunConfig, to_yaml
 from contrail.episode import Episode
 from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
-from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.metrics import (
+    METRICS,
+    TaskScores,
+    change,
+    matrix,
+    over,
+    turnover_by_environment,
+)
 from contrail.registry import Plugins
 from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
@@ -135,6 +142,11 @@ class Run:
         means = averages(self.plugins.episode_metrics, episodes, by_task=False)
         return {name: mean for name, mean in means.items() if mean is not None}
 
+    def _given(self, metric: str) -> bool:
+        """Return whether an evaluation has a metric of an episode."""
+        rows = self.evaluations
+        return any(metric in scores.metrics for row in rows for scores in row.values())
+
     def state(self) -> dict[str, Any]:
         """Return the run's state for a checkpoint, as JSON values."""
         self.clock()
@@ -216,9 +228,14 @@ class Run:
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
             "restarts": self.restarts,
+            "turnover": {} if self.restarts else turnover_by_environment(results),
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
-            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
+            "episode_metrics": {
+                item.name: item.about()
+                for item in self.plugins.episode_metrics
+                if not item.optional or self._given(item.name)
+            },
             "formulas": {name: metric.formula for name, metric in METRICS.items()},
             "evaluate": {
                 "samples": evaluate.samples,

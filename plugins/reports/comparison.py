@@ -17,9 +17,12 @@ from contrail.plugins.reports.table import folded, interval, number
 
 HEADINGS = {
     "average_score": "average score",
+    "worst_environment": "worst environment",
     "backward_transfer": "backward transfer",
     "forgetting": "forgetting",
     "drop_from_best": "drop from best",
+    "turnover": "turnover",
+    "gained": "gained",
     "forward_transfer": "forward transfer",
     "continual_world_forward_transfer": "forward transfer (Continual World)",
     "delta_held_in": "change held in",

@@ -20,12 +20,15 @@ from contrail.plugins.reports.table import (
     shown_rows,
     trained_on,
 )
+from contrail.plugins.reports.why import moments, worst
+from contrail.plugins.reports.why import sections as reasons
 from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
 PLAYED = "How it was played (means per episode)"
 CELL = 12  # the width of "[0.25, 0.56]"
 LABEL = 24  # longer names are folded
+SHOWN = 5  # metrics of an episode beside a label of that width
 
 
 @contrail.hookimpl(
@@ -58,6 +61,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             ),
             PLAYED: [_detail_table(result)],
         }
+    sections |= reasons(result)
     if difficulty_rows(result):
         sections["Success by difficulty"] = [_difficulty_table(result)]
     for title, tables in sections.items():
@@ -71,7 +75,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
-    for line in answer(result):
+    for line in filter(None, (*answer(result), worst(result))):
         console.print(Text(line, style="bold"))
 
 
@@ -233,16 +237,17 @@ def _metric_table(result: dict[str, Any]) -> Table:
 def _detail_table(result: dict[str, Any]) -> Table:
     """Two rows per environment: how it was played before any training, and at the end."""
     metrics = episode_metrics(result)
+    width = LABEL if len(metrics) <= SHOWN else LABEL // 2
     table = _table()
     table.add_column("environment")
     table.add_column("", no_wrap=True)
     for heading in (*(about["heading"] for about in metrics.values()), "tasks"):
         table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
-        for index, (moment, evaluations) in enumerate(_moments(result).items()):
+        for index, (moment, evaluations) in enumerate(moments(result).items()):
             played = evaluations.get(environment, {})
             table.add_row(
-                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(environment, width) if index == 0 else ""),
                 moment,
                 *(number(played.get(name), about["format"]) for name, about in metrics.items()),
                 number(played.get("tasks"), "d"),
@@ -252,13 +257,13 @@ def _detail_table(result: dict[str, Any]) -> Table:
 
 def _difficulty_table(result: dict[str, Any]) -> Table:
     """Return a row per environment and difficulty: success before any training, and at the end."""
-    moments = _moments(result)
+    rows = moments(result)
     table = _table()
     table.add_column("environment")
-    for heading in ("difficulty", "tasks", *moments):
+    for heading in ("difficulty", "tasks", *rows):
         table.add_column(heading, justify="right", no_wrap=True)
     for environment in result["environments"]:
-        found = [row.get(environment, {}).get("by_difficulty", {}) for row in moments.values()]
+        found = [row.get(environment, {}).get("by_difficulty", {}) for row in rows.values()]
         for index, difficulty in enumerate(found[0]):
             cells = [row.get(difficulty, {}) for row in found]
             table.add_row(
@@ -268,14 +273,6 @@ def _difficulty_table(result: dict[str, Any]) -> Table:
                 *(number(cell.get("success")) for cell in cells),
             )
     return table
-
-
-def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the evaluations before any training and, if there was any, at the end."""
-    moments = {"base": result["evaluations"][0]}
-    if len(result["evaluations"]) > 1:
-        moments["end"] = result["evaluations"][-1]
-    return moments
 
 
 def _table() -> Table:

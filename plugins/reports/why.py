@@ -1,0 +1,100 @@
+"""Why a result is as it is, as tables: several samples of a task, tasks lost and gained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from contrail.plugins.reports.table import folded, interval, number
+
+LABEL = 24  # longer names are folded
+
+
+def sections(result: dict[str, Any]) -> dict[str, list[RenderableType]]:
+    """Return the tables that a result has, by their titles."""
+    tables = {
+        "Several episodes per task: the mean, and the share of tasks that one of k solves": samples(
+            result
+        ),
+        "Test tasks lost and gained since an environment's best": turnover(result),
+    }
+    return {title: [table] for title, table in tables.items() if table is not None}
+
+
+def samples(result: dict[str, Any]) -> Table | None:
+    """Return avg@k and pass@k of each environment before any training, and at the end."""
+    ks = [
+        (key, k)
+        for key in ("avg_at", "pass_at")
+        for k in result["evaluations"][0].get(result["environments"][0], {}).get(key, {})
+    ]
+    if not ks:
+        return None
+    headings = [f"{key.removesuffix('_at')}@{k}" for key, k in ks]
+    table = new_table("environment", "", *headings)
+    for environment in result["environments"]:
+        for index, (moment, evaluations) in enumerate(moments(result).items()):
+            played = evaluations.get(environment, {})
+            table.add_row(
+                Text(folded(environment, LABEL) if index == 0 else ""),
+                moment,
+                *(estimate(played.get(key, {}).get(k)) for key, k in ks),
+            )
+    return table
+
+
+def turnover(result: dict[str, Any]) -> Table | None:
+    """Return a row per environment: the share of its test tasks lost and gained since its best."""
+    found = result.get("turnover", {})
+    if not found:
+        return None
+    dice = any(values["independent_dice"] is not None for values in found.values())
+    table = new_table("environment", "lost", "gained", "best after")
+    if dice:
+        table.add_column("by dice alone", justify="right")
+    names = ["base", *(f"{i}: {name}" for i, name in enumerate(result["stages"], start=1))]
+    for environment, values in found.items():
+        best = "\n".join(folded(names[row], LABEL) for row in values["best"]) or number(None)
+        cells = [Text(estimate(values["lost"])), Text(estimate(values["gained"])), Text(best)]
+        if dice:
+            cells.append(Text(number(values["independent_dice"])))
+        table.add_row(Text(folded(environment, LABEL)), *cells)
+    return table
+
+
+def worst(result: dict[str, Any]) -> str | None:
+    """Return a sentence about the environment with the lowest score at the end."""
+    known = [(score, j) for j, score in enumerate(result["R"][-1]) if score is not None]
+    if len(known) < 2:
+        return None
+    score, j = min(known)
+    ends = interval(result["interval"][-1][j])
+    name = result["environments"][j]
+    return f"Worst environment at the end: {name}, {number(score)} {ends}".rstrip() + "."
+
+
+def estimate(found: dict[str, Any] | None, form: str = ".2f") -> str:
+    """Return a value, with its interval on a second line."""
+    if found is None or found["value"] is None:
+        return number(None)
+    ends = interval(found["interval"], form)
+    return number(found["value"], form) + (f"\n{ends}" if ends else "")
+
+
+def moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the evaluations before any training and, if there was any, at the end."""
+    found = {"base": result["evaluations"][0]}
+    if len(result["evaluations"]) > 1:
+        found["end"] = result["evaluations"][-1]
+    return found
+
+
+def new_table(*headings: str) -> Table:
+    """Return a table without lines; all columns but the first are aligned to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    for index, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if index else "left")
+    return table
