@@ -10,7 +10,7 @@ from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric, averages, mean
 from contrail.pass_at import repeated
 
-PARTS = ("by_difficulty", "outcomes")
+PARTS = ("by_difficulty", "outcomes", "drift")
 """Fields of `Scores` that are kept where they are not empty."""
 OTHERS = ("scores", "tasks", "avg_at", "pass_at", *PARTS)
 """Keys of a record or summary that are no metrics of an episode."""
@@ -30,6 +30,9 @@ class Scores:
     outcomes: dict[str, list[float | None]] = field(default_factory=dict)
     """Task id -> 1 or 0 for each of its episodes, None for a fault. Empty with one episode per
     task, where `scores` says as much."""
+    drift: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """To the "base" model or the "previous" row -> task id -> nats per episode, and per decision.
+    Empty without `evaluate.drift`, and before any training."""
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], metrics: Iterable[EpisodeMetric] = ()) -> Scores:

@@ -81,6 +81,9 @@ class EvaluateConfig:
     every: int | None = field(default=None, metadata={"min": 1})
     """The number of updates after which all environments are evaluated within a stage, for learning
     curves; None for never."""
+    drift: bool = False
+    """Whether each row of R has its drift beside it: the divergence of the trained policy from the
+    base model and from the stage before. It costs two or three forwards of each test episode."""
     baselines: bool = True
     """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()

@@ -23,6 +23,7 @@ from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import compose
 from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory
+from contrail.runs.drift import Drift
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.policies import make_policy
@@ -127,7 +128,9 @@ def run(
         )
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test
-        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints)
+        drift = Drift(made.policy, made.learner, made.strategy, reporter, interruption.check)
+        measured = drift if config.evaluate.drift else None
+        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints, measured)
         interruption.deferred = True
         Loop(
             run=run,

@@ -84,6 +84,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
         context = self._context(stage, number)
+        self.rows.remember(number - 1, resumed=made > 0)
         learner.begin(stage.updates, stage.objective)
         if made:
             self.checkpoints.restore_learner()

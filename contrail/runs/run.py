@@ -11,6 +11,7 @@ from typing import Any
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
+from contrail.drift import FORMULA, at_the_end, drift
 from contrail.episode import Episode
 from contrail.episode_metrics import averages
 from contrail.intervals import Estimate
@@ -206,8 +207,12 @@ class Run:
         }
         gains = over(results, chance)
         found = {name: metric(results) for name, metric in METRICS.items()}
+        drifts = drift(judged)
+        formulas = {name: metric.formula for name, metric in METRICS.items()}
+        if drifts:
+            found["drift"], formulas["drift"] = at_the_end(drifts), FORMULA
         if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
-            found = dict.fromkeys(METRICS, Estimate(None, None))
+            found = dict.fromkeys(found, Estimate(None, None))
         evaluate = self.config.evaluate
         return {
             "name": self.name,
@@ -229,6 +234,7 @@ class Run:
             },
             "restarts": self.restarts,
             "turnover": {} if self.restarts else turnover_by_environment(results),
+            **({"drift": drifts} if drifts else {}),
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
             "episode_metrics": {
@@ -236,7 +242,7 @@ class Run:
                 for item in self.plugins.episode_metrics
                 if not item.optional or self._given(item.name)
             },
-            "formulas": {name: metric.formula for name, metric in METRICS.items()},
+            "formulas": formulas,
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,

@@ -20,7 +20,7 @@ from contrail.plugins.reports.table import (
     shown_rows,
     trained_on,
 )
-from contrail.plugins.reports.why import moments, worst
+from contrail.plugins.reports.why import NATS, moments, worst
 from contrail.plugins.reports.why import sections as reasons
 from contrail.tables import baseline, difficulty_rows, episode_metrics
 
@@ -61,7 +61,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             ),
             PLAYED: [_detail_table(result)],
         }
-    sections |= reasons(result)
+    sections |= reasons(result, console.width)
     if difficulty_rows(result):
         sections["Success by difficulty"] = [_difficulty_table(result)]
     for title, tables in sections.items():
@@ -227,8 +227,8 @@ def _metric_table(result: dict[str, Any]) -> Table:
     for name, value in result["metrics"].items():
         table.add_row(
             Text(name.replace("_", " ")),
-            number(value),
-            Text(interval(result["metric_intervals"].get(name)), style="dim"),
+            number(value, form := NATS if name == "drift" else ".2f"),
+            Text(interval(result["metric_intervals"].get(name), form), style="dim"),
             Text(result["formulas"].get(name, ""), style="dim"),
         )
     return table

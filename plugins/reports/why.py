@@ -11,20 +11,26 @@ from rich.text import Text
 from contrail.plugins.reports.table import folded, interval, number
 
 LABEL = 24  # longer names are folded
+CELL = 18  # the width of "[0.00123, 0.00456]"
+NATS = ".3g"  # divergences are of all sizes
 
 
-def sections(result: dict[str, Any]) -> dict[str, list[RenderableType]]:
+def sections(result: dict[str, Any], width: int) -> dict[str, list[RenderableType]]:
     """Return the tables that a result has, by their titles."""
-    tables = {
+    found: dict[str, list[RenderableType]] = {
         "Several episodes per task: the mean, and the share of tasks that one of k solves": samples(
             result
         ),
+        "Drift from the base model: nats per decision (and per episode)": drift(
+            result, "base", width
+        ),
+        "Drift from the stage before": drift(result, "previous", width),
         "Test tasks lost and gained since an environment's best": turnover(result),
     }
-    return {title: [table] for title, table in tables.items() if table is not None}
+    return {title: tables for title, tables in found.items() if tables}
 
 
-def samples(result: dict[str, Any]) -> Table | None:
+def samples(result: dict[str, Any]) -> list[RenderableType]:
     """Return avg@k and pass@k of each environment before any training, and at the end."""
     ks = [
         (key, k)
@@ -32,7 +38,7 @@ def samples(result: dict[str, Any]) -> Table | None:
         for k in result["evaluations"][0].get(result["environments"][0], {}).get(key, {})
     ]
     if not ks:
-        return None
+        return []
     headings = [f"{key.removesuffix('_at')}@{k}" for key, k in ks]
     table = new_table("environment", "", *headings)
     for environment in result["environments"]:
@@ -43,14 +49,50 @@ def samples(result: dict[str, Any]) -> Table | None:
                 moment,
                 *(estimate(played.get(key, {}).get(k)) for key, k in ks),
             )
-    return table
+    return [table]
 
 
-def turnover(result: dict[str, Any]) -> Table | None:
+def drift(result: dict[str, Any], kind: str, width: int) -> list[RenderableType]:
+    """Return tables with a row per stage, a column per environment: the drift of the policies that
+    played, each table within `width` columns of text."""
+    found = result.get("drift", {}).get(kind)
+    if not found:
+        return []
+    columns = [*result["environments"], "mean"]
+    share = max(1, (width - LABEL - 2) // (CELL + 2))
+    tables: list[RenderableType] = []
+    for start in range(0, len(columns), share):
+        chosen = range(start, min(start + share, len(columns)))
+        table = new_table("", *(folded(columns[j], CELL) for j in chosen))
+        for i, name in enumerate(result["stages"], start=1):
+            cells = [_drift(found, i, j) for j in chosen]
+            table.add_row(Text(folded(f"after {i}: {name}", LABEL)), *cells)
+        tables.append(table)
+    return tables
+
+
+def _drift(found: dict[str, Any], row: int, column: int) -> Text:
+    """Return a cell: nats per decision and per episode; the column after the last is the mean."""
+
+    def value(unit: str, name: str, mean: str) -> Any:
+        cells = found[unit][name][row]
+        return cells[column] if column < len(cells) else found[unit][mean][row]
+
+    one, whole = (value(unit, "value", "mean") for unit in ("per_decision", "per_episode"))
+    ends = interval(value("per_decision", "interval", "mean_interval"), NATS)
+    return Text(f"{nats(one)} ({nats(whole)})" + (f"\n{ends}" if ends else ""))
+
+
+def nats(value: float | None) -> str:
+    """Return a divergence as text."""
+    return number(value, NATS)
+
+
+def turnover(result: dict[str, Any]) -> list[RenderableType]:
     """Return a row per environment: the share of its test tasks lost and gained since its best."""
     found = result.get("turnover", {})
     if not found:
-        return None
+        return []
     dice = any(values["independent_dice"] is not None for values in found.values())
     table = new_table("environment", "lost", "gained", "best after")
     if dice:
@@ -62,7 +104,7 @@ def turnover(result: dict[str, Any]) -> Table | None:
         if dice:
             cells.append(Text(number(values["independent_dice"])))
         table.add_row(Text(folded(environment, LABEL)), *cells)
-    return table
+    return [table]
 
 
 def worst(result: dict[str, Any]) -> str | None:
