@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contrail.episode import Episode, Turn
     from contrail.episode_metrics import EpisodeMetric
     from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
+    from contrail.failures import FailureContext, FailureRule
     from contrail.hookspecs import hookimpl
     from contrail.model.policy import Policy
     from contrail.results import Comparison, Result
@@ -41,6 +42,8 @@ __all__ = [
     "Environment",
     "Episode",
     "EpisodeMetric",
+    "FailureContext",
+    "FailureRule",
     "InvalidAction",
     "Learner",
     "Objective",
@@ -74,6 +77,7 @@ _HOMES = {
     "episode": ["Episode", "Turn"],
     "episode_metrics": ["EpisodeMetric"],
     "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
+    "failures": ["FailureContext", "FailureRule"],
     "hookspecs": ["hookimpl"],
     "model.policy": ["Policy"],
     "results": ["Comparison", "Result"],

@@ -53,6 +53,8 @@ class Episode:
     success: bool = False
     fault: str | None = None
     """What the environment raised, if it raised."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failure mode -> the turn at which it shows, counted from 1; see `contrail.FailureRule`."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Episode:
@@ -109,6 +111,7 @@ class Episode:
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
+            **({"failures": self.failures} if self.failures else {}),
             "turns": [
                 {
                     "observation": turn.observation,

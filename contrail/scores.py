@@ -8,9 +8,10 @@ from typing import Any
 
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric, averages, mean
+from contrail.failures import count
 from contrail.pass_at import repeated
 
-PARTS = ("by_difficulty", "outcomes", "drift")
+PARTS = ("by_difficulty", "outcomes", "drift", "failures")
 """Fields of `Scores` that are kept where they are not empty."""
 OTHERS = ("scores", "tasks", "avg_at", "pass_at", *PARTS)
 """Keys of a record or summary that are no metrics of an episode."""
@@ -33,6 +34,9 @@ class Scores:
     drift: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """To the "base" model or the "previous" row -> task id -> nats per episode, and per decision.
     Empty without `evaluate.drift`, and before any training."""
+    failures: dict[str, Any] = field(default_factory=dict)
+    """The numbers of `episodes`, of those that `failed`, and of those that show each failure mode
+    (`modes`). Faults are no episodes."""
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], metrics: Iterable[EpisodeMetric] = ()) -> Scores:
@@ -60,6 +64,7 @@ class Scores:
             scores=scores,
             outcomes=outcomes if any(len(values) > 1 for values in outcomes.values()) else {},
             metrics=averages(metrics, episodes),
+            failures=count(episodes),
             by_difficulty={
                 str(difficulty): {
                     "success": mean([scores[task] for task in tasks]),

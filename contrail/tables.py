@@ -7,7 +7,10 @@ from typing import Any
 
 PLAYERS = ("random", "expert")
 """Players without a model; rows of theirs follow those of the stages."""
-OTHERS = ("scores", "success", "by_difficulty", "tasks", "outcomes", "avg_at", "pass_at", "drift")
+OTHERS = (
+    *("scores", "success", "by_difficulty", "tasks", "outcomes", "avg_at", "pass_at"),
+    *("drift", "failures"),
+)
 """Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 
 QUANTITY = (

@@ -125,6 +125,9 @@ def run(
             reporter=reporter,
             check=interruption.check,
             metrics=plugins.episode_metrics,
+            diagnose=plugins.diagnosis(
+                {item.label: (item.name, item.max_turns) for item in config.environments}
+            ),
         )
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test

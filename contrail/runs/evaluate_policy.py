@@ -89,6 +89,7 @@ def evaluate_policy(
                     greedy=greedy,
                     progress=reporter.advance,
                     metrics=plugins.episode_metrics,
+                    diagnose=plugins.diagnosis({item.label: (item.name, item.max_turns)}),
                 )
             finally:
                 pool.close()

@@ -12,6 +12,7 @@ from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError, PluginError
+from contrail.failures import Diagnosis
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.rollout.play import Job, play
@@ -47,6 +48,7 @@ class Rollouts:
         reporter: follows the episodes.
         check: called before each step of the sampler; raises if the run is interrupted.
         metrics: of an episode, for evaluations.
+        diagnose: finds the failure modes of episodes.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Rollouts:
         reporter: Reporter,
         check: Callable[[], None],
         metrics: Sequence[EpisodeMetric],
+        diagnose: Diagnosis,
     ) -> None:
         self._policy = policy
         self._pool = pool
@@ -71,6 +74,7 @@ class Rollouts:
         self._reporter = reporter
         self._check = check
         self._metrics = metrics
+        self._diagnose = diagnose
         self._reported: set[tuple[str, str]] = set()
         self._evaluated: dict[str, _Evaluated] = {}
 
@@ -111,6 +115,7 @@ class Rollouts:
             progress=self._reporter.advance,
             check=self._check,
         )
+        self._diagnose(episodes)
         self._report_first_problem(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
 
@@ -145,6 +150,7 @@ class Rollouts:
             progress=self._reporter.advance,
             metrics=self._metrics,
             check=self._check,
+            diagnose=self._diagnose,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)

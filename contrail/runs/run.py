@@ -243,6 +243,7 @@ class Run:
                 if not item.optional or self._given(item.name)
             },
             "formulas": formulas,
+            "failure_modes": {rule.name: rule.description for rule in self.plugins.failure_rules},
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,

@@ -57,6 +57,9 @@ class SciWorld(Environment):
         "wait1, inventory, task. Focus only on what the task names."
     )
     max_turns = 30
+    finishing = (r"focus on .*",)
+    verifying = (r"(look at|look in|examine|read) .*",)
+    idle = (r"wait\d*",)
     workers = 2  # each with a Java machine of some 700 MB
     about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
 

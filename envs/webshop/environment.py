@@ -50,6 +50,8 @@ class WebShop(Environment):
         "button, product or option of the page, such as click[Buy Now]."
     )
     max_turns = 10
+    finishing = (r"click\s*\[buy now\]",)
+    verifying = (r"click\s*\[(description|features|reviews)\]",)
 
     def __init__(self, config: WebShopConfig | None = None) -> None:
         super().__init__(config)

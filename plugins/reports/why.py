@@ -12,6 +12,7 @@ from contrail.plugins.reports.table import folded, interval, number
 
 LABEL = 24  # longer names are folded
 CELL = 18  # the width of "[0.00123, 0.00456]"
+MODES = 4  # of an environment
 NATS = ".3g"  # divergences are of all sizes
 
 
@@ -26,6 +27,7 @@ def sections(result: dict[str, Any], width: int) -> dict[str, list[RenderableTyp
         ),
         "Drift from the stage before": drift(result, "previous", width),
         "Test tasks lost and gained since an environment's best": turnover(result),
+        "How it failed: the commonest failure modes, as shares of all episodes": failures(result),
     }
     return {title: tables for title, tables in found.items() if tables}
 
@@ -105,6 +107,40 @@ def turnover(result: dict[str, Any]) -> list[RenderableType]:
             cells.append(Text(number(values["independent_dice"])))
         table.add_row(Text(folded(environment, LABEL)), *cells)
     return [table]
+
+
+def failures(result: dict[str, Any]) -> list[RenderableType]:
+    """Return the commonest failure modes of each environment, before any training and at the end.
+
+    An episode may show several.
+    """
+    rows = moments(result)
+    table = new_table("environment", "", *rows)
+    table.columns[1].justify = "left"
+    for environment in result["environments"]:
+        found = [row.get(environment, {}).get("failures") for row in rows.values()]
+        if None in found:  # a result of an earlier version
+            continue
+        modes = {name for counts in found for name in counts["modes"]}
+        lines = {
+            name: [counts["modes"].get(name, 0) for counts in found]
+            for name in sorted(modes, key=lambda name: _commonness(found, name))[:MODES]
+        }
+        lines = {"failed": [counts["failed"] for counts in found], **lines}
+        for name, numbers in lines.items():
+            shares = [
+                count / counts["episodes"] if counts["episodes"] else None
+                for count, counts in zip(numbers, found, strict=True)
+            ]
+            first = name == "failed"
+            label = name if first else f"  {name.replace('_', ' ')}"
+            cells = map(number, shares)
+            table.add_row(Text(folded(environment, LABEL) if first else ""), Text(label), *cells)
+    return [table] if table.row_count else []
+
+
+def _commonness(found: list[dict[str, Any]], name: str) -> tuple[int, str]:
+    return -max(counts["modes"].get(name, 0) for counts in found), name
 
 
 def worst(result: dict[str, Any]) -> str | None:
