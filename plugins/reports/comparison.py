@@ -14,6 +14,7 @@ import contrail
 from contrail.names import visible, visible_names
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import folded, interval, number
+from contrail.plugins.reports.why import NATS
 
 HEADINGS = {
     "average_score": "average score",
@@ -28,12 +29,14 @@ HEADINGS = {
     "delta_held_in": "change held in",
     "delta_held_out": "change held out",
     "delta_overall": "change overall",
+    "drift": "drift",
 }
 """The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
 """Metrics whose absence is noted if they are undefined for all strategies."""
 
+NONE = {"mean": None}  # of a comparison by an earlier version, or without drift
 CELL = 14  # the width of "[-0.51, +0.73]"
 FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
 MOST_PAIRS = 10  # of the table of pairs; with more, those with the baseline
@@ -87,7 +90,7 @@ def shown_metrics(comparison: dict[str, Any]) -> list[str]:
     return [
         name
         for name in HEADINGS
-        if any(item["metrics"][name]["mean"] is not None for item in summary)
+        if any(item["metrics"].get(name, NONE)["mean"] is not None for item in summary)
     ]
 
 
@@ -103,6 +106,11 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
         return number(None)
     ends = interval(value["interval"], form)
     return format(value["mean"], form) + (f"\n{ends}" if ends else "")
+
+
+def form_of(name: str) -> str:
+    """Return the format of a metric."""
+    return NATS if name == "drift" else ".2f"
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -143,6 +151,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
     ):
         said.append("Runs are missing: a seed counts where it has all orders.")
+    said += fitted(comparison)
     shared = comparison["shared"]
     if shared and shared["runs"]:
         said.append(
@@ -150,6 +159,24 @@ def notes(comparison: dict[str, Any]) -> list[str]:
             f"updates; saved {shared['cpu_seconds']:.0f} CPU seconds."
         )
     return said
+
+
+def fitted(comparison: dict[str, Any]) -> list[str]:
+    """Return what the line through forgetting over drift says, if there is one."""
+    fit = comparison.get("forgetting_over_drift") or {"slope": None}
+    if fit["slope"] is None:
+        return []
+    explained = (
+        ""
+        if fit["r2"] is None
+        else f"; it explains R² = {number(fit['r2'])} {interval(fit['r2_interval'])}".rstrip()
+        + " of the variance of forgetting among the runs"
+    )
+    return [
+        f"Forgetting over drift, a line through {len(fit['points'])} runs: "
+        f"{fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')} per nat per decision"
+        f"{explained}. Runs of a strategy are taken as independent."
+    ]
 
 
 def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
@@ -200,11 +227,15 @@ def _estimates(
         chosen = keys[start : start + share]
         table = _table("strategy", [headings[key] for key in chosen], label_width)
         for name, (label, item) in zip(names, summary.items(), strict=True):
-            values = [item[part][key] for key in chosen]
+            values = {key: item[part][key] for key in chosen}
             if not difference:
-                table.add_row(Text(name), *map(estimate, values))
+                cells = [estimate(value, form_of(key)) for key, value in values.items()]
+                table.add_row(Text(name), *cells)
             elif label != comparison["baseline"]:
-                cells = [estimate(value["difference"], "+.2f") for value in values]
+                cells = [
+                    estimate(value["difference"], f"+{form_of(key)}")
+                    for key, value in values.items()
+                ]
                 table.add_row(Text(name), *cells)
         if part == "success":
             _add_references(table, comparison, chosen)

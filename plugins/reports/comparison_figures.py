@@ -1,10 +1,11 @@
-"""A comparison in pictures: compare.png, compare.curves.png and, with several orders,
-compare.orders.png."""
+"""A comparison in pictures: compare.png, compare.curves.png, with several orders
+compare.orders.png, and with drift compare.drift.png."""
 
 from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import contrail
 from contrail.names import visible_names
 from contrail.plugins.reports.comparison import HEADINGS, heading, shown_metrics
 from contrail.plugins.reports.figures import literal, new_figure
-from contrail.plugins.reports.table import folded, write
+from contrail.plugins.reports.table import folded, interval, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,8 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     figures = {"compare.png": bars(comparison), "compare.curves.png": curves(comparison)}
     if len(comparison["orders"]) > 1:
         figures["compare.orders.png"] = orders(comparison)
+    if (comparison.get("forgetting_over_drift") or {"slope": None})["slope"] is not None:
+        figures["compare.drift.png"] = drift(comparison)
     for name, figure in figures.items():
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150)
@@ -172,6 +175,49 @@ def orders(comparison: dict[str, Any]) -> Figure:
     figure.suptitle("What the order of the stages does", fontsize=10)
     _bare(axes, grid="x")
     return literal(figure)
+
+
+def drift(comparison: dict[str, Any]) -> Figure:
+    """Draw forgetting over drift, a point for each run, with the line through them."""
+    comparison = visible_names(comparison)
+    fit = comparison["forgetting_over_drift"]
+    figure = new_figure(6.8, 4.2)
+    axes = figure.add_subplot()
+    for at, label in enumerate(comparison["strategies"]):
+        own = [point for point in fit["points"] if point["strategy"] == label]
+        if own:
+            axes.plot(
+                [point["drift"] for point in own],
+                [point["forgetting"] for point in own],
+                MARKERS[at % len(MARKERS)],
+                color=COLOURS[at % len(COLOURS)],
+                ms=6,
+                label=_legend_name(label),
+                zorder=3,
+            )
+    ends = [0.0, max(point["drift"] for point in fit["points"])]
+    line = [fit["intercept"] + fit["slope"] * x for x in ends]
+    axes.plot(ends, line, color="0.3", lw=1.2, zorder=2)
+    axes.axhline(0, color="black", lw=0.6)
+    axes.set_xlabel("drift from the base model, nats per decision", fontsize=9)
+    axes.set_ylabel("forgetting", fontsize=9)
+    said = f"slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
+    if fit["r2"] is not None:
+        said += f", R² of forgetting {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
+    figure.suptitle(f"Forgetting over drift, {len(fit['points'])} runs\n{said}", fontsize=10)
+    note = "dots: runs; line: least squares; in brackets: 95% intervals, runs taken as independent"
+    if fit["left_out"]:
+        left_out = ", ".join(fit["left_out"])
+        note += "\n" + folded_line(f"without forgetting or drift: {left_out}")
+    figure.supxlabel(note, fontsize=7)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    _bare(axes, grid="y")
+    return literal(figure)
+
+
+def folded_line(text: str) -> str:
+    """Return a long text on lines that fit below a figure."""
+    return textwrap.fill(text, 100, max_lines=3, placeholder="…")
 
 
 def _legend_name(label: str) -> str:
