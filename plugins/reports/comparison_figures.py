@@ -181,7 +181,7 @@ def drift(comparison: dict[str, Any]) -> Figure:
     """Draw forgetting over drift, a point for each run, with the line through them."""
     comparison = visible_names(comparison)
     fit = comparison["forgetting_over_drift"]
-    figure = new_figure(6.8, 4.2)
+    figure = new_figure(7.6, 4.2)
     axes = figure.add_subplot()
     for at, label in enumerate(comparison["strategies"]):
         own = [point for point in fit["points"] if point["strategy"] == label]
@@ -204,13 +204,13 @@ def drift(comparison: dict[str, Any]) -> Figure:
     said = f"slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
     if fit["r2"] is not None:
         said += f", R² of forgetting {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
-    figure.suptitle(f"Forgetting over drift, {len(fit['points'])} runs\n{said}", fontsize=10)
+    axes.set_title(f"Forgetting over drift, {len(fit['points'])} runs\n{said}", fontsize=9)
     note = "dots: runs; line: least squares; in brackets: 95% intervals, runs taken as independent"
     if fit["left_out"]:
         left_out = ", ".join(fit["left_out"])
         note += "\n" + folded_line(f"without forgetting or drift: {left_out}")
     figure.supxlabel(note, fontsize=7)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     _bare(axes, grid="y")
     return literal(figure)
 
