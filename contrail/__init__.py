@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
+    from contrail.training.decisions import Decisions
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
-    from contrail.training.objective import Batch, Objective
+    from contrail.training.objective import Batch, Objective, Play
 
     __version__: str
 
@@ -39,6 +40,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "ContrailError",
+    "Decisions",
     "Environment",
     "Episode",
     "EpisodeMetric",
@@ -48,6 +50,7 @@ __all__ = [
     "Learner",
     "Objective",
     "Observation",
+    "Play",
     "PluginError",
     "Policy",
     "Result",
@@ -86,9 +89,10 @@ _HOMES = {
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
+    "training.decisions": ["Decisions"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
-    "training.objective": ["Batch", "Objective"],
+    "training.objective": ["Batch", "Objective", "Play"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
