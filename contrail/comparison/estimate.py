@@ -125,6 +125,7 @@ def quantities(
     found["worst_environment"] = of_runs(
         rows, orders, lambda row: row.result["metrics"].get("worst_environment")
     )
+    found["worst_environment"].bounds = (0.0, 1.0)
     return found
 
 

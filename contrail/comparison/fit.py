@@ -11,28 +11,48 @@ from contrail.comparison.gather import Row
 from contrail.intervals import LEVEL
 
 FEWEST = 3
-X, Y = "drift", "forgetting"
+KINDS = {
+    "base": "drift from the base model after the last stage",
+    "previous": "drift of the stages from the second on, each from the stage before",
+}
+"""The drifts that forgetting is set over: means over environments, nats per decision."""
 
 
 def forgetting_over_drift(rows: Sequence[Row], orders: Sequence[Any]) -> dict[str, Any] | None:
-    """Return the points and their fit, as JSON values; None if no run has a drift.
+    """Return the points and a fit for each of `KINDS`, as JSON values; None if no run has a drift.
 
-    A point is a run: its `drift` (mean over environments, after the last stage, from the base
-    model, nats per decision) and its `forgetting`. Runs that lack one of both are left out, and
-    their strategies are named in `left_out`.
+    A point is a run, with its `forgetting` and its drift of each kind. Forgetting begins with the
+    second stage, so `previous` adds up the stages from there on. Runs that lack forgetting or drift
+    are left out, and their strategies are named in `left_out`.
     """
-    if not any(X in row.result["metrics"] for row in rows):
+    if not any("drift" in row.result for row in rows):
         return None
     points, missing = [], []
     for row in rows:
-        values = {name: row.result["metrics"].get(name) for name in (X, Y)}
+        values = {**_drifts(row.result), "forgetting": row.result["metrics"]["forgetting"]}
         if None in values.values():
             missing.append(row.strategy)
             continue
         place = orders.index(row.order)
         points.append({"strategy": row.strategy, "order": place, "seed": row.seed, **values})
-    x, y = ([point[name] for point in points] for name in (X, Y))
-    return {"points": points, "left_out": list(dict.fromkeys(missing)), **linear_fit(x, y)}
+    y = [point["forgetting"] for point in points]
+    fits = {
+        kind: {"x": x, **linear_fit([point[kind] for point in points], y)}
+        for kind, x in KINDS.items()
+    }
+    return {"points": points, "left_out": list(dict.fromkeys(missing)), "fits": fits}
+
+
+def _drifts(result: Mapping[str, Any]) -> dict[str, float | None]:
+    found = result.get("drift")
+    if not found:
+        return dict.fromkeys(KINDS)
+    means = {kind: found[kind]["per_decision"]["mean"] for kind in KINDS}
+    later = means["previous"][2:]
+    return {
+        "base": means["base"][-1],
+        "previous": None if None in later else float(np.sum(later)),
+    }
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> Mapping[str, Any]:

@@ -161,21 +161,26 @@ def notes(comparison: dict[str, Any]) -> list[str]:
     return said
 
 
+def fits(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the lines through forgetting over drift that are defined, by the kind of drift."""
+    found = (comparison.get("forgetting_over_drift") or {"fits": {}})["fits"]
+    return {kind: fit for kind, fit in found.items() if fit["slope"] is not None}
+
+
 def fitted(comparison: dict[str, Any]) -> list[str]:
-    """Return what the line through forgetting over drift says, if there is one."""
-    fit = comparison.get("forgetting_over_drift") or {"slope": None}
-    if fit["slope"] is None:
+    """Return what the lines through forgetting over drift say, if there are any."""
+    found = fits(comparison)
+    if not found:
         return []
-    explained = (
-        ""
-        if fit["r2"] is None
-        else f"; it explains R² = {number(fit['r2'])} {interval(fit['r2_interval'])}".rstrip()
-        + " of the variance of forgetting among the runs"
-    )
+    count = len(comparison["forgetting_over_drift"]["points"])
+    said = [
+        f"{fit['x']}: slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}, "
+        f"R² {number(fit['r2'])} {interval(fit['r2_interval'])}".rstrip()
+        for fit in found.values()
+    ]
     return [
-        f"Forgetting over drift, a line through {len(fit['points'])} runs: "
-        f"{fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')} per nat per decision"
-        f"{explained}. Runs of a strategy are taken as independent."
+        f"Forgetting over drift, lines through {count} runs, taken as independent (R²: the share "
+        f"of the variance of forgetting among them): {'; '.join(said)}."
     ]
 
 

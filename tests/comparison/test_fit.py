@@ -27,6 +27,10 @@ def compared(drifts: dict[str, list[float | None]]) -> dict[str, Any]:
             rows.append(row(label, R, seed=seed))
             if drift is not None:
                 rows[-1].result["metrics"]["drift"] = drift
+                means = {"base": [None, 0.5, drift], "previous": [None, 0.5, 2 * drift]}
+                rows[-1].result["drift"] = {
+                    kind: {"per_decision": {"mean": mean}} for kind, mean in means.items()
+                }
     seeds = range(max(map(len, drifts.values())))
     found = summarise("fit", rows, list(drifts), [ORDER], seeds, "sequential")
     return found | {"failed": {}, "shared": None}
@@ -76,8 +80,9 @@ def test_a_comparison_has_drift_and_turnover(tmp_path: Path, capsys: Any) -> Non
     assert value["interval_tasks"] is None
     fit = found["forgetting_over_drift"]
     assert len(fit["points"]) == 6
-    assert fit["slope"] == pytest.approx(10, abs=1.5)
-    assert 0.9 < fit["r2"] <= 1
+    assert fit["fits"]["base"]["slope"] == pytest.approx(10, abs=1.5)
+    assert fit["fits"]["previous"]["slope"] == pytest.approx(5, abs=0.75)
+    assert 0.9 < fit["fits"]["base"]["r2"] <= 1
     assert found["rows"][0]["metrics"]["drift"] == 0.05
     assert found["summary"]["kl"]["metrics"]["turnover"]["mean"] is not None
     for plugin in (comparison_tables, comparison_figures, comparison):
@@ -85,14 +90,14 @@ def test_a_comparison_has_drift_and_turnover(tmp_path: Path, capsys: Any) -> Non
     shown = capsys.readouterr().out
     assert "drift" in shown
     assert "turnover" in shown
-    assert "a line through 6 runs" in " ".join(shown.split())
+    assert "lines through 6 runs" in " ".join(shown.split())
     assert (tmp_path / "compare.drift.png").read_bytes().startswith(b"\x89PNG")
     assert "sequential,drift," in (tmp_path / "compare.csv").read_text()
 
 
 def test_two_runs_have_no_line(tmp_path: Path) -> None:
     found = compared({"sequential": [0.05], "kl": [0.01], "frozen": [None]})
-    assert found["forgetting_over_drift"]["slope"] is None
+    assert [fit["slope"] for fit in found["forgetting_over_drift"]["fits"].values()] == [None, None]
     assert found["forgetting_over_drift"]["left_out"] == ["frozen"]
     assert found["undefined"]["drift"] == {"frozen": "needs evaluate.drift"}
     comparison_figures.contrail_comparison(comparison=found, directory=str(tmp_path))
