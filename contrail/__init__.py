@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contrail.adapter import Adapter
+    from contrail.adapter import Adapter, EpisodeView, Exchange
     from contrail.api import compare, evaluate, load, run
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
     from contrail.episode import Episode, Turn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
     from contrail.training.decisions import Decisions
+    from contrail.training.gigpo import GiGPO
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective, Play
@@ -44,8 +45,11 @@ __all__ = [
     "Environment",
     "Episode",
     "EpisodeMetric",
+    "EpisodeView",
+    "Exchange",
     "FailureContext",
     "FailureRule",
+    "GiGPO",
     "InvalidAction",
     "Learner",
     "Objective",
@@ -74,7 +78,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adapter": ["Adapter"],
+    "adapter": ["Adapter", "EpisodeView", "Exchange"],
     "api": ["compare", "evaluate", "load", "run"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
     "episode": ["Episode", "Turn"],
@@ -90,6 +94,7 @@ _HOMES = {
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
     "training.decisions": ["Decisions"],
+    "training.gigpo": ["GiGPO"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective", "Play"],

@@ -34,7 +34,7 @@ def drift(result: Mapping[str, Any]) -> dict[str, Any]:
     if not any(played.get("drift") for row in rows for played in row.values()):
         return {}
     names = result["environments"]
-    results = TaskScores.read(result)
+    results = TaskScores.read(result, first=0)
     groups = [results.group(name) for name in names]
     found: dict[str, Any] = {}
     for kind in KINDS:

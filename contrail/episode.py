@@ -13,7 +13,8 @@ class Turn:
     """One decision of the model."""
 
     prompt: list[int]
-    """Token ids before the model's, from the adapter and the chat template."""
+    """Token ids before the model's, from the adapter and the chat template: those that are new
+    since the turn before, or all, from the first one, if the turn is a restart."""
     written: list[int]
     """Token ids that the model wrote."""
     logprobs: list[float]
@@ -36,6 +37,19 @@ class Turn:
     reward: float = 0.0
     info: dict[str, float] = field(default_factory=dict)
     """The `info` of the environment's `Step`."""
+    restart: bool = False
+    """Whether the turn has a context of its own: the tokens of earlier turns are not before it."""
+    cut_off: bool = False
+    """Whether free text reached the largest number of tokens before its end."""
+    penalty: float = 0.0
+    """Subtracted from the reward in training; see `answers` in stream.yaml."""
+    left_out: bool = False
+    """Whether training learns nothing from the turn's decisions; see `answers.cut_off`."""
+
+    @property
+    def training_reward(self) -> float:
+        """The reward minus the penalty."""
+        return self.reward - self.penalty
 
 
 @dataclass
@@ -49,7 +63,8 @@ class Episode:
     """The number of the play among those of the task."""
     turns: list[Turn] = field(default_factory=list)
     ended: str = ""
-    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault".
+    """"terminated", "truncated" (by the environment), "max_turns", "max_context", "invalid" (too
+    many invalid turns in a row) or "fault".
 
     A demonstration can also end with "no_expert", "gave_up" (the script ended first) or
     "not_allowed" (the policy could not have acted so: the action is not among the candidates, or
@@ -75,13 +90,39 @@ class Episode:
         return sum(turn.reward for turn in self.turns)
 
     @property
+    def training_reward(self) -> float:
+        """The reward minus the penalties of the turns: what training follows."""
+        return sum(turn.training_reward for turn in self.turns)
+
+    @property
+    def invalid_in_a_row(self) -> int:
+        """The number of invalid turns since the last valid one."""
+        valid = (place for place, turn in enumerate(reversed(self.turns)) if turn.valid)
+        return next(valid, len(self.turns))
+
+    @property
     def info(self) -> dict[str, float]:
         """By name, the last value that a step's `info` has given."""
         return {name: value for turn in self.turns for name, value in turn.info.items()}
 
+    def context(self, turn: int) -> list[int]:
+        """Return the token ids that the model saw before it wrote in a turn."""
+        first = self.first_turn(turn)
+        tokens = [
+            token
+            for earlier in self.turns[first:turn]
+            for token in (*earlier.prompt, *earlier.written)
+        ]
+        return [*tokens, *self.turns[turn].prompt]
+
+    def first_turn(self, turn: int) -> int:
+        """Return the first of the turns whose tokens a turn's context holds."""
+        restarts = (number for number in range(turn, 0, -1) if self.turns[number].restart)
+        return next(restarts, 0)
+
     @property
     def token_ids(self) -> list[int]:
-        """All token ids, from the first to the last."""
+        """The token ids of all turns, in order; those of a restart begin with its whole context."""
         return [token for turn in self.turns for token in (*turn.prompt, *turn.written)]
 
     @property
@@ -102,6 +143,11 @@ class Episode:
         return [value for turn in self.turns for value in turn.logprobs]
 
     @property
+    def learnt(self) -> list[int]:
+        """1 for each decision that training learns from, 0 for those of turns that are left out."""
+        return [int(not turn.left_out) for turn in self.turns for _ in turn.logprobs]
+
+    @property
     def entropies(self) -> list[float]:
         """Entropies of the decisions, in order, in nats."""
         return [value for turn in self.turns for value in turn.entropies]
@@ -115,6 +161,11 @@ class Episode:
             "difficulty": self.task.difficulty,
             "sample": self.sample,
             "reward": self.reward,
+            **(
+                {"training_reward": self.training_reward}
+                if any(turn.penalty for turn in self.turns)
+                else {}
+            ),
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
@@ -130,6 +181,10 @@ class Episode:
                     "choices": turn.choices,
                     "choice": turn.choice,
                     **({"info": turn.info} if turn.info else {}),
+                    **({"restart": True} if turn.restart else {}),
+                    **({"cut_off": True} if turn.cut_off else {}),
+                    **({"penalty": turn.penalty} if turn.penalty else {}),
+                    **({"left_out": True} if turn.left_out else {}),
                 }
                 for turn in self.turns
             ],

@@ -243,11 +243,11 @@ def matrix(results: TaskScores) -> list[list[Estimate]]:
     return [[score_interval(rows[i]) for rows in columns] for i in range(results.stages + 1)]
 
 
-def change(results: TaskScores) -> list[list[Estimate]]:
-    """R[i][j] - R[0][j] over the tasks that have both scores, (T + 1, environments)."""
+def change(results: TaskScores, start: int = 0) -> list[list[Estimate]]:
+    """R[i][j] - R[start][j] over the tasks that have both scores, (T + 1, environments)."""
     columns = results.scores.values()
     rows = range(results.stages + 1)
-    return [[difference_interval(each[i] - each[0]) for each in columns] for i in rows]
+    return [[difference_interval(each[i] - each[start]) for each in columns] for i in rows]
 
 
 def over(results: TaskScores, others: Mapping[str, Mapping[str, Score]]) -> list[list[Estimate]]:
@@ -267,10 +267,10 @@ def over(results: TaskScores, others: Mapping[str, Mapping[str, Score]]) -> list
     ]
 
 
-def turnover_by_environment(results: TaskScores) -> dict[str, dict[str, Any]]:
+def turnover_by_environment(results: TaskScores, first: int = 0) -> dict[str, dict[str, Any]]:
     """Return the tasks lost and gained since the best row by environment, as JSON values.
 
-    `best`: the best rows, of which each half of the tasks chooses one for the other half.
+    `best`: the best rows, counted from `first`; each half of the tasks chooses one for the other.
     `independent_dice`: the share that an unchanged policy would lose between two evaluations with
     independent dice: c (n - c) / (n (n - 1)) of a task with c of n samples solved, after the last
     stage. None with one sample.
@@ -286,7 +286,7 @@ def turnover_by_environment(results: TaskScores) -> dict[str, dict[str, Any]]:
         estimates = {"lost": lost[name].estimate(), "gained": won[name].estimate()}
         found[name] = {
             **{key: {"value": e.value, "interval": e.interval} for key, e in estimates.items()},
-            "best": sorted(set(rows.values())),
+            "best": sorted({first + row for row in rows.values()}),
             "independent_dice": float(shares.mean()) if several.any() else None,
         }
     return found

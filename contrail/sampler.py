@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Context:
-    """The tokens of one episode so far. A sampler makes it, and appends to it.
+    """What the model sees of one episode: its tokens. A sampler makes it, and appends to it.
 
     `environment`: the episode's column of R; episodes of one environment are of similar length.
     """
@@ -99,6 +99,10 @@ class Sampler(Protocol):
         """
         ...
 
+    def rewind(self, context: Context, length: int) -> None:
+        """Drop the tokens of a context after the first `length`; it has no request now."""
+        ...
+
     def forget(self, context: Context) -> None:
         """Free the memory of a context that is not needed any more."""
         ...
@@ -110,6 +114,11 @@ OpenSampler = Callable[["Policy", float], AbstractContextManager[Sampler]]
 
 def is_complete(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
     """Return whether free text ends here; `text` decodes tokens."""
-    if written[-1] in request.ends or len(written) >= request.max_new_tokens:
+    return len(written) >= request.max_new_tokens or has_end(request, written, text)
+
+
+def has_end(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
+    """Return whether the model has ended free text itself; otherwise it was cut off."""
+    if written[-1] in request.ends:
         return True
     return bool(request.stop) and any(stop in text(written) for stop in request.stop)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from contrail import leaks
-from contrail.adapter import Adapter
+from contrail.adapter import Adapter, EpisodeView, call
 from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
@@ -32,6 +32,7 @@ class Scenario:
     train: Sequence[Stage]
     test: Sequence[Stage]
     pool: EnvironmentPool
+    warmup: Stage | None = None
 
     @property
     def environments(self) -> list[str]:
@@ -129,7 +130,16 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
             _try(pool, item, tasks[0], config.adapter, plugins)
         tests.append(Stage(item.label, {item.label: tasks}, adapters))
     _refuse_leaks(config, plugins, listing, stages)
-    return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
+    warmup = None
+    if config.warmup is not None:
+        try:
+            warmup = Stage.warm_up(
+                stages, config.warmup.updates, make_objective(config.warmup.learn, plugins)
+            )
+        except ConfigError as error:
+            raise ConfigError(str(error), key=("warmup",)) from error
+    train, test = EagerCLStream("train", stages), EagerCLStream("test", tests)
+    return Scenario(train, test, pool, warmup)
 
 
 def _refuse_leaks(
@@ -281,9 +291,10 @@ def _try(
     adapter = make_adapter(component, plugins)
     try:
         with blaming("adapter", component.name, plugins.adapters[component.name], what):
-            as_text(adapter.system(environment), "system()")
-            as_text(adapter.render(observation), "render()")
-            candidates = adapter.candidates(observation)
+            view = EpisodeView(config.label, task, environment.max_turns, observation)
+            as_text(call(adapter, "system", environment, task), "system()")
+            as_text(call(adapter, "render", observation, view), "render()")
+            candidates = call(adapter, "candidates", observation, view)
             if candidates is not None:
                 as_texts(candidates, "candidates()")
     except ConfigError as error:

@@ -40,20 +40,28 @@ class TaskScores:
             raise ValueError(f"`trained` names {sorted(unknown)}, which have no scores.")
 
     @classmethod
-    def read(cls, result: Mapping[str, Any]) -> TaskScores:
-        """From the content of result.json."""
+    def read(cls, result: Mapping[str, Any], first: int | None = None) -> TaskScores:
+        """From the content of result.json.
+
+        Args:
+            result: the content.
+            first: the row to begin with; by default the one before the stream, which is 1 after a
+                warm-up.
+        """
+        first = int(result.get("warmup", False)) if first is None else first
         scores, tasks, outcomes = {}, {}, {}
         for name in result["environments"]:
-            rows = [row[name]["scores"] for row in result["evaluations"]]
+            cells = [row[name] for row in result["evaluations"][first:]]
+            rows = [cell["scores"] for cell in cells]
             ids = tasks[name] = sorted({task for row in rows for task in row})
             scores[name] = np.array([[row.get(task) for task in ids] for row in rows], np.float64)
-            played = [row[name].get("outcomes", {}) for row in result["evaluations"]]
+            played = [cell.get("outcomes", {}) for cell in cells]
             samples = {len(values) for row in played for values in row.values()}
             if all(played) and len(samples) == 1:
                 none = [None] * samples.pop()
                 table = [[row.get(task, none) for task in ids] for row in played]
                 outcomes[name] = np.array(table, np.float64)
-        return cls(scores, result["trained"], result["own"], tasks, outcomes)
+        return cls(scores, result["trained"][first:], result["own"][first:], tasks, outcomes)
 
     def outcomes_of(self, name: str) -> Array:
         """Return (T + 1, tasks, samples): whether each episode solved its task."""

@@ -94,7 +94,7 @@ def test_rules(rule: str, played: Episode, turn: int | None) -> None:
 
 def test_a_turn_that_was_cut_off() -> None:
     played = episode(*WALK)
-    played.turns[1].cut_off = True  # type: ignore[attr-defined, unused-ignore]
+    played.turns[1].cut_off = True
     assert RULE["cut_off"].shows(played, SHOP) == 2
 
 

@@ -48,7 +48,7 @@ def _drifts(result: Mapping[str, Any]) -> dict[str, float | None]:
     if not found:
         return dict.fromkeys(KINDS)
     means = {kind: found[kind]["per_decision"]["mean"] for kind in KINDS}
-    later = means["previous"][2:]
+    later = means["previous"][2 + bool(result.get("warmup")) :]
     return {
         "base": means["base"][-1],
         "previous": None if None in later else float(np.sum(later)),

@@ -69,6 +69,14 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class WarmupConfig:
+    """A first stage on the tasks of all stages, in which no strategy acts yet."""
+
+    learn: Component
+    updates: int = field(default=40, metadata={"min": 1})
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """How every environment is evaluated."""
 
@@ -88,6 +96,36 @@ class EvaluateConfig:
     """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()
     """Environments to evaluate in addition to those of the stream."""
+
+
+@dataclass(frozen=True)
+class AnswersConfig:
+    """How the model's answers are treated."""
+
+    past_thoughts: Literal["keep", "drop"] = "keep"
+    """Whether the thoughts of earlier turns stay in the context as the model has written them, or
+    are dropped as the model's chat template drops them."""
+    invalid_penalty: float = field(default=0.0, metadata={"min": 0})
+    """Subtracted from the reward, in training, for each invalid turn."""
+    end_after_invalid: int | None = field(default=None, metadata={"min": 1})
+    """The number of invalid turns in a row after which an episode ends; None for never."""
+    cut_off: Literal["learn", "leave_out", "penalise"] = "learn"
+    """What training does with an answer that was cut off: learn from it as from any other, leave
+    its turn out of the loss, or subtract `cut_off_penalty` from the reward."""
+    cut_off_penalty: float = field(default=0.0, metadata={"min": 0})
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty without its rule, and the rule without a penalty."""
+        if (self.cut_off == "penalise") != (self.cut_off_penalty > 0):
+            raise ValueError(
+                f"cut_off is {self.cut_off} and cut_off_penalty is {self.cut_off_penalty:g}. "
+                "Set both, for example `{cut_off: penalise, cut_off_penalty: 0.1}`, or neither."
+            )
+
+    @property
+    def penalises(self) -> bool:
+        """Whether there is a penalty."""
+        return self.invalid_penalty > 0 or self.cut_off_penalty > 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +153,8 @@ class RunConfig:
     strategy: Component
     adapter: Component
     evaluate: EvaluateConfig
+    warmup: WarmupConfig | None = None
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
@@ -147,7 +187,7 @@ class RunConfig:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
-    order = ["model", "seed", "plugins", "stream", "strategy", "adapter", "evaluate"]
+    order = ["model", "seed", "plugins", "warmup", "stream", "strategy", "adapter", "evaluate"]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
     for stage in written["stream"]:

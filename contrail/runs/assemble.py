@@ -16,17 +16,19 @@ from contrail.config import (
     lora_config,
     to_yaml,
 )
-from contrail.errors import ConfigError, ContrailError, PluginError, boundary, describe_error
+from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
+from contrail.model.tools import check_tools
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import compose
 from contrail.runs.curves import Curves
-from contrail.runs.directory import RunDirectory
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.policies import make_policy
+from contrail.runs.position import Position
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
@@ -35,12 +37,15 @@ from contrail.stage import Stage
 from contrail.stream import Listing, Scenario, make_scenario
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
-from contrail.training.objective import Objective
 
 
 @contextmanager
 def prepared(
-    config: RunConfig, plugins: Plugins, listing: Listing, start: Path | None = None
+    config: RunConfig,
+    plugins: Plugins,
+    listing: Listing,
+    start: Path | None = None,
+    warm: Path | None = None,
 ) -> Iterator[Prepared]:
     """Make all that a run needs, and check everything that can be; nothing is written.
 
@@ -49,6 +54,7 @@ def prepared(
         plugins: the loaded ones.
         listing: of the environments' tasks.
         start: the run's own checkpoint before any training, if it has one.
+        warm: the run's own checkpoint after its warm-up, if it has one.
 
     Raises:
         ContrailError: something the user can put right.
@@ -65,6 +71,16 @@ def prepared(
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins, start)
+        if warm is not None:
+            read_checkpoint(warm)
+            policy.restore(warm)
+            policy.begin_here()
+        for stage in (*scenario.train, *scenario.test):
+            for adapter in stage.adapters.values():
+                try:
+                    check_tools(policy.chat, adapter)
+                except ContrailError as error:
+                    raise ConfigError(str(error), key=("adapter",), of_children=True) from error
         try:
             learner = Learner(policy, grpo)
         except (ValueError, TypeError, ImportError) as error:
@@ -74,6 +90,8 @@ def prepared(
             strategy.begin(learner, stages)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        if scenario.warmup is not None:
+            stages = [scenario.warmup, *stages]
         _begin_objectives(config, scenario, stages, learner)
         yield Prepared(scenario, stages, policy, learner, strategy)
 
@@ -89,16 +107,18 @@ def _begin_objectives(
     listed = [stage.objective for stage in scenario.train]
     for stage in stages:
         objective = stage.objective or GRPO()
+        if stage.warmup:
+            key: Key = ("warmup", "learn")
+        else:
+            index = listed.index(stage.objective) if stage.objective in listed else 0
+            key = ("stream", index, "learn")
 
-        def blame(error: BaseException, objective: Objective = objective) -> ContrailError:
-            if not isinstance(error, ContrailError):
-                error = PluginError(
-                    f"objective {type(objective).__name__}: begin: {describe_error(error)}"
-                )
-            if isinstance(error, ConfigError) and objective in listed:
-                place = ("stream", listed.index(objective), "learn")
-                return ConfigError(error.message, key=(*place, *(error.key or ())))
-            return error
+        def blame(error: BaseException, who: object = objective, key: Key = key) -> ContrailError:
+            if isinstance(error, ConfigError):
+                return ConfigError(error.message, key=(*key, *(error.key or ())))
+            if isinstance(error, ContrailError):
+                return error
+            return PluginError(f"objective {type(who).__name__}: begin: {describe_error(error)}")
 
         with boundary(blame):
             objective.begin(learner, stage)
@@ -121,7 +141,9 @@ def run(
     """
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        made = stack.enter_context(prepared(config, plugins, listing, files.start()))
+        made = stack.enter_context(
+            prepared(config, plugins, listing, files.start(), _warm(config, files))
+        )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.notes:
@@ -138,7 +160,7 @@ def run(
             plugins=plugins,
             environments=made.scenario.environments,
             stages=[stage.name for stage in made.stages],
-            meant=[stage.environments for stage in made.stages],
+            meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             baselines=beside,
         )
@@ -149,6 +171,7 @@ def run(
             seed=config.seed,
             temperature=made.learner.config.temperature,
             settings=config.evaluate,
+            answers=config.answers,
             reporter=reporter,
             check=interruption.check,
             metrics=plugins.episode_metrics,
@@ -171,6 +194,12 @@ def run(
             checkpoints=checkpoints,
             reporter=reporter,
         ).go()
+
+
+def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
+    """Return the checkpoint after the warm-up, if there is one."""
+    path = files.checkpoint(Position(1))
+    return path if config.warmup is not None and path.is_dir() else None
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:

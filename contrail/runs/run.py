@@ -13,7 +13,7 @@ from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.drift import FORMULA, at_the_end, drift
 from contrail.episode import Episode
-from contrail.episode_metrics import averages
+from contrail.episode_metrics import averages, mean
 from contrail.intervals import Estimate
 from contrail.metrics import (
     METRICS,
@@ -143,11 +143,17 @@ class Run:
         self._cpu, self._wall = cpu, wall
 
     def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Of the model's episodes of an update, the metrics of an episode that are defined."""
+        """Of the model's episodes of an update, the metrics of an episode that are defined.
+
+        With penalties for malformed answers also what training has followed.
+        """
         played = [episode for episode in episodes if not episode.demonstrated]
         if not played:
             return {}
         means = averages(self.plugins.episode_metrics, played, by_task=False)
+        if self.config.answers.penalises:
+            rewards = [item.training_reward for item in played if item.fault is None]
+            means["training_reward"] = mean(rewards)
         return {name: mean for name, mean in means.items() if mean is not None}
 
     def _given(self, metric: str) -> bool:
@@ -201,19 +207,22 @@ class Run:
             "own": self.own,
             "played": self.played,
             "curves": self.curves,
+            "warmup": self.config.warmup is not None,
             "evaluations": [
                 {name: item.summary() for name, item in row.items()} for row in self.evaluations
             ],
         }
-        results = TaskScores.read(judged)
-        cells, changes = matrix(results), change(results)
+        results = TaskScores.read(judged, first=0)
+        start = min(int(self.config.warmup is not None), results.stages)
+        cells, changes = matrix(results), change(results, start)
         chance = {
             label: random.scores
             for label, players in self.baselines.items()
             if (random := players.get("random")) is not None
         }
         gains = over(results, chance)
-        found = {name: metric(results) for name, metric in METRICS.items()}
+        stream = TaskScores.read(judged, first=start)
+        found = {name: metric(stream) for name, metric in METRICS.items()}
         drifts = drift(judged)
         formulas = {name: metric.formula for name, metric in METRICS.items()}
         if drifts:
@@ -240,7 +249,7 @@ class Run:
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
             "restarts": self.restarts,
-            "turnover": {} if self.restarts else turnover_by_environment(results),
+            "turnover": {} if self.restarts else turnover_by_environment(stream, start),
             **({"drift": drifts} if drifts else {}),
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},

@@ -3,35 +3,90 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy
 
 from contrail.episode import Episode
 
 
+def turn_rewards(episode: Episode) -> list[float]:
+    """Return the training rewards of an episode's turns, of which advantages are taken."""
+    return [turn.training_reward for turn in episode.turns]
+
+
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
     """Return the advantage of each episode, group after group.
 
-    Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
-    1e-4, as TRL does) of its group or of the whole batch, or not at all.
+    Training reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard
+    deviation (plus 1e-4, as TRL does) of its group or of the whole batch, or not at all.
 
     Args:
         groups: episodes that played the same task.
         scale: TRL's `scale_rewards`: "group", "batch" or "none".
     """
-    rewards = [numpy.array([episode.reward for episode in group]) for group in groups]
-    everywhere = numpy.concatenate(rewards)
-    advantages: list[float] = []
-    for values in rewards:
+    rewards = [[sum(turn_rewards(episode)) for episode in group] for group in groups]
+    return [value for group in _compared(rewards, scale) for value in group]
+
+
+def step_advantages(
+    groups: Sequence[Sequence[Episode]],
+    anchors: Callable[[Episode], Sequence[Hashable]],
+    gamma: float,
+    scale: str,
+) -> list[list[float]]:
+    """Return the advantage of each turn of each episode, group after group.
+
+    The discounted return from a turn on is compared with those from the group's other turns with
+    the same anchor (GiGPO, arXiv:2505.10978). A turn whose anchor no other turn has gets 0.
+
+    Args:
+        groups: episodes that played the same task.
+        anchors: returns the anchor of each turn of an episode.
+        gamma: the discount factor.
+        scale: as of `group_advantages`, where a group is one of turns with the same anchor.
+    """
+    returns: dict[tuple[int, Hashable], list[float]] = {}
+    places: list[list[tuple[tuple[int, Hashable], int]]] = []  # of each turn: its key and index
+    for number, group in enumerate(groups):
+        for episode in group:
+            values = discounted(turn_rewards(episode), gamma)
+            places.append([])
+            for anchor, value in zip(anchors(episode), values, strict=True):
+                alike = returns.setdefault((number, anchor), [])
+                places[-1].append(((number, anchor), len(alike)))
+                alike.append(value)
+    compared = dict(zip(returns, _compared(list(returns.values()), scale), strict=True))
+    return [[compared[key][index] for key, index in turns] for turns in places]
+
+
+def discounted(rewards: Sequence[float], gamma: float) -> list[float]:
+    """Return, for each reward, the discounted sum of the rewards from it on."""
+    totals: list[float] = []
+    total = 0.0
+    for reward in reversed(rewards):
+        total = reward + gamma * total
+        totals.append(total)
+    return totals[::-1]
+
+
+def _compared(groups: Sequence[Sequence[float]], scale: str) -> list[list[float]]:
+    """Return each value minus the mean of its group, scaled as `group_advantages` says."""
+    arrays = [numpy.array(values) for values in groups]
+    everywhere = numpy.concatenate(arrays)
+    compared = []
+    for values in arrays:
         # The mean of equal numbers need not be that number, and Adam makes much of little.
-        centred = values - values.mean() if numpy.ptp(values) else numpy.zeros_like(values)
-        if scale == "group":
-            centred = centred / (values.std(ddof=1) + 1e-4)
-        elif scale == "batch":
-            centred = centred / (everywhere.std(ddof=1) + 1e-4)
-        advantages.extend(centred.tolist())
-    return advantages
+        if not numpy.ptp(values):
+            centred = numpy.zeros(len(values))
+        else:
+            centred = values - values.mean()
+            if scale == "group":
+                centred = centred / (values.std(ddof=1) + 1e-4)
+            elif scale == "batch":
+                centred = centred / (everywhere.std(ddof=1) + 1e-4)
+        compared.append(centred.tolist())
+    return compared
 
 
 def environment_weights(episodes: Sequence[Episode]) -> list[float]:
@@ -48,10 +103,12 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
         return [1.0] * len(episodes)
     for episode in episodes:
         name = episode.environment
-        decisions[name] = decisions.get(name, 0) + len(episode.logprobs)
+        decisions[name] = decisions.get(name, 0) + sum(episode.learnt)
     mean = sum(decisions.values()) / len(episodes)
+    # An environment whose turns are all left out has no decision to weigh.
     return [
-        mean * counts[episode.environment] / decisions[episode.environment] for episode in episodes
+        mean * counts[episode.environment] / max(1, decisions[episode.environment])
+        for episode in episodes
     ]
 
 
@@ -62,7 +119,8 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
         return {"episodes": 0.0}
     played = [episode for episode in episodes if not episode.demonstrated]
     entropies = [value for episode in played for value in episode.entropies]
-    equal = [len({episode.reward for episode in group}) == 1 for group in groups if len(group) > 1]
+    several = [group for group in groups if len(group) > 1]
+    equal = [len({episode.training_reward for episode in group}) == 1 for group in several]
     scalars = {"episodes": float(len(episodes))}
     if entropies:
         scalars["policy_entropy"] = float(numpy.mean(entropies))
@@ -71,9 +129,9 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     if len(played) < len(episodes):
         shown = [episode for episode in episodes if episode.demonstrated]
         scalars["failed_demonstrations"] = float(numpy.mean([not item.success for item in shown]))
-    decisions = sum(len(episode.logprobs) for episode in episodes)
+    decisions = max(1, sum(sum(episode.learnt) for episode in episodes))
     for name in dict.fromkeys(episode.environment for episode in episodes):
         own = [episode for episode in episodes if episode.environment == name]
         scalars[f"share_of_episodes/{name}"] = len(own) / len(episodes)
-        scalars[f"share_of_decisions/{name}"] = sum(len(e.logprobs) for e in own) / decisions
+        scalars[f"share_of_decisions/{name}"] = sum(sum(e.learnt) for e in own) / decisions
     return scalars

@@ -84,8 +84,7 @@ def out_of_context(episode: Episode, context: FailureContext) -> int | None:
 
 def cut_off(episode: Episode, context: FailureContext) -> int | None:
     """Return the first turn whose text reached the largest number of tokens before its end."""
-    turns = enumerate(episode.turns, 1)
-    return next((n for n, turn in turns if getattr(turn, "cut_off", False)), None)
+    return next((n for n, turn in enumerate(episode.turns, 1) if turn.cut_off), None)
 
 
 RULES = (
