@@ -87,6 +87,11 @@ class Learner:
         """The policy that is updated."""
         return self._policy
 
+    @property
+    def scorer(self) -> Scorer:
+        """What scores episodes."""
+        return self._scorer
+
     def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
         """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
         self._anchor = adapter
