@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
+    from contrail.training.decisions import Decisions
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
-    from contrail.training.objective import Batch, Objective
+    from contrail.training.objective import Batch, Objective, Play
 
     __version__: str
 
@@ -38,6 +39,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "ContrailError",
+    "Decisions",
     "Environment",
     "Episode",
     "EpisodeMetric",
@@ -45,6 +47,7 @@ __all__ = [
     "Learner",
     "Objective",
     "Observation",
+    "Play",
     "PluginError",
     "Policy",
     "Result",
@@ -82,9 +85,10 @@ _HOMES = {
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
+    "training.decisions": ["Decisions"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
-    "training.objective": ["Batch", "Objective"],
+    "training.objective": ["Batch", "Objective", "Play"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -49,10 +49,17 @@ class Episode:
     """The number of the play among those of the task."""
     turns: list[Turn] = field(default_factory=list)
     ended: str = ""
-    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault"."""
+    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault".
+
+    A demonstration can also end with "no_expert", "gave_up" (the script ended first) or
+    "not_allowed" (the policy could not have acted so: the action is not among the candidates, or
+    the answer is longer than the adapter's `max_new_tokens`).
+    """
     success: bool = False
     fault: str | None = None
     """What the environment raised, if it raised."""
+    demonstrated: bool = False
+    """Whether a script decided, not the model; then log-probabilities and entropies are 0."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Episode:
@@ -109,6 +116,7 @@ class Episode:
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
+            **({"demonstrated": True} if self.demonstrated else {}),
             "turns": [
                 {
                     "observation": turn.observation,

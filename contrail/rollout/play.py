@@ -32,6 +32,7 @@ from contrail.errors import (
     describe_error,
 )
 from contrail.model.policy import Policy
+from contrail.rollout.script import EXPERT, Move, Script, moves_of, scripted
 from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
 from contrail.values import as_text, as_texts
 from contrail.workers.pool import EnvironmentPool
@@ -48,13 +49,17 @@ PATIENCE = 8
 @dataclass(frozen=True)
 class Job:
     """One episode to play: a task of the environment in column `environment` of R, its adapter, and
-    the generator of all its randomness."""
+    the generator of all its randomness.
+
+    `script`: decides in place of the model; the episode is a demonstration.
+    """
 
     environment: str
     task: Task
     adapter: Adapter
     rng: numpy.random.Generator
     sample: int = 0
+    script: Script | None = None
 
 
 @dataclass
@@ -64,6 +69,7 @@ class _Play:
     `asked`: the member of the environment that was called, with its argument, until it has
     answered. `due`: the step before which the answer is collected. `prompt`: of the coming turn.
     `ending`: how the episode ends when the model's turn comes, because the model cannot act.
+    `moves`: those to come of a demonstration.
     """
 
     job: Job
@@ -77,9 +83,11 @@ class _Play:
     prompt: list[int] = field(default_factory=list)
     candidates: Sequence[str] = ()
     ending: str = ""
+    moves: deque[Move] | None = None
 
     def __post_init__(self) -> None:
         self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
+        self.episode.demonstrated = self.job.script is not None
 
 
 def play(
@@ -125,7 +133,7 @@ def play(
                     index, job = waiting.pop(place)
                     context = sampler.begin(job.environment)
                     under_way[index] = item = _Play(job, pool.take(job.environment), context)
-                    player.ask(item, "reset", job.task)
+                    player.begin(item)
                 if check is not None:
                     check()
                 items = list(under_way.values())
@@ -181,10 +189,25 @@ class _Player:
         self._steps = 0
         self._waiting: deque[_Play] = deque()  # for worker processes
         self._acting: dict[Context, _Play] = {}  # whose requests the sampler has
+        self._scripted: deque[tuple[_Play, Request]] = deque()  # whose moves are known
 
     def ready_for_model(self, items: Sequence[_Play]) -> bool:
         """Return whether there is something to do that waits for no environment."""
-        return self._sampler.ready() or any(item.ending for item in items)
+        return (
+            self._sampler.ready()
+            or bool(self._scripted)
+            or any(item.ending and not item.episode.ended for item in items)
+        )
+
+    def begin(self, item: _Play) -> None:
+        """Begin an episode; a demonstration begins with the environment's expert."""
+        script = item.job.script
+        if script == EXPERT:
+            self.ask(item, "expert", item.job.task)
+            return
+        if script is not None:
+            item.moves = deque(moves_of(script))
+        self.ask(item, "reset", item.job.task)
 
     def ask(self, item: _Play, member: str, argument: Any) -> None:
         """Have the episode's environment do something: at once, or in its worker process."""
@@ -216,15 +239,21 @@ class _Player:
             with boundary():
                 value = answer()
         except Raised as raised:
-            where = "reset" if member == "reset" else f"{member}({argument!r})"
+            where = f"step({argument!r})" if member == "step" else member
             self._fault(item, where, raised.error)
             return
-        if member == "reset":
-            self._begin(item, value)
+        if member == "expert":
+            if value is None:
+                self._end(item, "no_expert")
+                return
+            item.moves = deque(moves_of(as_texts(value, "expert()")))
+            self.ask(item, "reset", item.job.task)
+        elif member == "reset":
+            self._started(item, value)
         else:
             self._after_step(item, value)
 
-    def _begin(self, item: _Play, observation: Observation) -> None:
+    def _started(self, item: _Play, observation: Observation) -> None:
         if not isinstance(observation, Observation):
             raise PluginError(
                 f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
@@ -242,6 +271,8 @@ class _Player:
         for item in items:
             if item.ending and not item.episode.ended:
                 self._end(item, item.ending)
+        for _ in range(len(self._scripted)):
+            self._take_move(*self._scripted.popleft())
         decided = self._sampler.step()
         if decided is None:
             return
@@ -277,8 +308,27 @@ class _Player:
         if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
             item.ending = "max_context"
             return
+        if item.moves is not None:
+            self._scripted.append((item, request))
+            return
         self._acting[item.context] = item
         self._sampler.submit(request)
+
+    def _take_move(self, item: _Play, request: Request) -> None:
+        """Decide a turn of a demonstration as its script does."""
+        assert item.moves is not None
+        if not item.moves:
+            self._end(item, "gave_up")
+            return
+        adapter, observation = item.job.adapter, item.observation
+        text = item.moves.popleft().text(adapter, observation)
+        decision = scripted(request, self._chat.answer(text))
+        if decision is None:
+            self._end(item, "not_allowed")
+            return
+        item.context.tokens.extend((*request.prompt, *decision.written))
+        self._record(item, request, decision)
+        self._act(item, text)
 
     def _record(self, item: _Play, request: Request, decision: Decision) -> None:
         choices = None

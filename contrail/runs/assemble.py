@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from contrail.config import (
     lora_config,
     to_yaml,
 )
-from contrail.errors import ConfigError
+from contrail.errors import ConfigError, ContrailError, PluginError, boundary, describe_error
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
@@ -29,11 +29,11 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.stream import (
-    Listing,
-    make_scenario,
-)
+from contrail.stage import Stage
+from contrail.stream import Listing, Scenario, make_scenario
+from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
+from contrail.training.objective import Objective
 
 
 @contextmanager
@@ -72,7 +72,34 @@ def prepared(
             strategy.begin(learner, stages)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        _begin_objectives(config, scenario, stages, learner)
         yield Prepared(scenario, stages, policy, learner, strategy)
+
+
+def _begin_objectives(
+    config: RunConfig, scenario: Scenario, stages: Sequence[Stage], learner: Learner
+) -> None:
+    """Prepare what each stage learns by.
+
+    Raises:
+        ConfigError: an objective does not fit its stage.
+    """
+    listed = [stage.objective for stage in scenario.train]
+    for stage in stages:
+        objective = stage.objective or GRPO()
+
+        def blame(error: BaseException, objective: Objective = objective) -> ContrailError:
+            if not isinstance(error, ContrailError):
+                error = PluginError(
+                    f"objective {type(objective).__name__}: begin: {describe_error(error)}"
+                )
+            if isinstance(error, ConfigError) and objective in listed:
+                place = ("stream", listed.index(objective), "learn")
+                return ConfigError(error.message, key=(*place, *(error.key or ())))
+            return error
+
+        with boundary(blame):
+            objective.begin(learner, stage)
 
 
 def run(

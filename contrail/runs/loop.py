@@ -18,7 +18,7 @@ from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
 from contrail.runs.prepared import Prepared
-from contrail.runs.rollouts import Rollouts, refuse_faults
+from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.seeding import generator
@@ -103,7 +103,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             with self.policy.keeping():
                 with self._saving(Position(number - 1, update), log):
                     tasks = self._draw(stage, update, rng("draw", number, update))
-                    play = functools.partial(self.rollouts.train, stage, number, name=update)
+                    play = StagePlay(self.rollouts, stage, number, update)
                     groups = learner.objective.episodes(learner, tasks, play)
                 episodes = [episode for group in groups for episode in group]
                 log.add(episodes, update=update)
@@ -136,7 +136,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
 
     def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
         """Return the strategy's choice of tasks."""
-        count = self.learner.batch_size // self.learner.group_size
+        count = self.learner.batch_size // self.learner.objective.samples(self.learner)
         return self.strategy.draw(stage, update, count, rng, self.scenario.environments)
 
     def _context(self, stage: Stage, number: int) -> StageContext:

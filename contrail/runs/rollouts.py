@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy
 
 from contrail.adapter import Adapter
 from contrail.config import EvaluateConfig
@@ -13,10 +16,12 @@ from contrail.errors import ConfigError, PluginError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.rollout.play import Job, play
+from contrail.rollout.script import EXPERT, Move, Script, no_sampler
 from contrail.runs.evaluate import evaluate
 from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.stage import Stage
+from contrail.training.objective import Moves
 from contrail.workers.pool import EnvironmentPool
 
 
@@ -59,6 +64,10 @@ class Rollouts:
         self._metrics = metrics
         self._reported: set[tuple[str, str]] = set()
 
+    def generator(self, *name: str | int) -> numpy.random.Generator:
+        """Return the generator of this name of the run's."""
+        return generator(self._seed, *name)
+
     def train(
         self,
         stage: Stage,
@@ -98,6 +107,31 @@ class Rollouts:
         )
         self._report_first_problem(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
+
+    def demonstrate(
+        self, stage: Stage, tasks: Sequence[Task], scripts: Sequence[Script]
+    ) -> list[Episode]:
+        """Play each task by its script, without the model, through the stage's adapters."""
+        jobs = [
+            Job(
+                task.environment,
+                task,
+                stage.adapters[task.environment],
+                generator(self._seed, "demonstration", task.id),
+                script=script,
+            )
+            for task, script in zip(tasks, scripts, strict=True)
+        ]
+        episodes = play(
+            self._policy,
+            self._pool,
+            jobs,
+            open_sampler=no_sampler,
+            progress=self._reporter.advance,
+            check=self._check,
+        )
+        self._report_first_problem(episodes)
+        return episodes
 
     def evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
         """Play the test tasks of one environment.
@@ -154,6 +188,31 @@ class Rollouts:
                 f"{what} the environment {episode.environment!r} in task {episode.task.id!r}{said} "
                 "(further ones are only counted)"
             )
+
+
+@dataclass(frozen=True)
+class StagePlay:
+    """Plays the tasks of one update; see `contrail.training.objective.Play`."""
+
+    rollouts: Rollouts
+    stage: Stage
+    number: int
+    update: int
+
+    def __call__(self, tasks: Sequence[Task], samples: int) -> list[list[Episode]]:
+        return self.rollouts.train(self.stage, self.number, tasks, samples, self.update)
+
+    def demonstrations(
+        self,
+        tasks: Sequence[Task],
+        scripts: Mapping[Task, Sequence[Moves]] | None = None,
+    ) -> list[Episode]:
+        if scripts is None:
+            return self.rollouts.demonstrate(self.stage, tasks, [EXPERT] * len(tasks))
+        rng = self.rollouts.generator("script", self.number, self.update)
+        drawn = [scripts[task][int(rng.integers(len(scripts[task])))] for task in tasks]
+        moves = [[Move(*move) for move in each] for each in drawn]
+        return self.rollouts.demonstrate(self.stage, tasks, moves)
 
 
 def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:

@@ -31,6 +31,8 @@ class Budget:
     """The number of episodes that training updates learnt from; the same for every strategy."""
     faults: int = 0
     """The number of these episodes that were lost to a fault of their environment."""
+    demonstrations: int = 0
+    """The number of these episodes that the model did not play."""
     generated_tokens: int = 0
     """The number of tokens that the model wrote in these episodes."""
     extra_episodes: int = 0
@@ -115,7 +117,9 @@ class Run:
         self.made[-1] += 1
         self.budget.updates += 1
         self.budget.episodes += len(episodes)
-        self.budget.generated_tokens += sum(item.generated_tokens for item in episodes)
+        played_by_model = [item for item in episodes if not item.demonstrated]
+        self.budget.demonstrations += len(episodes) - len(played_by_model)
+        self.budget.generated_tokens += sum(item.generated_tokens for item in played_by_model)
         played = self.played[-1]
         for episode in episodes:
             if episode.fault is None:
@@ -131,8 +135,11 @@ class Run:
         self._cpu, self._wall = cpu, wall
 
     def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Of the episodes of an update, the metrics of an episode that are defined."""
-        means = averages(self.plugins.episode_metrics, episodes, by_task=False)
+        """Of the model's episodes of an update, the metrics of an episode that are defined."""
+        played = [episode for episode in episodes if not episode.demonstrated]
+        if not played:
+            return {}
+        means = averages(self.plugins.episode_metrics, played, by_task=False)
         return {name: mean for name, mean in means.items() if mean is not None}
 
     def state(self) -> dict[str, Any]:

@@ -60,13 +60,17 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     episodes = [episode for group in groups for episode in group]
     if not episodes:
         return {"episodes": 0.0}
-    entropies = [value for episode in episodes for value in episode.entropies]
-    equal = [len({episode.reward for episode in group}) == 1 for group in groups]
-    scalars = {
-        "episodes": float(len(episodes)),
-        "policy_entropy": float(numpy.mean(entropies)),
-        "zero_variance_groups": float(numpy.mean(equal)),
-    }
+    played = [episode for episode in episodes if not episode.demonstrated]
+    entropies = [value for episode in played for value in episode.entropies]
+    equal = [len({episode.reward for episode in group}) == 1 for group in groups if len(group) > 1]
+    scalars = {"episodes": float(len(episodes))}
+    if entropies:
+        scalars["policy_entropy"] = float(numpy.mean(entropies))
+    if equal:
+        scalars["zero_variance_groups"] = float(numpy.mean(equal))
+    if len(played) < len(episodes):
+        shown = [episode for episode in episodes if episode.demonstrated]
+        scalars["failed_demonstrations"] = float(numpy.mean([not item.success for item in shown]))
     decisions = sum(len(episode.logprobs) for episode in episodes)
     for name in dict.fromkeys(episode.environment for episode in episodes):
         own = [episode for episode in episodes if episode.environment == name]

@@ -22,7 +22,7 @@ from trl import GRPOConfig
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
-from contrail.training.advantages import group_scalars
+from contrail.training.advantages import environment_weights, group_scalars
 from contrail.training.decisions import Decisions
 from contrail.training.grpo import GRPO
 from contrail.training.objective import Batch, Objective
@@ -62,6 +62,7 @@ class Learner:
         self.group_size = config.num_generations
         self.batch_size = config.generation_batch_size
         self._minibatches = config.steps_per_generation
+        self._learning_rate = config.learning_rate
         beta = config.beta
         with _global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
@@ -104,11 +105,22 @@ class Learner:
         steps = updates * self._minibatches * self.config.num_iterations
         self.trl.optimizer = None
         self.trl.lr_scheduler = None
+        rate = self.objective.learning_rate
+        self.config.learning_rate = self._learning_rate if rate is None else rate
         self.trl.create_optimizer()
         self.trl.create_scheduler(num_training_steps=max(1, steps))
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
         self.trl.entropy_coef = self.config.entropy_coef
         self.trl._last_world_entropy = float("inf")
+
+    def environment_weights(self, episodes: Sequence[Episode]) -> torch.Tensor:
+        """Return factors with which environments count by their episodes, (episodes,).
+
+        For losses that are sums over decisions. All are 1 unless `by_environment`.
+        """
+        if not self.by_environment:
+            return torch.ones(len(episodes))
+        return torch.tensor(environment_weights(episodes))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state within a stage, between two updates: JSON values and tensors."""
@@ -162,7 +174,8 @@ class Learner:
             there is no `loss`.
         """
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
-        kept = [group for group in kept if len(group) > 1]
+        least = min(2, self.objective.samples(self))  # a lone episode compares with none
+        kept = [group for group in kept if len(group) >= least]
         episodes = [episode for group in kept for episode in group]
         scalars = group_scalars(kept)
         minibatches: list[list[int]] = []

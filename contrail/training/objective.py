@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from contrail.environment import NoConfig, Task
 from contrail.episode import Episode
@@ -13,13 +13,36 @@ from contrail.episode import Episode
 if TYPE_CHECKING:
     import torch
 
+    from contrail.stage import Stage
     from contrail.training.decisions import Decisions
     from contrail.training.learner import Learner
 
 Groups = Sequence[Sequence[Episode]]
 """Episodes, grouped by task."""
-Play = Callable[[Sequence[Task], int], list[list[Episode]]]
-"""`play(tasks, samples)` returns `samples` episodes of each task, played by the policy."""
+Moves = Sequence[tuple[str, str | None]]
+"""Actions, each with the words in which the model is to take it, or None for the adapter's own."""
+
+
+class Play(Protocol):
+    """Plays tasks of a stage through its adapters."""
+
+    def __call__(self, tasks: Sequence[Task], samples: int) -> list[list[Episode]]:
+        """Return `samples` episodes of each task, played by the policy."""
+        ...
+
+    def demonstrations(
+        self,
+        tasks: Sequence[Task],
+        scripts: Mapping[Task, Sequence[Moves]] | None = None,
+    ) -> list[Episode]:
+        """Return an episode of each task, played without the model; see its `success`.
+
+        Args:
+            tasks: to play.
+            scripts: for each task the moves of one or several plays, of which one is drawn. Without
+                scripts the environment's expert plays.
+        """
+        ...
 
 
 @dataclass
@@ -57,12 +80,31 @@ class Objective(ABC):
     Config: ClassVar[type] = NoConfig
     """A dataclass; its fields are the objective's keys in stream.yaml."""
 
+    learning_rate: float | None = None
+    """Of its stages; None for `grpo.learning_rate`."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
+    def begin(self, learner: Learner, stage: Stage) -> None:  # noqa: B027 (most need nothing)
+        """Prepare for a stage. Called once per process for each stage, before anything is written.
+
+        Raises:
+            ConfigError: the objective does not fit the stage. Its key is one of the objective's.
+        """
+
+    def samples(self, learner: Learner) -> int:
+        """Return the number of episodes of each task in an update, a divisor of the update's
+        episodes."""
+        return learner.group_size
+
     def episodes(self, learner: Learner, tasks: Sequence[Task], play: Play) -> list[list[Episode]]:
-        """Return the episodes of an update, by default a group per task, played by the policy."""
-        return play(tasks, learner.group_size)
+        """Return the episodes of an update, by default a group per task, played by the policy.
+
+        Raises:
+            ContrailError: there is nothing to learn from in any of the tasks.
+        """
+        return play(tasks, self.samples(learner))
 
     @abstractmethod
     def weights(

@@ -1,0 +1,89 @@
+"""Demonstrations: episodes whose decisions are known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from contrail.adapter import Adapter
+from contrail.environment import Observation
+from contrail.errors import InvalidAction
+from contrail.sampler import Choose, Context, Decision, Request, Sampler
+
+if TYPE_CHECKING:
+    from contrail.model.policy import Policy
+
+EXPERT: Final = "expert"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A decision of a demonstration: the action, and the words in which it was taken, if known."""
+
+    action: str
+    words: str | None = None
+
+    def text(self, adapter: Adapter, observation: Observation) -> str:
+        """Return the answer that takes the action: the words, if the adapter reads it in them."""
+        if self.words is not None and _read(adapter, self.words, observation) == self.action:
+            return self.words
+        return adapter.answer(self.action)
+
+
+Script = Sequence[Move] | Literal["expert"]
+"""The moves of a demonstration, or `EXPERT`: those of the environment's own expert."""
+
+
+def moves_of(script: Iterable[Move | str]) -> list[Move]:
+    """Return the moves; actions alone are moves without words."""
+    return [move if isinstance(move, Move) else Move(move) for move in script]
+
+
+def scripted(request: Request, answer: Sequence[int]) -> Decision | None:
+    """Return the decision for an answer, in tokens; None if the request does not allow it."""
+    choice = None
+    if isinstance(request, Choose):
+        candidates = [list(candidate) for candidate in request.candidates]
+        if list(answer) not in candidates:
+            return None
+        choice = candidates.index(list(answer))
+        count = 1
+    else:
+        count = len(answer)
+        if count > request.max_new_tokens:
+            return None
+    return Decision(list(answer), [0.0] * count, [0.0] * count, choice)
+
+
+class _NoSampler:
+    """See `contrail.sampler.Sampler`; it takes no requests."""
+
+    def begin(self, environment: str) -> Context:
+        return Context(environment)
+
+    def submit(self, request: Request) -> None:
+        raise AssertionError("a demonstration asks the model for nothing")
+
+    def ready(self) -> bool:
+        return False
+
+    def step(self) -> None:
+        return None
+
+    def forget(self, context: Context) -> None:
+        pass
+
+
+@contextmanager
+def no_sampler(policy: Policy, temperature: float) -> Iterator[Sampler]:
+    """For demonstrations alone: nothing runs the model."""
+    yield _NoSampler()
+
+
+def _read(adapter: Adapter, text: str, observation: Observation) -> str | None:
+    try:
+        return adapter.parse(text, observation)
+    except InvalidAction:
+        return None
