@@ -20,7 +20,7 @@ from contrail.errors import ConfigError, ContrailError, PluginError, boundary, d
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import compose
+from contrail.runs.composition import Composition, compose
 from contrail.runs.directory import RunDirectory
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
@@ -72,14 +72,14 @@ def prepared(
             strategy.begin(learner, stages)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
-        _begin_objectives(config, scenario, stages, learner)
+        _begin_objectives(scenario, stages, learner, strategy)
         yield Prepared(scenario, stages, policy, learner, strategy)
 
 
 def _begin_objectives(
-    config: RunConfig, scenario: Scenario, stages: Sequence[Stage], learner: Learner
+    scenario: Scenario, stages: Sequence[Stage], learner: Learner, strategy: Composition
 ) -> None:
-    """Prepare what each stage learns by.
+    """Prepare what each stage learns by, which the strategy may change.
 
     Raises:
         ConfigError: an objective does not fit its stage.
@@ -87,6 +87,7 @@ def _begin_objectives(
     listed = [stage.objective for stage in scenario.train]
     for stage in stages:
         objective = stage.objective or GRPO()
+        stage.objective = strategy.objective(stage, objective)
 
         def blame(error: BaseException, objective: Objective = objective) -> ContrailError:
             if not isinstance(error, ContrailError):
@@ -99,7 +100,7 @@ def _begin_objectives(
             return error
 
         with boundary(blame):
-            objective.begin(learner, stage)
+            stage.objective.begin(learner, stage)
 
 
 def run(

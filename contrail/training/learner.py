@@ -80,6 +80,11 @@ class Learner:
         self.begin(1)
 
     @property
+    def scorer(self) -> Scorer:
+        """What computes log-probabilities."""
+        return self._scorer
+
+    @property
     def policy(self) -> Policy:
         """The policy that is updated."""
         return self._policy
@@ -112,6 +117,7 @@ class Learner:
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
         self.trl.entropy_coef = self.config.entropy_coef
         self.trl._last_world_entropy = float("inf")
+        self.objective.start(self)
 
     def environment_weights(self, episodes: Sequence[Episode]) -> torch.Tensor:
         """Return factors with which environments count by their episodes, (episodes,).
@@ -135,6 +141,7 @@ class Learner:
             "scheduler": scheduler.state_dict(),
             "entropy_coef": self.trl.entropy_coef,
             "entropy": None if math.isinf(entropy) else float(entropy),
+            "objective": self.objective.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,6 +158,8 @@ class Learner:
         self.trl.entropy_coef = state["entropy_coef"]
         entropy = state["entropy"]
         self.trl._last_world_entropy = float("inf") if entropy is None else entropy
+        if state.get("objective"):
+            self.objective.load_state_dict(state["objective"])
 
     def update(
         self,
@@ -196,6 +205,7 @@ class Learner:
                 losses.append(made[0])
                 norms.append(made[1])
         scalars.update(self.trl.take_metrics())
+        scalars.update(self.objective.take_logged())
         scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
         if losses:
             scalars["loss"] = float(numpy.mean(losses))
@@ -244,7 +254,7 @@ class Learner:
         # entropy, say, would undo what has been learnt.
         rewarded = bool(batch.weights.any())
         if rewarded:
-            loss = self.gradients(batch)
+            loss = self.objective.backward(self, batch)
         episodes = batch.episodes
         for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
@@ -273,7 +283,7 @@ class Learner:
         """
         with self._policy.learning() as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
-            for _, scores in self._extra(self._scores(model, slices)):
+            for _, scores in self.extra(self._scores(model, slices)):
                 yield scores
 
     def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
@@ -284,7 +294,7 @@ class Learner:
         often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
         """
         with self._policy.learning() as model:
-            yield from self._extra(
+            yield from self.extra(
                 self._scorer.distributions(model, episodes, self.config.temperature)
             )
 
@@ -299,7 +309,7 @@ class Learner:
             model, slices, self.config.temperature, entropies=entropies, kept=kept
         )
 
-    def _extra(self, scored: Iterator[T]) -> Iterator[T]:
+    def extra(self, scored: Iterator[T]) -> Iterator[T]:
         """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
         computed = self._scorer.computed_tokens
         for one in scored:
@@ -313,7 +323,7 @@ class Learner:
         decisions = Decisions.of(episodes, self._policy.model.device)
         with self._policy.reference(self._anchor) as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
-            for piece, scores in self._extra(self._scores(model, slices)):
+            for piece, scores in self.extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)
         return decisions.logprobs
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from contrail.environment import NoConfig, Task
 from contrail.episode import Episode
+from contrail.training.scalars import Scalars
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,7 @@ class Batch:
         return cls(episodes, weights, off_policy, decisions)
 
 
-class Objective(ABC):
+class Objective(ABC, Scalars):
     """Subclass it and register the class with the hook `contrail_objectives`.
 
     The learner makes the optimizer steps. In each it scores a batch in slices, and asks for the
@@ -86,7 +87,7 @@ class Objective(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
-    def begin(self, learner: Learner, stage: Stage) -> None:  # noqa: B027 (most need nothing)
+    def begin(self, learner: Learner, stage: Stage) -> None:
         """Prepare for a stage. Called once per process for each stage, before anything is written.
 
         Raises:
@@ -118,6 +119,16 @@ class Objective(ABC):
             minibatches: indices of the groups' episodes, laid end to end.
         """
 
+    def start(self, learner: Learner) -> None:
+        """Start a stage, before its first update or before `load_state_dict`."""
+
+    def backward(self, learner: Learner, batch: Batch) -> float:
+        """Add the gradients of a batch's loss to the policy's parameters; return the loss.
+
+        By default the scorer's slices are scored one at a time, and `loss` is asked for each.
+        """
+        return learner.gradients(batch)
+
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         """Return the indices of the episodes that must be scored with gradients."""
         return [index for index, weight in enumerate(batch.weights) if float(weight) != 0.0]
@@ -142,3 +153,10 @@ class Objective(ABC):
             batch: that they are of.
             final: whether the batch has no further slice; log then, if at all.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must survive an interruption within a stage: JSON values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned. Not called if that was empty."""
