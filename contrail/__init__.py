@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
     from contrail.hookspecs import hookimpl
     from contrail.model.policy import Policy
+    from contrail.model.teacher import Teacher
     from contrail.results import Comparison, Result
+    from contrail.runs.loras import lora_digest, lora_directories
     from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
     from contrail.training.decisions import Decisions
+    from contrail.training.distillation import Distillation
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective, Play
@@ -40,6 +43,7 @@ __all__ = [
     "ConfigError",
     "ContrailError",
     "Decisions",
+    "Distillation",
     "Environment",
     "Episode",
     "EpisodeMetric",
@@ -59,6 +63,7 @@ __all__ = [
     "Step",
     "Strategy",
     "Task",
+    "Teacher",
     "Turn",
     "compare",
     "draw_tasks",
@@ -66,6 +71,8 @@ __all__ = [
     "generator",
     "hookimpl",
     "load",
+    "lora_digest",
+    "lora_directories",
     "nearest",
     "run",
 ]
@@ -79,13 +86,16 @@ _HOMES = {
     "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
     "hookspecs": ["hookimpl"],
     "model.policy": ["Policy"],
+    "model.teacher": ["Teacher"],
     "results": ["Comparison", "Result"],
+    "runs.loras": ["lora_digest", "lora_directories"],
     "runs.run": ["Run"],
     "scores": ["Scores"],
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
     "training.decisions": ["Decisions"],
+    "training.distillation": ["Distillation"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective", "Play"],
