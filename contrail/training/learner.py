@@ -212,15 +212,19 @@ class Learner:
             scalars["gradient_norm"] = float(numpy.mean(norms))
         return scalars
 
-    def gradients(self, batch: Batch) -> float:
+    def gradients(self, batch: Batch, objective: Objective | None = None) -> float:
         """Add the gradients of a batch's loss to the LoRA's parameters; return the loss.
+
+        Args:
+            batch: to learn from.
+            objective: whose loss it is; by default the stage's.
 
         Each slice of decisions is scored with gradients while the others stand in as constants, and
         the loss is that of the whole batch: its normalisations are those of the batch, whatever the
         slices. (TRL's losses are sums over episodes, whose weights depend on lengths alone.) At the
         last slice the others are as scored, so that loss is the batch's.
         """
-        objective = self.objective
+        objective = objective or self.objective
         recorded = Decisions.of(batch.episodes, self._policy.model.device)
         batch.reference = objective.reference(self, batch)
         loss = 0.0

@@ -127,7 +127,7 @@ class Objective(ABC, Scalars):
 
         By default the scorer's slices are scored one at a time, and `loss` is asked for each.
         """
-        return learner.gradients(batch)
+        return learner.gradients(batch, self)
 
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         """Return the indices of the episodes that must be scored with gradients."""
