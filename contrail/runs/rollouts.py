@@ -112,11 +112,12 @@ class Rollouts:
         self, stage: Stage, tasks: Sequence[Task], scripts: Sequence[Script]
     ) -> list[Episode]:
         """Play each task by its script, without the model, through the stage's adapters."""
+        adapters = {**self._adapters, **stage.adapters}
         jobs = [
             Job(
                 task.environment,
                 task,
-                stage.adapters[task.environment],
+                adapters[task.environment],
                 generator(self._seed, "demonstration", task.id),
                 script=script,
             )

@@ -33,6 +33,7 @@ strategy: {strategy}
 stream:
   - environment: {{name: guess-number, label: near, max_turns: 2}}
     updates: 3
+    learn: {learn}
   - environment: {{name: guess-number, label: far, max_turns: 3}}
     updates: 2
 evaluate: {{tasks: 3, every: 1, baselines: false}}
@@ -88,8 +89,16 @@ def stream(tmp_path: Path) -> Callable[..., Path]:
     shutil.copy(EXAMPLES / "guess.py", tmp_path)
     (tmp_path / "cursor.py").write_text(CURSOR)
 
-    def write(strategy: str = "sequential", grpo: str = "", lora: str = "") -> Path:
-        text = STREAM.format(strategy=strategy, grpo=grpo, lora=lora)
+    shown = [
+        {"task": f"number-{n}", "success": True, "turns": [{"action": "10"}, {"action": str(n)}]}
+        for n in (1, 2, 3, 5, 6, 7)
+    ]
+    (tmp_path / "shown.jsonl").write_text("".join(json.dumps(item) + "\n" for item in shown))
+
+    def write(
+        strategy: str = "sequential", grpo: str = "", lora: str = "", learn: str = "grpo"
+    ) -> Path:
+        text = STREAM.format(strategy=strategy, grpo=grpo, lora=lora, learn=learn)
         (tmp_path / "stream.yaml").write_text(text)
         return tmp_path / "stream.yaml"
 
@@ -178,6 +187,16 @@ def test_the_state_survives(
     assert not differences(tmp_path / "killed", undisturbed)
     assert go_on_after_signals(path, tmp_path / "signalled", checks=7)
     assert not differences(tmp_path / "signalled", undisturbed)
+
+
+@pytest.mark.parametrize("learn", ["{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"])
+def test_the_state_of_an_objective_survives(
+    stream: Callable[..., Path], tmp_path: Path, learn: str
+) -> None:
+    path = stream("{name: replay, mode: tasks}", learn=learn)
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    go_on_after_kills(path, tmp_path / "killed")
+    assert not differences(tmp_path / "killed", undisturbed)
 
 
 @pytest.mark.slow
