@@ -263,6 +263,7 @@ class _Player:
         item.observation = observation
         item.shown = _adapted(as_text, adapter.render, observation)
         system = _adapted(as_text, adapter.system, item.environment)
+        item.episode.system = system
         item.prompt = self._chat.start(system, item.shown)
         self._submit(item)
 

@@ -130,7 +130,7 @@ def _learn(
                 other += targets[row][first : first + len(score.distributions)]
                 weights += [float(batch.weights[chunk[row]]) / count] * len(score.distributions)
             values, loss = reverse_kl(own, other, weights)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             left = iter(values)
             for row, score in zip(piece.rows, scores, strict=True):
                 yield chunk[row], [next(left) for _ in score.distributions]

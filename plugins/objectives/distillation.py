@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail import ConfigError, ContrailError, nearest
+
+if TYPE_CHECKING:
+    import torch
 
 ANY = "*"
 
@@ -100,6 +103,124 @@ class Distill(contrail.Distillation):
         return self._loaded[self._named(environment)[1]]
 
 
+@dataclass
+class SelfConfig:
+    """The keys of self in stream.yaml."""
+
+    ema: float | None = field(default=None, metadata={"min": 0, "max": 1})
+    """The rate at which the teacher follows the policy: after a step, it is this share of the new
+    policy and the rest of itself. By default the teacher is the policy of the moment; with 0 it is
+    the policy at the beginning of the stage."""
+    prompt: str = (
+        "This is an example of how the task is solved:\n\n{demonstration}\n\n"
+        "Now solve it yourself.\n\n{observation}"
+    )
+    """The first message to the teacher: `{demonstration}` stands for what the expert saw and
+    answered, `{observation}` for the policy's first message."""
+
+    def __post_init__(self) -> None:
+        for name in ("{demonstration}", "{observation}"):
+            if name not in self.prompt:
+                raise ConfigError(f"it must contain {name}.", key=("prompt",))
+
+
+class SelfDistill(contrail.Distillation):
+    """Self-distillation from demonstrations (SDFT, arXiv:2601.19897).
+
+    The policy plays without help; its teacher is the policy itself, which is shown a demonstration
+    of the task in its first message. The loss is the reverse KL divergence to it, as of `distill`.
+    Demonstrations are those of the environment's expert. A task without a successful one is left
+    out, and so is an episode that is too long together with its demonstration.
+    """
+
+    Config = SelfConfig
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._demonstrations: dict[tuple[str, str], contrail.Episode] = {}
+        self._average: dict[str, torch.Tensor] | None = None
+        self._teacher: contrail.Teacher | None = None
+
+    def start(self, learner: contrail.Learner) -> None:
+        self._average = None
+
+    def episodes(
+        self, learner: contrail.Learner, tasks: Sequence[contrail.Task], play: contrail.Play
+    ) -> list[list[contrail.Episode]]:
+        shown = play.demonstrations(tasks)
+        self._demonstrations = {
+            (task.environment, task.id): episode
+            for task, episode in zip(tasks, shown, strict=True)
+            if episode.success
+        }
+        kept = [task for task in tasks if (task.environment, task.id) in self._demonstrations]
+        self.log("without_demonstration", 1 - len(kept) / len(tasks))
+        if not kept:
+            how = sorted({episode.fault or episode.ended for episode in shown})
+            raise ContrailError(
+                f"no demonstration of {len(shown)} tasks of "
+                f"{', '.join(sorted({task.environment for task in tasks}))} succeeded: they ended "
+                f"with {', '.join(how)}. The objective self needs an expert."
+            )
+        return play(kept, self.samples(learner))
+
+    def weights(
+        self,
+        learner: contrail.Learner,
+        groups: Sequence[Sequence[contrail.Episode]],
+        minibatches: Sequence[Sequence[int]],
+    ) -> list[torch.Tensor]:
+        import torch
+
+        most = learner.policy.max_context
+        episodes = [episode for group in groups for episode in group]
+        fits = torch.tensor([len(self.shown(learner, item).token_ids) <= most for item in episodes])
+        if episodes:
+            self.log("too_long", 1 - float(fits.float().mean()))
+        found = super().weights(learner, groups, minibatches)
+        return [
+            weights * fits[list(part)] for weights, part in zip(found, minibatches, strict=True)
+        ]
+
+    def backward(self, learner: contrail.Learner, batch: contrail.Batch) -> float:
+        if self.config.ema is not None:
+            policy = learner.policy.snapshot()
+            if self._average is None:
+                self._average = policy
+            for name, value in self._average.items():
+                value.lerp_(policy[name].to(value.device), self.config.ema)
+        self._teacher = contrail.Teacher.of(learner.policy, self._average)
+        return super().backward(learner, batch)
+
+    def teacher(self, learner: contrail.Learner, environment: str) -> contrail.Teacher:
+        assert self._teacher is not None
+        return self._teacher
+
+    def shown(self, learner: contrail.Learner, episode: contrail.Episode) -> contrail.Episode:
+        """Return the episode with the demonstration in its first message."""
+        demonstration = self._demonstrations[episode.environment, episode.task.id]
+        text = "\n\n".join(f"{turn.observation}\n\n{turn.text}" for turn in demonstration.turns)
+        message = self.config.prompt.replace("{observation}", episode.turns[0].observation)
+        message = message.replace("{demonstration}", text)
+        first = episode.turns[0].prompt
+        other = learner.policy.chat.start(episode.system, message)
+        # A turn that shows the model the whole conversation anew begins as the first one.
+        turns = [
+            replace(turn, prompt=other + turn.prompt[len(first) :])
+            if turn.prompt[: len(first)] == first
+            else turn
+            for turn in episode.turns
+        ]
+        return replace(episode, turns=turns)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._average is None else {"average": self._average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._average = state["average"]
+
+
 @contrail.hookimpl
 def contrail_objectives(register: Callable[[str, type[contrail.Objective]], None]) -> None:
     register("distill", Distill)
+    register("self", SelfDistill)
