@@ -129,7 +129,7 @@ def test_a_run_names_its_teachers(specialists: Path, tmp_path: Path) -> None:
 
 
 def test_a_mixture_fuses_without_rewards(specialists: Path, tmp_path: Path) -> None:
-    """The policy comes nearer to both teachers; what a step gives does not matter."""
+    """What a step gives does not matter."""
     learn = {"name": "distill", "teachers": str(specialists)}
     changes = {"strategy": "mixture", "grpo.learning_rate": "3e-3"}
     overrides = [f"{name}={value}" for name, value in changes.items()]
@@ -141,6 +141,7 @@ def test_a_mixture_fuses_without_rewards(specialists: Path, tmp_path: Path) -> N
     contrail.run(unpaid, *overrides, out=tmp_path / "unpaid", quiet=True)
     name = "checkpoints/001/adapter_model.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unpaid" / name).read_bytes()
+    assert files(tmp_path / "run")[name] != files(tmp_path / "run")[name.replace("001", "000")]
     budget = json.loads((tmp_path / "run/result.json").read_text())["budget"]
     assert budget["episodes"] == 6 * 8
     assert budget["extra_tokens"] > 0

@@ -158,6 +158,7 @@ SETTINGS = [
     ("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]", "", ""),
     ("sequential", ", lr_scheduler_type: cosine, warmup_steps: 1, steps_per_generation: 2", ""),
     ("kl", ", optim: adafactor", ""),
+    ("distill", ", steps_per_generation: 2", ""),
     (
         "sequential",
         ", entropy_coef: 0.01, use_adaptive_entropy: true, num_iterations: 2, beta: 0.1",

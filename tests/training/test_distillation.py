@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,18 @@ TEMPERATURE = 0.8
 
 
 class From(Distillation):
-    """Distillation from one teacher."""
+    """Distillation from one teacher, who sees some more tokens at the beginning."""
 
-    def __init__(self, one: Teacher) -> None:
+    def __init__(self, one: Teacher, more: Sequence[int] = ()) -> None:
         super().__init__()
         self.one = one
+        self.more = list(more)
+
+    def shown(self, learner: Learner, episode: Episode) -> Episode:
+        if not self.more:
+            return episode
+        first, *turns = episode.turns
+        return replace(episode, turns=[replace(first, prompt=self.more + first.prompt), *turns])
 
     def teacher(self, learner: Learner, environment: str) -> Teacher:
         return self.one
@@ -95,6 +103,7 @@ def distributions(model: Any, episode: Episode) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=str)
+@pytest.mark.parametrize("more", [(), (5, 6, 7, 8, 9)], ids=["same", "more"])
 @pytest.mark.parametrize("scorer", ["fast", "plain"])
 def test_gradients_are_those_of_the_divergence(
     make_tiny: Make,
@@ -102,6 +111,7 @@ def test_gradients_are_those_of_the_divergence(
     monkeypatch: pytest.MonkeyPatch,
     adapter: contrail.Adapter,
     scorer: str,
+    more: Sequence[int],
 ) -> None:
     directory = saved(make_tiny, tmp_path / "teacher", r=3, target_modules=["q_proj", "up_proj"])
     policy = make_tiny()
@@ -109,11 +119,12 @@ def test_gradients_are_those_of_the_divergence(
     weights = torch.linspace(0.5, 1.5, len(episodes))
     count = sum(len(episode.logprobs) for episode in episodes)
     teacher = peft(make_tiny, directory)
+    helped = From(Teacher.load(policy, directory), more)
     expected_loss = 0.0
     policy.model.eval()
     for episode, weight in zip(episodes, weights, strict=True):
         with torch.no_grad():
-            target = distributions(teacher, episode)
+            target = distributions(teacher, helped.shown(None, episode))  # type: ignore[arg-type]
         pairs = zip(distributions(policy.model, episode), target, strict=True)
         term = weight / count * sum((own.exp() * (own - other)).sum() for own, other in pairs)
         term.backward()
@@ -124,7 +135,7 @@ def test_gradients_are_those_of_the_divergence(
         monkeypatch.setattr(distillation, "MAX_VALUES", values)
         own_scorer = PlainScorer() if scorer == "plain" else None
         learner = Learner(policy, config(tmp_path, temperature=TEMPERATURE), own_scorer)
-        learner.begin(1, From(Teacher.load(policy, directory)))
+        learner.begin(1, helped)
         loss = learner.objective.backward(learner, Batch.of(episodes, weights))
         assert distance(taken(policy), expected) < EXACT
         assert loss == pytest.approx(expected_loss, rel=1e-4)
