@@ -262,9 +262,8 @@ class _Player:
         adapter = item.job.adapter
         item.observation = observation
         item.shown = _adapted(as_text, adapter.render, observation)
-        system = _adapted(as_text, adapter.system, item.environment)
-        item.episode.system = system
-        item.prompt = self._chat.start(system, item.shown)
+        item.episode.system = _adapted(as_text, adapter.system, item.environment)
+        item.prompt = self._chat.start(item.episode.system, item.shown)
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:

@@ -165,7 +165,11 @@ def test_environments_count_by_their_episodes(make_tiny: Make, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=str)
-@pytest.mark.parametrize("settings", [{}, {"layers_to_transform": [1]}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"layers_to_transform": [1]}, {"dtype": torch.bfloat16}, {"use_dora": True}],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", ["loaded", "snapshot", "itself"])
 def test_an_equal_teacher_changes_nothing(
     make_tiny: Make,
@@ -175,6 +179,7 @@ def test_an_equal_teacher_changes_nothing(
     kind: str,
 ) -> None:
     policy = make_tiny(**settings)
+    policy.slow_because = "it is slow" if settings.get("use_dora") else ""
     policy.save(tmp_path / "teacher")
     teacher = {
         "loaded": lambda: Teacher.load(policy, tmp_path / "teacher"),
