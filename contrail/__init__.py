@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contrail.strategy import StageContext, Strategy
     from contrail.training.decisions import Decisions
     from contrail.training.distillation import Distillation
+    from contrail.training.gigpo import GiGPO
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective, Play
@@ -47,6 +48,7 @@ __all__ = [
     "Environment",
     "Episode",
     "EpisodeMetric",
+    "GiGPO",
     "InvalidAction",
     "Learner",
     "Objective",
@@ -96,6 +98,7 @@ _HOMES = {
     "strategy": ["StageContext", "Strategy"],
     "training.decisions": ["Decisions"],
     "training.distillation": ["Distillation"],
+    "training.gigpo": ["GiGPO"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective", "Play"],

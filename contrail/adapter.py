@@ -21,6 +21,10 @@ class Adapter(ABC):
     stop: Sequence[str] = ()
     """Free text ends at the first of these, or at the model's own end of turn."""
 
+    single_turn: bool = False
+    """If true, each turn is a conversation of its own: the system message and one user message.
+    What the model should know of earlier turns, `render` must write."""
+
     max_new_tokens: int = 64
     """Free text is cut after this many tokens."""
 

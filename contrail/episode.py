@@ -13,7 +13,8 @@ class Turn:
     """One decision of the model."""
 
     prompt: list[int]
-    """Token ids before the model's, from the adapter and the chat template."""
+    """Token ids before the model's, from the adapter and the chat template: those that are new
+    since the turn before, or all, from the first one, if the turn is a restart."""
     written: list[int]
     """Token ids that the model wrote."""
     logprobs: list[float]
@@ -36,6 +37,8 @@ class Turn:
     reward: float = 0.0
     info: dict[str, float] = field(default_factory=dict)
     """The `info` of the environment's `Step`."""
+    restart: bool = False
+    """Whether the turn has a context of its own: the tokens of earlier turns are not before it."""
 
 
 @dataclass
@@ -79,9 +82,24 @@ class Episode:
         """By name, the last value that a step's `info` has given."""
         return {name: value for turn in self.turns for name, value in turn.info.items()}
 
+    def context(self, turn: int) -> list[int]:
+        """Return the token ids that the model saw before it wrote in a turn."""
+        first = self.first_turn(turn)
+        tokens = [
+            token
+            for earlier in self.turns[first:turn]
+            for token in (*earlier.prompt, *earlier.written)
+        ]
+        return [*tokens, *self.turns[turn].prompt]
+
+    def first_turn(self, turn: int) -> int:
+        """Return the first of the turns whose tokens a turn's context holds."""
+        restarts = (number for number in range(turn, 0, -1) if self.turns[number].restart)
+        return next(restarts, 0)
+
     @property
     def token_ids(self) -> list[int]:
-        """All token ids, from the first to the last."""
+        """The token ids of all turns, in order; those of a restart begin with its whole context."""
         return [token for turn in self.turns for token in (*turn.prompt, *turn.written)]
 
     @property
@@ -129,6 +147,7 @@ class Episode:
                     "choices": turn.choices,
                     "choice": turn.choice,
                     **({"info": turn.info} if turn.info else {}),
+                    **({"restart": True} if turn.restart else {}),
                 }
                 for turn in self.turns
             ],

@@ -54,14 +54,21 @@ class TaskScores:
             raise ValueError(f"`trained` names {sorted(unknown)}, which have no scores.")
 
     @classmethod
-    def read(cls, result: Mapping[str, Any]) -> TaskScores:
-        """From the content of result.json."""
+    def read(cls, result: Mapping[str, Any], first: int | None = None) -> TaskScores:
+        """From the content of result.json.
+
+        Args:
+            result: the content.
+            first: the row to begin with; by default the one before the stream, which is 1 after a
+                warm-up.
+        """
+        first = int(result.get("warmup", False)) if first is None else first
         scores, tasks = {}, {}
         for name in result["environments"]:
-            rows = [row[name]["scores"] for row in result["evaluations"]]
+            rows = [row[name]["scores"] for row in result["evaluations"][first:]]
             ids = tasks[name] = sorted({task for row in rows for task in row})
             scores[name] = np.array([[row.get(task) for task in ids] for row in rows], np.float64)
-        return cls(scores, result["trained"], result["own"], tasks)
+        return cls(scores, result["trained"][first:], result["own"][first:], tasks)
 
     @property
     def stages(self) -> int:
@@ -267,11 +274,11 @@ def matrix(results: TaskScores) -> list[list[Estimate]]:
     return [[score_interval(rows[i]) for rows in columns] for i in range(results.stages + 1)]
 
 
-def change(results: TaskScores) -> list[list[Estimate]]:
-    """R[i][j] - R[0][j] over the tasks that have both scores, (T + 1, environments)."""
+def change(results: TaskScores, start: int = 0) -> list[list[Estimate]]:
+    """R[i][j] - R[start][j] over the tasks that have both scores, (T + 1, environments)."""
     columns = results.scores.values()
     rows = range(results.stages + 1)
-    return [[difference_interval(each[i] - each[0]) for each in columns] for i in rows]
+    return [[difference_interval(each[i] - each[start]) for each in columns] for i in rows]
 
 
 def over(results: TaskScores, others: Mapping[str, Mapping[str, Score]]) -> list[list[Estimate]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Context:
-    """The tokens of one episode so far. A sampler makes it, and appends to it.
+    """What the model sees of one episode: its tokens. A sampler makes it, and appends to it.
 
     `environment`: the episode's column of R; episodes of one environment are of similar length.
     """
@@ -97,6 +97,10 @@ class Sampler(Protocol):
         The prompt and the answer have been appended to the context. None: nothing was computed,
         because there is no request, or no memory for one before others are forgotten.
         """
+        ...
+
+    def rewind(self, context: Context, length: int) -> None:
+        """Drop the tokens of a context after the first `length`; it has no request now."""
         ...
 
     def forget(self, context: Context) -> None:

@@ -17,8 +17,11 @@ class Stage(CLExperience):  # type: ignore[misc]
     """One stage: which tasks are trained on, through which adapters, for how many updates.
 
     `tasks` and `adapters` are by environment (the name of its column in R). A task's `environment`
-    is that name too. `objective` is what the stage learns by; None for GRPO.
+    is that name too. `objective` is what the stage learns by; None for GRPO. In a warm-up no
+    strategy acts.
     """
+
+    warmup: bool = False
 
     def __init__(
         self,
@@ -68,6 +71,21 @@ class Stage(CLExperience):  # type: ignore[misc]
                     )
         listed_tasks = {key: list(listed) for key, listed in tasks.items()}
         return cls(name, listed_tasks, adapters, updates, objective)
+
+    @classmethod
+    def warm_up(cls, stages: Sequence[Stage], updates: int, objective: Objective) -> Stage:
+        """Return a warm-up on the tasks of all stages; their order does not matter.
+
+        Raises:
+            ConfigError: two of them see one environment through different adapters.
+        """
+        alike = [Stage(item.name, item.tasks, item.adapters, 0, objective) for item in stages]
+        made = cls.union("warmup", alike, updates)
+        made.tasks = {
+            name: sorted(made.tasks[name], key=lambda task: task.id) for name in sorted(made.tasks)
+        }
+        made.warmup = True
+        return made
 
     def sample(
         self, count: int, rng: numpy.random.Generator, shares: Mapping[str, float] | None = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contrail.model.policy import Policy
     from contrail.stage import Stage
     from contrail.training.learner import Learner
-    from contrail.training.objective import Objective
+    from contrail.training.objective import Groups, Objective
 
 
 NOTHING_YET = "sequential"
@@ -139,6 +139,14 @@ class Strategy(Scalars):
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         """Look at the episodes of an update before the policy learns from them."""
+
+    def bonus(self, learner: Learner, groups: Groups) -> Sequence[float]:
+        """Return what to add to the advantage of each episode, group after group; () for nothing.
+
+        It is called once an update, before the policy learns, and only by objectives that compare
+        episodes of a group, as GRPO does. A group is of episodes that played the same task.
+        """
+        return ()
 
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator

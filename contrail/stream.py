@@ -32,6 +32,7 @@ class Scenario:
     train: Sequence[Stage]
     test: Sequence[Stage]
     pool: EnvironmentPool
+    warmup: Stage | None = None
 
     @property
     def environments(self) -> list[str]:
@@ -129,7 +130,16 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
             _try(pool, item, tasks[0], config.adapter, plugins)
         tests.append(Stage(item.label, {item.label: tasks}, adapters))
     _refuse_leaks(config, plugins, listing, stages)
-    return Scenario(EagerCLStream("train", stages), EagerCLStream("test", tests), pool)
+    warmup = None
+    if config.warmup is not None:
+        try:
+            warmup = Stage.warm_up(
+                stages, config.warmup.updates, make_objective(config.warmup.learn, plugins)
+            )
+        except ConfigError as error:
+            raise ConfigError(str(error), key=("warmup",)) from error
+    train, test = EagerCLStream("train", stages), EagerCLStream("test", tests)
+    return Scenario(train, test, pool, warmup)
 
 
 def _refuse_leaks(

@@ -152,11 +152,18 @@ class Beside(contrail.Objective):
             [group for group in groups if self._is_old(group[0])],
             [[number[i] for i in part if old[i]] for part in minibatches],
         )
+        lengths = [len(episode.logprobs) for group in groups for episode in group]
         found = []
         for part, one, other in zip(minibatches, of_new, of_old, strict=True):
             places = torch.tensor([old[i] for i in part], dtype=torch.bool)
-            weights = torch.zeros(len(part))
-            weights[~places], weights[places] = one, other * self._strategy.config.weight
+            taught = other * self._strategy.config.weight
+            if one.dim() == 1:
+                weights = torch.zeros(len(part))
+            else:  # a weight per decision
+                weights = torch.zeros(len(part), max((lengths[i] for i in part), default=0))
+                one = torch.nn.functional.pad(one, (0, weights.shape[1] - one.shape[1]))
+                taught = taught.unsqueeze(1)
+            weights[~places], weights[places] = one, taught
             found.append(weights)
         return found
 
@@ -171,9 +178,11 @@ class Beside(contrail.Objective):
         loss = 0.0
         new = [index for index, item in enumerate(batch.episodes) if not self._is_old(item)]
         if new and bool(batch.weights[new].any()):
+            episodes = [batch.episodes[index] for index in new]
+            longest = max(len(episode.logprobs) for episode in episodes)
             part = contrail.Batch(
-                [batch.episodes[index] for index in new],
-                batch.weights[new],
+                episodes,
+                batch.weights[new][:, :longest] if batch.weights.dim() > 1 else batch.weights[new],
                 batch.off_policy,
                 self._decisions,
             )
@@ -181,9 +190,8 @@ class Beside(contrail.Objective):
             for parameter in learner.policy.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad *= 1 - share
-        taught = contrail.Batch.of(
-            [batch.episodes[index] for index in old], share * batch.weights[old]
-        )
+        weights = batch.weights[old].reshape(len(old), -1)[:, 0]
+        taught = contrail.Batch.of([batch.episodes[index] for index in old], share * weights)
         return loss + self._teaching.backward(learner, taught)
 
     def take_logged(self) -> dict[str, float]:

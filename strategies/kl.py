@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import contrail
 from contrail import ConfigError
+from contrail.strategies._shared import Anchored
 
 if TYPE_CHECKING:
-    import torch
-
     from contrail import Learner, Stage, StageContext
 
 
@@ -23,7 +22,7 @@ class KLConfig:
     """The weight of the divergence, like `grpo.beta`."""
 
 
-class KL(contrail.Strategy):
+class KL(Anchored):
     """GRPO's KL term (arXiv:2402.03300), against the policy of the previous stage.
 
     It is estimated on the episodes of the present stage, so it only holds the old policy in states
@@ -31,11 +30,6 @@ class KL(contrail.Strategy):
     """
 
     Config = KLConfig
-    starts_at = 2
-
-    def __init__(self, config: Any = None) -> None:
-        super().__init__(config)
-        self._anchor: dict[str, torch.Tensor] = {}
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         if learner.config.beta:
@@ -45,19 +39,9 @@ class KL(contrail.Strategy):
             )
 
     def enter(self, context: StageContext, resumed: bool) -> None:
+        super().enter(context, resumed)
         if context.number > 1:
-            if not resumed:
-                self._anchor = context.policy.snapshot()
             context.learner.anchor(self._anchor, self.config.beta)
-
-    def leave(self, context: StageContext) -> None:
-        self._anchor = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"anchor": self._anchor} if self._anchor else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

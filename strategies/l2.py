@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import contrail
+from contrail.strategies._shared import Anchored
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from contrail import Episode, Learner, StageContext
+    from contrail import Episode, Learner
 
 
 @dataclass
@@ -23,7 +24,7 @@ class L2Config:
     """The weight of the squared distance."""
 
 
-class L2(contrail.Strategy):
+class L2(Anchored):
     """A penalty on the distance from the parameters after the previous stage.
 
     It is strength/2 * sum_k (theta_k - theta'_k)^2 over the LoRA parameters, with theta' those
@@ -32,15 +33,6 @@ class L2(contrail.Strategy):
     """
 
     Config = L2Config
-    starts_at = 2
-
-    def __init__(self, config: Any = None) -> None:
-        super().__init__(config)
-        self._anchor: dict[str, torch.Tensor] = {}
-
-    def enter(self, context: StageContext, resumed: bool) -> None:
-        if context.number > 1 and not resumed:
-            self._anchor = context.policy.snapshot()
 
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
@@ -49,15 +41,6 @@ class L2(contrail.Strategy):
         for name, anchor in self._anchor.items():
             parameter = parameters[name]
             yield self.config.strength / 2 * (parameter - anchor.to(parameter)).square().sum()
-
-    def leave(self, context: StageContext) -> None:
-        self._anchor = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"anchor": self._anchor} if self._anchor else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._anchor = state["anchor"]
 
 
 @contrail.hookimpl

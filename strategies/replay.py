@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
 from contrail import Episode
+from contrail.strategies._shared import environment_and_task, success_by
 
 if TYPE_CHECKING:
     import numpy
@@ -104,14 +105,8 @@ class Replay(contrail.Strategy):
             self._reservoir.add([item for item in episodes if item.success], rng)
         if self.config.mode != "mastery":
             return
-        played: dict[tuple[str, str], list[bool]] = {}
-        for episode in episodes:
-            if episode.fault is None:
-                key = (episode.environment, episode.task.id)
-                played.setdefault(key, []).append(episode.success)
-        for (environment, task), wins in played.items():
+        for (environment, task), latest in success_by(environment_and_task, episodes).items():
             known = self._success.setdefault(environment, {})
-            latest = sum(wins) / len(wins)
             known[task] = [max(latest, known.get(task, [0.0])[0]), latest]
 
     def penalty(

@@ -35,6 +35,7 @@ from contrail import hookspecs
 from contrail.check import NEEDED, OTHERS
 from contrail.cli import app as cli
 from contrail.config import (
+    AnswersConfig,
     CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
@@ -230,6 +231,7 @@ def test_every_key_of_a_stream_file_is_documented() -> None:
         **fields(StageConfig, "stream[]."),
         **fields(TaskFilter, "stream[].train."),
         **fields(EvaluateConfig, "evaluate."),
+        **fields(AnswersConfig, "answers."),
         **fields(CheckpointConfig, "checkpoint."),
     }
     found = documented(table("docs/stream.md", "## Keys"))

@@ -163,7 +163,7 @@ def _at_the_end(result: Mapping[str, Any], environment: str) -> Mapping[str, Any
     stage."""
     stage = len(result["stages"])
     if result.get("restarts"):
-        own = TaskScores.read(result).own_stage(environment)
+        own = TaskScores.read(result, first=0).own_stage(environment)
         if own is None:
             return {}
         stage = own

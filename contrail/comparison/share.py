@@ -55,8 +55,15 @@ def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     del written["evaluate"]["environments"]
     for stage, resolved in zip(stages, config.stream, strict=True):
         stage["adapter"] = plain(resolved.adapter)
+    warmup = written.pop("warmup")
     common = {**written, "columns": _columns(config)}
     found: list[str | None] = [_digest(common)]
+    if warmup is not None:
+        # Its stage has the tasks of all stages, in whatever order these are.
+        own = ("environment", "adapter", "train")
+        tasks = sorted(json.dumps([stage[key] for key in own], sort_keys=True) for stage in stages)
+        common["warmup"] = [warmup, tasks]
+        found.append(_digest(common))
     for count in range(1, len(stages) + 1):
         prefixes = [_prefix(part, count, plugins) for part in config.strategies]
         known = None not in prefixes

@@ -181,7 +181,7 @@ def _matrix(rows: Sequence[Row], order: int) -> dict[str, Any] | None:
     if not rows:
         return None
     result = rows[0].result
-    scores = [TaskScores.read(row.result).scores for row in rows]
+    scores = [TaskScores.read(row.result, first=0).scores for row in rows]
 
     def cell(name: str, stage: int) -> Estimate:
         own = [each[name][stage] for each in scores]

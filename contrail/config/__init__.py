@@ -14,6 +14,7 @@ Nothing here imports torch, trl or peft, except the last two functions.
 from contrail.config.convert import build
 from contrail.config.parse import load
 from contrail.config.schema import (
+    AnswersConfig,
     CheckpointConfig,
     Component,
     Composite,
@@ -33,6 +34,7 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, grpo_config, lora_config
 
 __all__ = [
+    "AnswersConfig",
     "CheckpointConfig",
     "Component",
     "Composite",

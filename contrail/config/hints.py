@@ -9,6 +9,7 @@ from typing import Any
 
 from contrail.config.convert import UnknownKey
 from contrail.config.schema import (
+    AnswersConfig,
     CheckpointConfig,
     EnvironmentConfig,
     EvaluateConfig,
@@ -62,6 +63,7 @@ def _places() -> Iterator[Key]:
         (("grpo",), GRPOSettings),
         (("lora",), LoRASettings),
         (("evaluate",), EvaluateConfig),
+        (("answers",), AnswersConfig),
         (stage, StageConfig),
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),

@@ -15,6 +15,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
 from contrail.config.schema import (
+    AnswersConfig,
     CheckpointConfig,
     Component,
     Composite,
@@ -23,6 +24,7 @@ from contrail.config.schema import (
     RunConfig,
     StageConfig,
     TaskFilter,
+    WarmupConfig,
     names,
     plain,
 )
@@ -94,7 +96,7 @@ class _Parser:
         sections = {name: self.section(name, values[name]) for name in SECTIONS}
         # First the plain keys: plugins must be texts before they can be loaded.
         later: dict[str, Any] = dict.fromkeys(
-            ("stream", "strategy", "adapter", "evaluate", "checkpoint")
+            ("stream", "strategy", "adapter", "evaluate", "answers", "checkpoint", "warmup")
         )
         first = build(RunConfig, values, (), self.directory, **sections, **later)
         named = tuple(self.plugin(index, name) for index, name in enumerate(first.plugins))
@@ -107,6 +109,8 @@ class _Parser:
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
             evaluate=self.evaluate(values["evaluate"]),
+            warmup=self.warmup(values.get("warmup")),
+            answers=build(AnswersConfig, values["answers"], ("answers",), self.directory),
             checkpoint=build(
                 CheckpointConfig, values.get("checkpoint", {}), ("checkpoint",), self.directory
             ),
@@ -255,6 +259,19 @@ class _Parser:
             train=train,
         )
 
+    def warmup(self, values: Any) -> WarmupConfig | None:
+        """The warm-up, as a number of updates or a mapping."""
+        if values is None:
+            return None
+        key: Key = ("warmup",)
+        if not isinstance(values, dict):
+            values = {"updates": values}
+        check_keys(key, values, names(WarmupConfig))
+        learn = self.component(
+            (*key, "learn"), values.get("learn") or "imitate", self.plugins.objectives
+        )
+        return build(WarmupConfig, values, key, self.directory, learn=learn)
+
     def misplaced(self, values: dict[str, Any]) -> str:
         """Return a hint where a stage has keys that belong to its environment."""
         name = values.get("environment")
@@ -374,6 +391,7 @@ def _fill_in(values: dict[str, Any]) -> None:
     for name, cls in (
         (None, RunConfig),
         ("evaluate", EvaluateConfig),
+        ("answers", AnswersConfig),
         *((name, cls) for name, (cls, _) in SECTIONS.items()),
     ):
         target = values if name is None else values.setdefault(name, {})

@@ -69,6 +69,14 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class WarmupConfig:
+    """A first stage on the tasks of all stages, in which no strategy acts yet."""
+
+    learn: Component
+    updates: int = field(default=40, metadata={"min": 1})
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """How every environment is evaluated."""
 
@@ -85,6 +93,15 @@ class EvaluateConfig:
     """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()
     """Environments to evaluate in addition to those of the stream."""
+
+
+@dataclass(frozen=True)
+class AnswersConfig:
+    """How the model's answers are treated."""
+
+    past_thoughts: Literal["keep", "drop"] = "keep"
+    """Whether the thoughts of earlier turns stay in the context as the model has written them, or
+    are dropped as the model's chat template drops them."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,8 @@ class RunConfig:
     strategy: Component
     adapter: Component
     evaluate: EvaluateConfig
+    warmup: WarmupConfig | None = None
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
@@ -144,7 +163,7 @@ class RunConfig:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
-    order = ["model", "seed", "plugins", "stream", "strategy", "adapter", "evaluate"]
+    order = ["model", "seed", "plugins", "warmup", "stream", "strategy", "adapter", "evaluate"]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
     for stage in written["stream"]:

@@ -84,6 +84,13 @@ class Engine:
             self._run(work, scores, decisions)
         return [decisions[index] for index in range(len(requests))]
 
+    def rewind(self, context: Context, length: int) -> None:
+        """Drop the context's tokens after the first `length`; the others keep their keys."""
+        del context.tokens[length:]
+        if context.stored > length:
+            context.stored = length
+            context.node = self._tree.walk(ROOT, context.tokens)
+
     def finish(self, context: Context) -> None:
         """Free the context's row. If it goes on nevertheless, its tokens are computed again."""
         if context.row >= 0:

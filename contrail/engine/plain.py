@@ -58,6 +58,10 @@ class PlainSampler:
                 complete.append((request, decision))
         return complete
 
+    def rewind(self, context: Context, length: int) -> None:
+        """See `Sampler`."""
+        del context.tokens[length:]
+
     def forget(self, context: Context) -> None:
         """See `Sampler`."""
         self._pending.pop(context, None)

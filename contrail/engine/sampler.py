@@ -91,6 +91,11 @@ class EngineSampler:
                 complete.append((pending.request, pending.written))
         return complete
 
+    def rewind(self, context: sampler.Context, length: int) -> None:
+        """See `Sampler`. The keys of the tokens that stay are not computed again."""
+        assert isinstance(context, Context)
+        self._engine.rewind(context, length)
+
     def forget(self, context: sampler.Context) -> None:
         """See `Sampler`."""
         assert isinstance(context, Context)

@@ -27,6 +27,18 @@ _PLAIN = (
 # A prompt must be the same tomorrow, when a run is resumed or repeated.
 _TODAY = datetime(2025, 1, 1)
 
+_REWRITES = (
+    "The model's chat template rewrites earlier turns as a conversation goes on; "
+    "contrail leaves them as the model has seen and written them."
+)
+_DROPS = (
+    "The model's chat template drops the thoughts of earlier turns; contrail "
+    "keeps them, as the model has written them."
+)
+
+# A thought in a message of the model, as its template looks for it.
+_OPEN, _CLOSE = "<think>", "</think>"
+
 _MARK = "\U000f0000"  # with which transformers marks text that only looks like a control token
 _MOST_TEXTS = 100_000  # whose token ids are kept
 
@@ -37,7 +49,8 @@ class Chat:
     `end`: the token that closes a model's turn. Whether the model wrote it or was cut off before
     it, it stands between the turn and what `follow` returns. `ends`: the tokens that stop free
     text. `stop`: the strings that stop it, where a template closes turns with text instead of a
-    token. `notes`: what a user should know about the format, one line each.
+    token. `notes`: what a user should know about the format, one line each. `drops_thoughts`:
+    whether the thoughts of earlier turns are dropped, see `drop_past_thoughts`.
 
     Control tokens come from the template alone: in a message, "<|im_end|>" is text.
     """
@@ -45,9 +58,10 @@ class Chat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.notes: list[str] = []
+        self.drops_thoughts = False
         self._texts: dict[tuple[str, str], list[int]] = {}
         self._template = self._find_template()
-        self._controls = self._find_controls()
+        self._find_controls()
         self._prefix = self._find_prefix()
         self._in_parts = self._system_role = False
         try:
@@ -60,12 +74,42 @@ class Chat:
 
     def start(self, system: str, user: str) -> list[int]:
         """The beginning of an episode, up to where the model writes."""
+        return self.conversation(system, [], user)
+
+    def conversation(
+        self, system: str, exchanges: Sequence[tuple[str, Sequence[int]]], user: str
+    ) -> list[int]:
+        """Return a whole conversation as the template writes it, up to where the model writes.
+
+        Args:
+            system: the system message; "" for none.
+            exchanges: the user messages before, each with the tokens of the model's answer.
+            user: the last user message.
+        """
+        users = [*(shown for shown, _ in exchanges), user]
         if system and not self._system_role:
-            system, user = "", f"{system}\n\n{user}"
+            system, users[0] = "", f"{system}\n\n{users[0]}"
         messages = [("system", self._as_text(system))] if system else []
-        text = self._render([*messages, ("user", self._as_text(user))]) + self._header
-        ids = self._encode(text)
+        for shown, (_, written) in zip(users, exchanges, strict=False):
+            messages += [("user", self._as_text(shown)), ("assistant", self._message(written))]
+        messages.append(("user", self._as_text(users[-1])))
+        ids = self._tokenize(self._render(messages) + self._header)
         return ids if ids[: len(self._prefix)] == self._prefix else [*self._prefix, *ids]
+
+    def drop_past_thoughts(self) -> None:
+        """From now on, conversations are to lose the thoughts of earlier turns, as the template
+        drops them.
+
+        Raises:
+            ContrailError: the template does not drop them.
+        """
+        if not self._template_drops():
+            raise ContrailError(
+                "the model's chat template does not drop the thoughts of earlier turns "
+                f"(what stands between {_OPEN} and {_CLOSE})"
+            )
+        self.drops_thoughts = True
+        self.notes = [note for note in self.notes if note not in (_REWRITES, _DROPS)]
 
     def follow(self, user: str) -> list[int]:
         """Return the tokens from the end of the model's turn to the beginning of its next one."""
@@ -95,6 +139,15 @@ class Chat:
             text = text.partition(stop)[0]
         return text
 
+    def _message(self, written: Sequence[int]) -> str:
+        """Return the model's answer as the template takes it: with the markers of its thoughts,
+        the first of which the generation prompt may have written."""
+        tokens = [token for token in written if token not in self._special_ids]
+        text = self.cut(str(self.tokenizer.decode(tokens)))
+        if not self._lead.strip():
+            text = text.removeprefix(self._lead)
+        return self._opening + self._as_text(text, self._special)
+
     def _find_template(self) -> str:
         template: Any = self.tokenizer.chat_template
         if isinstance(template, dict):  # named templates, such as for tools and for retrieval
@@ -115,17 +168,16 @@ class Chat:
             template = f"{_clock()}\n{template}"
         return template or _PLAIN
 
-    def _find_controls(self) -> re.Pattern[str]:
-        """Control tokens: the special ones, and others that the template itself writes."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        names = {
-            token.content
-            for token in added
-            if token.special or (token.content in self._template and not token.content.isspace())
-        }
-        names |= set(self.tokenizer.all_special_tokens)
-        longest_first = sorted(names - {""}, key=lambda name: (-len(name), name))
-        return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+    def _find_controls(self) -> None:
+        """Find the control tokens: the special ones, and others that the template itself writes."""
+        added = self.tokenizer.added_tokens_decoder
+        special = {token.content for token in added.values() if token.special}
+        special |= set(self.tokenizer.all_special_tokens)
+        others = {token.content for token in added.values() if token.content in self._template}
+        self._controls = _any_of(special | {name for name in others if not name.isspace()})
+        special -= {_OPEN, _CLOSE}
+        self._special = _any_of(special)
+        self._special_ids = {i for i, token in added.items() if token.content in special}
 
     def _find_prefix(self) -> list[int]:
         """Return the tokens that the tokenizer puts before a text: in many models, one for its
@@ -146,15 +198,17 @@ class Chat:
         padded = self._render([("user", _USER), ("assistant", f" {_ANSWER} "), ("user", _USER)])
         self._trims = padded == before + _ANSWER + after
         prompt = self._render([("user", _USER)])
-        self._lead = ""
+        self._lead = self._opening = ""
         if before.startswith(prompt):
-            # Text that the template writes before an answer only in hindsight: a blank, or its
-            # header.
+            # Text that the template writes before an answer only in hindsight: a blank, its
+            # header, or an empty thought.
             self._lead = before[len(prompt) :]
-            if self._lead.strip():
+            if self._lead.strip() and _CLOSE not in self._lead:
                 self._header, self._lead = self._lead, ""
-        elif "<think>" in prompt[prompt.rindex(_USER) :] and "</think>" not in prompt:
-            self._lead = "\n</think>\n\n"  # an answer without a thought
+        elif _OPEN in (asked := prompt[prompt.rindex(_USER) :]):
+            self._opening = asked[asked.index(_OPEN) :]
+            if _CLOSE not in prompt:
+                self._lead = f"\n{_CLOSE}\n\n"  # an answer without a thought
         beginning = prompt[prompt.rindex(_USER) + len(_USER) :] + self._header
         controls = list(self._controls.finditer(beginning))
         self._before_answer = beginning[controls[-1].start() :] if controls else beginning
@@ -194,18 +248,17 @@ class Chat:
         if whole[: len(self._prefix)] != self._prefix:
             whole = [*self._prefix, *whole]
         if whole != ids:
-            self.notes.append(
-                "The model's chat template rewrites earlier turns as a conversation goes on; "
-                "contrail leaves them as the model has seen and written them."
-            )
-        elif "</think>" in self._template:
-            thought = f"<think>\n{_SYSTEM}\n</think>\n\n{_ANSWER}"
-            later = [("user", _USER), ("assistant", thought), ("user", _USER)]
-            if _SYSTEM not in self._render(later):
-                self.notes.append(
-                    "The model's chat template drops the thoughts of earlier turns; contrail "
-                    "keeps them, as the model has written them."
-                )
+            self.notes.append(_REWRITES)
+        elif self._template_drops():
+            self.notes.append(_DROPS)
+
+    def _template_drops(self) -> bool:
+        """Return whether the template drops the thoughts of earlier turns."""
+        if _CLOSE not in self._template:
+            return False
+        thought = f"{_OPEN}\n{_SYSTEM}\n{_CLOSE}\n\n{_ANSWER}"
+        text = self._render([("user", _USER), ("assistant", thought), ("user", _USER)])
+        return _SYSTEM not in text and _ANSWER in text
 
     def _lost(self, content: str, in_parts: bool | None = None) -> bool:
         """Whether the template leaves out a message: of the system, or of the user."""
@@ -230,13 +283,14 @@ class Chat:
             raise _unusable("it leaves out what the model says")
         return before, after
 
-    def _as_text(self, content: str) -> str:
-        """A message in which control tokens are marked as text."""
-        if not self._controls.search(content):
+    def _as_text(self, content: str, controls: re.Pattern[str] | None = None) -> str:
+        """A message in which control tokens, by default all, are marked as text."""
+        controls = controls or self._controls
+        if not controls.search(content):
             return content
         from transformers.utils.chat_template_utils import mark_control_tokens
 
-        return str(mark_control_tokens(content, self._controls))
+        return str(mark_control_tokens(content, controls))
 
     def _render(self, messages: Sequence[tuple[str, str]]) -> str:
         conversation: Any = [
@@ -280,6 +334,11 @@ class Chat:
             # The vocabulary has the token as a word: break it, and it is no longer one.
             broken = re.sub(f"{_MARK}(.)", rf"\1{_MARK}", text)
             return encode_marked_chat(self.tokenizer, broken)
+
+
+def _any_of(names: set[str]) -> re.Pattern[str]:
+    longest_first = sorted(names - {""}, key=lambda name: (-len(name), name))
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _clock() -> str:

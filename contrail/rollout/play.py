@@ -32,6 +32,8 @@ from contrail.errors import (
     describe_error,
 )
 from contrail.model.policy import Policy
+from contrail.model.tree import common_prefix_length
+from contrail.rollout.prompts import next_prompt
 from contrail.rollout.script import EXPERT, Move, Script, moves_of, scripted
 from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
 from contrail.values import as_text, as_texts
@@ -67,8 +69,9 @@ class _Play:
     """An episode under way.
 
     `asked`: the member of the environment that was called, with its argument, until it has
-    answered. `due`: the step before which the answer is collected. `prompt`: of the coming turn.
-    `ending`: how the episode ends when the model's turn comes, because the model cannot act.
+    answered. `due`: the step before which the answer is collected. `prompt`, `restart`: of the
+    coming turn. `ending`: how the episode ends when the model's turn comes, because the model
+    cannot act.
     `moves`: those to come of a demonstration.
     """
 
@@ -79,8 +82,10 @@ class _Play:
     asked: tuple[str, Any] | None = None
     due: int = 0
     observation: Observation = field(default_factory=lambda: Observation(""))
+    system: str = ""
     shown: str = ""
     prompt: list[int] = field(default_factory=list)
+    restart: bool = False
     candidates: Sequence[str] = ()
     ending: str = ""
     moves: deque[Move] | None = None
@@ -262,8 +267,8 @@ class _Player:
         adapter = item.job.adapter
         item.observation = observation
         item.shown = _adapted(as_text, adapter.render, observation)
-        item.episode.system = _adapted(as_text, adapter.system, item.environment)
-        item.prompt = self._chat.start(item.episode.system, item.shown)
+        item.system = item.episode.system = _adapted(as_text, adapter.system, item.environment)
+        item.prompt = self._chat.start(item.system, item.shown)
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:
@@ -290,22 +295,23 @@ class _Player:
         adapter = item.job.adapter
         rng = None if self._greedy else item.job.rng
         candidates = _adapted(_candidates, adapter.candidates, item.observation)
+        coming = item.prompt[len(item.context.tokens) :] if item.restart else item.prompt
         request: Request
         if candidates is None:
             room = adapter.max_new_tokens
             stop = (*adapter.stop, *self._chat.stop)
-            request = Generate(item.context, item.prompt, room, self._chat.ends, stop, rng)
+            request = Generate(item.context, coming, room, self._chat.ends, stop, rng)
         elif candidates:
             branches = [self._chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
-            request = Choose(item.context, item.prompt, branches, rng)
+            request = Choose(item.context, coming, branches, rng)
             item.candidates = candidates
         else:
             nothing = ValueError("the list of admissible actions is empty")
             item.episode.fault = f"after {len(item.episode.turns)} turns: {describe_error(nothing)}"
             item.ending = "fault"
             return
-        if len(item.context.tokens) + len(item.prompt) + room > self._max_context:
+        if len(item.context.tokens) + len(coming) + room > self._max_context:
             item.ending = "max_context"
             return
         if item.moves is not None:
@@ -343,6 +349,7 @@ class _Player:
                 choices=choices,
                 choice=decision.choice,
                 observation=item.shown,
+                restart=item.restart,
             )
         )
 
@@ -353,7 +360,10 @@ class _Player:
             turn.action = _adapted(as_text, item.job.adapter.parse, text, item.observation)
         except InvalidAction as error:
             turn.valid = False
-            self._next(item, str(error))
+            message = str(error)
+            if item.job.adapter.single_turn:  # nothing else in the conversation shows it
+                message += f"\n\n{_adapted(as_text, item.job.adapter.render, item.observation)}"
+            self._next(item, message)
             return
         self.ask(item, "step", turn.action)
 
@@ -386,9 +396,18 @@ class _Player:
             self._end(item, "max_turns")
             return
         item.shown = message
-        # A turn that was cut off before its end is closed for the model.
-        closing = [] if item.context.tokens[-1] == self._chat.end else [self._chat.end]
-        item.prompt = [*closing, *self._chat.follow(message)]
+        item.prompt, item.restart = next_prompt(
+            self._chat,
+            item.job.adapter,
+            item.system,
+            item.episode.turns,
+            item.context.tokens,
+            message,
+        )
+        if item.restart:
+            # The sampler needs a new token, after which it decides.
+            known = common_prefix_length(item.context.tokens, item.prompt[:-1])
+            self._sampler.rewind(item.context, known)
         self._submit(item)
 
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:

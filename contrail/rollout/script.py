@@ -72,6 +72,9 @@ class _NoSampler:
     def step(self) -> None:
         return None
 
+    def rewind(self, context: Context, length: int) -> None:
+        del context.tokens[length:]
+
     def forget(self, context: Context) -> None:
         pass
 

@@ -16,15 +16,16 @@ from contrail.config import (
     lora_config,
     to_yaml,
 )
-from contrail.errors import ConfigError, ContrailError, PluginError, boundary, describe_error
+from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
-from contrail.runs.directory import RunDirectory
+from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.policies import make_policy
+from contrail.runs.position import Position
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
@@ -33,12 +34,15 @@ from contrail.stage import Stage
 from contrail.stream import Listing, Scenario, make_scenario
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
-from contrail.training.objective import Objective
 
 
 @contextmanager
 def prepared(
-    config: RunConfig, plugins: Plugins, listing: Listing, start: Path | None = None
+    config: RunConfig,
+    plugins: Plugins,
+    listing: Listing,
+    start: Path | None = None,
+    warm: Path | None = None,
 ) -> Iterator[Prepared]:
     """Make all that a run needs, and check everything that can be; nothing is written.
 
@@ -47,6 +51,7 @@ def prepared(
         plugins: the loaded ones.
         listing: of the environments' tasks.
         start: the run's own checkpoint before any training, if it has one.
+        warm: the run's own checkpoint after its warm-up, if it has one.
 
     Raises:
         ContrailError: something the user can put right.
@@ -63,6 +68,10 @@ def prepared(
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins, start)
+        if warm is not None:
+            read_checkpoint(warm)
+            policy.restore(warm)
+            policy.begin_here()
         try:
             learner = Learner(policy, grpo)
         except (ValueError, TypeError, ImportError) as error:
@@ -72,6 +81,8 @@ def prepared(
             strategy.begin(learner, stages)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        if scenario.warmup is not None:
+            stages = [scenario.warmup, *stages]
         _begin_objectives(scenario, stages, learner, strategy)
         yield Prepared(scenario, stages, policy, learner, strategy)
 
@@ -87,20 +98,23 @@ def _begin_objectives(
     listed = [stage.objective for stage in scenario.train]
     for stage in stages:
         objective = stage.objective or GRPO()
-        stage.objective = strategy.objective(stage, objective)
+        if stage.warmup:
+            key: Key = ("warmup", "learn")
+        else:
+            index = listed.index(stage.objective) if stage.objective in listed else 0
+            key = ("stream", index, "learn")
+            objective = strategy.objective(stage, objective)
+        stage.objective = objective
 
-        def blame(error: BaseException, objective: Objective = objective) -> ContrailError:
-            if not isinstance(error, ContrailError):
-                error = PluginError(
-                    f"objective {type(objective).__name__}: begin: {describe_error(error)}"
-                )
-            if isinstance(error, ConfigError) and objective in listed:
-                place = ("stream", listed.index(objective), "learn")
-                return ConfigError(error.message, key=(*place, *(error.key or ())))
-            return error
+        def blame(error: BaseException, who: object = objective, key: Key = key) -> ContrailError:
+            if isinstance(error, ConfigError):
+                return ConfigError(error.message, key=(*key, *(error.key or ())))
+            if isinstance(error, ContrailError):
+                return error
+            return PluginError(f"objective {type(who).__name__}: begin: {describe_error(error)}")
 
         with boundary(blame):
-            stage.objective.begin(learner, stage)
+            objective.begin(learner, stage)
 
 
 def run(
@@ -120,7 +134,9 @@ def run(
     """
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        made = stack.enter_context(prepared(config, plugins, listing, files.start()))
+        made = stack.enter_context(
+            prepared(config, plugins, listing, files.start(), _warm(config, files))
+        )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.notes:
@@ -137,7 +153,7 @@ def run(
             plugins=plugins,
             environments=made.scenario.environments,
             stages=[stage.name for stage in made.stages],
-            meant=[stage.environments for stage in made.stages],
+            meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             baselines=beside,
         )
@@ -164,6 +180,12 @@ def run(
             checkpoints=checkpoints,
             reporter=reporter,
         ).go()
+
+
+def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
+    """Return the checkpoint after the warm-up, if there is one."""
+    path = files.checkpoint(Position(1))
+    return path if config.warmup is not None and path.is_dir() else None
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contrail.episode import Episode
     from contrail.model.policy import Policy
     from contrail.training.learner import Learner
+    from contrail.training.objective import Groups
 
 
 @dataclass
@@ -75,6 +76,8 @@ class Composition:
         self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
         self.pending: Sequence[Task] | None = None
         """The tasks that have been drawn for an update and not been learnt from yet."""
+        self.idle = False
+        """Whether the run warms up: then no member acts or has a state."""
 
     @property
     def restarts(self) -> bool:
@@ -95,7 +98,7 @@ class Composition:
         """Set attributes of Avalanche's template, and call a callback of Avalanche's plugins."""
         for name, value in attributes.items():
             setattr(self._template, name, value)
-        for member in self._members:
+        for member in self._acting:
             plugin = getattr(member.strategy, "plugin", None)
             if isinstance(member.strategy, AvalancheStrategy) and hasattr(plugin, callback):
                 with boundary(functools.partial(member.blame, callback)):
@@ -117,8 +120,12 @@ class Composition:
                 raise member.blame("objective", ValueError(wrong))
         return objective
 
+    @property
+    def _acting(self) -> Sequence[_Member]:
+        return () if self.idle else self._members
+
     def enter(self, context: StageContext, resumed: bool) -> None:
-        for member in self._members:
+        for member in self._acting:
             member.call("enter", context, resumed)
 
     def draw(
@@ -147,6 +154,8 @@ class Composition:
         rng: numpy.random.Generator,
         environments: Sequence[str],
     ) -> Sequence[Task]:
+        if self.idle:
+            return stage.sample(count, rng, dict.fromkeys(stage.environments, 1.0))
         member = self._decider("draw")
         tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
         wrong = None
@@ -167,13 +176,25 @@ class Composition:
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         self.pending = None
-        for member in self._members:
+        for member in self._acting:
             member.call("observe", stage, episodes, rng)
+
+    def bonus(self, learner: Learner, groups: Groups) -> list[float]:
+        """Return the sum of what the members add to each episode's advantage."""
+        total = [0.0] * sum(map(len, groups))
+        for member in self._acting:
+            added = member.call("bonus", learner, groups)
+            if len(added) not in (0, len(total)):
+                wrong = f"it returned {len(added)} numbers for {len(total)} episodes"
+                raise member.blame("bonus", ValueError(wrong))
+            if added:
+                total = [value + float(more) for value, more in zip(total, added, strict=True)]
+        return total
 
     def penalty(
         self, learner: Learner, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> Iterator[torch.Tensor]:
-        for member in self._members:
+        for member in self._acting:
             total, added = 0.0, False
             for term in member.iterate("penalty", learner, episodes, rng):
                 total, added = total + float(term.detach()), True
@@ -188,7 +209,7 @@ class Composition:
         member added to the loss. The scalars that members logged stand beside them.
         """
         found = {f"drawn/{name}": float(count) for name, count in self._drawn.items()}
-        for member in self._members:
+        for member in self._acting:
             for name, value in member.call("take_logged").items():
                 found[f"{member.name}/{name}"] = value
             if member.penalties:
@@ -197,14 +218,14 @@ class Composition:
         return found
 
     def leave(self, context: StageContext) -> None:
-        for member in self._members:
+        for member in self._acting:
             member.call("leave", context)
 
     @contextmanager
     def evaluating(self, policy: Policy, test: Stage) -> Iterator[None]:
         """Context manager around the evaluation of one environment."""
         with ExitStack() as stack:
-            for member in self._members:
+            for member in self._acting:
                 stack.enter_context(member.call("evaluating", policy, test.name))
             self.trigger("before_eval_exp", experience=test)
             yield
@@ -213,7 +234,7 @@ class Composition:
     def state_dict(self) -> dict[str, Any]:
         """Return the members' states by name, without the empty ones."""
         states = {}
-        for member in self._members:
+        for member in self._acting:
             if state := member.call("state_dict"):
                 try:
                     separate_tensors(state)

@@ -35,6 +35,12 @@ def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plu
     more = updates in changed
     if more and (stages or new.stream[last].updates < old.stream[last].updates):
         return False
+    if stages and new.warmup is not None:
+        raise ConfigError(
+            "the run cannot get further stages: its warm-up would have covered them. Start another "
+            "run with `model:` this one.",
+            key=("warmup",),
+        )
     for component in new.strategies if more or stages else ():
         registered = plugins.strategies[component.name]
         with blaming("strategy", component.name, registered, "cache_key"):

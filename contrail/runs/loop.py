@@ -55,6 +55,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.rows = rows
         self.checkpoints = checkpoints
         self.reporter = reporter
+        made.learner.bonus = functools.partial(made.strategy.bonus, made.learner)
         made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
 
     def go(self) -> None:
@@ -70,7 +71,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for number, stage in enumerate(self.stages, start=1):
             if number <= position.stage:
                 continue
+            self.strategy.idle = stage.warmup
             self._train(stage, number, position.update if number == position.stage + 1 else 0)
+            if stage.warmup:
+                self.policy.begin_here()
+                self.strategy.begin(self.learner, self.stages[1:])
             self.rows.evaluate(number)
             self.checkpoints.save(Position(number))
             self.hook.contrail_stage_end(run=self.run, stage=stage)
@@ -146,4 +151,5 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             return groups
 
         seed = self.run.config.seed
-        return StageContext(stage, number, self.policy, self.learner, seed, play)
+        own = number - self.stages[0].warmup
+        return StageContext(stage, own, self.policy, self.learner, seed, play)

@@ -45,6 +45,7 @@ def lora_directories(path: Path) -> dict[str, Path]:
     try:
         values = yaml.safe_load(config.read_text())
         strategy = values["strategy"]
+        first = 2 if values.get("warmup") else 1  # the row of R after the first stage
         labels = [stage["environment"]["label"] for stage in values["stream"]]
         name = strategy["name"] if isinstance(strategy, dict) else None
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
@@ -54,7 +55,7 @@ def lora_directories(path: Path) -> dict[str, Path]:
         if newest is None:
             raise ContrailError(f"{path} has no checkpoint yet. Wait for the run.")
         return {ANY: newest[0]}
-    found = {label: files.checkpoint(Position(row)) for row, label in enumerate(labels, start=1)}
+    found = {label: files.checkpoint(Position(row)) for row, label in enumerate(labels, first)}
     for label, directory in found.items():
         if not (directory / _FILES[1]).is_file():
             raise ContrailError(

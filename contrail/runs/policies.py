@@ -78,8 +78,19 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
     lora = LoRADirectory.find(Path(config.model), plugins)
-    if lora is None:
-        return _fresh_policy(config, plugins)
+    policy = _fresh_policy(config, plugins) if lora is None else _begun_policy(config, lora, start)
+    if config.answers.past_thoughts == "drop":
+        try:
+            policy.chat.drop_past_thoughts()
+        except ContrailError as error:
+            raise ConfigError(
+                f"{error}. Remove the key, or write `keep`.", key=("answers", "past_thoughts")
+            ) from error
+    return policy
+
+
+def _begun_policy(config: RunConfig, lora: LoRADirectory, start: Path | None) -> Policy:
+    """Return the policy of a configuration that names a LoRA."""
     if config.lora != LoRASettings():
         raise ConfigError(
             f"{config.model} has a LoRA, with settings of its own. Remove `lora`.", key=("lora",)

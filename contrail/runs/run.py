@@ -188,19 +188,22 @@ class Run:
             "own": self.own,
             "played": self.played,
             "curves": self.curves,
+            "warmup": self.config.warmup is not None,
             "evaluations": [
                 {name: item.summary() for name, item in row.items()} for row in self.evaluations
             ],
         }
-        results = TaskScores.read(judged)
-        cells, changes = matrix(results), change(results)
+        results = TaskScores.read(judged, first=0)
+        start = min(int(self.config.warmup is not None), results.stages)
+        cells, changes = matrix(results), change(results, start)
         chance = {
             label: random.scores
             for label, players in self.baselines.items()
             if (random := players.get("random")) is not None
         }
         gains = over(results, chance)
-        found = {name: metric(results) for name, metric in METRICS.items()}
+        stream = TaskScores.read(judged, first=start)
+        found = {name: metric(stream) for name, metric in METRICS.items()}
         if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
             found = dict.fromkeys(METRICS, Estimate(None, None))
         evaluate = self.config.evaluate

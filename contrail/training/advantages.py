@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy
 
 from contrail.episode import Episode
+
+
+def turn_rewards(episode: Episode) -> list[float]:
+    """Return the rewards of an episode's turns, of which advantages are taken."""
+    return [turn.reward for turn in episode.turns]
 
 
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
@@ -20,18 +25,68 @@ def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[fl
         groups: episodes that played the same task.
         scale: TRL's `scale_rewards`: "group", "batch" or "none".
     """
-    rewards = [numpy.array([episode.reward for episode in group]) for group in groups]
-    everywhere = numpy.concatenate(rewards)
-    advantages: list[float] = []
-    for values in rewards:
+    rewards = [[sum(turn_rewards(episode)) for episode in group] for group in groups]
+    return [value for group in _compared(rewards, scale) for value in group]
+
+
+def step_advantages(
+    groups: Sequence[Sequence[Episode]],
+    anchors: Callable[[Episode], Sequence[Hashable]],
+    gamma: float,
+    scale: str,
+) -> list[list[float]]:
+    """Return the advantage of each turn of each episode, group after group.
+
+    The discounted return from a turn on is compared with those from the group's other turns with
+    the same anchor (GiGPO, arXiv:2505.10978). A turn whose anchor no other turn has gets 0.
+
+    Args:
+        groups: episodes that played the same task.
+        anchors: returns the anchor of each turn of an episode.
+        gamma: the discount factor.
+        scale: as of `group_advantages`, where a group is one of turns with the same anchor.
+    """
+    returns: dict[tuple[int, Hashable], list[float]] = {}
+    places: list[list[tuple[tuple[int, Hashable], int]]] = []  # of each turn: its key and index
+    for number, group in enumerate(groups):
+        for episode in group:
+            values = discounted(turn_rewards(episode), gamma)
+            places.append([])
+            for anchor, value in zip(anchors(episode), values, strict=True):
+                alike = returns.setdefault((number, anchor), [])
+                places[-1].append(((number, anchor), len(alike)))
+                alike.append(value)
+    compared = dict(zip(returns, _compared(list(returns.values()), scale), strict=True))
+    return [[compared[key][index] for key, index in turns] for turns in places]
+
+
+def discounted(rewards: Sequence[float], gamma: float) -> list[float]:
+    """Return, for each reward, the discounted sum of the rewards from it on."""
+    totals: list[float] = []
+    total = 0.0
+    for reward in reversed(rewards):
+        total = reward + gamma * total
+        totals.append(total)
+    return totals[::-1]
+
+
+def _compared(groups: Sequence[Sequence[float]], scale: str) -> list[list[float]]:
+    """Return each value minus the mean of its group, scaled as `group_advantages` says."""
+    arrays = [numpy.array(values) for values in groups]
+    everywhere = numpy.concatenate(arrays)
+    compared = []
+    for values in arrays:
         # The mean of equal numbers need not be that number, and Adam makes much of little.
-        centred = values - values.mean() if numpy.ptp(values) else numpy.zeros_like(values)
-        if scale == "group":
-            centred = centred / (values.std(ddof=1) + 1e-4)
-        elif scale == "batch":
-            centred = centred / (everywhere.std(ddof=1) + 1e-4)
-        advantages.extend(centred.tolist())
-    return advantages
+        if not numpy.ptp(values):
+            centred = numpy.zeros(len(values))
+        else:
+            centred = values - values.mean()
+            if scale == "group":
+                centred = centred / (values.std(ddof=1) + 1e-4)
+            elif scale == "batch":
+                centred = centred / (everywhere.std(ddof=1) + 1e-4)
+        compared.append(centred.tolist())
+    return compared
 
 
 def environment_weights(episodes: Sequence[Episode]) -> list[float]:

@@ -22,22 +22,36 @@ class GRPO(Objective):
     ) -> list[torch.Tensor]:
         import torch
 
-        from contrail.training.advantages import environment_weights, group_advantages
+        from contrail.training.advantages import environment_weights
         from contrail.training.trl_loss import BY_EPISODE, BY_MINIBATCH
 
         episodes = [episode for group in groups for episode in group]
         if not episodes:
             return [torch.zeros(0) for _ in minibatches]
         loss_type = learner.config.loss_type
-        advantages = torch.tensor(group_advantages(groups, learner.config.scale_rewards))
+        advantages = self.advantages(learner, groups)
         weighed = learner.by_environment and loss_type not in BY_EPISODE
         if weighed and loss_type not in BY_MINIBATCH:
-            advantages = advantages * torch.tensor(environment_weights(episodes))
-        parts = [advantages[list(indices)] for indices in minibatches]
-        if weighed and loss_type in BY_MINIBATCH:
-            for indices, part in zip(minibatches, parts, strict=True):
-                part *= torch.tensor(environment_weights([episodes[index] for index in indices]))
+            advantages = _times(advantages, environment_weights(episodes))
+        parts = []
+        for indices in minibatches:
+            own = [episodes[index] for index in indices]
+            part = advantages[list(indices)]
+            if part.dim() > 1:  # as long as the longest of these episodes
+                part = part[:, : max((len(episode.logprobs) for episode in own), default=0)]
+            if weighed and loss_type in BY_MINIBATCH:
+                part = _times(part, environment_weights(own))
+            parts.append(part)
         return parts
+
+    def advantages(self, learner: Learner, groups: Groups) -> torch.Tensor:
+        """Return an advantage per episode, (episodes,), or per decision, (episodes, longest)."""
+        import torch
+
+        from contrail.training.advantages import group_advantages
+
+        advantages = torch.tensor(group_advantages(groups, learner.config.scale_rewards))
+        return advantages + torch.tensor(learner.bonus(groups)) if learner.bonus else advantages
 
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         if learner.beta != 0.0 or learner.with_entropy:
@@ -61,3 +75,9 @@ class GRPO(Objective):
             torch.tensor(float(batch.decisions), device=device),
             final=final,
         )
+
+
+def _times(advantages: torch.Tensor, factors: Sequence[float]) -> torch.Tensor:
+    """Return advantages per episode or per decision, times a factor per episode."""
+    column = advantages.new_tensor(factors)
+    return advantages * (column if advantages.dim() == 1 else column[:, None])

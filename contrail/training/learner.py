@@ -25,7 +25,7 @@ from contrail.model.policy import Policy
 from contrail.training.advantages import environment_weights, group_scalars
 from contrail.training.decisions import Decisions
 from contrail.training.grpo import GRPO
-from contrail.training.objective import Batch, Objective
+from contrail.training.objective import Batch, Groups, Objective
 from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
 from contrail.training.shared.scorer import TreeScorer
 from contrail.training.trl_loss import Loss, no_reward
@@ -37,12 +37,14 @@ class Learner:
     """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
 
     `penalty`: what is added to the loss of an optimizer step on the given episodes, as
-    `contrail.Strategy.penalty` says. `extra_tokens`: computed for penalties and references.
+    `contrail.Strategy.penalty` says. `bonus`: what is added to the advantages of episodes, as
+    `contrail.Strategy.bonus` says. `extra_tokens`: computed for penalties and references.
     `by_environment`: whether the environments of a batch count in its loss by their shares of the
     episodes, as they do by default, or of the decisions.
     """
 
     penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
+    bonus: Callable[[Groups], Sequence[float]] | None
     extra_tokens: int
     by_environment: bool
     objective: Objective
@@ -53,6 +55,7 @@ class Learner:
         self._scorer = scorer or (TreeScorer(policy) if policy.fast else PlainScorer())
         self._anchor: Mapping[str, torch.Tensor] | None = None
         self.penalty = None
+        self.bonus = None
         self.extra_tokens = 0
         self.by_environment = True
         self.config = config
@@ -322,10 +325,15 @@ class Learner:
             computed = self._scorer.computed_tokens
 
     @torch.no_grad()
-    def reference(self, episodes: Sequence[Episode]) -> torch.Tensor:
-        """Log-probabilities of the episodes' decisions under the reference, (episodes, longest)."""
+    def reference(
+        self, episodes: Sequence[Episode], adapter: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Log-probabilities of the episodes' decisions under a reference, (episodes, longest).
+
+        The reference is the policy with this adapter; by default, that of the KL term.
+        """
         decisions = Decisions.of(episodes, self._policy.model.device)
-        with self._policy.reference(self._anchor) as model:
+        with self._policy.reference(self._anchor if adapter is None else adapter) as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
             for piece, scores in self.extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)

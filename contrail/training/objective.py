@@ -52,8 +52,8 @@ class Batch:
 
     episodes: Sequence[Episode]
     weights: torch.Tensor
-    """A weight per episode, (episodes,). GRPO's are its advantages; all 0: there is nothing to
-    learn."""
+    """A weight per episode, (episodes,), or per decision, (episodes, longest). GRPO's are its
+    advantages; all 0: there is nothing to learn."""
     off_policy: bool
     """Whether the policy may have changed since the episodes were played."""
     decisions: int
@@ -111,7 +111,7 @@ class Objective(ABC, Scalars):
     def weights(
         self, learner: Learner, groups: Groups, minibatches: Sequence[Sequence[int]]
     ) -> list[torch.Tensor]:
-        """Return the weights of the episodes of each minibatch.
+        """Return the weights of the episodes of each minibatch, or of their decisions.
 
         Args:
             learner: that asks.
@@ -131,7 +131,7 @@ class Objective(ABC, Scalars):
 
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         """Return the indices of the episodes that must be scored with gradients."""
-        return [index for index, weight in enumerate(batch.weights) if float(weight) != 0.0]
+        return [index for index, weight in enumerate(batch.weights) if bool(weight.any())]
 
     def reference(self, learner: Learner, batch: Batch) -> torch.Tensor | None:
         """Return log-probabilities under a reference policy, (episodes, longest), or None.

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from contrail.engine.decide import choice_logprobs
-from contrail.episode import Episode, Turn
+from contrail.episode import Episode
 from contrail.model.plain import Query, answer, padded_size, picked
 
 # Tokens of a backward pass of the plain scorer, padding included. The candidates of one choice are
@@ -37,12 +37,17 @@ class DecisionScores:
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """The turns `begin` to `end` (exclusive) of an episode, to be scored; earlier turns are
-    context."""
+    """The turns `begin` to `end` (exclusive) of an episode, to be scored; the turns before are
+    context, from `first` on."""
 
     episode: Episode
     begin: int
     end: int
+
+    @property
+    def first(self) -> int:
+        """The first turn in the context of the turn `begin`."""
+        return self.episode.first_turn(self.begin)
 
 
 @dataclass
@@ -117,11 +122,8 @@ class PlainScorer:
         slices: list[Slice] = []
         queries: list[Query] = []
         for index in indices:
-            history: list[int] = []
-            for number, turn in enumerate(episodes[index].turns):
-                history += turn.prompt
-                asked = _queries(turn, history)
-                history += turn.written
+            for number in range(len(episodes[index].turns)):
+                asked = _queries(episodes[index], number)
                 if not queries or padded_size([*queries, *asked]) > MAX_TOKENS:
                     slices.append(Slice([], []))
                     queries = []
@@ -176,18 +178,13 @@ def _extend(last: Slice, index: int, episode: Episode, turn: int) -> None:
 
 def _part_queries(part: TurnSpan) -> list[list[Query]]:
     """By turn, then by candidate."""
-    history: list[int] = []
-    asked = []
-    for number, turn in enumerate(part.episode.turns[: part.end]):
-        history += turn.prompt
-        if number >= part.begin:
-            asked.append(_queries(turn, history))
-        history += turn.written
-    return asked
+    return [_queries(part.episode, number) for number in range(part.begin, part.end)]
 
 
-def _queries(turn: Turn, history: Sequence[int]) -> list[Query]:
-    return [Query.of(history, branch) for branch in turn.choices or [turn.written]]
+def _queries(episode: Episode, number: int) -> list[Query]:
+    turn = episode.turns[number]
+    context = episode.context(number)
+    return [Query.of(context, branch) for branch in turn.choices or [turn.written]]
 
 
 def _scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,17 +201,18 @@ class SelfDistill(contrail.Distillation):
         """Return the episode with the demonstration in its first message."""
         demonstration = self._demonstrations[episode.environment, episode.task.id]
         text = "\n\n".join(f"{turn.observation}\n\n{turn.text}" for turn in demonstration.turns)
-        message = self.config.prompt.replace("{observation}", episode.turns[0].observation)
-        message = message.replace("{demonstration}", text)
-        first = episode.turns[0].prompt
-        other = learner.policy.chat.start(episode.system, message)
-        # A turn that shows the model the whole conversation anew begins as the first one.
-        turns = [
-            replace(turn, prompt=other + turn.prompt[len(first) :])
-            if turn.prompt[: len(first)] == first
-            else turn
-            for turn in episode.turns
-        ]
+        start = functools.partial(learner.policy.chat.start, episode.system)
+        turns = list(episode.turns)
+        for number, turn in enumerate(turns):
+            # A conversation that is told anew begins as the episode, or with this turn.
+            told = (turns[0], turn) if number == 0 or turn.restart else ()
+            for observation in [item.observation for item in told]:
+                own = start(observation)
+                if turn.prompt[: len(own)] == own:
+                    message = self.config.prompt.replace("{observation}", observation)
+                    helped = start(message.replace("{demonstration}", text))
+                    turns[number] = replace(turn, prompt=helped + turn.prompt[len(own) :])
+                    break
         return replace(episode, turns=turns)
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 import contrail
 from benchmarks.kill import differences
@@ -126,6 +128,17 @@ def test_a_run_names_its_teachers(specialists: Path, tmp_path: Path) -> None:
     found, _ = load(tmp_path / "stream.yaml", [f"stream.0.learn={learn}"])
     named = found.stream[0].learn.settings.teachers["north"]
     assert named == str(other / "checkpoints/001")
+
+
+def test_specialists_after_a_warm_up(specialists: Path, tmp_path: Path) -> None:
+    """Its row stands before the others'."""
+    config = yaml.safe_load((specialists / "config.yaml").read_text())
+    shutil.copytree(specialists / "checkpoints", tmp_path / "checkpoints")
+    shutil.copytree(tmp_path / "checkpoints/002", tmp_path / "checkpoints/003")
+    for warmup, names in ((None, ["001", "002"]), ({"updates": 1}, ["002", "003"])):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "warmup": warmup}))
+        found = contrail.lora_directories(tmp_path)
+        assert [found[name].name for name in ("north", "south")] == names
 
 
 def test_a_mixture_fuses_without_rewards(specialists: Path, tmp_path: Path) -> None:
@@ -359,6 +372,41 @@ def test_the_teacher_sees_the_demonstration_and_the_same_decisions(
         assert [turn.prompt for turn in found.turns[1:]] == [t.prompt for t in episode.turns[1:]]
         assert [turn.choices for turn in found.turns] == [turn.choices for turn in episode.turns]
         assert found.logprobs == episode.logprobs
+
+
+def test_a_conversation_that_is_told_anew_has_the_demonstration(make_tiny: Any) -> None:
+    policy = make_tiny()
+    chat = policy.chat
+    task = contrail.Task("hall", "0", 0, "train")
+
+    def turn(prompt: list[int], observation: str, restart: bool = False) -> contrail.Turn:
+        return contrail.Turn(
+            prompt, [5], [0.0], [0.0], observation=observation, text="no", restart=restart
+        )
+
+    def system(text: str) -> list[int]:
+        return list(chat.start("Be brief.", text))
+
+    turns = [
+        turn(system("One"), "One"),
+        turn(chat.follow("Two"), "Two"),
+        turn([*system("One"), 7, 8], "Three", restart=True),
+        turn(system("Four"), "Four", restart=True),
+        turn(system("Five, and more"), "Five", restart=True),
+    ]
+    episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
+    objective = SelfDistill(SelfConfig(prompt="{demonstration}! {observation}"))
+    shown = contrail.Episode("hall", task, 0, [turn([], "A")], success=True)
+    objective._demonstrations = {("hall", "0"): shown}
+    learner: Any = SimpleNamespace(policy=policy)
+    found = [item.prompt for item in objective.shown(learner, episode).turns]
+    assert found == [
+        system("A\n\nno! One"),
+        chat.follow("Two"),
+        [*system("A\n\nno! One"), 7, 8],
+        system("A\n\nno! Four"),
+        system("Five, and more"),  # of which the adapter shows a part as the observation
+    ]
 
 
 def test_an_episode_that_is_too_long_with_its_demonstration_teaches_nothing(

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from thinking import save_thinking_model
 
 from benchmarks.kill import differences, kill_at_random
-from contrail.errors import ContrailError
+from contrail.api import load
+from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import read_checkpoint
 from contrail.runs.interrupt import Interrupted, Interruption, ending_at_once
 from contrail.runs.launch import run_stream
@@ -172,6 +174,9 @@ MORE = [
     ("{name: ewc, passes: 16, mode: separate}", ", optim: rmsprop", ""),
     ("{name: curriculum, by: pass_rate, samples: 1}", ", optim: adagrad", ""),
     ("{name: merge, combination_type: dare_ties, start: merged}", "", ""),
+    ("balanced", "", ""),
+    ("{name: progress, difficulties: true}", "", ""),
+    ("[retain, {name: review, interval: 1, mastered: 0.5}]", "", ""),
 ]
 
 
@@ -190,14 +195,84 @@ def test_the_state_survives(
     assert not differences(tmp_path / "signalled", undisturbed)
 
 
-@pytest.mark.parametrize("learn", ["{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"])
-def test_the_state_of_an_objective_survives(
-    stream: Callable[..., Path], tmp_path: Path, learn: str
+ALONE = """
+import contrail
+from contrail.plugins.adapters.choose import Choose
+
+class Alone(Choose):
+    single_turn = True
+
+@contrail.hookimpl
+def contrail_adapters(register):
+    register("alone", Alone)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "lora"),
+    [
+        ("alone", ", layers_to_transform: [1]"),
+        pytest.param("alone", "", marks=pytest.mark.slow),
+        pytest.param("drops", "", marks=pytest.mark.slow),
+        pytest.param("drops", ", layers_to_transform: [1]", marks=pytest.mark.slow),
+    ],
+)
+def test_contexts_that_begin_anew_survive(
+    stream: Callable[..., Path], tmp_path: Path, kind: str, lora: str
 ) -> None:
-    path = stream("{name: replay, mode: tasks}", learn=learn)
+    path = stream(lora=lora)
+    text = path.read_text()
+    if kind == "alone":
+        (tmp_path / "alone.py").write_text(ALONE)
+        text = text.replace("cursor.py]", "cursor.py, alone.py]") + "adapter: alone\n"
+    else:
+        save_thinking_model(tmp_path / "model")
+        text = text.replace("tiny-random", "./model") + (
+            "adapter: {name: react, max_new_tokens: 8}\nanswers: {past_thoughts: drop}\n"
+        )
+    path.write_text(text)
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    turns = [turn for episode in load(undisturbed).episodes() for turn in episode["turns"]]
+    assert sum("restart" in turn for turn in turns) > 10
+    go_on_after_kills(path, tmp_path / "killed")
+    assert not differences(tmp_path / "killed", undisturbed)
+
+
+IMITATE = "{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "learn", "warmup"),
+    [
+        ("replay", IMITATE, None),
+        ("l2", "grpo", f"{{updates: 3, learn: {IMITATE}}}"),
+        (
+            "[retain, {name: review, interval: 1, mastered: 0.5}]",
+            "{name: gigpo, anchor: observation}",
+            None,
+        ),
+    ],
+)
+def test_the_state_of_an_objective_survives(
+    stream: Callable[..., Path], tmp_path: Path, strategy: str, learn: str, warmup: str | None
+) -> None:
+    path = stream(strategy, learn=learn)
+    if warmup:
+        path.write_text(path.read_text() + f"warmup: {warmup}\n")
     undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
     go_on_after_kills(path, tmp_path / "killed")
     assert not differences(tmp_path / "killed", undisturbed)
+
+
+def test_thoughts_that_the_template_keeps_cannot_be_dropped(
+    stream: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = stream()
+    path.write_text(path.read_text() + "answers: {past_thoughts: drop}\n")
+    with pytest.raises(ConfigError, match="does not drop the thoughts") as raised:
+        run_stream(path, out=tmp_path / "run", quiet=True)
+    assert raised.value.key == ("answers", "past_thoughts")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -48,10 +48,13 @@ def played(learner: Learner) -> tuple[list[list[Episode]], list[list[Episode]]]:
     return [new], [old]
 
 
+@pytest.mark.parametrize("kind", [contrail.GRPO, contrail.GiGPO])  # a weight per decision
 @pytest.mark.parametrize("weight", [1.0, 0.25])
-def test_the_update_is_the_shares_of_both(learner: Learner, weight: float) -> None:
+def test_the_update_is_the_shares_of_both(
+    learner: Learner, weight: float, kind: type[contrail.GRPO]
+) -> None:
     strategy = entered(learner, weight=weight)
-    own, teaching = contrail.GRPO(), Teaching(strategy)
+    own, teaching = kind(), Teaching(strategy)
     both = Beside(own, strategy)
     learner.begin(1, both)
     new, old = played(learner)
@@ -72,7 +75,7 @@ def test_the_update_is_the_shares_of_both(learner: Learner, weight: float) -> No
     assert step(both, new)[0] == one
     assert step(both, old)[0] == pytest.approx(weight * other, rel=1e-5)
     # New episodes without a difference in rewards leave the gradient to the teachers.
-    rewarded(new, [[1.0] * 3])
+    rewarded(new, [[0.0] * 3])
     _, found = step(both, [*new, *old])
     assert distance(found, {name: 4 / 7 * weight * of_old[name] for name in found}) < EXACT
 

@@ -14,12 +14,16 @@ from contrail.errors import PluginError
 from contrail.registered import Registered
 from contrail.runs.composition import Composition, _Member
 from contrail.stage import Stage
+from contrail.strategies.balanced import Balanced, BalancedConfig
 from contrail.strategies.cumulative import Cumulative
 from contrail.strategies.curriculum import Curriculum, CurriculumConfig
 from contrail.strategies.mixture import Mixture, MixtureConfig
+from contrail.strategies.progress import Progress, ProgressConfig
 from contrail.strategies.replay import Replay, ReplayConfig
+from contrail.strategies.review import Review, ReviewConfig
 from contrail.strategies.sequential import Sequential
 
+from contrail.episode import Episode  # isort: skip
 from stages import make_context, make_stage, tasks  # isort: skip
 
 MAKE: list[Any] = [
@@ -28,6 +32,14 @@ MAKE: list[Any] = [
     Mixture,
     lambda: Mixture(MixtureConfig(weights={"a": 1, "b": 0, "c": 1e-9}, temperature=0.01)),
     lambda: Mixture(MixtureConfig(temperature=1e6)),
+    Balanced,
+    lambda: Balanced(BalancedConfig(rate=1e9, floor=0.0)),
+    Progress,
+    lambda: Progress(ProgressConfig(difficulties=True, floor=0.0)),
+    *[
+        lambda fraction=fraction: Review(ReviewConfig(fraction=fraction, interval=1))
+        for fraction in (0.0, 0.3, 1.0)
+    ],
     *[
         lambda mode=mode, fraction=fraction, buffer=buffer: Replay(
             ReplayConfig(mode=mode, fraction=fraction, buffer=buffer)
@@ -44,6 +56,10 @@ MAKE: list[Any] = [
         for duration in (0.0, 1.0)
     ],
 ]
+
+
+def played(task: Task, success: bool) -> Episode:
+    return Episode(task.environment, task, 0, success=success)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 7, 2), (40, 3, 40)])
@@ -67,6 +83,10 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
                     # A new one each time: it keeps what was drawn until the update is made.
                     drawn = Composition([member]).draw(stage, update, count, rng, ["a", "b", "c"])
                     assert len(drawn) == count
+                    # What has been seen decides what some draw.
+                    strategy.observe(
+                        stage, [played(task, rng.random() < 0.5) for task in drawn], rng
+                    )
 
 
 def trained(strategy: Any, updates: dict[str, int]) -> set[str]:
@@ -82,7 +102,9 @@ def trained(strategy: Any, updates: dict[str, int]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("make", [Mixture, Cumulative, Replay, Sequential])
+@pytest.mark.parametrize(
+    "make", [Mixture, Balanced, Cumulative, Progress, Replay, Review, Sequential]
+)
 def test_a_stage_without_updates_is_not_trained_on(make: Any) -> None:
     assert trained(make(), {"a": 9, "b": 0, "c": 9}) == {"a", "c"}
 

@@ -47,6 +47,10 @@ STRATEGIES = [
     "{name: replay, mode: mastery, fraction: 0.5}",
     "{name: curriculum, by: pass_rate, samples: 2}",
     "distill",
+    "balanced",
+    "progress",
+    "{name: review, interval: 1, mastered: 0.5}",
+    "retain",
     "kl",
     "ewc",
     "{name: ewc, mode: separate}",
@@ -145,8 +149,8 @@ def test_the_budget_is_the_same(strategy: str, run: Callable[..., Path]) -> None
     budget = result(run(strategy))["budget"]
     assert (budget["updates"], budget["episodes"]) == (6, 6 * 16)
     beyond = {name: budget[name] for name in ("extra_episodes", "extra_tokens")}
-    # Stored episodes, teachers, a reference, a Fisher matrix.
-    costly = ("episodes", "distill", "kl", "ewc")
+    # Stored episodes, teachers, a reference (twice), a Fisher matrix.
+    costly = ("episodes", "distill", "kl", "retain", "ewc")
     assert (beyond["extra_tokens"] > 0) == any(name in strategy for name in costly)
     tasks = 48  # the training tasks of either environment
     assert beyond["extra_episodes"] == (3 * tasks * 2 if "pass_rate" in strategy else 0)
@@ -159,7 +163,8 @@ def test_frozen_evaluates_the_same_policy(run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", ["kl", "l2", "distill", "isolated", "cumulative", "{name: replay, fraction: 0.5}"]
+    "strategy",
+    ["kl", "l2", "distill", "isolated", "cumulative", "retain", "{name: replay, fraction: 0.5}"],
 )
 def test_the_first_stage_is_that_of_sequential(strategy: str, run: Callable[..., Path]) -> None:
     alike, other = (kept(run(name)) for name in ("sequential", strategy))
@@ -312,6 +317,11 @@ REFUSED = {
         "strategy=[kl, frozen]",
         "'frozen' does not go with others: it trains nothing. Use it alone.",
     ),
+    "two that draw, both of them new": (
+        "strategy=[review, progress]",
+        "'review' and 'progress' do not go together: both decide the tasks of an update.",
+    ),
+    "balanced": ("strategy=[balanced, kl]", "'balanced' does not go with others"),
     "alone by its settings": ("strategy=[merge, kl]", "'merge' does not go with others"),
     "weights": (
         "strategy={name: mixture, weights: {nort: 1}}",

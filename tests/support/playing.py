@@ -21,6 +21,21 @@ EXACT = 1e-4
 Make = Callable[..., Policy]
 
 
+class Alone(contrail.Adapter):
+    """Each turn is a conversation of its own; the model chooses."""
+
+    single_turn = True
+
+    def render(self, observation: Observation) -> str:
+        return observation.text
+
+    def candidates(self, observation: Observation) -> Sequence[str] | None:
+        return observation.actions
+
+    def parse(self, text: str, observation: Observation) -> str:
+        return text
+
+
 class Words(React):
     """Free text; whatever the model writes is an action, unless it is of an odd length."""
 
@@ -30,6 +45,12 @@ class Words(React):
         if len(text) % 2:
             raise contrail.InvalidAction(f"{len(text)} letters are odd.")
         return text
+
+
+class WordsAlone(Words):
+    """The same, each turn a conversation of its own."""
+
+    single_turn = True
 
 
 def jobs(adapter: contrail.Adapter, count: int = 7, each: int = 2) -> list[Job]:
@@ -62,8 +83,10 @@ def brute_force(policy: Policy, episode: Episode, temperature: float) -> list[fl
     """The log-probability of each decision: a full forward for every turn and candidate."""
     found = []
     history: list[int] = []
+    every: list[int] = []
     for turn in episode.turns:
-        history += turn.prompt
+        history = [*([] if turn.restart else history), *turn.prompt]
+        every += [*turn.prompt, *turn.written]
         scores = []
         for branch in turn.choices or [turn.written]:
             logits = plain(policy, history + branch)[len(history) - 1 : -1]
@@ -76,7 +99,7 @@ def brute_force(policy: Policy, episode: Episode, temperature: float) -> list[fl
         if turn.choices is not None:
             found.append(float((torch.stack(scores) / temperature).log_softmax(-1)[turn.choice]))
         history += turn.written
-    assert history == episode.token_ids
+    assert every == episode.token_ids
     return found
 
 

@@ -53,13 +53,17 @@ class Forest:
         paths: list[list[int]] = [[] for _ in parts]
         nodes = [ROOT for _ in parts]
         scored_turns: list[list[_ScoredTurn]] = [[] for _ in parts]
-        for depth in range(max(part.end for part in parts)):
+        first = [part.first for part in parts]
+        for depth in range(min(first), max(part.end for part in parts)):
             # Equal contexts grow once, with the branches of all.
             alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
             for index, part in enumerate(parts):
-                if depth < part.end:
+                if first[index] <= depth < part.end:
                     turns = part.episode.turns
-                    before = [turns[depth - 1].written[-1]] if depth else []
+                    if depth == first[index] or turns[depth].restart:
+                        paths[index], nodes[index], before = [], ROOT, []
+                    else:
+                        before = [turns[depth - 1].written[-1]]
                     new = (*before, *turns[depth].prompt)
                     alike.setdefault((nodes[index], new), []).append(index)
             for (node, new), indices in alike.items():

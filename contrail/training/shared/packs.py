@@ -87,7 +87,14 @@ def _divide(
     episodes: Sequence[Episode], group: Sequence[int], most: int
 ) -> Iterator[tuple[Pack, int]]:
     """Packs of a group alone, each with its number of tokens."""
-    prefix = _common([episodes[index].turns[0].prompt for index in group])
+    prefix = _common(
+        [
+            turn.prompt
+            for index in group
+            for number, turn in enumerate(episodes[index].turns)
+            if number == 0 or turn.restart
+        ]
+    )
     pack = Pack([], [], prefix)
     length = 0
     for index in group:
@@ -112,15 +119,18 @@ def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
     """Yield an episode in as few parts as `most` tokens allow, each with the tokens that it
     needs."""
     begin = context = length = 0
+    start = episode.turns[0].prompt
     for number, turn in enumerate(episode.turns):
         size = _nodes(turn)
-        if number > begin and context + length + size > most:
+        # A restart computes nothing that it has in common with the start before.
+        shared = common_prefix_length(start, turn.prompt) if turn.restart else 0
+        if number > begin and context + length + size - shared > most:
             yield TurnSpan(episode, begin, number), context + length
-            context += sum(
-                len(turn.prompt) + len(turn.written) for turn in episode.turns[begin:number]
-            )
-            begin, length = number, 0
-        length += size
+            begin, length, shared = number, 0, 0
+            context = len(episode.context(number)) - len(turn.prompt)
+        length += size - shared
+        if turn.restart:
+            start = turn.prompt
     yield TurnSpan(episode, begin, len(episode.turns)), context + length
 
 

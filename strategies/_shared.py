@@ -1,0 +1,58 @@
+"""What several strategies share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import contrail
+
+if TYPE_CHECKING:
+    import torch
+
+    from contrail import Episode, StageContext
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Anchored(contrail.Strategy):
+    """A strategy that keeps, during a stage, the LoRA with which the stage began.
+
+    The first stage has none: nothing has been learnt yet.
+    """
+
+    starts_at = 2
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._anchor: dict[str, torch.Tensor] = {}
+
+    def enter(self, context: StageContext, resumed: bool) -> None:
+        if context.number > 1 and not resumed:
+            self._anchor = context.policy.snapshot()
+
+    def leave(self, context: StageContext) -> None:
+        self._anchor = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"anchor": self._anchor} if self._anchor else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._anchor = state["anchor"]
+
+
+def success_by(key: Callable[[Episode], K], episodes: Sequence[Episode]) -> dict[K, float]:
+    """Return the mean success of the policy's episodes without a fault, by a key of theirs.
+
+    Demonstrations do not count: they say nothing of what the policy can do.
+    """
+    found: dict[K, list[bool]] = {}
+    for episode in episodes:
+        if episode.fault is None and not episode.demonstrated:
+            found.setdefault(key(episode), []).append(episode.success)
+    return {name: sum(wins) / len(wins) for name, wins in found.items()}
+
+
+def environment_and_task(episode: Episode) -> tuple[str, str]:
+    """Return the names by which a task is known in a run."""
+    return episode.environment, episode.task.id
