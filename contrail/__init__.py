@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contrail.adapter import Adapter
+    from contrail.adapter import Adapter, EpisodeView, Exchange
     from contrail.api import compare, evaluate, load, run
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
     from contrail.episode import Episode, Turn
@@ -48,6 +48,8 @@ __all__ = [
     "Environment",
     "Episode",
     "EpisodeMetric",
+    "EpisodeView",
+    "Exchange",
     "GiGPO",
     "InvalidAction",
     "Learner",
@@ -80,7 +82,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adapter": ["Adapter"],
+    "adapter": ["Adapter", "EpisodeView", "Exchange"],
     "api": ["compare", "evaluate", "load", "run"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
     "episode": ["Episode", "Turn"],

@@ -39,6 +39,17 @@ class Turn:
     """The `info` of the environment's `Step`."""
     restart: bool = False
     """Whether the turn has a context of its own: the tokens of earlier turns are not before it."""
+    cut_off: bool = False
+    """Whether free text reached the largest number of tokens before its end."""
+    penalty: float = 0.0
+    """Subtracted from the reward in training; see `answers` in stream.yaml."""
+    left_out: bool = False
+    """Whether training learns nothing from the turn's decisions; see `answers.cut_off`."""
+
+    @property
+    def training_reward(self) -> float:
+        """The reward minus the penalty."""
+        return self.reward - self.penalty
 
 
 @dataclass
@@ -52,7 +63,8 @@ class Episode:
     """The number of the play among those of the task."""
     turns: list[Turn] = field(default_factory=list)
     ended: str = ""
-    """"terminated", "truncated" (by the environment), "max_turns", "max_context" or "fault".
+    """"terminated", "truncated" (by the environment), "max_turns", "max_context", "invalid" (too
+    many invalid turns in a row) or "fault".
 
     A demonstration can also end with "no_expert", "gave_up" (the script ended first) or
     "not_allowed" (the policy could not have acted so: the action is not among the candidates, or
@@ -76,6 +88,17 @@ class Episode:
     def reward(self) -> float:
         """The sum of the steps' rewards."""
         return sum(turn.reward for turn in self.turns)
+
+    @property
+    def training_reward(self) -> float:
+        """The reward minus the penalties of the turns: what training follows."""
+        return sum(turn.training_reward for turn in self.turns)
+
+    @property
+    def invalid_in_a_row(self) -> int:
+        """The number of invalid turns since the last valid one."""
+        valid = (place for place, turn in enumerate(reversed(self.turns)) if turn.valid)
+        return next(valid, len(self.turns))
 
     @property
     def info(self) -> dict[str, float]:
@@ -120,6 +143,11 @@ class Episode:
         return [value for turn in self.turns for value in turn.logprobs]
 
     @property
+    def learnt(self) -> list[int]:
+        """1 for each decision that training learns from, 0 for those of turns that are left out."""
+        return [int(not turn.left_out) for turn in self.turns for _ in turn.logprobs]
+
+    @property
     def entropies(self) -> list[float]:
         """Entropies of the decisions, in order, in nats."""
         return [value for turn in self.turns for value in turn.entropies]
@@ -133,6 +161,11 @@ class Episode:
             "difficulty": self.task.difficulty,
             "sample": self.sample,
             "reward": self.reward,
+            **(
+                {"training_reward": self.training_reward}
+                if any(turn.penalty for turn in self.turns)
+                else {}
+            ),
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
@@ -148,6 +181,9 @@ class Episode:
                     "choice": turn.choice,
                     **({"info": turn.info} if turn.info else {}),
                     **({"restart": True} if turn.restart else {}),
+                    **({"cut_off": True} if turn.cut_off else {}),
+                    **({"penalty": turn.penalty} if turn.penalty else {}),
+                    **({"left_out": True} if turn.left_out else {}),
                 }
                 for turn in self.turns
             ],

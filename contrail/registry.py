@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from contrail import hookspecs
-from contrail.adapter import Adapter
+from contrail.adapter import Adapter, check_parameters
 from contrail.environment import Environment
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import (
@@ -295,6 +295,11 @@ def _register(table: Table[Any], base: type | None, plugin: str, name: str, valu
             f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
             f"{value.__name__} does not define {missing}."
         )
+    if base is Adapter:
+        try:
+            check_parameters(value)
+        except PluginError as error:
+            raise PluginError(f"plugin {plugin!r}: {error}") from error
     table.register(name, value, plugin)
 
 

@@ -114,6 +114,11 @@ OpenSampler = Callable[["Policy", float], AbstractContextManager[Sampler]]
 
 def is_complete(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
     """Return whether free text ends here; `text` decodes tokens."""
-    if written[-1] in request.ends or len(written) >= request.max_new_tokens:
+    return len(written) >= request.max_new_tokens or has_end(request, written, text)
+
+
+def has_end(request: Generate, written: Sequence[int], text: Callable[..., str]) -> bool:
+    """Return whether the model has ended free text itself; otherwise it was cut off."""
+    if written[-1] in request.ends:
         return True
     return bool(request.stop) and any(stop in text(written) for stop in request.stop)

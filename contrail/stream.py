@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from contrail import leaks
-from contrail.adapter import Adapter
+from contrail.adapter import Adapter, EpisodeView, call
 from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Observation, Task
 from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
@@ -291,9 +291,10 @@ def _try(
     adapter = make_adapter(component, plugins)
     try:
         with blaming("adapter", component.name, plugins.adapters[component.name], what):
-            as_text(adapter.system(environment), "system()")
-            as_text(adapter.render(observation), "render()")
-            candidates = adapter.candidates(observation)
+            view = EpisodeView(config.label, task, environment.max_turns, observation)
+            as_text(call(adapter, "system", environment, task), "system()")
+            as_text(call(adapter, "render", observation, view), "render()")
+            candidates = call(adapter, "candidates", observation, view)
             if candidates is not None:
                 as_texts(candidates, "candidates()")
     except ConfigError as error:

@@ -140,7 +140,7 @@ class Beside(contrail.Objective):
         import torch
 
         new = [group for group in groups if not self._is_old(group[0])]
-        self._decisions = sum(len(episode.logprobs) for group in new for episode in group)
+        self._decisions = sum(sum(episode.learnt) for group in new for episode in group)
         old = [self._is_old(episode) for group in groups for episode in group]
         if not any(old):
             return self._own.weights(learner, groups, minibatches)

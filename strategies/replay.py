@@ -102,7 +102,9 @@ class Replay(contrail.Strategy):
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
         if self.config.mode == "episodes":
-            self._reservoir.add([item for item in episodes if item.success], rng)
+            # All decisions of a stored episode are learnt from.
+            kept = [item for item in episodes if item.success and all(item.learnt)]
+            self._reservoir.add(kept, rng)
         if self.config.mode != "mastery":
             return
         for (environment, task), latest in success_by(environment_and_task, episodes).items():

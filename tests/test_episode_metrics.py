@@ -89,6 +89,7 @@ def test_means_over_tasks_episodes_and_turns() -> None:
         "turns": 2.5,
         "generated_tokens": 5.0,
         "invalid_action_rate": pytest.approx(4 / 10),
+        "cut_off_rate": 0.0,
         "fault_rate": 0.2,
     }
 

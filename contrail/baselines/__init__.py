@@ -59,6 +59,7 @@ class Subject:
         adapter: through which it is played.
         tasks: the test tasks.
         training: the training tasks, for the player `constant` alone.
+        end_after_invalid: the number of invalid turns in a row after which an episode ends.
     """
 
     label: str
@@ -66,6 +67,7 @@ class Subject:
     adapter: Adapter
     tasks: Sequence[Task]
     training: Sequence[Task] = ()
+    end_after_invalid: int | None = None
 
 
 def baselines(
@@ -96,7 +98,15 @@ def baselines(
     for name in names:
         learnt = [subject.training] if name == CONSTANT else []
         tasks = [subject.tasks, *learnt]
-        digest = cache.key(subject.label, subject.make, subject.adapter, tasks, name, samples)
+        digest = cache.key(
+            subject.label,
+            subject.make,
+            subject.adapter,
+            tasks,
+            name,
+            samples,
+            subject.end_after_invalid,
+        )
         known, baseline = cache.read(digest)
         if not known:
             baseline = _played(subject, pool, name, samples, seconds, progress)
@@ -115,18 +125,32 @@ def _played(
     seconds: float,
     progress: Progress,
 ) -> Baseline | None:
-    label, adapter = subject.label, subject.adapter
+    label, adapter, end = subject.label, subject.adapter, subject.end_after_invalid
     player: Player | None
     if name == CONSTANT:
         player = best_constant(
-            pool, label, subject.training, adapter, seconds=seconds, progress=progress
+            pool,
+            label,
+            subject.training,
+            adapter,
+            end_after_invalid=end,
+            seconds=seconds,
+            progress=progress,
         )
     else:
         player = Random() if name == RANDOM else Words() if name == WORDS else Expert()
     if player is None:
         return None
     return measure(
-        pool, label, subject.tasks, adapter, player, samples, seconds=seconds, progress=progress
+        pool,
+        label,
+        subject.tasks,
+        adapter,
+        player,
+        samples,
+        end_after_invalid=end,
+        seconds=seconds,
+        progress=progress,
     )
 
 

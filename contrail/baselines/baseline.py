@@ -89,12 +89,20 @@ def games(
     adapter: Adapter,
     player: Player,
     purpose: str = "baseline",
+    end_after_invalid: int | None = None,
 ) -> list[Game]:
     """Episodes of tasks and samples, whose draws depend on these, the purpose, the player's name
     and the label alone."""
     name = (purpose, player.name, label)
     return [
-        Game(label, task, adapter, player, generator(TEST_SEED, *name, task.id, sample))
+        Game(
+            label,
+            task,
+            adapter,
+            player,
+            generator(TEST_SEED, *name, task.id, sample),
+            end_after_invalid,
+        )
         for task, sample in plan
     ]
 
@@ -107,6 +115,7 @@ def measure(
     player: Player,
     samples: int,
     *,
+    end_after_invalid: int | None = None,
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Baseline | None:
@@ -121,6 +130,7 @@ def measure(
         adapter: the adapter through which the player acts.
         player: the player; the expert, which has no randomness, plays each task once.
         samples: the largest number of episodes per task.
+        end_after_invalid: the number of invalid turns in a row after which an episode ends.
         seconds: the time for the samples after the first.
         progress: called after each episode.
 
@@ -128,13 +138,16 @@ def measure(
         None if the player cannot play the environment.
     """
     begun = time.monotonic()
-    first = games(label, ((task, 0) for task in tasks), adapter, player)
-    outcomes = play_games(pool, first, progress)
+
+    def played(plan: Iterable[tuple[Task, int]]) -> list[Outcome]:
+        made = games(label, plan, adapter, player, end_after_invalid=end_after_invalid)
+        return play_games(pool, made, progress)
+
+    outcomes = played((task, 0) for task in tasks)
     took = max(time.monotonic() - begun, 1e-9)
     alike = player.scripted or all(item.undefined or item.fault for item in outcomes)
     count = 1 if alike else max(1, min(samples, 1 + int(seconds / took)))
-    plan = ((task, sample) for sample in range(1, count) for task in tasks)
-    outcomes += play_games(pool, games(label, plan, adapter, player), progress)
+    outcomes += played((task, sample) for sample in range(1, count) for task in tasks)
     return Baseline.of(outcomes, count, getattr(player, "action", None))
 
 

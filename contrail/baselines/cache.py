@@ -38,6 +38,7 @@ def key(
     tasks: Sequence[Sequence[Task]],
     player: str,
     samples: int,
+    end_after_invalid: int | None,
 ) -> str | None:
     """Return a digest of everything that a baseline depends on; None if a plugin's code is
     unreadable.
@@ -49,6 +50,7 @@ def key(
         tasks: the tasks played, and the tasks from which the player has learnt, if any.
         player: its name.
         samples: the number of samples per task.
+        end_after_invalid: the number of invalid turns in a row after which an episode ends.
     """
     environment = make.registered.value
     code = [_code(cls) for cls in (environment, type(adapter))]
@@ -71,6 +73,7 @@ def key(
         ],
         "player": player,
         "samples": samples,
+        "end_after_invalid": end_after_invalid,
     }
     text = json.dumps(about, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()

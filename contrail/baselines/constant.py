@@ -28,6 +28,7 @@ def best_constant(
     tasks: Sequence[Task],
     adapter: Adapter,
     *,
+    end_after_invalid: int | None = None,
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
 ) -> Constant | None:
@@ -43,12 +44,20 @@ def best_constant(
         label: the environment's column in R.
         tasks: training tasks.
         adapter: the adapter through which the player acts.
+        end_after_invalid: the number of invalid turns in a row after which an episode ends.
         seconds: the approximate time for the search.
         progress: called after each episode.
 
     Returns:
         None if no actions are listed, or if `seconds` are too few to compare any.
     """
+
+    def played(
+        plan: Sequence[tuple[Task, int]], player: Random | Constant, purpose: str
+    ) -> list[Outcome]:
+        made = games(label, plan, adapter, player, purpose, end_after_invalid)
+        return play_games(pool, made, progress)
+
     begun = time.monotonic()
     outcomes: list[Outcome] = []
     explored = test_tasks(tasks, EXPLORED)
@@ -56,7 +65,7 @@ def best_constant(
         if time.monotonic() - begun > seconds / 4:
             break
         plan = [(task, 0) for task in explored[place : place + LEAST]]
-        outcomes += play_games(pool, games(label, plan, adapter, Random(), "explore"), progress)
+        outcomes += played(plan, Random(), "explore")
     episode = max((time.monotonic() - begun) / max(1, len(outcomes)), 1e-9)
     listing = Counter(action for outcome in outcomes for action in outcome.listed)
     left = sorted(listing, key=lambda action: (-listing[action], action))
@@ -73,9 +82,7 @@ def best_constant(
         # Where all tasks have been played they are played again, as another sample.
         plan = [(tasks[order[k % len(tasks)]], k // len(tasks)) for k in range(begin, end)]
         for action in left:
-            found = play_games(
-                pool, games(label, plan, adapter, Constant(action), "search"), progress
-            )
+            found = played(plan, Constant(action), "search")
             solved[action] += [float(item.success) for item in found if item.fault is None]
         left.sort(key=lambda action: -float(numpy.mean(solved[action] or [0.0])))
         begin = end

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from contrail.adapter import Adapter
+from contrail.adapter import Adapter, EpisodeView, Exchange, call
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe_error
@@ -22,13 +22,17 @@ from contrail.workers.remote import Remote
 
 @dataclass(frozen=True)
 class Game:
-    """One episode to play: a task of the environment in column `environment` of R, and how."""
+    """One episode to play: a task of the environment in column `environment` of R, and how.
+
+    `end_after_invalid`: see `contrail.rollout.play`.
+    """
 
     environment: str
     task: Task
     adapter: Adapter
     player: Player
     rng: numpy.random.Generator
+    end_after_invalid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,41 +154,48 @@ def _episode(game: Game, environment: Environment) -> Calls:
             return Outcome(task, undefined="the environment has no expert for the task")
         script = as_texts(said, "expert()")
     observation: Observation = yield "reset", task
-    first = observation.text
+    view = EpisodeView(game.environment, task, environment.max_turns, observation)
+    shown = call(adapter, "render", observation, view)
     listed: set[str] = set()
-    reward, turns, invalid, success = 0.0, 0, 0, False
-    while turns < environment.max_turns:
-        choices, are_answers = _choices(adapter, observation)
+    reward, in_a_row, success = 0.0, 0, False
+    while view.turns_left > 0 and in_a_row != game.end_after_invalid:
+        choices, are_answers = _choices(adapter, observation, view)
         listed.update(choices or ())
         try:
-            chosen = player.act(Moment(turns, first, choices, script), game.rng)
+            chosen = player.act(Moment(view.turn, view.first.text, choices, script), game.rng)
         except NoChoice as why:
             return Outcome(task, undefined=str(why))
         if chosen is None:
             break
-        turns += 1
         text = chosen if are_answers and not player.scripted else adapter.answer(chosen)
         try:
-            action = adapter.parse(text, observation)
-        except InvalidAction:
-            invalid += 1
+            action = call(adapter, "parse", text, observation, view)
+        except InvalidAction as error:
+            view = view.after(Exchange(shown, observation, text, None, valid=False))
+            shown = str(error)
+            in_a_row += 1
             continue
         step: Step = yield "step", action
         if not math.isfinite(step.reward):
             raise ValueError(f"the reward is {step.reward}")
         reward += float(step.reward)
-        invalid += not step.valid
+        in_a_row = 0 if step.valid else in_a_row + 1
         success = bool(step.success)
+        view = view.after(Exchange(shown, observation, text, action, step.valid, step.reward))
         observation = step.observation
         if step.terminated or step.truncated:
             break
-    return Outcome(task, success, reward, turns, invalid, frozenset(listed))
+        shown = call(adapter, "render", observation, view)
+    invalid = sum(not exchange.valid for exchange in view.history)
+    return Outcome(task, success, reward, view.turn, invalid, frozenset(listed))
 
 
-def _choices(adapter: Adapter, observation: Observation) -> tuple[Sequence[str] | None, bool]:
+def _choices(
+    adapter: Adapter, observation: Observation, view: EpisodeView
+) -> tuple[Sequence[str] | None, bool]:
     """Return the choices, and whether they are answers already rather than actions."""
     try:
-        candidates = adapter.candidates(observation)
+        candidates = call(adapter, "candidates", observation, view)
     except ConfigError:  # of an adapter that needs a list where the environment gives none
         return None, False
     if candidates is not None:

@@ -39,7 +39,13 @@ def of_run(
         if label in known:
             continue
         tasks = test.tasks[label]
-        subject = Subject(label, makers[label], test.adapters[label], tasks)
+        subject = Subject(
+            label,
+            makers[label],
+            test.adapters[label],
+            tasks,
+            end_after_invalid=config.answers.end_after_invalid,
+        )
         most = len(tasks) * (SAMPLES + 1)  # the expert plays each task once
         reporter.start("baseline", f"baselines of {label}", most)
         found[label] = baselines(subject, scenario.pool, IN_A_RUN, progress=reporter.advance)

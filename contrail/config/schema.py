@@ -102,6 +102,27 @@ class AnswersConfig:
     past_thoughts: Literal["keep", "drop"] = "keep"
     """Whether the thoughts of earlier turns stay in the context as the model has written them, or
     are dropped as the model's chat template drops them."""
+    invalid_penalty: float = field(default=0.0, metadata={"min": 0})
+    """Subtracted from the reward, in training, for each invalid turn."""
+    end_after_invalid: int | None = field(default=None, metadata={"min": 1})
+    """The number of invalid turns in a row after which an episode ends; None for never."""
+    cut_off: Literal["learn", "leave_out", "penalise"] = "learn"
+    """What training does with an answer that was cut off: learn from it as from any other, leave
+    its turn out of the loss, or subtract `cut_off_penalty` from the reward."""
+    cut_off_penalty: float = field(default=0.0, metadata={"min": 0})
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty without its rule, and the rule without a penalty."""
+        if (self.cut_off == "penalise") != (self.cut_off_penalty > 0):
+            raise ValueError(
+                f"cut_off is {self.cut_off} and cut_off_penalty is {self.cut_off_penalty:g}. "
+                "Set both, for example `{cut_off: penalise, cut_off_penalty: 0.1}`, or neither."
+            )
+
+    @property
+    def penalises(self) -> bool:
+        """Whether there is a penalty."""
+        return self.invalid_penalty > 0 or self.cut_off_penalty > 0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ conversations and looking at the text around their contents.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,11 +56,14 @@ class Chat:
     Control tokens come from the template alone: in a message, "<|im_end|>" is text.
     """
 
+    _tools: list[Any] | None = None
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.notes: list[str] = []
         self.drops_thoughts = False
         self._texts: dict[tuple[str, str], list[int]] = {}
+        self._using: dict[str, Chat] = {}
         self._template = self._find_template()
         self._find_controls()
         self._prefix = self._find_prefix()
@@ -71,6 +75,24 @@ class Chat:
         except Exception as error:
             # A template is a program that came with the model.
             raise _unusable(f"{type(error).__name__}: {error}") from error
+
+    def using(self, tools: Sequence[Mapping[str, Any]]) -> Chat:
+        """Return the format for a model that may call tools; without any, this one.
+
+        Args:
+            tools: as chat templates take them.
+        """
+        if not tools:
+            return self
+        key = json.dumps(list(tools))
+        if key not in self._using:
+            from contrail.model.tools import ToolChat
+
+            chat = ToolChat(self.tokenizer, tools)
+            if self.drops_thoughts:
+                chat.drop_past_thoughts()
+            self._using[key] = chat
+        return self._using[key]
 
     def start(self, system: str, user: str) -> list[int]:
         """The beginning of an episode, up to where the model writes."""
@@ -293,17 +315,22 @@ class Chat:
         return str(mark_control_tokens(content, controls))
 
     def _render(self, messages: Sequence[tuple[str, str]]) -> str:
-        conversation: Any = [
-            {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
-            for role, text in messages
-        ]
+        conversation: Any = self._conversation(messages)
         made: Any = self.tokenizer.apply_chat_template(
             conversation,
+            tools=self._tools,
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=True,
         )
         return str(made)
+
+    def _conversation(self, messages: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Return messages as the template takes them."""
+        return [
+            {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
+            for role, text in messages
+        ]
 
     def _encode(self, text: str, before: str = "") -> list[int]:
         """The token ids of a text, as they are after another text."""

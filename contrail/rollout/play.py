@@ -14,17 +14,12 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy
-
-from contrail.adapter import Adapter
 from contrail.engine.sampler import open_sampler
-from contrail.environment import Environment, Observation, Step, Task
+from contrail.environment import Observation, Step
 from contrail.episode import Episode, Turn
 from contrail.errors import (
-    ContrailError,
     InvalidAction,
     PluginError,
     Raised,
@@ -33,66 +28,30 @@ from contrail.errors import (
 )
 from contrail.model.policy import Policy
 from contrail.model.tree import common_prefix_length
+from contrail.rollout.interface import Interface
+from contrail.rollout.job import Job as Job
+from contrail.rollout.job import Play as _Play
 from contrail.rollout.prompts import next_prompt
-from contrail.rollout.script import EXPERT, Move, Script, moves_of, scripted
-from contrail.sampler import Choose, Context, Decision, Generate, OpenSampler, Request, Sampler
-from contrail.values import as_text, as_texts
+from contrail.rollout.script import EXPERT, moves_of, scripted
+from contrail.sampler import (
+    Choose,
+    Context,
+    Decision,
+    Generate,
+    OpenSampler,
+    Request,
+    Sampler,
+    has_end,
+)
+from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
 
-T = TypeVar("T")
 Progress = Callable[[Episode], None]
 
 # Steps for which a worker process is not waited for. With fewer, the other episodes wait for it
 # more often; with more, its own episode waits longer than it needs to.
 PATIENCE = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """One episode to play: a task of the environment in column `environment` of R, its adapter, and
-    the generator of all its randomness.
-
-    `script`: decides in place of the model; the episode is a demonstration.
-    """
-
-    environment: str
-    task: Task
-    adapter: Adapter
-    rng: numpy.random.Generator
-    sample: int = 0
-    script: Script | None = None
-
-
-@dataclass
-class _Play:
-    """An episode under way.
-
-    `asked`: the member of the environment that was called, with its argument, until it has
-    answered. `due`: the step before which the answer is collected. `prompt`, `restart`: of the
-    coming turn. `ending`: how the episode ends when the model's turn comes, because the model
-    cannot act.
-    `moves`: those to come of a demonstration.
-    """
-
-    job: Job
-    environment: Environment
-    context: Context
-    episode: Episode = field(init=False)
-    asked: tuple[str, Any] | None = None
-    due: int = 0
-    observation: Observation = field(default_factory=lambda: Observation(""))
-    system: str = ""
-    shown: str = ""
-    prompt: list[int] = field(default_factory=list)
-    restart: bool = False
-    candidates: Sequence[str] = ()
-    ending: str = ""
-    moves: deque[Move] | None = None
-
-    def __post_init__(self) -> None:
-        self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
-        self.episode.demonstrated = self.job.script is not None
 
 
 def play(
@@ -103,6 +62,7 @@ def play(
     temperature: float = 1.0,
     greedy: bool = False,
     concurrency: int = 64,
+    end_after_invalid: int | None = None,
     open_sampler: OpenSampler = open_sampler,
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
@@ -117,6 +77,8 @@ def play(
         greedy: take the likeliest choice or token instead of sampling.
         concurrency: the largest number of episodes under way; of an environment in worker processes
             no more than it has processes.
+        end_after_invalid: the number of invalid turns in a row after which an episode ends; None
+            for never.
         open_sampler: opens the sampler that runs the model; by default contrail's own.
         progress: called with each finished episode.
         check: called before each step of the sampler; raises if the run is interrupted.
@@ -129,7 +91,7 @@ def play(
     under_way: dict[int, _Play] = {}
     try:
         with open_sampler(policy, temperature) as sampler:
-            player = _Player(policy, sampler, greedy)
+            player = _Player(policy, sampler, greedy, end_after_invalid)
             while waiting or under_way:
                 while len(under_way) < concurrency:
                     place = _next(waiting, pool)
@@ -163,34 +125,15 @@ def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | No
     return next((place for place, (_, job) in places if pool.free(job.environment)), None)
 
 
-def _adapted(convert: Callable[[Any, str], T], method: Callable[..., Any], *arguments: Any) -> T:
-    """Return the converted result of an adapter's method.
-
-    Raises:
-        InvalidAction: the adapter found no action.
-        ContrailError: it raised something else, or returned something of another type.
-    """
-
-    def blame(error: BaseException) -> Exception:
-        if isinstance(error, (ContrailError, InvalidAction)):
-            return error
-        kind = type(getattr(method, "__self__", method)).__name__
-        return PluginError(f"adapter {kind}: {method.__name__}: {describe_error(error)}")
-
-    with boundary(blame):
-        return convert(method(*arguments), f"what {method.__name__} returned")
-
-
-def _candidates(value: Any, what: str) -> Sequence[str] | None:
-    return None if value is None else as_texts(value, what)
-
-
 class _Player:
-    def __init__(self, policy: Policy, sampler: Sampler, greedy: bool) -> None:
+    def __init__(
+        self, policy: Policy, sampler: Sampler, greedy: bool, end_after_invalid: int | None
+    ) -> None:
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._sampler = sampler
         self._greedy = greedy
+        self._end_after_invalid = end_after_invalid
         self._steps = 0
         self._waiting: deque[_Play] = deque()  # for worker processes
         self._acting: dict[Context, _Play] = {}  # whose requests the sampler has
@@ -264,11 +207,14 @@ class _Player:
                 f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
                 f"for the task {item.job.task.id!r} it returned {str(observation)[:80]}"
             )
-        adapter = item.job.adapter
-        item.observation = observation
-        item.shown = _adapted(as_text, adapter.render, observation)
-        item.system = item.episode.system = _adapted(as_text, adapter.system, item.environment)
-        item.prompt = self._chat.start(item.system, item.shown)
+        job = item.job
+        item.interface = Interface(
+            job.adapter, job.environment, item.environment, job.task, observation
+        )
+        item.chat = self._chat.using(job.adapter.tools)
+        item.shown = item.interface.render()
+        item.episode.system = item.interface.system
+        item.prompt = item.chat.start(item.interface.system, item.shown)
         self._submit(item)
 
     def run_model(self, items: Sequence[_Play]) -> None:
@@ -286,7 +232,7 @@ class _Player:
             item = self._acting.pop(request.context)
             self._record(item, request, decision)
             if decision.choice is None:
-                self._act(item, self._chat.cut(self._chat.text(decision.written)))
+                self._act(item, item.chat.cut(item.chat.text(decision.written)))
             else:
                 self._act(item, item.candidates[decision.choice])
 
@@ -294,15 +240,15 @@ class _Player:
         """Ask the sampler for the next turn, if there is anything to decide, and room for it."""
         adapter = item.job.adapter
         rng = None if self._greedy else item.job.rng
-        candidates = _adapted(_candidates, adapter.candidates, item.observation)
+        candidates = item.interface.candidates()
         coming = item.prompt[len(item.context.tokens) :] if item.restart else item.prompt
         request: Request
         if candidates is None:
             room = adapter.max_new_tokens
-            stop = (*adapter.stop, *self._chat.stop)
-            request = Generate(item.context, coming, room, self._chat.ends, stop, rng)
+            stop = (*adapter.stop, *item.chat.stop)
+            request = Generate(item.context, coming, room, item.chat.ends, stop, rng)
         elif candidates:
-            branches = [self._chat.answer(text) for text in candidates]
+            branches = [item.chat.answer(text) for text in candidates]
             room = max(len(branch) for branch in branches)
             request = Choose(item.context, coming, branches, rng)
             item.candidates = candidates
@@ -326,9 +272,8 @@ class _Player:
         if not item.moves:
             self._end(item, "gave_up")
             return
-        adapter, observation = item.job.adapter, item.observation
-        text = item.moves.popleft().text(adapter, observation)
-        decision = scripted(request, self._chat.answer(text))
+        text = item.moves.popleft().text(item.interface)
+        decision = scripted(request, item.chat.answer(text))
         if decision is None:
             self._end(item, "not_allowed")
             return
@@ -337,9 +282,11 @@ class _Player:
         self._act(item, text)
 
     def _record(self, item: _Play, request: Request, decision: Decision) -> None:
-        choices = None
+        choices, cut_off = None, False
         if isinstance(request, Choose):
             choices = [list(candidate) for candidate in request.candidates]
+        else:
+            cut_off = not has_end(request, decision.written, item.chat.text)
         item.episode.turns.append(
             Turn(
                 prompt=item.prompt,
@@ -350,6 +297,7 @@ class _Player:
                 choice=decision.choice,
                 observation=item.shown,
                 restart=item.restart,
+                cut_off=cut_off,
             )
         )
 
@@ -357,12 +305,13 @@ class _Player:
         turn = item.episode.turns[-1]
         turn.text = text
         try:
-            turn.action = _adapted(as_text, item.job.adapter.parse, text, item.observation)
+            turn.action = item.interface.parse(text)
         except InvalidAction as error:
             turn.valid = False
+            item.interface.take(turn)
             message = str(error)
             if item.job.adapter.single_turn:  # nothing else in the conversation shows it
-                message += f"\n\n{_adapted(as_text, item.job.adapter.render, item.observation)}"
+                message += f"\n\n{item.interface.render()}"
             self._next(item, message)
             return
         self.ask(item, "step", turn.action)
@@ -384,22 +333,25 @@ class _Player:
             return
         turn.info = dict(step.info)
         turn.valid = bool(step.valid)
-        item.observation = step.observation
+        item.interface.take(turn, step.observation)
         item.episode.success = bool(step.success)
         if step.terminated or step.truncated:
             self._end(item, "terminated" if step.terminated else "truncated")
         else:
-            self._next(item, _adapted(as_text, item.job.adapter.render, step.observation))
+            self._next(item, item.interface.render())
 
     def _next(self, item: _Play, message: str) -> None:
+        if item.episode.invalid_in_a_row == self._end_after_invalid:
+            self._end(item, "invalid")
+            return
         if len(item.episode.turns) >= item.environment.max_turns:
             self._end(item, "max_turns")
             return
         item.shown = message
         item.prompt, item.restart = next_prompt(
-            self._chat,
+            item.chat,
             item.job.adapter,
-            item.system,
+            item.interface.system,
             item.episode.turns,
             item.context.tokens,
             message,

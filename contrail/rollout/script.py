@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from contrail.adapter import Adapter
-from contrail.environment import Observation
 from contrail.errors import InvalidAction
+from contrail.rollout.interface import Interface
 from contrail.sampler import Choose, Context, Decision, Request, Sampler
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ class Move:
     action: str
     words: str | None = None
 
-    def text(self, adapter: Adapter, observation: Observation) -> str:
+    def text(self, interface: Interface) -> str:
         """Return the answer that takes the action: the words, if the adapter reads it in them."""
-        if self.words is not None and _read(adapter, self.words, observation) == self.action:
+        if self.words is not None and _read(interface, self.words) == self.action:
             return self.words
-        return adapter.answer(self.action)
+        return interface.adapter.answer(self.action)
 
 
 Script = Sequence[Move] | Literal["expert"]
@@ -85,8 +84,8 @@ def no_sampler(policy: Policy, temperature: float) -> Iterator[Sampler]:
     yield _NoSampler()
 
 
-def _read(adapter: Adapter, text: str, observation: Observation) -> str | None:
+def _read(interface: Interface, text: str) -> str | None:
     try:
-        return adapter.parse(text, observation)
+        return interface.parse(text)
     except InvalidAction:
         return None

@@ -17,6 +17,7 @@ from contrail.config import (
     to_yaml,
 )
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
+from contrail.model.tools import check_tools
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
@@ -72,6 +73,12 @@ def prepared(
             read_checkpoint(warm)
             policy.restore(warm)
             policy.begin_here()
+        for stage in (*scenario.train, *scenario.test):
+            for adapter in stage.adapters.values():
+                try:
+                    check_tools(policy.chat, adapter)
+                except ContrailError as error:
+                    raise ConfigError(str(error), key=("adapter",), of_children=True) from error
         try:
             learner = Learner(policy, grpo)
         except (ValueError, TypeError, ImportError) as error:
@@ -164,6 +171,7 @@ def run(
             seed=config.seed,
             temperature=made.learner.config.temperature,
             settings=config.evaluate,
+            answers=config.answers,
             reporter=reporter,
             check=interruption.check,
             metrics=plugins.episode_metrics,

@@ -26,6 +26,7 @@ def evaluate(
     samples: int = 1,
     temperature: float = 1.0,
     greedy: bool = False,
+    end_after_invalid: int | None = None,
     progress: Progress | None = None,
     metrics: Iterable[EpisodeMetric] = (),
     check: Callable[[], None] | None = None,
@@ -53,6 +54,7 @@ def evaluate(
         jobs,
         temperature=temperature,
         greedy=greedy,
+        end_after_invalid=end_after_invalid,
         progress=progress,
         check=check,
     )

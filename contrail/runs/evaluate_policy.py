@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from contrail.adapter import Adapter
-from contrail.config import Component, EnvironmentConfig, EvaluateConfig, RunConfig
+from contrail.config import AnswersConfig, Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError, nearest
 from contrail.progress import Reporter
@@ -67,6 +67,7 @@ def evaluate_policy(
     samples = settings.samples if samples is None else samples
     greedy = settings.decoding == "greedy" if greedy is None else greedy
     temperature = config.grpo.temperature if config else 1.0
+    answers = config.answers if config else AnswersConfig()
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in policy.notes:
@@ -87,6 +88,7 @@ def evaluate_policy(
                     samples=samples,
                     temperature=temperature,
                     greedy=greedy,
+                    end_after_invalid=answers.end_after_invalid,
                     progress=reporter.advance,
                     metrics=plugins.episode_metrics,
                 )

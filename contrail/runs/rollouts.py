@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy
 
 from contrail.adapter import Adapter
-from contrail.config import EvaluateConfig
+from contrail.config import AnswersConfig, EvaluateConfig
 from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError, PluginError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
+from contrail.rollout.answers import mark
 from contrail.rollout.play import Job, play
 from contrail.rollout.script import EXPERT, Move, Script, no_sampler
 from contrail.runs.evaluate import evaluate
@@ -35,6 +36,7 @@ class Rollouts:
         seed: the run's.
         temperature: of the distribution that is sampled.
         settings: of evaluations.
+        answers: what happens to malformed answers.
         reporter: follows the episodes.
         check: called before each step of the sampler; raises if the run is interrupted.
         metrics: of an episode, for evaluations.
@@ -49,6 +51,7 @@ class Rollouts:
         seed: int,
         temperature: float,
         settings: EvaluateConfig,
+        answers: AnswersConfig,
         reporter: Reporter,
         check: Callable[[], None],
         metrics: Sequence[EpisodeMetric],
@@ -59,6 +62,7 @@ class Rollouts:
         self._seed = seed
         self._temperature = temperature
         self._settings = settings
+        self._answers = answers
         self._reporter = reporter
         self._check = check
         self._metrics = metrics
@@ -102,9 +106,11 @@ class Rollouts:
             self._pool,
             jobs,
             temperature=self._temperature,
+            end_after_invalid=self._answers.end_after_invalid,
             progress=self._reporter.advance,
             check=self._check,
         )
+        mark(episodes, self._answers)
         self._report_first_problem(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
 
@@ -155,6 +161,7 @@ class Rollouts:
             samples=settings.samples,
             temperature=self._temperature,
             greedy=settings.decoding == "greedy",
+            end_after_invalid=self._answers.end_after_invalid,
             progress=self._reporter.advance,
             metrics=self._metrics,
             check=self._check,

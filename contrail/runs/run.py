@@ -12,7 +12,7 @@ from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.episode import Episode
-from contrail.episode_metrics import averages
+from contrail.episode_metrics import averages, mean
 from contrail.intervals import Estimate
 from contrail.metrics import METRICS, TaskScores, change, matrix, over
 from contrail.registry import Plugins
@@ -135,11 +135,17 @@ class Run:
         self._cpu, self._wall = cpu, wall
 
     def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Of the model's episodes of an update, the metrics of an episode that are defined."""
+        """Of the model's episodes of an update, the metrics of an episode that are defined.
+
+        With penalties for malformed answers also what training has followed.
+        """
         played = [episode for episode in episodes if not episode.demonstrated]
         if not played:
             return {}
         means = averages(self.plugins.episode_metrics, played, by_task=False)
+        if self.config.answers.penalises:
+            rewards = [item.training_reward for item in played if item.fault is None]
+            means["training_reward"] = mean(rewards)
         return {name: mean for name, mean in means.items() if mean is not None}
 
     def state(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def watch(
             seed=config.seed if config else 0,
             temperature=config.grpo.temperature if config else 1.0,
             greedy=greedy,
+            end_after_invalid=config.answers.end_after_invalid if config else None,
         )
     finally:
         pool.close()

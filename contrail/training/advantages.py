@@ -11,15 +11,15 @@ from contrail.episode import Episode
 
 
 def turn_rewards(episode: Episode) -> list[float]:
-    """Return the rewards of an episode's turns, of which advantages are taken."""
-    return [turn.reward for turn in episode.turns]
+    """Return the training rewards of an episode's turns, of which advantages are taken."""
+    return [turn.training_reward for turn in episode.turns]
 
 
 def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[float]:
     """Return the advantage of each episode, group after group.
 
-    Reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard deviation (plus
-    1e-4, as TRL does) of its group or of the whole batch, or not at all.
+    Training reward minus the group's mean (GRPO, arXiv:2402.03300), divided by the standard
+    deviation (plus 1e-4, as TRL does) of its group or of the whole batch, or not at all.
 
     Args:
         groups: episodes that played the same task.
@@ -103,10 +103,12 @@ def environment_weights(episodes: Sequence[Episode]) -> list[float]:
         return [1.0] * len(episodes)
     for episode in episodes:
         name = episode.environment
-        decisions[name] = decisions.get(name, 0) + len(episode.logprobs)
+        decisions[name] = decisions.get(name, 0) + sum(episode.learnt)
     mean = sum(decisions.values()) / len(episodes)
+    # An environment whose turns are all left out has no decision to weigh.
     return [
-        mean * counts[episode.environment] / decisions[episode.environment] for episode in episodes
+        mean * counts[episode.environment] / max(1, decisions[episode.environment])
+        for episode in episodes
     ]
 
 
@@ -117,7 +119,8 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
         return {"episodes": 0.0}
     played = [episode for episode in episodes if not episode.demonstrated]
     entropies = [value for episode in played for value in episode.entropies]
-    equal = [len({episode.reward for episode in group}) == 1 for group in groups if len(group) > 1]
+    several = [group for group in groups if len(group) > 1]
+    equal = [len({episode.training_reward for episode in group}) == 1 for group in several]
     scalars = {"episodes": float(len(episodes))}
     if entropies:
         scalars["policy_entropy"] = float(numpy.mean(entropies))
@@ -126,9 +129,9 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     if len(played) < len(episodes):
         shown = [episode for episode in episodes if episode.demonstrated]
         scalars["failed_demonstrations"] = float(numpy.mean([not item.success for item in shown]))
-    decisions = sum(len(episode.logprobs) for episode in episodes)
+    decisions = max(1, sum(sum(episode.learnt) for episode in episodes))
     for name in dict.fromkeys(episode.environment for episode in episodes):
         own = [episode for episode in episodes if episode.environment == name]
         scalars[f"share_of_episodes/{name}"] = len(own) / len(episodes)
-        scalars[f"share_of_decisions/{name}"] = sum(len(e.logprobs) for e in own) / decisions
+        scalars[f"share_of_decisions/{name}"] = sum(sum(e.learnt) for e in own) / decisions
     return scalars

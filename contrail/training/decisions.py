@@ -32,7 +32,7 @@ class Decisions:
         return cls(
             padded(logprobs, torch.float32),
             padded([episode.entropies for episode in episodes], torch.float32),
-            padded([[1.0] * len(row) for row in logprobs], torch.long),
+            padded([episode.learnt for episode in episodes], torch.long),
         )
 
     def detached(self) -> Decisions:

@@ -8,6 +8,7 @@ token.
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -56,9 +57,9 @@ class Distillation(Objective):
     def backward(self, learner: Learner, batch: Batch) -> float:
         """Add the gradients of the mean divergence over the batch's decisions; return the mean.
 
-        An episode's decisions count by its weight.
+        An episode's decisions count by its weight; those of turns that are left out do not count.
         """
-        count = sum(len(episode.logprobs) for episode in batch.episodes)
+        count = max(1, sum(sum(episode.learnt) for episode in batch.episodes))
         by_teacher: dict[int, tuple[Teacher, list[int]]] = {}
         for index, episode in enumerate(batch.episodes):
             if float(batch.weights[index]):
@@ -73,7 +74,8 @@ class Distillation(Objective):
                     loss += float(batch.weights[index]) * sum(found) / count
                     divergences.setdefault(batch.episodes[index].environment, []).extend(found)
         for environment, values in divergences.items():
-            self.log(f"divergence/{environment}", sum(values) / len(values))
+            if values:
+                self.log(f"divergence/{environment}", sum(values) / len(values))
         return loss
 
     def _targets(
@@ -108,7 +110,7 @@ def _learn(
     targets: Sequence[Sequence[torch.Tensor]],
     count: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """Add the gradients of some episodes; yield indices of these with divergences of decisions."""
+    """Add the gradients of some episodes; yield their indices with the divergences."""
 
     episodes = [batch.episodes[index] for index in chunk]
     scorer = learner.scorer
@@ -128,12 +130,14 @@ def _learn(
                 first = sum(len(turn.logprobs) for turn in part.episode.turns[: part.begin])
                 own += score.distributions
                 other += targets[row][first : first + len(score.distributions)]
-                weights += [float(batch.weights[chunk[row]]) / count] * len(score.distributions)
+                learnt = part.episode.learnt[first : first + len(score.distributions)]
+                weights += [float(batch.weights[chunk[row]]) / count * bit for bit in learnt]
             values, loss = reverse_kl(own, other, weights)
             loss.backward()
-            left = iter(values)
+            left = zip(values, weights, strict=True)
             for row, score in zip(piece.rows, scores, strict=True):
-                yield chunk[row], [next(left) for _ in score.distributions]
+                own_values = itertools.islice(left, len(score.distributions))
+                yield chunk[row], [value for value, weight in own_values if weight]
 
 
 def reverse_kl(

@@ -197,13 +197,16 @@ class Learner:
                 order = rng.permutation(order)
             parts = numpy.array_split(order, self._minibatches)
             minibatches += [sorted(part.tolist()) for part in parts]
-        decisions = sum(len(episode.logprobs) for episode in episodes)
+        learnt = torch.tensor([float(any(episode.learnt)) for episode in episodes])
+        decisions = sum(sum(episode.learnt) for episode in episodes)
         norms = []
         losses = []
         weights = self.objective.weights(self, kept, minibatches)
         for indices, own in zip(minibatches, weights, strict=True):
             chosen = [episodes[index] for index in indices]
-            made = self._step(Batch(chosen, own, len(minibatches) > 1, decisions), rng)
+            factors = learnt[indices] if own.dim() == 1 else learnt[indices][:, None]
+            batch = Batch(chosen, own * factors, len(minibatches) > 1, decisions)
+            made = self._step(batch, rng)
             if made is not None:
                 losses.append(made[0])
                 norms.append(made[1])

@@ -66,7 +66,7 @@ class Batch:
         cls, episodes: Sequence[Episode], weights: torch.Tensor, off_policy: bool = False
     ) -> Batch:
         """A batch that is a whole update."""
-        decisions = sum(len(episode.logprobs) for episode in episodes)
+        decisions = sum(sum(episode.learnt) for episode in episodes)
         return cls(episodes, weights, off_policy, decisions)
 
 

@@ -7,8 +7,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import contrail
+from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, clean
 
-_INSTRUCTION = """\
+_ACTION = re.compile(r"^[ \t]*action:[ \t]*", re.IGNORECASE | re.MULTILINE)
+_WITHIN_A_LINE = re.compile(r"\bAction:[ \t]*")
+
+
+@dataclass
+class ReactConfig(ThoughtConfig):
+    """The keys of react in stream.yaml."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if _ACTION.search(self.thought):
+            raise ValueError("a line of thought begins with `Action:`, which begins the action")
+
+
+class React(FreeText):
+    """`Thought: … Action: …` (ReAct, arXiv:2210.03629), in the layout AgentGym uses.
+
+    The action is the line after the one `Action:` with which a line begins. If no line begins so,
+    one `Action:` within a line counts.
+    """
+
+    Config = ReactConfig
+    instruction = """\
 Answer every message with one thought and one action, in this form:
 Thought:
 your reasoning, in a sentence or two
@@ -16,47 +39,15 @@ your reasoning, in a sentence or two
 Action:
 one action"""
 
-_ACTION = re.compile(r"^[ \t]*action:[ \t]*", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass
-class ReactConfig:
-    """The keys of react in stream.yaml."""
-
-    max_new_tokens: int = 128
-    """The largest number of tokens of an answer."""
-    list_actions: bool = True
-    """Show the model the admissible actions, if the environment lists them."""
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError("max_new_tokens must be at least 1")
-
-
-class React(contrail.Adapter):
-    """`Thought: … Action: …` (ReAct, arXiv:2210.03629), in the layout AgentGym uses."""
-
-    Config = ReactConfig
-
-    @property
-    def max_new_tokens(self) -> int:  # type: ignore[override]
-        """From the settings."""
-        limit: int = self.config.max_new_tokens
-        return limit
-
-    def system(self, environment: contrail.Environment) -> str:
-        return f"{environment.system_prompt}\n\n{_INSTRUCTION}".strip()
-
-    def render(self, observation: contrail.Observation) -> str:
-        if observation.actions is None or not self.config.list_actions:
-            return observation.text
-        return f"{observation.text}\nAvailable actions: {', '.join(observation.actions)}"
-
     def answer(self, action: str) -> str:
-        return f"Thought:\n\nAction:\n{action}"
+        thought = self.thought(action)
+        said = f"{thought}\n" if thought else ""
+        return f"Thought:\n{said}\nAction:\n{action}"
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
         parts = _ACTION.split(text)
+        if len(parts) == 1:
+            parts = _WITHIN_A_LINE.split(text)
         if len(parts) == 1:
             raise contrail.InvalidAction("No action found. Write one line after 'Action:'.")
         if len(parts) > 2:
@@ -64,7 +55,7 @@ class React(contrail.Adapter):
         lines = parts[1].strip().splitlines()
         if not lines:
             raise contrail.InvalidAction("The action is empty. Write one line after 'Action:'.")
-        return lines[0].strip()
+        return clean(lines[0], observation)
 
 
 @contrail.hookimpl

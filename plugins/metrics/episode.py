@@ -32,6 +32,15 @@ METRICS = (
         heading="invalid",
     ),
     EpisodeMetric(
+        "cut_off_rate",
+        lambda episode: [
+            float(turn.cut_off) if turn.choices is None else None for turn in episode.turns
+        ],
+        "share of the answers in free text that were cut off before their end",
+        over="turns",
+        heading="cut off",
+    ),
+    EpisodeMetric(
         "fault_rate",
         lambda episode: float(episode.fault is not None),
         "share of the episodes in which the environment raised an exception",

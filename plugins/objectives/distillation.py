@@ -138,9 +138,13 @@ class SelfDistill(contrail.Distillation):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
+        self._adapters: dict[str, contrail.Adapter] = {}
         self._demonstrations: dict[tuple[str, str], contrail.Episode] = {}
         self._average: dict[str, torch.Tensor] | None = None
         self._teacher: contrail.Teacher | None = None
+
+    def begin(self, learner: contrail.Learner, stage: contrail.Stage) -> None:
+        self._adapters |= stage.adapters
 
     def start(self, learner: contrail.Learner) -> None:
         self._average = None
@@ -201,7 +205,8 @@ class SelfDistill(contrail.Distillation):
         """Return the episode with the demonstration in its first message."""
         demonstration = self._demonstrations[episode.environment, episode.task.id]
         text = "\n\n".join(f"{turn.observation}\n\n{turn.text}" for turn in demonstration.turns)
-        start = functools.partial(learner.policy.chat.start, episode.system)
+        chat = learner.policy.chat.using(self._adapters[episode.environment].tools)
+        start = functools.partial(chat.start, episode.system)
         turns = list(episode.turns)
         for number, turn in enumerate(turns):
             # A conversation that is told anew begins as the episode, or with this turn.

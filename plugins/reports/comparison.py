@@ -220,7 +220,12 @@ def _add_references(table: Table, comparison: dict[str, Any], environments: list
 
 def _played(comparison: dict[str, Any]) -> Table:
     """Return a row for each environment and strategy, a column for each metric of an episode."""
-    metrics = comparison["episode_metrics"]
+    played = [row for item in comparison["summary"].values() for row in item["played"].values()]
+    metrics = {
+        name: about
+        for name, about in comparison["episode_metrics"].items()
+        if any(row[name]["mean"] is not None for row in played)
+    }
     table = _table("environment", [])
     table.add_column("strategy")
     for about in metrics.values():

@@ -43,7 +43,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             *_warnings(result),
         ],
         "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
-        PLAYED: [_detail_table(result)],
+        PLAYED: [_detail_table(result, console.width)],
     }
     if result.get("restarts"):
         change = result["change"]["value"]
@@ -56,7 +56,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             "Transfer: change against the base model": matrix_tables(
                 transfer, console.width, form="+.2f"
             ),
-            PLAYED: [_detail_table(result)],
+            PLAYED: [_detail_table(result, console.width)],
         }
     if difficulty_rows(result):
         sections["Success by difficulty"] = [_difficulty_table(result)]
@@ -230,22 +230,33 @@ def _metric_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _detail_table(result: dict[str, Any]) -> Table:
-    """Two rows per environment: how it was played before any training, and at the end."""
-    metrics = episode_metrics(result)
+def _detail_table(result: dict[str, Any], width: int) -> Table:
+    """Two rows per environment: how it was played before any training, and at the end.
+
+    A metric that is undefined in all of them has no column.
+    """
+    played = [row for moment in _moments(result).values() for row in moment.values()]
+    metrics = {
+        name: about
+        for name, about in episode_metrics(result).items()
+        if any(row.get(name) is not None for row in played)
+    }
+    headings = [*(about["heading"] for about in metrics.values()), "tasks"]
+    room = width - len("base  ") - sum(max(len("625.2"), len(name)) + 2 for name in headings)
+    label = max(CELL, min(LABEL, room))
     table = _table()
     table.add_column("environment")
     table.add_column("", no_wrap=True)
-    for heading in (*(about["heading"] for about in metrics.values()), "tasks"):
+    for heading in headings:
         table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
         for index, (moment, evaluations) in enumerate(_moments(result).items()):
-            played = evaluations.get(environment, {})
+            own = evaluations.get(environment, {})
             table.add_row(
-                Text(folded(environment, LABEL) if index == 0 else ""),
+                Text(folded(environment, label) if index == 0 else ""),
                 moment,
-                *(number(played.get(name), about["format"]) for name, about in metrics.items()),
-                number(played.get("tasks"), "d"),
+                *(number(own.get(name), about["format"]) for name, about in metrics.items()),
+                number(own.get("tasks"), "d"),
             )
     return table
 

@@ -13,6 +13,7 @@ from killed import check_killed
 
 import contrail
 from contrail import ConfigError, ContrailError
+from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.objectives.distillation import SelfConfig, SelfDistill
 
 PLUGIN = '''
@@ -175,6 +176,7 @@ def test_a_conversation_that_is_told_anew_has_the_demonstration(make_tiny: Any) 
     episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
     objective = SelfDistill(SelfConfig(prompt="{demonstration}! {observation}"))
     shown = contrail.Episode("hall", task, 0, [turn([], "A")], success=True)
+    objective._adapters = {"hall": Choose()}
     objective._demonstrations = {("hall", "0"): shown}
     learner: Any = SimpleNamespace(policy=policy)
     found = [item.prompt for item in objective.shown(learner, episode).turns]

@@ -233,6 +233,40 @@ def test_the_state_of_an_objective_survives(
     assert not differences(tmp_path / "killed", undisturbed)
 
 
+ODD = """
+import contrail
+from contrail.plugins.adapters.act import Act
+
+class Odd(Act):
+    stop = ("a", "e", "i")
+
+    def parse(self, text, observation):
+        if len(text) % 2:
+            raise contrail.InvalidAction("Odd.")
+        return text
+
+@contrail.hookimpl
+def contrail_adapters(register):
+    register("odd", Odd)
+"""
+
+
+def test_rules_for_answers_survive(stream: Callable[..., Path], tmp_path: Path) -> None:
+    path = stream("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]")
+    (tmp_path / "odd.py").write_text(ODD)
+    text = path.read_text().replace("cursor.py]", "cursor.py, odd.py]")
+    answers = "{invalid_penalty: 0.3, end_after_invalid: 2, cut_off: leave_out}"
+    path.write_text(f"{text}adapter: {{name: odd, max_new_tokens: 5}}\nanswers: {answers}\n")
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    episodes = list(load(undisturbed).episodes(kind="train"))
+    turns = [turn for episode in episodes for turn in episode["turns"]]
+    assert 0 < sum("left_out" in turn for turn in turns) < len(turns)
+    assert 0 < sum("penalty" in turn for turn in turns) < len(turns)
+    assert "invalid" in {episode["ended"] for episode in episodes}
+    go_on_after_kills(path, tmp_path / "killed")
+    assert not differences(tmp_path / "killed", undisturbed)
+
+
 def test_thoughts_that_the_template_keeps_cannot_be_dropped(
     stream: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -131,12 +131,12 @@ def test_old_and_new_tasks_are_played_in_one_rollout(learner: Learner) -> None:
     asked: list[list[str]] = []
 
     class Play:
-        def __call__(self, wanted: Any, samples: int) -> list[list[Episode]]:
-            asked.append([task.id for task in wanted])
-            return [[Episode(task.environment, task, n) for n in range(samples)] for task in wanted]
+        def __call__(self, tasks: Any, samples: int) -> list[list[Episode]]:
+            asked.append([task.id for task in tasks])
+            return [[Episode(task.environment, task, n) for n in range(samples)] for task in tasks]
 
-        def demonstrations(self, wanted: Any, scripts: Any = None) -> list[Episode]:
-            return [Episode(task.environment, task, 0) for task in wanted]
+        def demonstrations(self, tasks: Any, scripts: Any = None) -> list[Episode]:
+            return [Episode(task.environment, task, 0) for task in tasks]
 
     new, old = tasks("new", 2), tasks("old", 1)
     found = Beside(contrail.GRPO(), strategy).episodes(learner, [old[0], *new], Play())

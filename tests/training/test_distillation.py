@@ -32,6 +32,7 @@ from contrail.training.scorer import PlainScorer  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from learning import (
     EXACT,
+    Gradients,
     Make,
     Words,
     changed,
@@ -75,7 +76,7 @@ def saved(make: Make, directory: Path, scale: float = 0.2, **lora: Any) -> Path:
 
 def peft(make: Make, directory: Path) -> Any:
     """The LoRA on its base model, as PEFT loads it."""
-    base = make(trained=False).model.unload()  # type: ignore[operator]
+    base = make(trained=False).model.unload()
     return PeftModel.from_pretrained(base, str(directory)).eval()
 
 
@@ -162,6 +163,28 @@ def test_environments_count_by_their_episodes(make_tiny: Make, tmp_path: Path) -
     assert set(logged) == {"divergence/rooms", "divergence/short"}
     learner.by_environment = False
     assert loss([*long, *short]) != pytest.approx((loss(long) + loss(short)) / 2, rel=1e-2)
+
+
+def test_turns_that_are_left_out_teach_nothing(make_tiny: Make, tmp_path: Path) -> None:
+    policy = make_tiny()
+    learner = Learner(policy, config(tmp_path))
+    learner.begin(1, From(Teacher.load(policy, saved(make_tiny, tmp_path / "teacher"))))
+    episodes = flat(groups(policy, Choose(), size=1))
+
+    def step() -> tuple[float, Gradients]:
+        batch = Batch.of(episodes, torch.ones(len(episodes)))
+        return learner.objective.backward(learner, batch), taken(policy)
+
+    whole, _ = step()
+    for turn in [turn for episode in episodes for turn in episode.turns[1:]]:
+        turn.left_out = True
+    loss, found = step()
+    assert loss != pytest.approx(whole, rel=1e-2)
+    for episode in episodes:
+        del episode.turns[1:]
+    expected_loss, expected = step()
+    assert loss == pytest.approx(expected_loss, rel=1e-4)
+    assert distance(found, expected) < EXACT
 
 
 @pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=str)
