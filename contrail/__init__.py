@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from contrail.failures import FailureContext, FailureRule
     from contrail.hookspecs import hookimpl
     from contrail.model.policy import Policy
+    from contrail.model.teacher import Teacher
     from contrail.results import Comparison, Result
+    from contrail.runs.loras import lora_digest, lora_directories
     from contrail.runs.run import Run
     from contrail.scores import Scores
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
     from contrail.training.decisions import Decisions
+    from contrail.training.distillation import Distillation
     from contrail.training.gigpo import GiGPO
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
-    from contrail.training.objective import Batch, Objective, Play
+    from contrail.training.objective import Batch, Objective, Play, StageTasks
 
     __version__: str
 
@@ -42,6 +45,7 @@ __all__ = [
     "ConfigError",
     "ContrailError",
     "Decisions",
+    "Distillation",
     "Environment",
     "Episode",
     "EpisodeMetric",
@@ -63,9 +67,11 @@ __all__ = [
     "Split",
     "Stage",
     "StageContext",
+    "StageTasks",
     "Step",
     "Strategy",
     "Task",
+    "Teacher",
     "Turn",
     "compare",
     "draw_tasks",
@@ -73,6 +79,8 @@ __all__ = [
     "generator",
     "hookimpl",
     "load",
+    "lora_digest",
+    "lora_directories",
     "nearest",
     "run",
 ]
@@ -87,17 +95,20 @@ _HOMES = {
     "failures": ["FailureContext", "FailureRule"],
     "hookspecs": ["hookimpl"],
     "model.policy": ["Policy"],
+    "model.teacher": ["Teacher"],
     "results": ["Comparison", "Result"],
+    "runs.loras": ["lora_digest", "lora_directories"],
     "runs.run": ["Run"],
     "scores": ["Scores"],
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],
     "training.decisions": ["Decisions"],
+    "training.distillation": ["Distillation"],
     "training.gigpo": ["GiGPO"],
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
-    "training.objective": ["Batch", "Objective", "Play"],
+    "training.objective": ["Batch", "Objective", "Play", "StageTasks"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -71,6 +71,8 @@ class Episode:
     the answer is longer than the adapter's `max_new_tokens`).
     """
     success: bool = False
+    system: str = ""
+    """The system message."""
     fault: str | None = None
     """What the environment raised, if it raised."""
     failures: dict[str, int] = field(default_factory=dict)

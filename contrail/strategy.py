@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from contrail.environment import NoConfig, Task
+from contrail.training.scalars import Scalars
 
 if TYPE_CHECKING:
     import numpy
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from contrail.model.policy import Policy
     from contrail.stage import Stage
     from contrail.training.learner import Learner
-    from contrail.training.objective import Groups
+    from contrail.training.objective import Groups, Objective
 
 
 NOTHING_YET = "sequential"
@@ -50,7 +51,7 @@ class StageContext:
     """
 
 
-class Strategy:
+class Strategy(Scalars):
     """A continual strategy. This one trains each stage on its own tasks, in the stream's order.
 
     The methods stand in the order in which a run calls them.
@@ -81,7 +82,6 @@ class Strategy:
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
-        self._logged: dict[str, list[float]] = {}
 
     def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
         """Return the stages to train, made of those of the stream."""
@@ -98,6 +98,13 @@ class Strategy:
         if stages < self.starts_at:
             return NOTHING_YET
         return f"{type(self).__module__}.{type(self).__qualname__} {self.config}"
+
+    def objective(self, stage: Stage, objective: Objective) -> Objective:
+        """Return what a stage learns by: the objective, or one that wraps it.
+
+        Called once per process for each stage, before `Objective.begin`.
+        """
+        return objective
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         """Prepare for a run. Called once per process, with the policy before any training.
@@ -167,14 +174,3 @@ class Strategy:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned. Not called if that was empty."""
-
-    def log(self, name: str, value: float) -> None:
-        """Log a scalar; its mean over an update stands as `STRATEGY/NAME` among the update's."""
-        self._logged.setdefault(name, []).append(float(value))
-
-    def take_logged(self) -> dict[str, float]:
-        """Return the means of the scalars logged since the last call."""
-        logged = getattr(self, "_logged", {})  # a subclass may not call __init__
-        means = {name: sum(values) / len(values) for name, values in logged.items()}
-        logged.clear()
-        return means

@@ -153,7 +153,9 @@ def build(
 def _found(directory: Path | None, value: object, words: Collection[str] | None) -> object:
     """Return a path beside the file it is written in, or else in the working directory, as
     absolute; as it is where neither is there, or it is one of `words`. None: the value is no
-    path."""
+    path. In a mapping, each value is one."""
+    if words is not None and isinstance(value, dict):
+        return {name: _found(directory, path, words) for name, path in value.items()}
     if words is not None and isinstance(value, str) and value and value not in words:
         for base in (directory or Path.cwd(), Path.cwd()):
             path = base / os.path.expanduser(value)

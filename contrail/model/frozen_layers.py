@@ -23,6 +23,7 @@ class FrozenLayers:
     """
 
     def __init__(self, layers: torch.nn.ModuleList, count: int) -> None:
+        self.count = count
         self._below = list(layers[:count])
         self._first = layers[count]
 

@@ -180,11 +180,15 @@ class Policy:
 
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
-        self.model.save_pretrained(str(directory))
+        self.model.save_pretrained(str(directory), selected_adapters=[LORA_NAME])
         write_card(directory, str(self.model.peft_config[LORA_NAME].base_model_name_or_path))
 
-    def restore(self, directory: Path) -> None:
+    def restore(self, directory: Path, adapter: str = LORA_NAME) -> None:
         """Take up an adapter written by `save`, or elsewhere by PEFT.
+
+        Args:
+            directory: where it is.
+            adapter: PEFT's name of the one to fill.
 
         Raises:
             ContrailError: the weights are not those of this adapter. PEFT would load what fits.
@@ -194,7 +198,7 @@ class Policy:
 
         file = directory / "adapter_model.safetensors"
         found = load_file(file)
-        own = get_peft_model_state_dict(self.model, adapter_name=LORA_NAME)
+        own = get_peft_model_state_dict(self.model, adapter_name=adapter)
         shapes = [{name: list(item.shape) for name, item in each.items()} for each in (found, own)]
         for name in sorted(found.keys() | own.keys()):
             has, needs = (each.get(name, "nothing") for each in shapes)
@@ -202,7 +206,7 @@ class Policy:
                 raise ContrailError(
                     f"{file} does not fit adapter_config.json: {name} is {has}, not {needs}."
                 )
-        set_peft_model_state_dict(self.model, found, adapter_name=LORA_NAME)
+        set_peft_model_state_dict(self.model, found, adapter_name=adapter)
 
 
 def load_base(

@@ -21,7 +21,7 @@ from contrail.model.tools import check_tools
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import compose
+from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
@@ -92,14 +92,14 @@ def prepared(
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         if scenario.warmup is not None:
             stages = [scenario.warmup, *stages]
-        _begin_objectives(config, scenario, stages, learner)
+        _begin_objectives(scenario, stages, learner, strategy)
         yield Prepared(scenario, stages, policy, learner, strategy)
 
 
 def _begin_objectives(
-    config: RunConfig, scenario: Scenario, stages: Sequence[Stage], learner: Learner
+    scenario: Scenario, stages: Sequence[Stage], learner: Learner, strategy: Composition
 ) -> None:
-    """Prepare what each stage learns by.
+    """Prepare what each stage learns by, which the strategy may change.
 
     Raises:
         ConfigError: an objective does not fit its stage.
@@ -112,6 +112,8 @@ def _begin_objectives(
         else:
             index = listed.index(stage.objective) if stage.objective in listed else 0
             key = ("stream", index, "learn")
+            objective = strategy.objective(stage, objective)
+        stage.objective = objective
 
         def blame(error: BaseException, who: object = objective, key: Key = key) -> ContrailError:
             if isinstance(error, ConfigError):

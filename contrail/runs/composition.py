@@ -20,6 +20,7 @@ from contrail.registry import Plugins, blamed, blaming
 from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
+from contrail.training.objective import Objective
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +110,15 @@ class Composition:
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         for member in self._members:
             member.call("begin", learner, stages)
+
+    def objective(self, stage: Stage, objective: Objective) -> Objective:
+        """What the stage learns by; later members wrap what earlier ones return."""
+        for member in self._members:
+            objective = member.call("objective", stage, objective)
+            if not isinstance(objective, Objective):
+                wrong = f"it must return a contrail.Objective; it returned {objective!r}"
+                raise member.blame("objective", ValueError(wrong))
+        return objective
 
     @property
     def _acting(self) -> Sequence[_Member]:

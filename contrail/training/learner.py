@@ -120,6 +120,7 @@ class Learner:
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
         self.trl.entropy_coef = self.config.entropy_coef
         self.trl._last_world_entropy = float("inf")
+        self.objective.start(self)
 
     def environment_weights(self, episodes: Sequence[Episode]) -> torch.Tensor:
         """Return factors with which environments count by their episodes, (episodes,).
@@ -143,6 +144,7 @@ class Learner:
             "scheduler": scheduler.state_dict(),
             "entropy_coef": self.trl.entropy_coef,
             "entropy": None if math.isinf(entropy) else float(entropy),
+            "objective": self.objective.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -159,6 +161,8 @@ class Learner:
         self.trl.entropy_coef = state["entropy_coef"]
         entropy = state["entropy"]
         self.trl._last_world_entropy = float("inf") if entropy is None else entropy
+        if state.get("objective"):
+            self.objective.load_state_dict(state["objective"])
 
     def update(
         self,
@@ -206,21 +210,26 @@ class Learner:
                 losses.append(made[0])
                 norms.append(made[1])
         scalars.update(self.trl.take_metrics())
+        scalars.update(self.objective.take_logged())
         scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
         if losses:
             scalars["loss"] = float(numpy.mean(losses))
             scalars["gradient_norm"] = float(numpy.mean(norms))
         return scalars
 
-    def gradients(self, batch: Batch) -> float:
+    def gradients(self, batch: Batch, objective: Objective | None = None) -> float:
         """Add the gradients of a batch's loss to the LoRA's parameters; return the loss.
+
+        Args:
+            batch: to learn from.
+            objective: whose loss it is; by default the stage's.
 
         Each slice of decisions is scored with gradients while the others stand in as constants, and
         the loss is that of the whole batch: its normalisations are those of the batch, whatever the
         slices. (TRL's losses are sums over episodes, whose weights depend on lengths alone.) At the
         last slice the others are as scored, so that loss is the batch's.
         """
-        objective = self.objective
+        objective = objective or self.objective
         recorded = Decisions.of(batch.episodes, self._policy.model.device)
         batch.reference = objective.reference(self, batch)
         loss = 0.0
@@ -254,7 +263,7 @@ class Learner:
         # entropy, say, would undo what has been learnt.
         rewarded = bool(batch.weights.any())
         if rewarded:
-            loss = self.gradients(batch)
+            loss = self.objective.backward(self, batch)
         episodes = batch.episodes
         for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
@@ -283,7 +292,7 @@ class Learner:
         """
         with self._policy.learning() as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
-            for _, scores in self._extra(self._scores(model, slices)):
+            for _, scores in self.extra(self._scores(model, slices)):
                 yield scores
 
     def distributions(self, episodes: Sequence[Episode]) -> Iterator[list[torch.Tensor]]:
@@ -294,7 +303,7 @@ class Learner:
         often as you like (`retain_graph`). What is computed counts as `extra_tokens`.
         """
         with self._policy.learning() as model:
-            yield from self._extra(
+            yield from self.extra(
                 self._scorer.distributions(model, episodes, self.config.temperature)
             )
 
@@ -309,7 +318,7 @@ class Learner:
             model, slices, self.config.temperature, entropies=entropies, kept=kept
         )
 
-    def _extra(self, scored: Iterator[T]) -> Iterator[T]:
+    def extra(self, scored: Iterator[T]) -> Iterator[T]:
         """Yield the same; the tokens computed meanwhile count as `extra_tokens`."""
         computed = self._scorer.computed_tokens
         for one in scored:
@@ -328,7 +337,7 @@ class Learner:
         decisions = Decisions.of(episodes, self._policy.model.device)
         with self._policy.reference(self._anchor if adapter is None else adapter) as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
-            for piece, scores in self._extra(self._scores(model, slices)):
+            for piece, scores in self.extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)
         return decisions.logprobs
 

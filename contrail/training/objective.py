@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from contrail.adapter import Adapter
 from contrail.environment import NoConfig, Task
 from contrail.episode import Episode
+from contrail.training.scalars import Scalars
 
 if TYPE_CHECKING:
     import torch
 
-    from contrail.stage import Stage
     from contrail.training.decisions import Decisions
     from contrail.training.learner import Learner
 
@@ -21,6 +22,20 @@ Groups = Sequence[Sequence[Episode]]
 """Episodes, grouped by task."""
 Moves = Sequence[tuple[str, str | None]]
 """Actions, each with the words in which the model is to take it, or None for the adapter's own."""
+
+
+class StageTasks(Protocol):
+    """The members of a stage (`contrail.Stage`) that an objective may read."""
+
+    name: str
+    tasks: dict[str, Sequence[Task]]
+    """By environment; `begin` may take tasks out."""
+    adapters: dict[str, Adapter]
+    """By environment."""
+
+    @property
+    def environments(self) -> list[str]:
+        """The environments of the tasks."""
 
 
 class Play(Protocol):
@@ -69,7 +84,7 @@ class Batch:
         return cls(episodes, weights, off_policy, decisions)
 
 
-class Objective(ABC):
+class Objective(ABC, Scalars):
     """Subclass it and register the class with the hook `contrail_objectives`.
 
     The learner makes the optimizer steps. In each it scores a batch in slices, and asks for the
@@ -86,7 +101,7 @@ class Objective(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
-    def begin(self, learner: Learner, stage: Stage) -> None:  # noqa: B027 (most need nothing)
+    def begin(self, learner: Learner, stage: StageTasks) -> None:
         """Prepare for a stage. Called once per process for each stage, before anything is written.
 
         Raises:
@@ -118,6 +133,16 @@ class Objective(ABC):
             minibatches: indices of the groups' episodes, laid end to end.
         """
 
+    def start(self, learner: Learner) -> None:
+        """Start a stage, before its first update or before `load_state_dict`."""
+
+    def backward(self, learner: Learner, batch: Batch) -> float:
+        """Add the gradients of a batch's loss to the policy's parameters; return the loss.
+
+        By default the scorer's slices are scored one at a time, and `loss` is asked for each.
+        """
+        return learner.gradients(batch, self)
+
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         """Return the indices of the episodes that must be scored with gradients."""
         return [index for index, weight in enumerate(batch.weights) if bool(weight.any())]
@@ -142,3 +167,10 @@ class Objective(ABC):
             batch: that they are of.
             final: whether the batch has no further slice; log then, if at all.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must survive an interruption within a stage: JSON values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned. Not called if that was empty."""

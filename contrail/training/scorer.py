@@ -86,6 +86,7 @@ class Scorer(Protocol):
         *,
         entropies: bool = False,
         kept: bool = False,
+        distributions: bool = False,
     ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
         """Score slices made by `split`, in their order, with gradients if these are enabled.
 
@@ -99,6 +100,7 @@ class Scorer(Protocol):
             entropies: whether entropies of free text are needed; otherwise they may be 0.
             kept: whether to begin with the frozen layers' outputs from the rollout, if there are
                 any.
+            distributions: whether `DecisionScores.distributions` are needed.
         """
         ...
 
@@ -137,6 +139,7 @@ class PlainScorer:
         *,
         entropies: bool = False,
         kept: bool = False,
+        distributions: bool = False,
     ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
         """See `Scorer`."""
         for one in slices:

@@ -44,7 +44,7 @@ class Imitate(contrail.Objective):
         self.learning_rate = self.config.learning_rate
         self._recorded: dict[tuple[str, str], list[Moves]] = {}
 
-    def begin(self, learner: contrail.Learner, stage: contrail.Stage) -> None:
+    def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         """Read the recorded episodes; the stage keeps the tasks that they are of."""
         if self.config.episodes is None:
             return

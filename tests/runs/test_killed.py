@@ -11,11 +11,11 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from killed import go_on_after_kills, killed_after
 from thinking import save_thinking_model
 
 from benchmarks.kill import differences, kill_at_random
@@ -24,7 +24,6 @@ from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import read_checkpoint
 from contrail.runs.interrupt import Interrupted, Interruption, ending_at_once
 from contrail.runs.launch import run_stream
-from contrail.training.learner import Learner
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -81,10 +80,6 @@ def contrail_strategies(register):
 """
 
 
-class Killed(Exception):
-    """Stands for the end of a process: what is on disk is left as it is."""
-
-
 @pytest.fixture
 def stream(tmp_path: Path) -> Callable[..., Path]:
     """Writes a stream file, beside its plugins."""
@@ -105,32 +100,6 @@ def stream(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "stream.yaml"
 
     return write
-
-
-@contextmanager
-def killed_after(updates: int) -> Iterator[None]:
-    """Context manager: the process ends after so many updates, before any is saved."""
-    original = Learner.update
-    made = []
-
-    def update(self: Learner, *arguments: object) -> object:
-        scalars = original(self, *arguments)  # type: ignore[arg-type]
-        made.append(scalars)
-        if len(made) == updates:
-            raise Killed
-        return scalars
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):  # noqa: PT012
-        patch.setattr(Learner, "update", update)
-        yield
-
-
-def go_on_after_kills(path: Path, run: Path) -> None:
-    """Run to the end in processes of which two are killed."""
-    for _ in range(2):
-        with killed_after(2):
-            run_stream(path, ["checkpoint.updates=1"], out=run, quiet=True)
-    run_stream(path, out=run, quiet=True)
 
 
 def go_on_after_signals(path: Path, run: Path, checks: int) -> int:
@@ -160,6 +129,7 @@ SETTINGS = [
     ("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]", "", ""),
     ("sequential", ", lr_scheduler_type: cosine, warmup_steps: 1, steps_per_generation: 2", ""),
     ("kl", ", optim: adafactor", ""),
+    ("distill", ", steps_per_generation: 2", ""),
     (
         "sequential",
         ", entropy_coef: 0.01, use_adaptive_entropy: true, num_iterations: 2, beta: 0.1",

@@ -25,6 +25,8 @@ STRATEGIES = [
     "{name: replay, mode: mastery}",
     "{name: replay, mode: episodes}",
     "{name: curriculum, by: pass_rate, samples: 2}",
+    "distill",
+    "[distill, kl, ewc]",
     "kl",
     "ewc",
     "{name: ewc, mode: separate, normalize: true}",
@@ -103,6 +105,7 @@ def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (0, []),
         (1, ["grpo.entropy_coef=0.01"]),
         (2, ["grpo.entropy_coef=0.01", "grpo.beta=0.05", "grpo.steps_per_generation=2"]),
+        (3, ["strategy=distill"]),
     ],
     ids=str,
 )

@@ -46,6 +46,7 @@ STRATEGIES = [
     "{name: replay, mode: episodes, fraction: 0.5, buffer: 8}",
     "{name: replay, mode: mastery, fraction: 0.5}",
     "{name: curriculum, by: pass_rate, samples: 2}",
+    "distill",
     "balanced",
     "progress",
     "{name: review, interval: 1, mastered: 0.5}",
@@ -148,8 +149,8 @@ def test_the_budget_is_the_same(strategy: str, run: Callable[..., Path]) -> None
     budget = result(run(strategy))["budget"]
     assert (budget["updates"], budget["episodes"]) == (6, 6 * 16)
     beyond = {name: budget[name] for name in ("extra_episodes", "extra_tokens")}
-    # Stored episodes, a reference (twice), a Fisher matrix.
-    costly = ("episodes", "kl", "retain", "ewc")
+    # Stored episodes, teachers, a reference (twice), a Fisher matrix.
+    costly = ("episodes", "distill", "kl", "retain", "ewc")
     assert (beyond["extra_tokens"] > 0) == any(name in strategy for name in costly)
     tasks = 48  # the training tasks of either environment
     assert beyond["extra_episodes"] == (3 * tasks * 2 if "pass_rate" in strategy else 0)
@@ -162,7 +163,8 @@ def test_frozen_evaluates_the_same_policy(run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", ["kl", "l2", "isolated", "cumulative", "retain", "{name: replay, fraction: 0.5}"]
+    "strategy",
+    ["kl", "l2", "distill", "isolated", "cumulative", "retain", "{name: replay, fraction: 0.5}"],
 )
 def test_the_first_stage_is_that_of_sequential(strategy: str, run: Callable[..., Path]) -> None:
     alike, other = (kept(run(name)) for name in ("sequential", strategy))
@@ -180,6 +182,8 @@ def environments(path: Path, stage: int) -> list[str]:
 
 
 def test_replayed_tasks_stand_within_the_update(run: Callable[..., Path]) -> None:
+    assert environments(run("distill"), 2) == (["south"] * 8 + ["north"] * 8) * 2
+    assert environments(run("distill"), 3) == (["north"] * 8 + ["south"] * 8) * 2
     for mode in ("", "mode: mastery, "):
         replay = run(f"{{name: replay, {mode}fraction: 0.5}}")
         assert environments(replay, 1) == ["north"] * 32
@@ -245,7 +249,7 @@ def conflict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[l
             out = tmp_path_factory.mktemp("conflict") / "run"
             overrides = [f"strategy={strategy}", "evaluate={tasks: 16}"]
             # The others are there in half the time.
-            if "replay" not in strategy and strategy != "mixture":
+            if not any(name in strategy for name in ("replay", "distill", "mixture")):
                 overrides += ["stream.0.updates=25", "stream.1.updates=25"]
             run = run_stream(EXAMPLES / "conflict.yaml", overrides, out=out, quiet=True)
             made[strategy] = run.read_result()["R"]
@@ -261,7 +265,9 @@ def test_sequential_forgets(conflict: Callable[[str], list[list[float]]]) -> Non
     assert R[2][0] <= 0.2
 
 
-@pytest.mark.parametrize("strategy", ["mixture", "{name: replay, fraction: 0.5}", "adapters"])
+@pytest.mark.parametrize(
+    "strategy", ["mixture", "{name: replay, fraction: 0.5}", "distill", "adapters"]
+)
 def test_both_can_be_had(strategy: str, conflict: Callable[[str], list[list[float]]]) -> None:
     assert min(conflict(strategy)[-1]) >= 0.8
 

@@ -13,7 +13,7 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from contrail.training.advantages import group_advantages  # isort: skip
-from contrail.training.objective import Batch
+from contrail.training.objective import Batch, Objective
 
 from contrail.training.learner import Learner  # isort: skip
 
@@ -129,9 +129,9 @@ def test_a_minibatch_without_advantages_makes_no_step(make_tiny: Make, tmp_path:
     seen = []
     gradients = trainer.gradients
 
-    def watched(batch: Batch) -> float:
+    def watched(batch: Batch, *objective: Objective) -> float:
         seen.append(bool(batch.weights.any()))
-        return gradients(batch)
+        return gradients(batch, *objective)
 
     trainer.gradients = watched  # type: ignore[method-assign]
     skipped = [trainer.update(grouped, generator(n))["skipped_steps"] for n in range(6)]

@@ -39,6 +39,7 @@ class TreeScorer:
         *,
         entropies: bool = False,
         kept: bool = False,
+        distributions: bool = False,
     ) -> Iterator[tuple[Slice, list[DecisionScores]]]:
         """See `Scorer`. A shared prefix's gradients are complete after the last of its packs."""
         hidden_states = self._policy.kept if kept else None
@@ -58,7 +59,7 @@ class TreeScorer:
                 with self._known(forest.plan.nodes(), hidden_states) as known:
                     if partial and not known:  # it needs keys of the frozen layers, too
                         forest = pack.forest(tree)
-                    scores = forest.score(model, temperature, entropies, head)
+                    scores = forest.score(model, temperature, entropies, head, distributions)
                 self.computed_tokens += forest.plan.size
                 yield pack, scores
             if prefix is not None:

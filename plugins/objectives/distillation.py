@@ -1,0 +1,233 @@
+"""The objectives `distill` and `self`: learn from teachers at the policy's own decisions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import contrail
+from contrail import ConfigError, ContrailError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+ANY = "*"
+
+
+@dataclass
+class DistillConfig:
+    """The keys of distill in stream.yaml."""
+
+    teachers: Any = field(metadata={"path": ()})
+    """The path of the teachers, or a path for each environment, where `*` stands for all others: a
+    run (of the strategy `isolated` the LoRA after an environment's own stage, of any other the
+    newest checkpoint), a checkpoint, or a LoRA as PEFT saves it."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Digests of the teachers; found when the stream is read. With other teachers, a run is another
+    run."""
+
+    def __post_init__(self) -> None:
+        if self.sha256:
+            return
+        named = {ANY: self.teachers} if isinstance(self.teachers, str) else self.teachers
+        if not isinstance(named, dict) or not named or set(map(type, named.values())) != {str}:
+            raise ConfigError(
+                "it must be a path, or a path for each environment: `{babyai: runs/babyai}`.",
+                key=("teachers",),
+            )
+        try:
+            found = {name: contrail.lora_directories(Path(path)) for name, path in named.items()}
+            teachers = dict(found.get(ANY, {}))
+            for name, of in found.items():
+                if name != ANY and name not in of and ANY not in of:
+                    raise ContrailError(
+                        f"the run {named[name]} trains on no {name!r}. {nearest(name, of)}"
+                    )
+                if name != ANY:
+                    teachers[name] = of.get(name) or of[ANY]
+            self.sha256 = {name: contrail.lora_digest(path) for name, path in teachers.items()}
+        except ContrailError as error:
+            raise ConfigError(str(error), key=("teachers",)) from error
+        self.teachers = {name: str(path) for name, path in teachers.items()}
+
+
+class Distill(contrail.Distillation):
+    """On-policy distillation: the policy plays, and each environment's teacher corrects it.
+
+    The loss is the reverse KL divergence to the teacher, exact over the candidates of a choice, or
+    over the vocabulary for each token of free text. Rewards are not used. A stage over several
+    environments, as with the strategy `mixture`, fuses their teachers into one policy, as in
+    multi-teacher on-policy distillation (arXiv:2606.30406). A teacher is a LoRA on the policy's own
+    base model, of any rank: it takes megabytes.
+    """
+
+    Config = DistillConfig
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._loaded: dict[str, contrail.Teacher] = {}  # by directory
+
+    def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
+        """Load the teachers of the stage's environments."""
+        for environment in stage.environments:
+            name, directory = self._named(environment)
+            if directory in self._loaded:
+                continue
+            try:
+                digest = contrail.lora_digest(Path(directory))
+                if digest != self.config.sha256[name]:
+                    raise ContrailError(
+                        f"{directory} has changed since the run began (digest {digest}, then "
+                        f"{self.config.sha256[name]}). Restore it, or choose another --out."
+                    )
+                self._loaded[directory] = contrail.Teacher.load(learner.policy, Path(directory))
+            except ConfigError:
+                raise
+            except ContrailError as error:
+                raise ConfigError(str(error), key=("teachers",)) from error
+
+    def _named(self, environment: str) -> tuple[str, str]:
+        teachers = self.config.teachers
+        name = environment if environment in teachers else ANY
+        if name not in teachers:
+            raise ConfigError(
+                f"there is no teacher for the environment {environment!r}. "
+                f"{nearest(environment, teachers)}",
+                key=("teachers",),
+            )
+        return name, teachers[name]
+
+    def teacher(self, learner: contrail.Learner, environment: str) -> contrail.Teacher:
+        return self._loaded[self._named(environment)[1]]
+
+
+@dataclass
+class SelfConfig:
+    """The keys of self in stream.yaml."""
+
+    ema: float | None = field(default=None, metadata={"min": 0, "max": 1})
+    """The rate at which the teacher follows the policy: after a step, it is this share of the new
+    policy and the rest of itself. By default the teacher is the policy of the moment; with 0 it is
+    the policy at the beginning of the stage."""
+    prompt: str = (
+        "This is an example of how the task is solved:\n\n{demonstration}\n\n"
+        "Now solve it yourself.\n\n{observation}"
+    )
+    """The first message to the teacher: `{demonstration}` stands for what the expert saw and
+    answered, `{observation}` for the policy's first message."""
+
+    def __post_init__(self) -> None:
+        for name in ("{demonstration}", "{observation}"):
+            if name not in self.prompt:
+                raise ConfigError(f"it must contain {name}.", key=("prompt",))
+
+
+class SelfDistill(contrail.Distillation):
+    """Self-distillation from demonstrations (SDFT, arXiv:2601.19897).
+
+    The policy plays without help; its teacher is the policy itself, which is shown a demonstration
+    of the task in its first message. The loss is the reverse KL divergence to it, as of `distill`.
+    Demonstrations are those of the environment's expert. A task without a successful one is left
+    out, and so is an episode that is too long together with its demonstration.
+    """
+
+    Config = SelfConfig
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._adapters: dict[str, contrail.Adapter] = {}
+        self._demonstrations: dict[tuple[str, str], contrail.Episode] = {}
+        self._average: dict[str, torch.Tensor] | None = None
+        self._teacher: contrail.Teacher | None = None
+
+    def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
+        self._adapters |= stage.adapters
+
+    def start(self, learner: contrail.Learner) -> None:
+        self._average = None
+
+    def episodes(
+        self, learner: contrail.Learner, tasks: Sequence[contrail.Task], play: contrail.Play
+    ) -> list[list[contrail.Episode]]:
+        shown = play.demonstrations(tasks)
+        self._demonstrations = {
+            (task.environment, task.id): episode
+            for task, episode in zip(tasks, shown, strict=True)
+            if episode.success
+        }
+        kept = [task for task in tasks if (task.environment, task.id) in self._demonstrations]
+        self.log("without_demonstration", 1 - len(kept) / len(tasks))
+        if not kept:
+            how = sorted({episode.fault or episode.ended for episode in shown})
+            raise ContrailError(
+                f"no demonstration of {len(shown)} tasks of "
+                f"{', '.join(sorted({task.environment for task in tasks}))} succeeded: they ended "
+                f"with {', '.join(how)}. The objective self needs an expert."
+            )
+        return play(kept, self.samples(learner))
+
+    def weights(
+        self,
+        learner: contrail.Learner,
+        groups: Sequence[Sequence[contrail.Episode]],
+        minibatches: Sequence[Sequence[int]],
+    ) -> list[torch.Tensor]:
+        import torch
+
+        most = learner.policy.max_context
+        episodes = [episode for group in groups for episode in group]
+        fits = torch.tensor([len(self.shown(learner, item).token_ids) <= most for item in episodes])
+        if episodes:
+            self.log("too_long", 1 - float(fits.float().mean()))
+        found = super().weights(learner, groups, minibatches)
+        return [
+            weights * fits[list(part)] for weights, part in zip(found, minibatches, strict=True)
+        ]
+
+    def backward(self, learner: contrail.Learner, batch: contrail.Batch) -> float:
+        if self.config.ema is not None:
+            policy = learner.policy.snapshot()
+            if self._average is None:
+                self._average = policy
+            for name, value in self._average.items():
+                value.lerp_(policy[name].to(value.device), self.config.ema)
+        self._teacher = contrail.Teacher.of(learner.policy, self._average)
+        return super().backward(learner, batch)
+
+    def teacher(self, learner: contrail.Learner, environment: str) -> contrail.Teacher:
+        assert self._teacher is not None
+        return self._teacher
+
+    def shown(self, learner: contrail.Learner, episode: contrail.Episode) -> contrail.Episode:
+        """Return the episode with the demonstration in its first message."""
+        demonstration = self._demonstrations[episode.environment, episode.task.id]
+        text = "\n\n".join(f"{turn.observation}\n\n{turn.text}" for turn in demonstration.turns)
+        chat = learner.policy.chat.using(self._adapters[episode.environment].tools)
+        start = functools.partial(chat.start, episode.system)
+        turns = list(episode.turns)
+        for number, turn in enumerate(turns):
+            # A conversation that is told anew begins as the episode, or with this turn.
+            told = (turns[0], turn) if number == 0 or turn.restart else ()
+            for observation in [item.observation for item in told]:
+                own = start(observation)
+                if turn.prompt[: len(own)] == own:
+                    message = self.config.prompt.replace("{observation}", observation)
+                    helped = start(message.replace("{demonstration}", text))
+                    turns[number] = replace(turn, prompt=helped + turn.prompt[len(own) :])
+                    break
+        return replace(episode, turns=turns)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._average is None else {"average": self._average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._average = state["average"]
+
+
+@contrail.hookimpl
+def contrail_objectives(register: Callable[[str, type[contrail.Objective]], None]) -> None:
+    register("distill", Distill)
+    register("self", SelfDistill)
