@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contrail.episode import Episode, Turn
     from contrail.episode_metrics import EpisodeMetric
     from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
+    from contrail.failures import FailureContext, FailureRule
     from contrail.hookspecs import hookimpl
     from contrail.model.policy import Policy
     from contrail.model.teacher import Teacher
@@ -50,6 +51,8 @@ __all__ = [
     "EpisodeMetric",
     "EpisodeView",
     "Exchange",
+    "FailureContext",
+    "FailureRule",
     "GiGPO",
     "InvalidAction",
     "Learner",
@@ -88,6 +91,7 @@ _HOMES = {
     "episode": ["Episode", "Turn"],
     "episode_metrics": ["EpisodeMetric"],
     "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
+    "failures": ["FailureContext", "FailureRule"],
     "hookspecs": ["hookimpl"],
     "model.policy": ["Policy"],
     "model.teacher": ["Teacher"],

@@ -112,6 +112,16 @@ class Environment(ABC):
     step_timeout: float = 300.0
     """In a worker process, a reset or step that takes longer (seconds) is a fault."""
 
+    finishing: tuple[str, ...] = ()
+    """Actions by which an agent says that it is done, right or wrong, as regular expressions of the
+    whole action; for failure modes."""
+
+    verifying: tuple[str, ...] = ()
+    """Actions that check what an agent would otherwise assume, likewise."""
+
+    idle: tuple[str, ...] = ()
+    """Actions that change nothing and tell nothing new, likewise."""
+
     about_data: str = ""
     """The source of the tasks, and of further ones: for `contrail environments`."""
 

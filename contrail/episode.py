@@ -75,6 +75,8 @@ class Episode:
     """The system message."""
     fault: str | None = None
     """What the environment raised, if it raised."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failure mode -> the turn at which it shows, counted from 1; see `contrail.FailureRule`."""
     demonstrated: bool = False
     """Whether a script decided, not the model; then log-probabilities and entropies are 0."""
 
@@ -169,6 +171,7 @@ class Episode:
             "success": self.success,
             "ended": self.ended,
             "fault": self.fault,
+            **({"failures": self.failures} if self.failures else {}),
             **({"demonstrated": True} if self.demonstrated else {}),
             "turns": [
                 {

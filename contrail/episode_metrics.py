@@ -16,11 +16,12 @@ from contrail.episode import Episode
 from contrail.errors import PluginError, boundary, describe_error
 from contrail.values import as_number
 
-Value = float | Sequence[float] | None
+Value = float | Sequence[float | None] | None
 RESERVED = {
     *("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change"),
     *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
-    *("samples", "action", "first_fault", "loss", "episodes"),
+    *("samples", "action", "first_fault", "loss", "episodes", "outcomes", "avg_at", "pass_at"),
+    *("drift", "failures"),
 }
 """Names with another meaning in the files that contain metrics."""
 
@@ -40,6 +41,8 @@ class EpisodeMetric:
         heading: of its column in tables; by default the name.
         format: a format specification, for tables.
         faults: whether episodes that ended in a fault of their environment count.
+        optional: whether only some environments give it. An episode without a number counts as 0
+            if another episode of its environment has one; where none has, the metric is left out.
         plugin: who registered it; set by the registry.
     """
 
@@ -51,6 +54,7 @@ class EpisodeMetric:
     heading: str = ""
     format: str = ".2f"
     faults: bool = False
+    optional: bool = False
     plugin: str = ""
 
     def check(self) -> None:
@@ -87,10 +91,15 @@ class EpisodeMetric:
             PluginError: the metric's function raised, or returned something else than numbers.
         """
         values: dict[str, list[float]] = {}
+        given = not self.optional
         for episode in episodes:
             if episode.fault is None or self.faults:
                 task = episode.task.id if by_task and self.over == "tasks" else ""
-                values.setdefault(task, []).extend(self._values(episode))
+                found = self._values(episode)
+                given = given or bool(found)
+                values.setdefault(task, []).extend(found or [0.0] * self.optional)
+        if not given:
+            return None
         return mean([mean(found) for found in values.values() if found])
 
     def about(self) -> dict[str, Any]:
@@ -122,8 +131,16 @@ class EpisodeMetric:
 def averages(
     metrics: Iterable[EpisodeMetric], episodes: Sequence[Episode], *, by_task: bool = True
 ) -> dict[str, float | None]:
-    """Return each metric's mean over the episodes, by name: see `EpisodeMetric.average`."""
-    return {metric.name: metric.average(episodes, by_task=by_task) for metric in metrics}
+    """Return each metric's mean over the episodes, by name: see `EpisodeMetric.average`.
+
+    Optional metrics that no episode has are left out.
+    """
+    means = {metric: metric.average(episodes, by_task=by_task) for metric in metrics}
+    return {
+        metric.name: mean
+        for metric, mean in means.items()
+        if mean is not None or not metric.optional
+    }
 
 
 def mean(values: Sequence[float | None]) -> float | None:

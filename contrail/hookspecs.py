@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contrail.environment import Environment
     from contrail.episode import Episode
     from contrail.episode_metrics import EpisodeMetric
+    from contrail.failures import FailureRule
     from contrail.model.policy import ModelSource
     from contrail.scores import Scores
     from contrail.stage import Stage
@@ -81,6 +82,11 @@ def contrail_models(register: Callable[[str, ModelSource], None]) -> None:
 @hookspec
 def contrail_metrics(register: Callable[[EpisodeMetric], None]) -> None:
     """Register metrics of an episode: `register(contrail.EpisodeMetric(name, function, ...))`."""
+
+
+@hookspec
+def contrail_failures(register: Callable[[FailureRule], None]) -> None:
+    """Register failure modes: `register(contrail.FailureRule(name, function, ...))`."""
 
 
 @hookspec

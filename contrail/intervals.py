@@ -68,6 +68,24 @@ def difference_interval(differences: ArrayLike) -> Estimate:
     return _with_pseudo_tasks(array, [-1.0, 1.0], (-float(widest), float(widest)))
 
 
+def mean_interval(values: ArrayLike, least: float = -np.inf) -> Estimate:
+    """Mean of numbers without bounds, and its interval by Student's t: mean +- t s / sqrt(n).
+
+    It supposes that the mean is about normal, and has no width where all values agree.
+
+    Args:
+        values: (tasks,); nan for a task without one. Fewer than two have no interval.
+        least: what the numbers cannot be below; the interval is cut there.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    if array.size < 2:
+        return Estimate(float(array[0]) if array.size else None, None, array.size)
+    mean = float(array.mean())
+    half = _quantile(array.size - 1) * float(array.std(ddof=1) / np.sqrt(array.size))
+    return Estimate(mean, [max(least, mean - half), mean + half], array.size)
+
+
 def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = None) -> Estimate:
     """Return the mean of estimates; undefined where one of them is.
 

@@ -12,8 +12,8 @@ leaving the term out would quietly turn it into a mean over other environments.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,85 +26,7 @@ from contrail.intervals import (
     mean_of,
     score_interval,
 )
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """What a run is judged by.
-
-    `scores`: environment -> (T + 1, tasks), mean success of each test task after each stage, nan
-    where it has none; tasks are ordered by id. `trained`: for each stage the environments that the
-    episodes of its updates were of. `own`: of these, the ones that the stage is meant for; `replay`
-    also trains on others. `tasks`: their ids, by environment, where these are known.
-    """
-
-    scores: Mapping[str, Array]
-    trained: Sequence[Collection[str]]
-    own: Sequence[Collection[str]]
-    tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, rows in self.scores.items():
-            if len(rows) != len(self.trained) + 1:
-                raise ValueError(
-                    f"{name!r} has {len(rows)} rows; {len(self.trained)} stages make "
-                    f"{len(self.trained) + 1}."
-                )
-        if unknown := {name for stage in self.trained for name in stage} - set(self.scores):
-            raise ValueError(f"`trained` names {sorted(unknown)}, which have no scores.")
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any], first: int | None = None) -> TaskScores:
-        """From the content of result.json.
-
-        Args:
-            result: the content.
-            first: the row to begin with; by default the one before the stream, which is 1 after a
-                warm-up.
-        """
-        first = int(result.get("warmup", False)) if first is None else first
-        scores, tasks = {}, {}
-        for name in result["environments"]:
-            rows = [row[name]["scores"] for row in result["evaluations"][first:]]
-            ids = tasks[name] = sorted({task for row in rows for task in row})
-            scores[name] = np.array([[row.get(task) for task in ids] for row in rows], np.float64)
-        return cls(scores, result["trained"][first:], result["own"][first:], tasks)
-
-    @property
-    def stages(self) -> int:
-        """T."""
-        return len(self.trained)
-
-    def group(self, name: str) -> str:
-        """Return the first environment that shares a task with this one; itself if there is
-        none."""
-        own = set(self.tasks.get(name, ()))
-        sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
-        return next(sharing, name)
-
-    @property
-    def seen(self) -> list[str]:
-        """The environments that a stage has trained on, in the order of `scores`."""
-        trained = {name for stage in self.trained for name in stage}
-        return [name for name in self.scores if name in trained]
-
-    def first_stage(self, name: str) -> int | None:
-        """Return the first stage that trained on an environment, from 1; None if none did."""
-        stages = (i for i, names in enumerate(self.trained, start=1) if name in names)
-        return next(stages, None)
-
-    def own_stage(self, name: str) -> int | None:
-        """Return the last stage meant for an environment, or else the last that trained on it."""
-        for stages in (self.own, self.trained):
-            last = [i for i, names in enumerate(stages, start=1) if name in names]
-            if last:
-                return last[-1]
-        return None
-
-    def left(self) -> dict[str, int]:
-        """Own stages of the environments that training has left behind."""
-        stages = {name: self.own_stage(name) for name in self.scores}
-        return {name: i for name, i in stages.items() if i is not None and i < self.stages}
+from contrail.task_scores import TaskScores as TaskScores
 
 
 @dataclass(frozen=True)
@@ -182,6 +104,27 @@ def average_score(results: TaskScores) -> dict[str, Part]:
     return {name: Part(rows[-1], difference=False) for name, rows in results.scores.items()}
 
 
+@_metric(
+    "R[T][j], j the worst on the other half of the tasks", "after arXiv:2602.05547", needs=HALVES
+)
+def worst_environment(results: TaskScores) -> dict[str, Part]:
+    """Return the score of the worst environment after the last stage.
+
+    The least of noisy scores is too low if it is chosen and measured on the same episodes. So one
+    half of the tasks chooses the environment whose other half is measured, and vice versa.
+    """
+    last = {name: rows[-1] for name, rows in results.scores.items()}
+    values = {name: np.full_like(row, np.nan) for name, row in last.items()}
+    for half in (0, 1):
+        others = {name: row[1 - half :: 2] for name, row in last.items()}
+        if any(np.isnan(other).all() for other in others.values()):  # or empty
+            return {}
+        worst = min(others, key=lambda name: float(np.nanmean(others[name])))
+        values[worst][half::2] = last[worst][half::2]
+    chosen = {name: row for name, row in values.items() if not np.isnan(row).all()}
+    return {name: Part(row, difference=False) for name, row in chosen.items()}
+
+
 @_metric("mean_j R[T][j] - R[s][j], s < T j's own stage", "arXiv:1706.08840", needs=LEFT_BEHIND)
 def backward_transfer(results: TaskScores) -> dict[str, Part]:
     """Return how later stages changed an environment (GEM); below 0 it was forgotten.
@@ -222,6 +165,32 @@ def drop_from_best(results: TaskScores) -> dict[str, Part]:
     """
     rows = range(results.stages + 1)
     return {name: _fall(results.scores[name], rows) for name in results.seen}
+
+
+@_metric(
+    "mean_j share of j's tasks solved in row l and not in T, l of 0..T best on the other half",
+    "arXiv:2606.03087",
+    needs=f"a stage, and {HALVES}",
+)
+def turnover(results: TaskScores) -> dict[str, Part]:
+    """Return the share of the test tasks that were solved at an environment's best, and are lost.
+
+    Rows have common dice, so nothing is lost where nothing changes. The best row is chosen as in
+    forgetting. Turnover less what was gained is the drop from best. With several samples it is the
+    mean over them: a sample has its own dice, in all rows the same.
+    """
+    return _turned(results, 1.0)
+
+
+@_metric(
+    "mean_j share of j's tasks not solved in row l and solved in T, l as in turnover",
+    "arXiv:2606.03087",
+    needs=f"a stage, and {HALVES}",
+)
+def gained(results: TaskScores) -> dict[str, Part]:
+    """Return the share of the test tasks that are solved, and were not at their environment's
+    best."""
+    return _turned(results, -1.0)
 
 
 @_metric(
@@ -298,6 +267,31 @@ def over(results: TaskScores, others: Mapping[str, Mapping[str, Score]]) -> list
     ]
 
 
+def turnover_by_environment(results: TaskScores, first: int = 0) -> dict[str, dict[str, Any]]:
+    """Return the tasks lost and gained since the best row by environment, as JSON values.
+
+    `best`: the best rows, counted from `first`; each half of the tasks chooses one for the other.
+    `independent_dice`: the share that an unchanged policy would lose between two evaluations with
+    independent dice: c (n - c) / (n (n - 1)) of a task with c of n samples solved, after the last
+    stage. None with one sample.
+    """
+    found = {}
+    lost, won = turnover.parts(results), gained.parts(results)
+    for name in lost:
+        outcomes = results.outcomes_of(name)[-1]
+        n, c = (~np.isnan(outcomes)).sum(axis=1), np.nansum(outcomes, axis=1)
+        several = n > 1
+        shares = (c * (n - c))[several] / (n * (n - 1))[several]
+        rows = best_rows(results.scores[name], range(results.stages + 1))
+        estimates = {"lost": lost[name].estimate(), "gained": won[name].estimate()}
+        found[name] = {
+            **{key: {"value": e.value, "interval": e.interval} for key, e in estimates.items()},
+            "best": sorted({first + row for row in rows.values()}),
+            "independent_dice": float(shares.mean()) if several.any() else None,
+        }
+    return found
+
+
 def area_under_curve(curve: Sequence[Score], steps: Sequence[float]) -> Score:
     """Mean success over a stage of training: (1/D) * integral of p(t) (arXiv:2105.10919).
 
@@ -352,11 +346,36 @@ def _change(results: TaskScores, names: Sequence[str]) -> dict[str, Part]:
 def _fall(scores: Array, rows: Sequence[int]) -> Part:
     """From the best of `rows` to the last row; each half of the tasks chooses for the other."""
     values = np.full(scores.shape[1], np.nan)
+    for half, best in best_rows(scores, rows).items():
+        values[half::2] = scores[best, half::2] - scores[-1, half::2]
+    return Part(values)
+
+
+def best_rows(scores: Array, rows: Sequence[int]) -> dict[int, int]:
+    """Return for each half of the tasks, 0 or 1, the row that is best on the other half."""
+    found = {}
     for half in (0, 1):
         other = scores[:, 1 - half :: 2]
         if not other.size or np.isnan(other).all(axis=1).any():
             continue
         means = np.nanmean(other, axis=1)
-        best = max(rows, key=lambda row: (means[row], row))  # of equal rows the latest
-        values[half::2] = scores[best, half::2] - scores[-1, half::2]
-    return Part(values)
+        found[half] = max(rows, key=lambda row: (means[row], row))  # of equal rows the latest
+    return found
+
+
+def _turned(results: TaskScores, sign: float) -> dict[str, Part]:
+    """Return the share of outcomes that fell (1) or rose (-1) from the best row to the last one."""
+    if not results.stages:
+        return {}
+    parts = {}
+    for name, scores in results.scores.items():
+        outcomes = results.outcomes_of(name)
+        values = np.full(scores.shape[1], np.nan)
+        for half, best in best_rows(scores, range(results.stages + 1)).items():
+            change = sign * (outcomes[best, half::2] - outcomes[-1, half::2])
+            known = ~np.isnan(change)
+            counts = known.sum(axis=1)
+            sums = np.where(known, np.maximum(change, 0.0), 0.0).sum(axis=1)
+            values[half::2] = np.where(counts, sums / np.maximum(counts, 1), np.nan)
+        parts[name] = Part(values, difference=False)
+    return parts

@@ -38,11 +38,13 @@ from contrail.errors import (
     message_of,
     nearest,
 )
+from contrail.failures import Diagnosis, FailureContext, FailureRule
 from contrail.registered import Registered, Table
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
 T = TypeVar("T")
+R = TypeVar("R", EpisodeMetric, FailureRule)
 GROUP = "contrail"
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
 
@@ -71,6 +73,7 @@ class Plugins:
         self.objectives: Table[type[Objective]] = Table("objective")
         self.models: Table[Callable[[], Path]] = Table("model")
         self.metrics: Table[EpisodeMetric] = Table("episode metric")
+        self.failures: Table[FailureRule] = Table("failure rule")
         self._tables: dict[str, tuple[Table[Any], type | None]] = {
             "contrail_environments": (self.environments, Environment),
             "contrail_adapters": (self.adapters, Adapter),
@@ -126,7 +129,10 @@ class Plugins:
                 f"plugin {name!r} ({source}) implements no hook. Decorate a function of it, for "
                 "example contrail_environments(register), with @contrail.hookimpl."
             )
-        registers = {"contrail_metrics": functools.partial(self.register_metric, name)}
+        registers: dict[str, Callable[..., None]] = {
+            "contrail_metrics": functools.partial(self.register_metric, name),
+            "contrail_failures": functools.partial(self.register_failure, name),
+        }
         for hook, (table, base) in self._tables.items():
             registers[hook] = functools.partial(_register, table, base, name)
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
@@ -139,14 +145,28 @@ class Plugins:
         Raises:
             PluginError: it is none, it makes no sense, or its name is taken.
         """
-        if not isinstance(metric, EpisodeMetric):
-            raise PluginError(
-                f"plugin {plugin!r} registers {metric!r} as an episode metric: register a "
-                "contrail.EpisodeMetric."
-            )
-        metric = replace(metric, plugin=plugin)
-        metric.check()
-        self.metrics.register(metric.name, metric, plugin)
+        _keep(self.metrics, EpisodeMetric, plugin, metric)
+
+    def register_failure(self, plugin: str, rule: FailureRule) -> None:
+        """Add a failure rule; raises as `register_metric`."""
+        _keep(self.failures, FailureRule, plugin, rule)
+
+    @property
+    def failure_rules(self) -> list[FailureRule]:
+        """The failure rules, in the order of their registration."""
+        return [entry.value for entry in self.failures.entries.values()]
+
+    def diagnosis(self, environments: Mapping[str, tuple[str, int | None]]) -> Diagnosis:
+        """Return what finds the failure modes of episodes.
+
+        Args:
+            environments: label -> the registered name, and the limit of turns if it is configured.
+        """
+        contexts = {
+            label: FailureContext.of(self.environments[name].value, max_turns)
+            for label, (name, max_turns) in environments.items()
+        }
+        return Diagnosis(self.failure_rules, contexts)
 
     @property
     def episode_metrics(self) -> list[EpisodeMetric]:
@@ -236,9 +256,10 @@ class Plugins:
 
     def registered_by(self, plugin: str) -> list[str]:
         """Return the kinds and names that a plugin registered: "environment babyai", ...."""
+        tables = [table for table, _ in self._tables.values()]
         return [
             f"{table.kind} {name}"
-            for table in (*(table for table, _ in self._tables.values()), self.metrics)
+            for table in (*tables, self.metrics, self.failures)
             for name, entry in table.entries.items()
             if entry.plugin == plugin
         ]
@@ -281,6 +302,18 @@ def blaming(
 
 def _is_own(point: importlib.metadata.EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == "contrail"
+
+
+def _keep(table: Table[R], cls: type[R], plugin: str, value: R) -> None:
+    if not isinstance(value, cls):
+        article = "an" if table.kind[0] in "aeiou" else "a"
+        raise PluginError(
+            f"plugin {plugin!r} registers {value!r} as {article} {table.kind}: register a "
+            f"contrail.{cls.__name__}."
+        )
+    value = replace(value, plugin=plugin)
+    value.check()
+    table.register(value.name, value, plugin)
 
 
 def _register(table: Table[Any], base: type | None, plugin: str, name: str, value: Any) -> None:

@@ -8,6 +8,13 @@ from typing import Any
 
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric, averages, mean
+from contrail.failures import count
+from contrail.pass_at import repeated
+
+PARTS = ("by_difficulty", "outcomes", "drift", "failures")
+"""Fields of `Scores` that are kept where they are not empty."""
+OTHERS = ("scores", "tasks", "avg_at", "pass_at", *PARTS)
+"""Keys of a record or summary that are no metrics of an episode."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,15 @@ class Scores:
     by_difficulty: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Difficulty -> the mean success of its tasks (`success`), and their number (`tasks`). Empty if
     tasks have no difficulty."""
+    outcomes: dict[str, list[float | None]] = field(default_factory=dict)
+    """Task id -> 1 or 0 for each of its episodes, None for a fault. Empty with one episode per
+    task, where `scores` says as much."""
+    drift: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """To the "base" model or the "previous" row -> task id -> nats per episode, and per decision.
+    Empty without `evaluate.drift`, and before any training."""
+    failures: dict[str, Any] = field(default_factory=dict)
+    """The numbers of `episodes`, of those that `failed`, and of those that show each failure mode
+    (`modes`). Faults are no episodes."""
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], metrics: Iterable[EpisodeMetric] = ()) -> Scores:
@@ -40,9 +56,15 @@ class Scores:
             task: mean([float(item.success) for item in played if item.fault is None])
             for task, played in by_task.items()
         }
+        outcomes = {
+            task: [float(item.success) if item.fault is None else None for item in played]
+            for task, played in by_task.items()
+        }
         return cls(
             scores=scores,
+            outcomes=outcomes if any(len(values) > 1 for values in outcomes.values()) else {},
             metrics=averages(metrics, episodes),
+            failures=count(episodes),
             by_difficulty={
                 str(difficulty): {
                     "success": mean([scores[task] for task in tasks]),
@@ -56,9 +78,9 @@ class Scores:
     def read(cls, record: Mapping[str, Any]) -> Scores:
         """Return the opposite of `record` and of `summary`; those of older versions are read,
         too."""
-        known = ("scores", "by_difficulty", "tasks")
-        metrics = {name: value for name, value in record.items() if name not in known}
-        return cls(dict(record["scores"]), metrics, dict(record.get("by_difficulty", {})))
+        metrics = {name: value for name, value in record.items() if name not in OTHERS}
+        kept = {name: dict(record.get(name, {})) for name in PARTS}
+        return cls(dict(record["scores"]), metrics, **kept)
 
     @property
     def success(self) -> float | None:
@@ -67,9 +89,9 @@ class Scores:
 
     def record(self) -> dict[str, Any]:
         """Return the same as JSON values; `Scores.read(record)` reads it back."""
-        difficulty = {"by_difficulty": self.by_difficulty} if self.by_difficulty else {}
-        return {"scores": self.scores, "success": self.success, **self.metrics, **difficulty}
+        parts = {name: part for name in PARTS if (part := getattr(self, name))}
+        return {"scores": self.scores, "success": self.success, **self.metrics, **parts}
 
     def summary(self) -> dict[str, Any]:
-        """As JSON values, with the number of tasks."""
-        return {**self.record(), "tasks": len(self.scores)}
+        """As JSON values, with the number of tasks, and avg@k and pass@k of several samples."""
+        return {**self.record(), "tasks": len(self.scores), **repeated(self.outcomes)}

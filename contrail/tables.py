@@ -7,7 +7,10 @@ from typing import Any
 
 PLAYERS = ("random", "expert")
 """Players without a model; rows of theirs follow those of the stages."""
-OTHERS = ("scores", "success", "by_difficulty", "tasks")
+OTHERS = (
+    *("scores", "success", "by_difficulty", "tasks", "outcomes", "avg_at", "pass_at"),
+    *("drift", "failures"),
+)
 """Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 
 QUANTITY = (
@@ -49,7 +52,7 @@ def columns(result: Mapping[str, Any]) -> list[str]:
     """Return the keys of `rows`."""
     first = ("run", "strategy", "seed", "stage", "stage_name", "environment", "success")
     ends = ("low", "high", "change", "change_low", "change_high")
-    return [*first, *ends, *episode_metrics(result), "tasks"]
+    return [*first, *ends, *episode_metrics(result), "tasks", *_drift(result, 0, 0)]
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,6 +78,7 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "change": changes["value"][i][j],
                 **_ends(changes["interval"][i][j], "change_low", "change_high"),
                 **{name: evaluation.get(name) for name in metrics},
+                **_drift(result, i, j),
             }
         )
     for player in PLAYERS:
@@ -117,6 +121,34 @@ def difficulty_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         .get("by_difficulty", {})
         .items()
     ]
+
+
+def curve_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the learning curves over the whole stream: a row per stage, environment and evaluation
+    within the stage.
+
+    `updates` counts from the start of the stream, `update` from that of the stage. Empty without
+    `evaluate.every`.
+    """
+    made, found = 0, []
+    for stage, curves in enumerate(result.get("curves", ())):
+        for environment, curve in curves.items():
+            found += [
+                {
+                    "run": result["name"],
+                    "strategy": result["strategy"],
+                    "seed": result["seed"],
+                    "stage": stage + 1,
+                    "stage_name": result["stages"][stage],
+                    "updates": made + update,
+                    "update": update,
+                    "environment": environment,
+                    "success": success,
+                }
+                for update, success in curve
+            ]
+        made += max((update for curve in curves.values() for update, _ in curve), default=0)
+    return found
 
 
 def baseline(result: Mapping[str, Any], player: str, environment: str) -> dict[str, Any] | None:
@@ -187,6 +219,17 @@ def _cells(result: Mapping[str, Any]) -> list[tuple[int, int, str, str]]:
         for i, stage in enumerate(["base", *result["stages"]])
         for j, environment in enumerate(result["environments"])
     ]
+
+
+def _drift(result: Mapping[str, Any], row: int, column: int) -> dict[str, float | None]:
+    """Return the columns of a cell's drift: `drift_base_per_decision`, its ends, …; if any."""
+    found: dict[str, float | None] = {}
+    for kind, matrices in result.get("drift", {}).items():
+        for unit in ("per_decision", "per_episode"):
+            name, cells = f"drift_{kind}_{unit}", matrices[unit]
+            found[name] = cells["value"][row][column]
+            found |= _ends(cells["interval"][row][column], f"{name}_low", f"{name}_high")
+    return found
 
 
 def _ends(ends: Sequence[float] | None, low: str, high: str) -> dict[str, float | None]:

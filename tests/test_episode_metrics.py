@@ -16,6 +16,7 @@ import pytest
 from contrail import EpisodeMetric, Observation, PluginError, Step, Task, Turn
 from contrail.cli import app as cli
 from contrail.episode import Episode
+from contrail.episode_metrics import averages
 from contrail.plugins.metrics.episode import METRICS
 from contrail.registry import Plugins
 from contrail.runs.launch import run_stream
@@ -101,12 +102,21 @@ def test_in_an_update_episodes_count_alike() -> None:
 
 def test_nothing_to_average_is_undefined() -> None:
     assert Scores.of(EPISODES[-1:], METRICS).metrics == {
-        **dict.fromkeys(metric.name for metric in METRICS),
+        **dict.fromkeys(metric.name for metric in METRICS if not metric.optional),
         "fault_rate": 1.0,
     }
     sparse = EpisodeMetric("left", lambda item: 3.0 if item.success else None)
     assert sparse.average(EPISODES) == 3.0
     assert sparse.average(EPISODES[2:]) is None
+
+
+def test_an_optional_metric_is_there_where_an_environment_gives_it() -> None:
+    long = EpisodeMetric(
+        "long", lambda item: 1.0 if len(item.turns) > 3 else None, optional=True, over="tasks"
+    )
+    assert averages([long], EPISODES[:3]) == {}
+    # Of task b alone; the episodes of task a have no number, and count as 0.
+    assert averages([long], EPISODES) == {"long": 0.5}
 
 
 def test_what_steps_say_is_seen() -> None:

@@ -176,12 +176,16 @@ def evaluate(
     if as_json:
         print(json.dumps({name: result.summary() for name, result in results.items()}, indent=1))
         return
-    metrics = plugins_of(context).episode_metrics
+    metrics = [
+        item
+        for item in plugins_of(context).episode_metrics
+        if any(item.name in result.metrics for result in results.values())
+    ]
     table = Table(
         "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
     )
     for name, result in results.items():
-        values = [result.metrics[item.name] for item in metrics]
+        values = [result.metrics.get(item.name) for item in metrics]
         cells = [
             "–" if value is None else format(value, item.format)
             for item, value in zip(metrics, values, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,8 @@ def quantities(
     found = {name: Quantity(orders=len(orders)) for name in names}
     for name in names[len(METRICS) :]:
         found[name].bounds = (0.0, 1.0)
-    found["average_score"].bounds = (0.0, 1.0)
+    for name in ("average_score", "turnover", "gained"):
+        found[name].bounds = (0.0, 1.0)
     for row in rows:
         results = TaskScores.read(row.result)
         place = orders.index(row.order)
@@ -120,7 +121,28 @@ def quantities(
             stage = results.own_stage(name) if restarts else results.stages
             parts = {} if stage is None else {name: Part(scores[stage], difference=False)}
             quantity.parts.setdefault(row.seed, {})[place] = parts
+    # Another environment is the worst in another run, so its tasks cannot be paired.
+    found["worst_environment"] = of_runs(
+        rows, orders, lambda row: row.result["metrics"].get("worst_environment")
+    )
+    found["worst_environment"].bounds = (0.0, 1.0)
     return found
+
+
+def of_runs(
+    rows: Sequence[Row], orders: Sequence[Order], value: Callable[[Row], Score]
+) -> Quantity:
+    """Return a number of each run that is not a mean over tasks.
+
+    A seed's value is the mean over its orders; a seed that lacks one is left out.
+    """
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        number = value(row)
+        if number is not None:
+            values.setdefault(row.seed, []).append(number)
+    whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
+    return Quantity.of_values({seed: float(np.mean(own)) for seed, own in whole.items()})
 
 
 def played(
@@ -137,14 +159,12 @@ def played(
     found: dict[str, dict[str, Quantity]] = {environment: {} for environment in environments}
     for environment in environments:
         for name in metrics:
-            values: dict[int, list[float]] = {}
-            for row in rows:
-                value = _at_the_end(row.result, environment).get(name)
-                if value is not None:
-                    values.setdefault(row.seed, []).append(value)
-            whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
-            means = {seed: float(np.mean(own)) for seed, own in whole.items()}
-            found[environment][name] = Quantity.of_values(means)
+
+            def value(row: Row, environment: str = environment, name: str = name) -> Score:
+                played: Score = _at_the_end(row.result, environment).get(name)
+                return played
+
+            found[environment][name] = of_runs(rows, orders, value)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from contrail.config import GRPOSettings, LoRASettings, identity, plain, show
+from contrail.config import EvaluateConfig, GRPOSettings, LoRASettings, identity, plain, show
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import RunDirectory
 
@@ -120,6 +120,7 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     # Runs of earlier versions wrote only the keys that were set.
     for name, cls in (("grpo", GRPOSettings), ("lora", LoRASettings)):
         fixed[name] = {**plain(cls()), **fixed.get(name, {})}
+    fixed["evaluate"] = {"drift": EvaluateConfig.drift, **fixed["evaluate"]}
     return fixed
 
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from contrail import drift
 from contrail.comparison.estimate import (
     Quantity,
     compared,
     estimated,
+    of_runs,
     played,
     played_of,
     quantities,
 )
+from contrail.comparison.fit import forgetting_over_drift
 from contrail.comparison.gather import Row
 from contrail.comparison.reference import REFERENCE, forward_transfer
 from contrail.intervals import (
@@ -38,12 +41,17 @@ from contrail.tables import episode_metrics
 from contrail.tasks import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
+DRIFT = "drift"
+OF_RUNS = ("worst_environment", DRIFT)
+"""Metrics that compare.json takes from each run as they are."""
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
-    CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds"
+    CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds",
+    DRIFT: drift.FORMULA,
 }
 NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: f"learning curves (evaluate.every), runs of the strategy `{REFERENCE}` with "
-    "room to improve, and a stage of its own for each environment"
+    "room to improve, and a stage of its own for each environment",
+    DRIFT: "evaluate.drift",
 }
 ONE_STAGE = "every stage begins with the base model: R is a transfer matrix"
 EFFECT = 0.05
@@ -77,7 +85,8 @@ def summarise(
         found[label] = quantities(own, places, environments)
         transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
-    names = [*METRICS, CONTINUAL_WORLD]
+        found[label][DRIFT] = of_runs(own, places, lambda row: row.result["metrics"].get(DRIFT))
+    names = _names(rows)
     metrics = episode_metrics(first.result)
     ways = {
         label: played([row for row in rows if row.strategy == label], places, environments, metrics)
@@ -149,8 +158,15 @@ def summarise(
         ],
         "references": _references(rows, environments),
         "undefined": _undefined(found, rows),
+        "forgetting_over_drift": forgetting_over_drift(rows, places),
         "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return the metrics of a comparison; drift is among them if a run has measured it."""
+    measured = any(DRIFT in row.result["metrics"] for row in rows)
+    return [*METRICS, CONTINUAL_WORLD, *[DRIFT] * measured]
 
 
 def _difference(one: Quantity, other: Quantity) -> dict[str, Any]:
@@ -209,7 +225,7 @@ def _undefined(
     reasons: dict[str, dict[str, str]] = {}
     for label, values in found.items():
         alone = any(_restarts(row) for row in rows if row.strategy == label)
-        for name in [*METRICS, CONTINUAL_WORLD]:
+        for name in _names(rows):
             if not values[name].defined:
                 reason = ONE_STAGE if alone and name in METRICS else f"needs {NEEDS[name]}"
                 reasons.setdefault(name, {})[label] = reason
@@ -241,12 +257,13 @@ def _record(row: Row, orders: Sequence[Any], found: Mapping[str, Quantity]) -> d
     kept = ("environments", "stages", "trained", "R", "budget")
     place = orders.index(row.order)
     values = {key: quantity.of_run(row.seed, place) for key, quantity in found.items()}
+    values |= {name: row.result["metrics"].get(name) for name in OF_RUNS}
     return {
         "run": str(row.files.path),
         "strategy": row.strategy,
         "order": place,
         "seed": row.seed,
-        "metrics": {name: values[name] for name in [*METRICS, CONTINUAL_WORLD]},
+        "metrics": {name: values[name] for name in _names([row])},
         "success": {name: values[f"success {name}"] for name in row.result["environments"]},
         "played": played_of(row.result),
         **{name: row.result[name] for name in kept},

@@ -87,8 +87,11 @@ class EvaluateConfig:
     decoding: Literal["sample", "greedy"] = "sample"
     """Whether actions are sampled or the likeliest is taken."""
     every: int | None = field(default=None, metadata={"min": 1})
-    """The number of updates after which the environments of the current stage are evaluated, for
-    learning curves; None for never."""
+    """The number of updates after which all environments are evaluated within a stage, for learning
+    curves; None for never."""
+    drift: bool = False
+    """Whether each row of R has its drift beside it: the divergence of the trained policy from the
+    base model and from the stage before. It costs two or three forwards of each test episode."""
     baselines: bool = True
     """Whether random play and the expert are shown beside the model's scores."""
     environments: tuple[EnvironmentConfig, ...] = ()

@@ -133,6 +133,10 @@ class Policy:
         """A copy of the adapter, by the names of `parameters`."""
         return {name: item.detach().clone() for name, item in self.parameters.items()}
 
+    def has(self, snapshot: Mapping[str, torch.Tensor]) -> bool:
+        """Return whether the adapter is that of a snapshot, bit for bit."""
+        return all(torch.equal(item, snapshot[name]) for name, item in self.parameters.items())
+
     @torch.no_grad()
     def load(self, snapshot: Mapping[str, torch.Tensor]) -> None:
         """Make the adapter that of a snapshot."""

@@ -22,7 +22,9 @@ from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
+from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.runs.drift import Drift
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.policies import make_policy
@@ -175,16 +177,22 @@ def run(
             reporter=reporter,
             check=interruption.check,
             metrics=plugins.episode_metrics,
+            diagnose=plugins.diagnosis(
+                {item.label: (item.name, item.max_turns) for item in config.environments}
+            ),
         )
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test
-        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints)
+        drift = Drift(made.policy, made.learner, made.strategy, reporter, interruption.check)
+        measured = drift if config.evaluate.drift else None
+        rows = Rows(run, tests, made.policy, made.strategy, rollouts, checkpoints, measured)
         interruption.deferred = True
         Loop(
             run=run,
             made=made,
             rollouts=rollouts,
             rows=rows,
+            curves=Curves(run, tests, made.policy, made.strategy, rollouts),
             checkpoints=checkpoints,
             reporter=reporter,
         ).go()
@@ -202,7 +210,7 @@ def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
     evaluations = (len(made.stages) + 1) * len(made.scenario.test)
     if every := config.evaluate.every:
         evaluations += sum(
-            (1 - -stage.updates // every) * len(stage.environments)
+            (1 - -stage.updates // every) * len(made.scenario.test)
             for stage in made.stages
             if stage.updates
         )

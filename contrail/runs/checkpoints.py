@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,18 @@ class Checkpoints:
         """Restore the policy and the strategy to where they were when a row was evaluated."""
         path = self._run.files.checkpoint(Position(row))
         self._restore_policy(path, read_checkpoint(path))
+
+    @contextmanager
+    def at_row(self, row: int) -> Iterator[None]:
+        """Context manager: the policy and the strategy are where they were at a row."""
+        state = copy.deepcopy(self._strategy.state_dict())
+        lora = self._policy.snapshot()
+        try:
+            self.restore_row(row)
+            yield
+        finally:
+            self._strategy.load_state_dict(state)
+            self._policy.load(lora)
 
     def complete_row(self, row: int) -> None:
         """Write the scores of a row into its checkpoint."""

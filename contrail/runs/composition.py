@@ -224,12 +224,18 @@ class Composition:
     @contextmanager
     def evaluating(self, policy: Policy, test: Stage) -> Iterator[None]:
         """Context manager around the evaluation of one environment."""
-        with ExitStack() as stack:
-            for member in self._acting:
-                stack.enter_context(member.call("evaluating", policy, test.name))
+        with self.playing(policy, test.name):
             self.trigger("before_eval_exp", experience=test)
             yield
             self.trigger("after_eval_exp")
+
+    @contextmanager
+    def playing(self, policy: Policy, environment: str) -> Iterator[None]:
+        """Context manager: the policy is the one that plays an environment in evaluations."""
+        with ExitStack() as stack:
+            for member in self._acting:
+                stack.enter_context(member.call("evaluating", policy, environment))
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """Return the members' states by name, without the empty ones."""

@@ -1,28 +1,58 @@
-"""Learning curves: the environments of a stage, evaluated while it trains on them."""
+"""Learning curves: all environments of a run, evaluated while a stage is trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from contrail.model.policy import Policy
+from contrail.runs.composition import Composition
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.run import Run
 from contrail.stage import Stage
-from contrail.stream import Scenario
 
 
-def add_to_curves(
-    run: Run, scenario: Scenario, rollouts: Rollouts, stage: Stage, update: int
-) -> None:
-    """Evaluate the stage's environments after `update` of its updates, if that is configured.
+class Curves:
+    """Evaluates the policy within stages, if that is configured (`evaluate.every`).
 
-    The tasks and dice are those of R. The policy is the one in training, which a strategy may
-    replace at the end of the stage.
+    The tasks and dice are those of R. A stage's own environments are played by the policy in
+    training, which a strategy may replace at the end of the stage; the others by the policy that a
+    strategy chooses for their evaluation.
+
+    Args:
+        run: whose curves they are.
+        tests: the test tasks of each environment.
+        policy: in training.
+        strategy: may evaluate each environment with another LoRA.
+        rollouts: play the tasks.
     """
-    every = run.config.evaluate.every
-    if every is None or not stage.updates or (update % every and update != stage.updates):
-        return
-    for test in scenario.test:
-        if test.name in stage.environments:
-            curve = run.curves[-1].setdefault(test.name, [])
+
+    def __init__(
+        self,
+        run: Run,
+        tests: Sequence[Stage],
+        policy: Policy,
+        strategy: Composition,
+        rollouts: Rollouts,
+    ) -> None:
+        self._run = run
+        self._tests = tests
+        self._policy = policy
+        self._strategy = strategy
+        self._rollouts = rollouts
+
+    def add(self, stage: Stage, update: int) -> None:
+        """Evaluate all environments after `update` updates of a stage, if it is time."""
+        every = self._run.config.evaluate.every
+        if every is None or not stage.updates or (update % every and update != stage.updates):
+            return
+        for test in self._tests:
+            curve = self._run.curves[-1].setdefault(test.name, [])
             if curve and curve[-1][0] == update:
                 continue  # evaluated before the run was interrupted
-            scores, _ = rollouts.evaluate(test, f"in {stage.name} after {update} updates")
+            own = test.name in stage.environments
+            playing = nullcontext() if own else self._strategy.playing(self._policy, test.name)
+            with playing:
+                when = f"in {stage.name} after {update} updates"
+                scores, _ = self._rollouts.evaluate(test, when)
             curve.append([update, scores.success])

@@ -8,6 +8,7 @@ from contrail.adapter import Adapter
 from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric
+from contrail.failures import Diagnosis
 from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
 from contrail.scores import Scores
@@ -30,6 +31,7 @@ def evaluate(
     progress: Progress | None = None,
     metrics: Iterable[EpisodeMetric] = (),
     check: Callable[[], None] | None = None,
+    diagnose: Diagnosis | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -58,4 +60,6 @@ def evaluate(
         progress=progress,
         check=check,
     )
+    if diagnose is not None:
+        diagnose(episodes)
     return Scores.of(episodes, metrics), episodes

@@ -91,6 +91,7 @@ def evaluate_policy(
                     end_after_invalid=answers.end_after_invalid,
                     progress=reporter.advance,
                     metrics=plugins.episode_metrics,
+                    diagnose=plugins.diagnosis({item.label: (item.name, item.max_turns)}),
                 )
             finally:
                 pool.close()

@@ -13,7 +13,7 @@ from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.curves import add_to_curves
+from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
@@ -40,6 +40,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         made: Prepared,
         rollouts: Rollouts,
         rows: Rows,
+        curves: Curves,
         checkpoints: Checkpoints,
         reporter: Reporter,
     ) -> None:
@@ -53,6 +54,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.strategy = made.strategy
         self.rollouts = rollouts
         self.rows = rows
+        self.curves = curves
         self.checkpoints = checkpoints
         self.reporter = reporter
         made.learner.bonus = functools.partial(made.strategy.bonus, made.learner)
@@ -87,6 +89,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
         context = self._context(stage, number)
+        self.rows.remember(number - 1, resumed=made > 0)
         learner.begin(stage.updates, stage.objective)
         if made:
             self.checkpoints.restore_learner()
@@ -102,7 +105,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for update in range(made, stage.updates):
             rng = functools.partial(generator, run.config.seed)
             with self._saving(Position(number - 1, update), log):
-                add_to_curves(run, self.scenario, self.rollouts, stage, update)
+                self.curves.add(stage, update)
             name = f"{stage.name} {update + 1}/{stage.updates}"
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
@@ -124,7 +127,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.hook.contrail_update(run=run, scalars=scalars)
             self.reporter.done(line(scalars))
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
-        add_to_curves(run, self.scenario, self.rollouts, stage, stage.updates)
+        self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")
         strategy.trigger("after_training")
         strategy.leave(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy
 
@@ -13,6 +14,7 @@ from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError, PluginError
+from contrail.failures import Diagnosis
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.rollout.answers import mark
@@ -24,6 +26,18 @@ from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.training.objective import Moves
 from contrail.workers.pool import EnvironmentPool
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """An evaluation of one environment, and the LoRA that played."""
+
+    lora: Mapping[str, torch.Tensor]
+    scores: Scores
+    episodes: list[Episode]
 
 
 class Rollouts:
@@ -40,6 +54,7 @@ class Rollouts:
         reporter: follows the episodes.
         check: called before each step of the sampler; raises if the run is interrupted.
         metrics: of an episode, for evaluations.
+        diagnose: finds the failure modes of episodes.
     """
 
     def __init__(
@@ -55,6 +70,7 @@ class Rollouts:
         reporter: Reporter,
         check: Callable[[], None],
         metrics: Sequence[EpisodeMetric],
+        diagnose: Diagnosis,
     ) -> None:
         self._policy = policy
         self._pool = pool
@@ -66,7 +82,9 @@ class Rollouts:
         self._reporter = reporter
         self._check = check
         self._metrics = metrics
+        self._diagnose = diagnose
         self._reported: set[tuple[str, str]] = set()
+        self._evaluated: dict[str, _Evaluated] = {}
 
     def generator(self, *name: str | int) -> numpy.random.Generator:
         """Return the generator of this name of the run's."""
@@ -111,6 +129,7 @@ class Rollouts:
             check=self._check,
         )
         mark(episodes, self._answers)
+        self._diagnose(episodes)
         self._report_first_problem(episodes)
         return [episodes[begin : begin + samples] for begin in range(0, len(episodes), samples)]
 
@@ -143,6 +162,9 @@ class Rollouts:
     def evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
         """Play the test tasks of one environment.
 
+        With `evaluate.every` the end of a stage, its row of R and the beginning of the next stage
+        are mostly evaluations of one policy. They would be equal, and are made once.
+
         Raises:
             PluginError: every episode was a fault of the environment.
             ConfigError: `max_context` has no room for any task.
@@ -151,6 +173,10 @@ class Rollouts:
         tasks = test.tasks[test.name]
         title = f"evaluate {test.name} {when}"
         self._reporter.start("evaluation", title, len(tasks) * settings.samples)
+        last = self._evaluated.get(test.name)
+        if last is not None and self._policy.has(last.lora):
+            self._reporter.done(f"{_shown(last.scores)}, as evaluated before")
+            return last.scores, last.episodes
         scores, episodes = evaluate(
             self._policy,
             self._pool,
@@ -165,6 +191,7 @@ class Rollouts:
             progress=self._reporter.advance,
             metrics=self._metrics,
             check=self._check,
+            diagnose=self._diagnose,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)
@@ -174,10 +201,9 @@ class Rollouts:
                 f"first observation of any test task of {test.name!r}.",
                 key=("max_context",),
             )
-        shown = "–" if scores.success is None else f"{scores.success:.2f}"
-        rate = scores.metrics.get("fault_rate")
-        faults = f", faults {rate:.0%}" if rate else ""
-        self._reporter.done(f"success {shown}{faults}")
+        if settings.every is not None:
+            self._evaluated[test.name] = _Evaluated(self._policy.snapshot(), scores, episodes)
+        self._reporter.done(_shown(scores))
         return scores, episodes
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
@@ -235,6 +261,12 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
             f"{episodes[0].environment!r}: {episodes[0].fault}. Mend that and start the run "
             "again: it goes on from its last checkpoint."
         )
+
+
+def _shown(scores: Scores) -> str:
+    success = "–" if scores.success is None else f"{scores.success:.2f}"
+    rate = scores.metrics.get("fault_rate")
+    return f"success {success}" + (f", faults {rate:.0%}" if rate else "")
 
 
 def _unfit(episode: Episode) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
 from contrail.model.policy import Policy
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition
 from contrail.runs.directory import EpisodeLog
+from contrail.runs.drift import Drift
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.run import Run
 from contrail.scores import Scores
@@ -24,6 +27,7 @@ class Rows:
         strategy: may evaluate each environment with another LoRA.
         rollouts: play the tasks.
         checkpoints: of the run.
+        drift: measures it, if that is configured.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Rows:
         strategy: Composition,
         rollouts: Rollouts,
         checkpoints: Checkpoints,
+        drift: Drift | None = None,
     ) -> None:
         self._run = run
         self._tests = tests
@@ -41,6 +46,7 @@ class Rows:
         self._strategy = strategy
         self._rollouts = rollouts
         self._checkpoints = checkpoints
+        self._drift = drift
 
     def evaluate(self, number: int) -> None:
         """Add the row after stage `number`."""
@@ -52,6 +58,17 @@ class Rows:
             run.evaluations.append(scores)
         hook = run.plugins.hook
         hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
+
+    def remember(self, number: int, resumed: bool) -> None:
+        """Keep the policies of row `number`, for the drift of the next one.
+
+        Args:
+            number: of the row before the stage that begins.
+            resumed: whether the run goes on inside that stage; they are at its checkpoint then.
+        """
+        if self._drift is not None and number:
+            with self._checkpoints.at_row(number) if resumed else nullcontext():
+                self._drift.remember(self._tests)
 
     def complete(self) -> bool:
         """Evaluate environments that were added to the run, for the rows that lack them.
@@ -67,8 +84,11 @@ class Rows:
             log = self._run.files.episodes(row, "evaluate", size=None)
             if lacking := missing.get(row):
                 log.arrange([name for name in names if name in scores])
-                self._checkpoints.restore_row(row)
                 tests = [test for test in self._tests if test.name in lacking]
+                if self._drift is not None and row > 1:
+                    self._checkpoints.restore_row(row - 1)
+                    self._drift.remember(tests)
+                self._checkpoints.restore_row(row)
                 scores |= self._columns(row, tests, log)
             log.arrange(names)
             if lacking:
@@ -81,7 +101,11 @@ class Rows:
         self._strategy.trigger("before_eval", is_training=False, current_eval_stream=tests)
         for test in tests:
             with self._strategy.evaluating(self._policy, test):
-                scores[test.name], episodes = self._rollouts.evaluate(test, when)
+                found, episodes = self._rollouts.evaluate(test, when)
+                if self._drift is not None and number:
+                    drift = self._drift.measure(number, test.name, episodes)
+                    found = replace(found, drift=drift)
+            scores[test.name] = found
             log.add(episodes)
         self._strategy.trigger("after_eval")
         return scores

@@ -11,10 +11,18 @@ from typing import Any
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
+from contrail.drift import FORMULA, at_the_end, drift
 from contrail.episode import Episode
 from contrail.episode_metrics import averages, mean
 from contrail.intervals import Estimate
-from contrail.metrics import METRICS, TaskScores, change, matrix, over
+from contrail.metrics import (
+    METRICS,
+    TaskScores,
+    change,
+    matrix,
+    over,
+    turnover_by_environment,
+)
 from contrail.registry import Plugins
 from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
@@ -148,6 +156,11 @@ class Run:
             means["training_reward"] = mean(rewards)
         return {name: mean for name, mean in means.items() if mean is not None}
 
+    def _given(self, metric: str) -> bool:
+        """Return whether an evaluation has a metric of an episode."""
+        rows = self.evaluations
+        return any(metric in scores.metrics for row in rows for scores in row.values())
+
     def state(self) -> dict[str, Any]:
         """Return the run's state for a checkpoint, as JSON values."""
         self.clock()
@@ -210,8 +223,12 @@ class Run:
         gains = over(results, chance)
         stream = TaskScores.read(judged, first=start)
         found = {name: metric(stream) for name, metric in METRICS.items()}
+        drifts = drift(judged)
+        formulas = {name: metric.formula for name, metric in METRICS.items()}
+        if drifts:
+            found["drift"], formulas["drift"] = at_the_end(drifts), FORMULA
         if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
-            found = dict.fromkeys(METRICS, Estimate(None, None))
+            found = dict.fromkeys(found, Estimate(None, None))
         evaluate = self.config.evaluate
         return {
             "name": self.name,
@@ -232,10 +249,17 @@ class Run:
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
             "restarts": self.restarts,
+            "turnover": {} if self.restarts else turnover_by_environment(stream, start),
+            **({"drift": drifts} if drifts else {}),
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
-            "episode_metrics": {item.name: item.about() for item in self.plugins.episode_metrics},
-            "formulas": {name: metric.formula for name, metric in METRICS.items()},
+            "episode_metrics": {
+                item.name: item.about()
+                for item in self.plugins.episode_metrics
+                if not item.optional or self._given(item.name)
+            },
+            "formulas": formulas,
+            "failure_modes": {rule.name: rule.description for rule in self.plugins.failure_rules},
             "evaluate": {
                 "samples": evaluate.samples,
                 "decoding": evaluate.decoding,

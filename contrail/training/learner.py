@@ -83,14 +83,14 @@ class Learner:
         self.begin(1)
 
     @property
-    def scorer(self) -> Scorer:
-        """What computes log-probabilities."""
-        return self._scorer
-
-    @property
     def policy(self) -> Policy:
         """The policy that is updated."""
         return self._policy
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores episodes."""
+        return self._scorer
 
     def anchor(self, adapter: Mapping[str, torch.Tensor], beta: float) -> None:
         """Weigh TRL's KL term by `beta` and take it against the policy with this adapter."""
@@ -197,15 +197,14 @@ class Learner:
                 order = rng.permutation(order)
             parts = numpy.array_split(order, self._minibatches)
             minibatches += [sorted(part.tolist()) for part in parts]
-        learnt = torch.tensor([float(any(episode.learnt)) for episode in episodes])
         decisions = sum(sum(episode.learnt) for episode in episodes)
         norms = []
         losses = []
         weights = self.objective.weights(self, kept, minibatches)
         for indices, own in zip(minibatches, weights, strict=True):
             chosen = [episodes[index] for index in indices]
-            factors = learnt[indices] if own.dim() == 1 else learnt[indices][:, None]
-            batch = Batch(chosen, own * factors, len(minibatches) > 1, decisions)
+            own = _without_left_out(own, chosen)
+            batch = Batch(chosen, own, len(minibatches) > 1, decisions)
             made = self._step(batch, rng)
             if made is not None:
                 losses.append(made[0])
@@ -341,6 +340,18 @@ class Learner:
             for piece, scores in self.extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)
         return decisions.logprobs
+
+
+def _without_left_out(weights: torch.Tensor, episodes: Sequence[Episode]) -> torch.Tensor:
+    """Return a batch's weights, 0 where nothing is learnt."""
+    learnt = torch.zeros_like(weights)
+    for row, episode in enumerate(episodes):
+        kept = torch.tensor(episode.learnt, dtype=weights.dtype)
+        if weights.dim() == 1:
+            learnt[row] = kept.any()
+        else:
+            learnt[row, : len(kept)] = kept
+    return weights * learnt
 
 
 @contextmanager

@@ -70,6 +70,7 @@ class AlfWorld(Environment):
         f'numbers. "{NOTHING}" means that the action could not be done.'
     )
     max_turns = 30
+    idle = ("look", "inventory")
     workers = 4
 
     def __init__(self, config: AlfWorldConfig | None = None) -> None:

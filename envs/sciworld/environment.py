@@ -57,6 +57,9 @@ class SciWorld(Environment):
         "wait1, inventory, task. Focus only on what the task names."
     )
     max_turns = 30
+    finishing = (r"focus on .*",)
+    verifying = (r"(look at|look in|examine|read) .*",)
+    idle = (r"wait\d*",)
     workers = 2  # each with a Java machine of some 700 MB
     about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
 
@@ -107,7 +110,8 @@ class SciWorld(Environment):
         wish = " ".join(action[: LONGEST_ACTION + 1].split())
         # Text that cannot be a command is not sent: it might not get through.
         if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
-            return Step(self._observe(UNKNOWN), valid=False)
+            info = {"score": self._score / 100}
+            return Step(self._observe(UNKNOWN), valid=False, info=info)
         try:
             return self._played(wish)
         except Exception:
@@ -145,6 +149,7 @@ class SciWorld(Environment):
             terminated=self._over,
             success=score == 100,
             valid=not text.startswith(REFUSALS),
+            info={"score": score / 100},
         )
 
     def _listed(self, gold: list[str]) -> list[str]:

@@ -47,6 +47,8 @@ class SearchQA(Environment):
         "searches. Answer with a name, a number, yes or no, not with a sentence."
     )
     max_turns = 5
+    finishing = (r".*<answer>.*</answer>.*",)
+    verifying = (r".*<search>.*</search>.*",)
 
     def __init__(self, config: SearchQAConfig | None = None) -> None:
         super().__init__(config)

@@ -45,6 +45,7 @@ class TextCraft(Environment):
         "An ingredient may be a kind: for planks, name planks you have, such as oak planks."
     )
     max_turns = 50  # what the longest goal needs; most goals are given TURNS
+    idle = ("inventory",)
     about_data = "the recipes that come with the package textcraft"
 
     def __init__(self, config: TextCraftConfig | None = None) -> None:

@@ -96,7 +96,8 @@ class TextWorldExpress(Environment):
         won, lost = bool(seen["tasksuccess"]), bool(seen["taskfailure"])
         observation = Observation(seen["observation"].strip(), _actions(seen))
         valid = "unknown action" not in seen["observation"].lower()
-        return Step(observation, reward, won or lost, success=won, valid=valid)
+        info = {"score": self._score}
+        return Step(observation, reward, won or lost, success=won, valid=valid, info=info)
 
     def expert(self, task: Task) -> list[str] | None:
         """Return the game's own gold path: it explores as a player must who does not know the

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contrail.envs.webshop.reward import Goal, Product
 
 HITS = 50
+NOT_BOUGHT = {"score": 0.0}
 PER_PAGE = 10
 INSTRUCTIONS = ("auto", "human", "synthetic")
 ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE | re.DOTALL)
@@ -49,6 +50,8 @@ class WebShop(Environment):
         "button, product or option of the page, such as click[Buy Now]."
     )
     max_turns = 10
+    finishing = (r"click\s*\[buy now\]",)
+    verifying = (r"click\s*\[(description|features|reviews)\]",)
 
     def __init__(self, config: WebShopConfig | None = None) -> None:
         super().__init__(config)
@@ -112,13 +115,13 @@ class WebShop(Environment):
             self._show_search()
             self._hits = self._shop.search(word, HITS)
             self._page = 1
-            return Step(self._observe())
+            return Step(self._observe(), info=NOT_BOUGHT)
         buttons = {button.lower(): button for button in self._buttons()}
         if match and match[1].lower() == "click" and word.lower() in buttons:
             return self._click(buttons[word.lower()])
         # The model's invented text is not repeated to it: it may contain a chat template's tokens.
         text = "Nothing happened. Write search[words], or click[text] with a text of the page."
-        return Step(Observation(text, self._actions()), valid=False)
+        return Step(Observation(text, self._actions()), valid=False, info=NOT_BOUGHT)
 
     def expert(self, task: Task) -> list[str] | None:
         """Return the expert's actions: find the goal's product by listed searches, choose options,
@@ -198,7 +201,7 @@ class WebShop(Environment):
             self._part = button
         else:
             self._choose(product, button)
-        return Step(self._observe())
+        return Step(self._observe(), info=NOT_BOUGHT)
 
     def _choose(self, product: Product, value: str) -> None:
         """Choose an option in one group, as a button of the original belongs to one.
@@ -223,7 +226,13 @@ class WebShop(Environment):
         self._bought = True
         score = self._reward(self._goal, product, self._chosen.values())
         text = f"Thank you for shopping with us! [SEP] Your score (0.0 to 1.0) [SEP] {score:.2f}"
-        return Step(Observation(text, ()), score, terminated=True, success=score == 1)
+        return Step(
+            Observation(text, ()),
+            score,
+            terminated=True,
+            success=score == 1,
+            info={"score": score},
+        )
 
     def _observe(self) -> Observation:
         return Observation(" [SEP] ".join(self._texts()), self._actions())

@@ -14,6 +14,13 @@ METRICS = (
         "share of the episodes that solved their task",
         over="tasks",
     ),
+    EpisodeMetric(
+        "score",
+        lambda episode: episode.info.get("score"),
+        "how much of its task an episode solved, where the environment grades it",
+        over="tasks",
+        optional=True,
+    ),
     EpisodeMetric("reward", lambda episode: episode.reward, "sum of the rewards of the steps"),
     EpisodeMetric("turns", lambda episode: len(episode.turns), "number of actions", format=".1f"),
     EpisodeMetric(

@@ -14,23 +14,29 @@ import contrail
 from contrail.names import visible, visible_names
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import folded, interval, number
+from contrail.plugins.reports.why import NATS
 
 HEADINGS = {
     "average_score": "average score",
+    "worst_environment": "worst environment",
     "backward_transfer": "backward transfer",
     "forgetting": "forgetting",
     "drop_from_best": "drop from best",
+    "turnover": "turnover",
+    "gained": "gained",
     "forward_transfer": "forward transfer",
     "continual_world_forward_transfer": "forward transfer (Continual World)",
     "delta_held_in": "change held in",
     "delta_held_out": "change held out",
     "delta_overall": "change overall",
+    "drift": "drift",
 }
 """The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
 """Metrics whose absence is noted if they are undefined for all strategies."""
 
+NONE = {"mean": None}  # of a comparison by an earlier version, or without drift
 CELL = 14  # the width of "[-0.51, +0.73]"
 FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
 MOST_PAIRS = 10  # of the table of pairs; with more, those with the baseline
@@ -84,7 +90,7 @@ def shown_metrics(comparison: dict[str, Any]) -> list[str]:
     return [
         name
         for name in HEADINGS
-        if any(item["metrics"][name]["mean"] is not None for item in summary)
+        if any(item["metrics"].get(name, NONE)["mean"] is not None for item in summary)
     ]
 
 
@@ -100,6 +106,11 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
         return number(None)
     ends = interval(value["interval"], form)
     return format(value["mean"], form) + (f"\n{ends}" if ends else "")
+
+
+def form_of(name: str) -> str:
+    """Return the format of a metric."""
+    return NATS if name == "drift" else ".2f"
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -140,6 +151,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
     ):
         said.append("Runs are missing: a seed counts where it has all orders.")
+    said += fitted(comparison)
     shared = comparison["shared"]
     if shared and shared["runs"]:
         said.append(
@@ -147,6 +159,29 @@ def notes(comparison: dict[str, Any]) -> list[str]:
             f"updates; saved {shared['cpu_seconds']:.0f} CPU seconds."
         )
     return said
+
+
+def fits(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the lines through forgetting over drift that are defined, by the kind of drift."""
+    found = (comparison.get("forgetting_over_drift") or {"fits": {}})["fits"]
+    return {kind: fit for kind, fit in found.items() if fit["slope"] is not None}
+
+
+def fitted(comparison: dict[str, Any]) -> list[str]:
+    """Return what the lines through forgetting over drift say, if there are any."""
+    found = fits(comparison)
+    if not found:
+        return []
+    count = len(comparison["forgetting_over_drift"]["points"])
+    said = [
+        f"{fit['x']}: slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}, "
+        f"R² {number(fit['r2'])} {interval(fit['r2_interval'])}".rstrip()
+        for fit in found.values()
+    ]
+    return [
+        f"Forgetting over drift, lines through {count} runs, taken as independent (R²: the share "
+        f"of the variance of forgetting among them): {'; '.join(said)}."
+    ]
 
 
 def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
@@ -197,11 +232,15 @@ def _estimates(
         chosen = keys[start : start + share]
         table = _table("strategy", [headings[key] for key in chosen], label_width)
         for name, (label, item) in zip(names, summary.items(), strict=True):
-            values = [item[part][key] for key in chosen]
+            values = {key: item[part][key] for key in chosen}
             if not difference:
-                table.add_row(Text(name), *map(estimate, values))
+                cells = [estimate(value, form_of(key)) for key, value in values.items()]
+                table.add_row(Text(name), *cells)
             elif label != comparison["baseline"]:
-                cells = [estimate(value["difference"], "+.2f") for value in values]
+                cells = [
+                    estimate(value["difference"], f"+{form_of(key)}")
+                    for key, value in values.items()
+                ]
                 table.add_row(Text(name), *cells)
         if part == "success":
             _add_references(table, comparison, chosen)

@@ -1,19 +1,20 @@
-"""A comparison in pictures: compare.png, compare.curves.png and, with several orders,
-compare.orders.png."""
+"""A comparison in pictures: compare.png, compare.curves.png, with several orders
+compare.orders.png, and with drift compare.drift.png."""
 
 from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import HEADINGS, heading, shown_metrics
+from contrail.plugins.reports.comparison import HEADINGS, fits, heading, shown_metrics
 from contrail.plugins.reports.figures import literal, new_figure
-from contrail.plugins.reports.table import folded, write
+from contrail.plugins.reports.table import folded, interval, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,8 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     figures = {"compare.png": bars(comparison), "compare.curves.png": curves(comparison)}
     if len(comparison["orders"]) > 1:
         figures["compare.orders.png"] = orders(comparison)
+    if fits(comparison):
+        figures["compare.drift.png"] = drift(comparison)
     for name, figure in figures.items():
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150)
@@ -172,6 +175,54 @@ def orders(comparison: dict[str, Any]) -> Figure:
     figure.suptitle("What the order of the stages does", fontsize=10)
     _bare(axes, grid="x")
     return literal(figure)
+
+
+def drift(comparison: dict[str, Any]) -> Figure:
+    """Draw forgetting over each kind of drift, a point for each run, with the line through them."""
+    comparison = visible_names(comparison)
+    found = comparison["forgetting_over_drift"]
+    lines = fits(comparison)
+    figure = new_figure(4.3 * len(lines) + 2.4, 4.2)
+    grid = figure.subplots(1, len(lines), squeeze=False, sharey=True)[0]
+    for axes, (kind, fit) in zip(grid, lines.items(), strict=True):
+        for at, label in enumerate(comparison["strategies"]):
+            own = [point for point in found["points"] if point["strategy"] == label]
+            if own:
+                axes.plot(
+                    [point[kind] for point in own],
+                    [point["forgetting"] for point in own],
+                    MARKERS[at % len(MARKERS)],
+                    color=COLOURS[at % len(COLOURS)],
+                    ms=6,
+                    label=_legend_name(label),
+                    zorder=3,
+                )
+        ends = [0.0, max(point[kind] for point in found["points"])]
+        axes.plot(ends, [fit["intercept"] + fit["slope"] * x for x in ends], color="0.3", lw=1.2)
+        axes.axhline(0, color="black", lw=0.6)
+        axes.set_xlabel(textwrap.fill(f"{fit['x']}, nats per decision", 48), fontsize=9)
+        said = f"slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
+        if fit["r2"] is not None:
+            said += f"\nR² {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
+        axes.set_title(said, fontsize=9)
+        _bare(axes, grid="y")
+    grid[0].set_ylabel("forgetting", fontsize=9)
+    figure.suptitle(f"Forgetting over drift, {len(found['points'])} runs", fontsize=10)
+    note = (
+        "dots: runs; line: least squares; R²: of the variance of forgetting among the runs; "
+        "in brackets: 95% intervals, runs taken as independent"
+    )
+    if found["left_out"]:
+        note += "\n" + folded_line(f"without forgetting or drift: {', '.join(found['left_out'])}")
+    figure.supxlabel(note, fontsize=7)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
+    return literal(figure)
+
+
+def folded_line(text: str) -> str:
+    """Return a long text on lines that fit below a figure."""
+    return textwrap.fill(text, 100, max_lines=3, placeholder="…")
 
 
 def _legend_name(label: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import HEADINGS, shown_budget, shown_metrics
+from contrail.plugins.reports.comparison import HEADINGS, form_of, shown_budget, shown_metrics
 from contrail.plugins.reports.table import csv_table, write
 from contrail.tables import QUANTITY, quantities, run_rows
 
@@ -57,14 +57,17 @@ def latex(comparison: dict[str, Any]) -> str:
         "Metrics": _tabular(
             metrics.values(),
             {
-                label: [_cell(item["metrics"][key]) for key in metrics]
+                label: [_cell(item["metrics"][key], form_of(key)) for key in metrics]
                 for label, item in summary.items()
             },
         ),
         f"Differences to {comparison['baseline']}, paired by seed": _tabular(
             metrics.values(),
             {
-                label: [_cell(summary[label]["metrics"][key]["difference"], "+") for key in metrics]
+                label: [
+                    _cell(summary[label]["metrics"][key]["difference"], f"+{form_of(key)}")
+                    for key in metrics
+                ]
                 for label in others
             },
         ),
@@ -112,11 +115,11 @@ def _line(texts: Sequence[str], cells: Sequence[str] = ()) -> str:
     return " & ".join([*escaped, *cells]) + r" \\"
 
 
-def _cell(value: dict[str, Any], sign: str = "") -> str:
+def _cell(value: dict[str, Any], form: str = ".2f") -> str:
     if value["mean"] is None:
         return "--"
-    mean = format(value["mean"], f"{sign}.2f")
+    mean = format(value["mean"], form)
     if value["interval"] is None:
         return f"${mean}$"
-    low, high = (format(end, f"{sign}.2f") for end in value["interval"])
+    low, high = (format(end, form) for end in value["interval"])
     return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"

@@ -20,6 +20,8 @@ from contrail.plugins.reports.table import (
     shown_rows,
     trained_on,
 )
+from contrail.plugins.reports.why import NATS, moments, worst
+from contrail.plugins.reports.why import sections as reasons
 from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
@@ -58,6 +60,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             ),
             PLAYED: [_detail_table(result, console.width)],
         }
+    sections |= reasons(result, console.width)
     if difficulty_rows(result):
         sections["Success by difficulty"] = [_difficulty_table(result)]
     for title, tables in sections.items():
@@ -71,7 +74,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
-    for line in answer(result):
+    for line in filter(None, (*answer(result), worst(result))):
         console.print(Text(line, style="bold"))
 
 
@@ -223,8 +226,8 @@ def _metric_table(result: dict[str, Any]) -> Table:
     for name, value in result["metrics"].items():
         table.add_row(
             Text(name.replace("_", " ")),
-            number(value),
-            Text(interval(result["metric_intervals"].get(name)), style="dim"),
+            number(value, form := NATS if name == "drift" else ".2f"),
+            Text(interval(result["metric_intervals"].get(name), form), style="dim"),
             Text(result["formulas"].get(name, ""), style="dim"),
         )
     return table
@@ -235,7 +238,7 @@ def _detail_table(result: dict[str, Any], width: int) -> Table:
 
     A metric that is undefined in all of them has no column.
     """
-    played = [row for moment in _moments(result).values() for row in moment.values()]
+    played = [row for moment in moments(result).values() for row in moment.values()]
     metrics = {
         name: about
         for name, about in episode_metrics(result).items()
@@ -250,7 +253,7 @@ def _detail_table(result: dict[str, Any], width: int) -> Table:
     for heading in headings:
         table.add_column(Text(heading), justify="right")
     for environment in result["environments"]:
-        for index, (moment, evaluations) in enumerate(_moments(result).items()):
+        for index, (moment, evaluations) in enumerate(moments(result).items()):
             own = evaluations.get(environment, {})
             table.add_row(
                 Text(folded(environment, label) if index == 0 else ""),
@@ -263,13 +266,13 @@ def _detail_table(result: dict[str, Any], width: int) -> Table:
 
 def _difficulty_table(result: dict[str, Any]) -> Table:
     """Return a row per environment and difficulty: success before any training, and at the end."""
-    moments = _moments(result)
+    rows = moments(result)
     table = _table()
     table.add_column("environment")
-    for heading in ("difficulty", "tasks", *moments):
+    for heading in ("difficulty", "tasks", *rows):
         table.add_column(heading, justify="right", no_wrap=True)
     for environment in result["environments"]:
-        found = [row.get(environment, {}).get("by_difficulty", {}) for row in moments.values()]
+        found = [row.get(environment, {}).get("by_difficulty", {}) for row in rows.values()]
         for index, difficulty in enumerate(found[0]):
             cells = [row.get(difficulty, {}) for row in found]
             table.add_row(
@@ -279,14 +282,6 @@ def _difficulty_table(result: dict[str, Any]) -> Table:
                 *(number(cell.get("success")) for cell in cells),
             )
     return table
-
-
-def _moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the evaluations before any training and, if there was any, at the end."""
-    moments = {"base": result["evaluations"][0]}
-    if len(result["evaluations"]) > 1:
-        moments["end"] = result["evaluations"][-1]
-    return moments
 
 
 def _table() -> Table:

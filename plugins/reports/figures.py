@@ -1,4 +1,4 @@
-"""R as a heat map: R.png."""
+"""R as a heat map: R.png; and learning curves: curves.png."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ from contrail.plugins.reports.table import (
     trained_on,
     write,
 )
+from contrail.tables import curve_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.68  # inches
+LINES = ("-", "--", ":")
 ROW_NAME, COLUMN_NAME = 20, 13  # characters on one line of a name
 
 
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
-    """Draw R.png."""
+    """Draw R.png and, where environments were evaluated within stages, curves.png."""
     write(Path(directory, "R.png"), png(result))
+    if curve_rows(result):
+        image = io.BytesIO()
+        curves(result).savefig(image, format="png", dpi=150)
+        write(Path(directory, "curves.png"), image.getvalue())
 
 
 def png(result: dict[str, Any]) -> bytes:
@@ -100,6 +106,44 @@ def heat_map(result: dict[str, Any]) -> Figure:
     if len(shown) > len(result["R"]):
         note += "\nset apart: without a model"
     figure.supxlabel(note, fontsize=7)
+    return literal(figure)
+
+
+def curves(result: dict[str, Any]) -> Figure:
+    """Draw success on each environment over the updates of the whole stream.
+
+    An environment's curve is thick while a stage is its own.
+    """
+    result = visible_names(result)
+    rows = curve_rows(result)
+    figure = new_figure(7.6, 3.8)
+    axes = figure.add_subplot()
+    starts = {row["stage"]: row["updates"] for row in reversed(rows)}
+    for at, environment in enumerate(result["environments"]):
+        for stage in starts:
+            points = [r for r in rows if (r["stage"], r["environment"]) == (stage, environment)]
+            own = environment in result["own"][stage - 1]
+            axes.plot(
+                [row["updates"] for row in points],
+                [float("nan") if row["success"] is None else row["success"] for row in points],
+                LINES[at // 10 % len(LINES)],
+                color=f"C{at % 10}",
+                lw=2.4 if own else 1.0,
+                marker=".",
+                ms=4,
+                label=f"\u200b{folded(environment, 30)}" if stage == min(starts) else None,
+            )
+    for stage, start in starts.items():
+        axes.axvline(start, color="0.85", lw=0.8, zorder=0)
+        name = folded(f"{stage}: {result['stages'][stage - 1]}", 18)
+        axes.text(start, 1.04, f" {name}", fontsize=7, va="bottom")
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("updates", fontsize=9)
+    axes.set_ylabel("success", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    figure.supxlabel("thick: in a stage of its own", fontsize=7)
     return literal(figure)
 
 

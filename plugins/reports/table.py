@@ -13,7 +13,7 @@ from typing import Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.tables import baseline, columns, difficulty_rows, row_names, rows
+from contrail.tables import baseline, columns, curve_rows, difficulty_rows, row_names, rows
 
 MOST_LINES = 8  # of a folded name
 UNDEFINED = "\N{EN DASH}"
@@ -22,11 +22,14 @@ ABOVE, BELOW = ("random",), ("expert",)  # players without a model: their places
 
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
-    """Write result.csv and, where tasks have a difficulty, result.difficulty.csv."""
+    """Write result.csv; result.difficulty.csv, where tasks have a difficulty; and
+    result.curves.csv, where environments were evaluated within stages."""
     result = visible_names(result)
     files = {"result.csv": (columns(result), rows(result))}
-    if by_difficulty := difficulty_rows(result):
-        files["result.difficulty.csv"] = (list(by_difficulty[0]), by_difficulty)
+    others = {"difficulty": difficulty_rows(result), "curves": curve_rows(result)}
+    for kind, found in others.items():
+        if found:
+            files[f"result.{kind}.csv"] = (list(found[0]), found)
     for name, (keys, content) in files.items():
         write(Path(directory, name), csv_table(keys, content))
 

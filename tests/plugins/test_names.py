@@ -128,7 +128,7 @@ def test_reports_of_a_comparison(name: str, tmp_path: Path, capsys: Any) -> None
         assert bare.count("{") == bare.count("}")
         assert not re.search(r"[%#~_^<>|]", bare)
     cells = [line.replace(r"\&", "").count("&") for line in body]
-    assert set(cells) == {3, 4, 8}  # success, budget, metrics
+    assert set(cells) == {3, 4, 11}  # success, budget, metrics
     legend = comparison_figures.curves(made).legends[0].get_texts()
     assert len(legend) == 2
 

@@ -37,7 +37,7 @@ stream:
     learn: {learn}
   - environment: {{name: guess-number, label: far, max_turns: 3}}
     updates: 2
-evaluate: {{tasks: 3, every: 1, baselines: false}}
+evaluate: {{tasks: 3, every: 1, drift: true, baselines: false}}
 grpo: {{num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2{grpo}}}
 lora: {{r: 4{lora}}}
 """

@@ -80,7 +80,7 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
         "metrics": {name: item.value for name, item in found.items()},
         "metric_intervals": {name: item.interval for name, item in found.items()},
         "formulas": {name: metric.formula for name, metric in metrics.METRICS.items()},
-        "episode_metrics": {metric.name: metric.about() for metric in METRICS},
+        "episode_metrics": {m.name: m.about() for m in METRICS if not m.optional},
         "evaluate": {"samples": 1, "decoding": "sample", "temperature": 0.5},
         "budget": {
             "updates": 40,
