@@ -190,7 +190,7 @@ class Beside(contrail.Objective):
             for parameter in learner.policy.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad *= 1 - share
-        weights = batch.weights[old].reshape(len(old), -1)[:, 0]
+        weights = batch.weights[old].reshape(len(old), -1).amax(1)  # 0 where left out
         taught = contrail.Batch.of([batch.episodes[index] for index in old], share * weights)
         return loss + self._teaching.backward(learner, taught)
 
