@@ -109,7 +109,7 @@ class Beside(contrail.Objective):
         self._teaching = Teaching(strategy)
         self._decisions = 0  # of the new episodes of the update
 
-    def begin(self, learner: Learner, stage: Stage) -> None:
+    def begin(self, learner: Learner, stage: contrail.StageTasks) -> None:
         self._own.begin(learner, stage)
 
     def start(self, learner: Learner) -> None:
