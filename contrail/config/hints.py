@@ -16,6 +16,7 @@ from contrail.config.schema import (
     RunConfig,
     StageConfig,
     TaskFilter,
+    WarmupConfig,
     names,
 )
 from contrail.config.training import GRPOSettings, LoRASettings
@@ -68,6 +69,7 @@ def _places() -> Iterator[Key]:
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),
         (("checkpoint",), CheckpointConfig),
+        (("warmup",), WarmupConfig),
     ):
         for name in names(cls):
             if name != "settings":

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
+from contrail.config.model import find_model
 from contrail.config.schema import (
     AnswersConfig,
     CheckpointConfig,
@@ -104,7 +104,7 @@ class _Parser:
         return dataclasses.replace(
             first,
             plugins=named,
-            model=self.model(first.model),
+            model=find_model(first.model, self.directory, self.plugins.models),
             strategy=self.strategy(values["strategy"]),
             adapter=adapter,
             stream=self.stream(values.get("stream"), adapter),
@@ -138,58 +138,6 @@ class _Parser:
         except (PluginError, ValueError, OSError) as error:
             raise ConfigError(str(error), key=("plugins", index)) from error
         return path
-
-    def model(self, name: str) -> str:
-        """Return a model's registered name or hub id as it is; a directory's absolute path."""
-        if name in self.plugins.models:
-            return name
-        written = os.path.expanduser(name)
-        for base in (self.directory, Path.cwd()):
-            if name and os.path.isdir(base / written):
-                directory = (base / written).resolve()
-                self.check_model(directory)
-                return str(directory)
-            if name and os.path.isfile(base / written):
-                raise ConfigError(
-                    f"{name!r} is a file. Name the directory it is in.", key=("model",)
-                )
-        if written.startswith(("/", "./", "../")):
-            raise ConfigError(f"there is no directory {name!r}. Check the path.", key=("model",))
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
-            raise ConfigError(
-                f"no model is called {name!r}. {nearest(name, self.plugins.models)} "
-                "Or give a directory, or a hub id, owner/name.",
-                key=("model",),
-            )
-        return name
-
-    def check_model(self, directory: Path) -> None:
-        """Refuse a directory that holds neither a model nor a LoRA nor a run."""
-        if (directory / "adapter_config.json").is_file():
-            return
-        if (directory / "config.yaml").is_file() and (directory / "checkpoints").is_dir():
-            return
-        needed = {
-            "config.json": ("config.json",),
-            "weights (*.safetensors or pytorch_model*.bin)": (
-                "*.safetensors",
-                "pytorch_model*.bin",
-            ),
-            "tokenizer (tokenizer.json, tokenizer.model or vocab.*)": (
-                "tokenizer.json",
-                "*.model",
-                "vocab.*",
-                "*.tiktoken",
-            ),
-        }
-        missing = [
-            what
-            for what, patterns in needed.items()
-            if not any(item.is_file() for pattern in patterns for item in directory.glob(pattern))
-        ]
-        if missing:
-            hint = "Save both the model and its tokenizer there with save_pretrained."
-            raise ConfigError(f"{directory} has no {', no '.join(missing)}. {hint}", key=("model",))
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""

@@ -10,9 +10,9 @@ import numpy
 
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
-from contrail.episode import Episode
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
+from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
@@ -23,7 +23,6 @@ from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.seeding import generator
 from contrail.stage import Stage
-from contrail.strategy import StageContext
 
 
 class Loop(BaseTemplate):  # type: ignore[misc]
@@ -53,6 +52,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.learner = made.learner
         self.strategy = made.strategy
         self.rollouts = rollouts
+        self.context = functools.partial(stage_context, run, made, rollouts)
         self.rows = rows
         self.curves = curves
         self.checkpoints = checkpoints
@@ -88,7 +88,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
     def _train(self, stage: Stage, number: int, made: int) -> None:
         """The updates of a stage, of which `made` have been made before an interruption."""
         run, learner, strategy = self.run, self.learner, self.strategy
-        context = self._context(stage, number)
+        context = self.context(number)
         self.rows.remember(number - 1, resumed=made > 0)
         learner.begin(stage.updates, stage.objective)
         if made:
@@ -146,13 +146,3 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """Return the strategy's choice of tasks."""
         count = self.learner.batch_size // self.learner.objective.samples(self.learner)
         return self.strategy.draw(stage, update, count, rng, self.scenario.environments)
-
-    def _context(self, stage: Stage, number: int) -> StageContext:
-        def play(tasks: Sequence[Task], samples: int, name: str) -> list[list[Episode]]:
-            groups = self.rollouts.train(stage, number, tasks, samples, name)
-            self.run.budget.extra_episodes += sum(map(len, groups))
-            return groups
-
-        seed = self.run.config.seed
-        own = number - self.stages[0].warmup
-        return StageContext(stage, own, self.policy, self.learner, seed, play)
