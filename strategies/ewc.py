@@ -64,7 +64,7 @@ class EWC(contrail.Strategy):
     def observe(
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
     ) -> None:
-        self._recent.extend(item for item in episodes if item.fault is None and item.turns)
+        self._recent.extend(item for item in episodes if item.fault is None and any(item.learnt))
 
     def leave(self, context: StageContext) -> None:
         if not self._recent:
@@ -113,7 +113,7 @@ def diagonal_fisher(
 
     Args:
         learner: with the policy.
-        episodes: whose states are used.
+        episodes: whose states are used, but for those of turns that are left out.
         passes: backward passes to make, at most; at least one is made for each part of an episode.
         rng: of the signs.
     """
@@ -132,17 +132,20 @@ def diagonal_fisher(
 
     exact = _possible_decisions(learner, episodes) <= passes
     repeats = max(1, passes // len(episodes))
+    learnt = iter([kept for episode in episodes for kept in episode.learnt])
     for decisions in learner.distributions(episodes):
         # Their square roots; impossible decisions contribute nothing.
         terms = []
         for logprobs in decisions:
+            if not next(learnt):
+                continue
             possible = logprobs[logprobs > float("-inf")]
             terms.append(possible.detach().mul(0.5).exp() * possible)
         if exact:
             for values in terms:
                 for value in values if len(values) > 1 else ():
                     add(value, 1.0)
-        else:
+        elif terms:
             every = torch.cat(terms)
             for _ in range(repeats):
                 signs = torch.from_numpy(rng.integers(2, size=len(every), dtype="int8"))
@@ -157,6 +160,7 @@ def _possible_decisions(learner: Learner, episodes: Sequence[Episode]) -> int:
         len(turn.written) * vocabulary if turn.choices is None else len(turn.choices)
         for episode in episodes
         for turn in episode.turns
+        if not turn.left_out
     )
 
 

@@ -70,10 +70,11 @@ class Replay(contrail.Strategy):
         self._tasks = {}
         for name in self._old:
             rng = contrail.generator(context.seed, "replay", name)
-            stage = contrail.Stage.union(name, [item for item in past if name in item.tasks], 0)
+            # Each once, whatever their stages learnt by, and through whichever adapters.
+            tasks = list(dict.fromkeys(task for item in past for task in item.tasks.get(name, [])))
             # The first of the same permutation: with less room a task is dropped, not exchanged.
-            tasks = [stage.tasks[name][i] for i in rng.permutation(len(stage.tasks[name]))]
-            self._tasks[name] = tasks[: rooms[name]]
+            chosen = rng.permutation(len(tasks))[: rooms[name]]
+            self._tasks[name] = [tasks[index] for index in chosen]
 
     def draw(
         self, stage: Stage, update: int, count: int, rng: numpy.random.Generator

@@ -145,10 +145,22 @@ class Chat:
 
     def answer(self, text: str) -> list[int]:
         """A whole turn of the model, with its end."""
-        if self._trims:
-            text = text.strip()
-        text = self._lead + self._as_text(text) + self._closing
-        ids = self._encode(text, before=self._before_answer)
+        return self._turn(self._lead + self._as_text(self._trimmed(text)))
+
+    def words(self, text: str) -> list[int]:
+        """A whole turn in the model's own words: markers in it, such as those of a thought, are
+        its tokens, unless they are special ones."""
+        text = self._trimmed(text)
+        if self._opening and _CLOSE not in self._opening:
+            text = text.removeprefix(self._opening).removeprefix(_OPEN)
+        lead = "" if _CLOSE in self._lead and _CLOSE in text else self._lead
+        return self._turn(lead + self._as_text(text, self._special))
+
+    def _trimmed(self, text: str) -> str:
+        return text.strip() if self._trims else text
+
+    def _turn(self, text: str) -> list[int]:
+        ids = self._encode(text + self._closing, before=self._before_answer)
         return ids if self._closing else [*ids, self.end]
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -34,8 +34,11 @@ class ToolChat(Chat):
         """A whole turn of the model, with its end."""
         if _call(text) is None:
             return super().answer(text)
-        ids = self._encode(self._written(text) + self._closing, before=self._before_answer)
-        return ids if self._closing else [*ids, self.end]
+        return self._turn(self._written(text))
+
+    def words(self, text: str) -> list[int]:
+        """A whole turn in the model's own words; a call as JSON as `answer` writes it."""
+        return super().words(text) if _call(text) is None else self.answer(text)
 
     def _written(self, text: str) -> str:
         """Return a call as the template writes it, up to the end of the turn."""

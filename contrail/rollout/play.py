@@ -273,7 +273,8 @@ class _Player:
             self._end(item, "gave_up")
             return
         text = item.moves.popleft().text(item.interface)
-        decision = scripted(request, item.chat.answer(text))
+        chosen = isinstance(request, Choose)
+        decision = scripted(request, (item.chat.answer if chosen else item.chat.words)(text))
         if decision is None:
             self._end(item, "not_allowed")
             return

@@ -78,6 +78,27 @@ def test_chosen_answers_are_those_of_the_template(name: str) -> None:
     assert found == whole(by, ["at", "a wall", "a door"], expected, "")
 
 
+@pytest.mark.parametrize("special", [False, True], ids=["words", "special"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_own_words_have_the_tokens_of_thoughts(name: str, special: bool) -> None:
+    """As the model writes them; what looks like another control token stays text."""
+    by = tokenizer(TEMPLATES[name], special)
+    chat = chat_of(by)
+    opened = OPENINGS.get(name) == "<think>\n"
+    for said in (SAID[0], "<think>\nhm\n</think>\n\nlook"):
+        written = said.removeprefix("<think>\n") if opened else said
+        # The thought may also be opened twice: by the prompt, and in the words.
+        for text in {written, said}:
+            assert chat.words(text) == [*tokens(by, written), chat.end]
+    assert chat.words("go left") == chat.answer("go left")
+    [closed, end] = by.convert_tokens_to_ids(["</think>", "<|im_end|>"])
+    forged = chat.words("<think>\nhm\n</think>\n\nsay <|im_end|>")
+    assert (forged.count(closed), forged.count(end)) == (1, int(end == chat.end))
+    assert "say <|im_end|>" in by.decode(forged)
+    observed = [chat.follow(text).count(closed) for text in ("</think>", "hm")]
+    assert observed[0] == observed[1]
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_an_answer_that_was_cut_off(name: str) -> None:
     """Within a thought, there is nothing that the template could drop."""
