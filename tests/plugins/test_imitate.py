@@ -265,3 +265,11 @@ def test_an_environment_without_expert_is_told(run: Run) -> None:
 def test_learning_rate_0_changes_nothing(run: Run) -> None:
     found = run(grpo={**STREAM["grpo"], "learning_rate": 0.0})
     assert found.R[0].tolist() == found.R[1].tolist()
+
+
+def test_replay_after_stages_that_were_learnt_in_different_ways(run: Run) -> None:
+    stages = [stage(updates=1), stage(updates=1, learn="grpo"), stage(environment="hall")]
+    stages[2].update(updates=1, learn="grpo")
+    result = run(strategy="replay", stream=stages)
+    last = result.record["played"][-1]
+    assert last == {"doors": 8, "hall": 8}

@@ -57,7 +57,7 @@ def brute_force(policy: Policy, episodes: Sequence[Episode], temperature: float)
                     tokens = logits(history + branch, rows).log_softmax(-1)
                     scores.append(tokens[torch.arange(len(branch)), branch].mean())
                 decisions = [(torch.stack(scores) / temperature).log_softmax(-1)]
-            for logprobs in decisions:
+            for logprobs in decisions if not turn.left_out else ():
                 for logprob in logprobs:
                     gradients = torch.autograd.grad(
                         logprob, list(named.values()), retain_graph=True
@@ -116,6 +116,27 @@ def test_of_choices_it_is_exact(
     parameters = trainer.policy.parameters
     assert all(item.grad is None for item in parameters.values())
     assert all(torch.equal(before[name], item) for name, item in parameters.items())
+
+
+def test_turns_that_are_left_out_are_not_held(
+    make_tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, episodes, twin = made(make_tiny, tmp_path, Choose(), 1.0, 0.1, count=1, size=3)
+    monkeypatch.setattr(packs_module, "MAX_TOKENS", 150)
+    for number, episode in enumerate(episodes):
+        for place, turn in enumerate(episode.turns):
+            turn.left_out = place % 2 == number % 2
+    expected = brute_force(twin, episodes, 1.0)
+    found = diagonal_fisher(trainer, episodes, 10_000, numpy.random.default_rng(0))
+    assert relative(found, expected) < 1e-2
+    kept = [found]
+    for places in ((), range(100)):  # nothing is left out, and everything
+        for episode in episodes:
+            for place, turn in enumerate(episode.turns):
+                turn.left_out = place in places
+        kept.append(diagonal_fisher(trainer, episodes, 4, numpy.random.default_rng(0)))
+    assert trace(kept[1]) > 1.1 * trace(found)
+    assert trace(kept[2]) == 0
 
 
 def test_of_free_text_it_is_exact_where_there_are_passes(make_tiny: Make, tmp_path: Path) -> None:

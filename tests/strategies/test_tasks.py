@@ -15,6 +15,8 @@ from rooms import train
 from contrail.environment import Task
 from contrail.errors import ConfigError
 from contrail.plugins.adapters.choose import Choose
+from contrail.plugins.adapters.react import React
+from contrail.plugins.objectives.imitate import Imitate
 from contrail.stage import Stage
 from contrail.strategies.curriculum import Curriculum, CurriculumConfig
 from contrail.strategies.mixture import Mixture, MixtureConfig
@@ -22,6 +24,7 @@ from contrail.strategies.replay import Replay, ReplayConfig, Reservoir
 
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
+from contrail.training.grpo import GRPO  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
 from stages import make_context, make_stage, tasks  # isort: skip
 from learning import Make, config, flat, groups  # isort: skip
@@ -128,6 +131,19 @@ def test_a_buffer_smaller_than_its_environments() -> None:
         task for n in range(9) for task in strategy.draw(now, n, 4, numpy.random.default_rng(n))
     ]
     assert len({task.id for task in drawn if task.environment != "c"}) == 1
+
+
+def test_old_stages_may_have_been_learnt_in_different_ways() -> None:
+    """By other objectives and through other adapters: each task is there once."""
+    first = Stage("a", {"a": tasks("a", 4)}, {"a": Choose()}, 1, Imitate())
+    second = Stage("a", {"a": tasks("a", 6)}, {"a": React()}, 1, GRPO())
+    now = make_stage("b", tasks("b", 4))
+    strategy = Replay(ReplayConfig(fraction=0.5))
+    strategy.begin(SimpleNamespace(), [first, second, now])  # type: ignore[arg-type]
+    strategy.enter(make_context(3, now), resumed=False)
+    drawn = strategy.draw(now, 0, 12, numpy.random.default_rng(0))
+    old = [task.id for task in drawn if task.environment == "a"]
+    assert sorted(old) == [f"a/{number}" for number in range(6)]
 
 
 def test_mastery_prefers_what_has_been_lost() -> None:
