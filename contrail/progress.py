@@ -111,8 +111,11 @@ def line(scalars: dict[str, float]) -> str:
         "turns": "turns {:.1f}",
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "equal groups {:.0%}",
+        "failed_demonstrations": "failed demonstrations {:.0%}",
     }
     said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
+    if "success" not in scalars and "loss" in scalars:  # the model played nothing
+        said.insert(0, f"loss {scalars['loss']:.3f}")
     if "loss" not in scalars:
         said.insert(0, "nothing to learn from")
     if scalars.get("fault_rate"):

@@ -18,6 +18,7 @@ from contrail import ConfigError, ContrailError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.plugins.objectives.imitate import Imitate
+from contrail.progress import line
 from contrail.seeding import generator
 
 from learning import config  # isort: skip
@@ -273,3 +274,10 @@ def test_replay_after_stages_that_were_learnt_in_different_ways(run: Run) -> Non
     result = run(strategy="replay", stream=stages)
     last = result.record["played"][-1]
     assert last == {"doors": 8, "hall": 8}
+
+
+def test_the_line_of_an_update() -> None:
+    said = line({"loss": 1.5, "failed_demonstrations": 0.25})
+    assert said == "loss 1.500, failed demonstrations 25%"
+    assert line({"failed_demonstrations": 1.0}).startswith("nothing to learn from")
+    assert "loss" not in line({"loss": 1.5, "success": 0.5})
