@@ -6,9 +6,8 @@ the policy before any training (`base`) and the one after the stage before (`pre
 the divergences of its decisions are added up, which makes it the divergence of the distributions of
 whole episodes; per decision they are averaged within a task.
 
-RL's Razor (arXiv:2509.04259) predicts forgetting from KL(pi_0 || pi) on the tasks trained on: the
-other direction. This one is of the policy that acts, at its own histories, and needs no episodes of
-another policy.
+The direction is that of the policy that acts, at its own histories, and needs no episodes of another
+policy. RL's Razor (arXiv:2509.04259) relates forgetting to such a divergence on the new task.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from contrail.config import (
     RunConfig,
     StageConfig,
     TaskFilter,
+    WarmupConfig,
     load,
     names,
 )
@@ -233,6 +234,7 @@ def test_every_key_of_a_stream_file_is_documented() -> None:
         **fields(EvaluateConfig, "evaluate."),
         **fields(AnswersConfig, "answers."),
         **fields(CheckpointConfig, "checkpoint."),
+        **fields(WarmupConfig, "warmup."),
     }
     found = documented(table("docs/stream.md", "## Keys"))
     assert set(found) == set(keys)
