@@ -6,7 +6,7 @@ the policy before any training (`base`) and the one after the stage before (`pre
 the divergences of its decisions are added up, which makes it the divergence of the distributions of
 whole episodes; per decision they are averaged within a task.
 
-The direction is that of the policy that acts, at its own histories, and needs no episodes of another
+The direction is that of the policy that acts, at its own histories: it needs no episodes of another
 policy. RL's Razor (arXiv:2509.04259) relates forgetting to such a divergence on the new task.
 """
 

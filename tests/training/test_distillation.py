@@ -103,7 +103,9 @@ def distributions(model: Any, episode: Episode) -> list[torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=str)
+@pytest.mark.parametrize(
+    "adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=["choose", "text"]
+)
 @pytest.mark.parametrize("more", [(), (5, 6, 7, 8, 9)], ids=["same", "more"])
 @pytest.mark.parametrize("scorer", ["fast", "plain"])
 def test_gradients_are_those_of_the_divergence(
@@ -187,7 +189,9 @@ def test_turns_that_are_left_out_teach_nothing(make_tiny: Make, tmp_path: Path) 
     assert distance(found, expected) < EXACT
 
 
-@pytest.mark.parametrize("adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=str)
+@pytest.mark.parametrize(
+    "adapter", [Choose(), Words(ReactConfig(max_new_tokens=5))], ids=["choose", "text"]
+)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"layers_to_transform": [1]}, {"dtype": torch.bfloat16}, {"use_dora": True}],
