@@ -42,7 +42,7 @@ class Estimate:
 UNDEFINED = Estimate(None, None)
 
 
-def score_interval(scores: ArrayLike) -> Estimate:
+def score_interval(scores: ArrayLike, level: float = LEVEL) -> Estimate:
     """Mean score of test tasks, and its interval over tasks and dice.
 
     Two solved and two unsolved tasks are added (Agresti and Coull, 1998, with Student's t for z).
@@ -50,8 +50,30 @@ def score_interval(scores: ArrayLike) -> Estimate:
 
     Args:
         scores: (tasks,) in [0, 1]; nan for a task without a score. Fewer than two have no interval.
+        level: how often the interval holds the truth.
     """
-    return _with_pseudo_tasks(scores, [0.0, 0.0, 1.0, 1.0], (0.0, 1.0))
+    return _with_pseudo_tasks(scores, [0.0, 0.0, 1.0, 1.0], (0.0, 1.0), level)
+
+
+def least_interval(columns: Sequence[ArrayLike]) -> Interval | None:
+    """Return the interval over tasks and dice of the least of several environments' true scores.
+
+    It ends at the least of the lower ends and at the least of the upper ends. The upper ends are
+    those of intervals at a higher level (Bonferroni), since the lowest of several is taken. The
+    truth is in it at least as often as in an interval of one environment.
+
+    Args:
+        columns: the scores of each environment's test tasks.
+
+    Returns:
+        None if an environment has fewer than two scores.
+    """
+    strict = 1 - (1 - LEVEL) / max(1, len(columns))
+    ends = [score_interval(scores).interval for scores in columns]
+    upper = [score_interval(scores, strict).interval for scores in columns]
+    lows = [end[0] for end in ends if end is not None]
+    highs = [end[1] for end in upper if end is not None]
+    return [min(lows), min(highs)] if lows and len(lows) == len(columns) else None
 
 
 def difference_interval(differences: ArrayLike) -> Estimate:
@@ -247,7 +269,10 @@ def seeds_needed(
 
 
 def _with_pseudo_tasks(
-    values: ArrayLike, added: Sequence[float], bounds: tuple[float, float]
+    values: ArrayLike,
+    added: Sequence[float],
+    bounds: tuple[float, float],
+    level: float = LEVEL,
 ) -> Estimate:
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
@@ -256,14 +281,14 @@ def _with_pseudo_tasks(
     mean = float(array.mean())
     augmented = np.concatenate([array, added])
     centre, deviation = float(augmented.mean()), float(augmented.std())
-    half = _quantile(augmented.size - 1) * deviation / float(np.sqrt(augmented.size))
+    half = _quantile(augmented.size - 1, level) * deviation / float(np.sqrt(augmented.size))
     low, high = max(bounds[0], centre - half), min(bounds[1], centre + half)
     return Estimate(mean, [min(mean, low), max(mean, high)], array.size)
 
 
 @functools.lru_cache(maxsize=1024)
-def _quantile(freedom: float) -> float:
-    """Of Student's t, such that the two tails hold 1 - LEVEL."""
+def _quantile(freedom: float, level: float = LEVEL) -> float:
+    """Of Student's t, such that the two tails hold 1 - level."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+    return float(stdtrit(freedom, (1 + level) / 2))

@@ -179,7 +179,7 @@ class SelfDistill(contrail.Distillation):
 
         most = learner.policy.max_context
         episodes = [episode for group in groups for episode in group]
-        fits = torch.tensor([len(self.shown(learner, item).token_ids) <= most for item in episodes])
+        fits = torch.tensor([longest(self.shown(learner, item)) <= most for item in episodes])
         if episodes:
             self.log("too_long", 1 - float(fits.float().mean()))
         found = super().weights(learner, groups, minibatches)
@@ -225,6 +225,12 @@ class SelfDistill(contrail.Distillation):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._average = state["average"]
+
+
+def longest(episode: contrail.Episode) -> int:
+    """Return the largest number of tokens that an episode has in the context at once."""
+    turns = range(len(episode.turns))
+    return max(len(episode.context(n)) + len(episode.turns[n].written) for n in turns)
 
 
 @contrail.hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,10 +135,12 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         try:
             data = file.read_bytes()
             text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-            for line in text.decode().splitlines():
+            # Text in JSON may hold separators that `splitlines` would divide it at.
+            for line in text.decode().split("\n"):
                 number += 1
-                yield _checked(json.loads(line))
-        except (ValueError, LookupError, TypeError, OSError, EOFError) as error:
+                if line.strip():
+                    yield _checked(json.loads(line))
+        except (ValueError, LookupError, TypeError, OSError, EOFError, zlib.error) as error:
             raise ConfigError(
                 f"{file}, line {number}: it is no episode as runs write them ({error!r}).",
                 key=("episodes",),
@@ -152,7 +155,9 @@ def _checked(record: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(record["task"], str) or not isinstance(record["success"], bool):
         raise TypeError("`task` must be text, and `success` true or false")
-    _moves(record)
+    for action, text in _moves(record):
+        if not isinstance(action, str) or not isinstance(text, str | None):
+            raise TypeError("`action` and `text` of a turn must be text")
     return record
 
 

@@ -236,6 +236,16 @@ def test_recorded_episodes(run: Run, tmp_path: Path) -> None:
     assert {e["task"] for e in mine.episodes() if e.get("demonstrated")} == {"train/7"}
 
 
+def test_a_separator_of_unicode_within_a_text_ends_no_line(run: Run, tmp_path: Path) -> None:
+    turns = [{"action": "look", "text": "I\u2028look\x85"}, {"action": "grey"}]
+    own = {"task": "train/7", "success": True, "turns": turns}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(own, ensure_ascii=False) + "\r\n\n", "utf-8")
+    mine = run(
+        "mine", stream=[stage(updates=1, learn={"name": "imitate", "episodes": "mine.jsonl"})]
+    )
+    assert {e["task"] for e in mine.episodes() if e.get("demonstrated")} == {"train/7"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -245,6 +255,11 @@ def test_recorded_episodes(run: Run, tmp_path: Path) -> None:
         ('{"task": "test/1", "success": true, "turns": []}', "holds no successful episode"),
         ('{"task": "train/1", "success": false, "turns": []}', "holds no successful episode"),
         ("\x1f\x8b", "mine.jsonl, line"),
+        ("\x1f\x8b\x08\0\0\0\0\0\0\0\xff\xff", "mine.jsonl, line"),
+        (
+            '{"task": "train/1", "success": true, "turns": [{"action": 5}]}',
+            "mine.jsonl, line 1: it is no episode as runs write them (TypeError",
+        ),
     ],
 )
 def test_files_that_teach_nothing_are_refused(

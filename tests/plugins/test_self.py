@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from killed import check_killed
 
 import contrail
@@ -203,3 +204,28 @@ def test_the_prompt_must_show_both() -> None:
         SelfConfig(prompt="{observation}")
     with pytest.raises(ConfigError, match=r"must contain {observation}"):
         SelfConfig(prompt="{demonstration}")
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_turns_with_contexts_of_their_own_need_room_one_at_a_time(
+    make_tiny: Any, room: bool
+) -> None:
+    """Contexts of restarts do not stand one after the other, so their lengths do not add up."""
+    policy = make_tiny()
+    start = policy.chat.start("Be brief.", "Where?")
+    turns = [
+        contrail.Turn(start, [5], [0.0], [0.0], observation="Where?", restart=number > 0)
+        for number in range(6)
+    ]
+    task = contrail.Task("hall", "0", 0, "train")
+    episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
+    objective = SelfDistill(SelfConfig(prompt="{demonstration}{observation}"))
+    objective._adapters = {"hall": Choose()}
+    objective._demonstrations = {("hall", "0"): contrail.Episode("hall", task, 0)}
+    needed = len(start) + 1
+    learner: Any = SimpleNamespace(
+        policy=SimpleNamespace(max_context=needed if room else needed - 1, chat=policy.chat),
+        environment_weights=lambda episodes: torch.ones(len(episodes)),
+    )
+    [weights] = objective.weights(learner, [[episode]], [[0]])
+    assert weights.tolist() == [float(room)]
