@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.sciworld.tasks import ELECTRICAL, KINDS, SIMPLIFICATIONS
@@ -37,6 +37,28 @@ class SciWorldConfig:
     actions: bool = True
     """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
     `adapter: choose` needs them."""
+
+
+class _Effect(NamedTuple):
+    """What an action does: the simulator's name of it, and the ids of its things by their roles."""
+
+    name: str
+    roles: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, name: str, assignments: Any) -> _Effect:
+        """Return the effect of an action with the objects that the simulator assigns to it."""
+        pairs = assignments.iterator()
+        roles = set()
+        while pairs.hasNext():
+            pair = pairs.next()
+            roles.add((str(pair.productElement(0)), int(pair.productElement(1).uuid())))
+        return cls(str(name), frozenset(roles))
+
+    @property
+    def things(self) -> frozenset[int]:
+        """The ids of its things, without the player, who does everything."""
+        return frozenset(number for role, number in self.roles if role != "agent")
 
 
 class SciWorld(Environment):
@@ -153,26 +175,78 @@ class SciWorld(Environment):
         )
 
     def _listed(self, gold: list[str]) -> list[str]:
-        """Play a gold path in the words of the listed actions, until the task is completed."""
+        """Play a gold path in the words of the listed actions, until the task is completed.
+
+        The simulator draws the words of its list anew each time. So it is asked for the list once
+        a turn, as in an episode; then the lists are the same.
+        """
         path: list[str] = []
-        for action in gold:
+        rest = iter(gold)
+        for action in rest:
             if self._world.getCompleted():
                 break
-            path.append(self._same(action))
-            self._world.step(path[-1])
+            listed = self._admissible()
+            readings = self._readings_of(action)
+            if len(readings) > 1:  # the path goes on with the number of the one that is meant
+                number = next(rest, "")
+                place = int(number) if number.isdecimal() else 0
+                readings = readings[place : place + 1]
+            for said in self._same(action, readings, listed):
+                path.append(said)
+                self._world.step(said)
         return path
 
-    def _same(self, action: str) -> str:
-        """Return the listed action with the effect of `action`; waiting, if it has none."""
-        listed = self._admissible()
-        if action in listed:
-            return action
-        # All sentences with their effects. The list has one wording of each.
-        said = self._said()
-        does = {each["action"]: (each["template_id"], *each["obj_ids"]) for each in said}
-        wanted = does.get(action)
-        alike = [other for other in listed if does.get(other) == wanted]
-        return alike[0] if wanted is not None and alike else WAIT
+    def _same(
+        self, action: str, readings: list[_Effect], listed: Mapping[str, frozenset[int]]
+    ) -> list[str]:
+        """Return the listed actions with an action's effect; waiting, if there is none.
+
+        That is one action, or, if it can be read in several ways, the action and the number of the
+        reading.
+
+        Args:
+            action: the words of the gold path.
+            readings: how the parser understands it; at most one.
+            listed: the listed actions, and the ids of the things that they name.
+        """
+        if not readings:
+            return [action if action in listed else WAIT]
+        wanted = readings[0]
+        # An action with the same effect names the same things, but for those that go without
+        # saying, such as the inventory when something is picked up.
+        likely = [said for said, named in listed.items() if named <= wanted.things]
+        read = {said: self._readings_of(said) for said in likely}
+        for said, effects in sorted(
+            read.items(), key=lambda item: (len(item[1]), item[0] != action)
+        ):
+            if wanted in effects:
+                return [said] if len(effects) == 1 else [said, f"{effects.index(wanted)}"]
+        return [WAIT]
+
+    def _readings_of(self, action: str) -> list[_Effect]:
+        """Return how the simulator's parser understands an action now: in no way, one or several.
+
+        It changes nothing in the world.
+        """
+        interface = self._world.agentInterface().get()
+        parser, agent = interface.inputParser(), interface.agent()
+        visible = interface.getAgentVisibleObjects(True).productElement(1)
+        sequence = interface.task().goalSequence()
+        room = agent.getContainer().get()
+        monitor = interface.objMonitor()
+        parsed = parser.parse(action, visible, interface.universe(), agent, monitor, sequence, room)
+        matches = parser.lastAmbiguousMatches()
+        if matches.isDefined():
+            readings = [
+                _Effect.of(match.actionRequestDef().get().name(), match.varLUT())
+                for match in matches.get()
+            ]
+            parser.clearAmbiguousState()
+            return readings
+        if not parsed.productElement(3).isDefined():
+            return []
+        done = parsed.productElement(3).get()
+        return [_Effect.of(done.action().name(), done.assignments())]
 
     def close(self) -> None:
         self._task = self._world = self._collect = None
@@ -201,22 +275,21 @@ class SciWorld(Environment):
             return Observation(text, [])
         if self._readings:
             return Observation(text, list(self._readings))
-        return Observation(text, self._admissible())
+        return Observation(text, [*self._admissible()])
 
-    def _admissible(self) -> list[str]:
-        """Return the listed actions that are accepted.
+    def _admissible(self) -> dict[str, frozenset[int]]:
+        """Return the listed actions that are accepted, and the ids of the things that they name.
 
         ScienceWorld's list also names things out of sight, bees in a closed hive or the sewer,
         which its parser then does not find.
         """
         near = self._near()
-        return sorted(
-            {
-                each["action"]
-                for each in self._said()
-                if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
-            }
-        )
+        found = {
+            each["action"]: frozenset(each["obj_ids"])
+            for each in self._said()
+            if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
+        }
+        return dict(sorted(found.items()))
 
     def _said(self) -> list[dict[str, Any]]:
         """Return ScienceWorld's list: `action`, its effect (`template_id`) and its objects."""
