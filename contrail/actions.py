@@ -49,9 +49,8 @@ def _bare(text: str) -> str:
         text = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
         words = text.split()
         last = words[-1] if words else ""
-        if len(last) > 1 and last.endswith((",", ";", "!")):
-            text = text[:-1]
-        elif last.endswith(".") and "." not in last[:-1]:
+        stop = last.endswith(".") and "." not in last[:-1]
+        if stop or (len(last) > 1 and last[-1] in ",;!"):
             text = text[:-1]
         if text == before:
             return text

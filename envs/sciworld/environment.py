@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
@@ -37,6 +38,10 @@ class SciWorldConfig:
     actions: bool = True
     """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
     `adapter: choose` needs them."""
+
+
+Listed = dict[str, tuple[int, frozenset[int]]]
+"""Actions with the number of their template and the ids of the things that they name."""
 
 
 class _Effect(NamedTuple):
@@ -102,6 +107,7 @@ class SciWorld(Environment):
         self._score = 0
         self._over = False
         self._readings: list[str] = []
+        self._names: dict[int, str] = {}  # of the simulator's actions, by template
 
     def tasks(self, split: str) -> list[Task]:
         """ScienceWorld's own split by variations."""
@@ -147,8 +153,12 @@ class SciWorld(Environment):
         """
         self._load(task, gold=True)
         gold = [str(action) for action in self._world.getGoldActionSequence()]
-        self._load(task)
-        path = [] if gold[:1] and gold[0].startswith("ERROR") else self._listed(gold)
+        path: list[str] = []
+        if gold and not gold[0].startswith("ERROR"):
+            self._load(task)
+            takes_time = self._takes_time(gold)
+            self._load(task)
+            path = self._listed(gold, takes_time)
         solved = self._world.getScore() == 1
         if self._task is not None:
             # The episode under way continues from its state.
@@ -174,32 +184,42 @@ class SciWorld(Environment):
             info={"score": score / 100},
         )
 
-    def _listed(self, gold: list[str]) -> list[str]:
+    def _listed(self, gold: list[str], takes_time: list[bool]) -> list[str]:
         """Play a gold path in the words of the listed actions, until the task is completed.
 
         The simulator draws the words of its list anew each time. So it is asked for the list once
         a turn, as in an episode; then the lists are the same.
         """
         path: list[str] = []
-        rest = iter(gold)
-        for action in rest:
+        listed = self._admissible()
+        rest = iter(zip(gold, takes_time, strict=True))
+        for action, lasts in rest:
             if self._world.getCompleted():
                 break
-            listed = self._admissible()
             readings = self._readings_of(action)
             if len(readings) > 1:  # the path goes on with the number of the one that is meant
-                number = next(rest, "")
+                number, lasts = next(rest, ("", False))
                 place = int(number) if number.isdecimal() else 0
                 readings = readings[place : place + 1]
-            for said in self._same(action, readings, listed):
+            # What takes no time and is not listed is left out: opening what is open.
+            same = self._same(action, readings, listed) or [WAIT] * lasts
+            for said in same:
                 path.append(said)
                 self._world.step(said)
+            if same:
+                listed = self._admissible()
         return path
 
-    def _same(
-        self, action: str, readings: list[_Effect], listed: Mapping[str, frozenset[int]]
-    ) -> list[str]:
-        """Return the listed actions with an action's effect; waiting, if there is none.
+    def _takes_time(self, gold: list[str]) -> list[bool]:
+        """Play a gold path as it is; return of each action whether time passes."""
+        moves = [self._world.getNumMoves()]
+        for action in gold:
+            self._world.step(action)
+            moves.append(self._world.getNumMoves())
+        return [after > before for before, after in pairwise(moves)]
+
+    def _same(self, action: str, readings: list[_Effect], listed: Listed) -> list[str]:
+        """Return the listed actions with an action's effect; none, if there is none.
 
         That is one action, or, if it can be read in several ways, the action and the number of the
         reading.
@@ -207,21 +227,28 @@ class SciWorld(Environment):
         Args:
             action: the words of the gold path.
             readings: how the parser understands it; at most one.
-            listed: the listed actions, and the ids of the things that they name.
+            listed: the listed actions.
         """
         if not readings:
-            return [action if action in listed else WAIT]
+            return [action] if action in listed else []
         wanted = readings[0]
+        ambiguous: list[str] = []
         # An action with the same effect names the same things, but for those that go without
         # saying, such as the inventory when something is picked up.
-        likely = [said for said, named in listed.items() if named <= wanted.things]
-        read = {said: self._readings_of(said) for said in likely}
-        for said, effects in sorted(
-            read.items(), key=lambda item: (len(item[1]), item[0] != action)
-        ):
-            if wanted in effects:
-                return [said] if len(effects) == 1 else [said, f"{effects.index(wanted)}"]
-        return [WAIT]
+        likely = [said for said, (_, things) in listed.items() if things <= wanted.things]
+        for said in sorted(likely, key=lambda said: (said != action, -len(listed[said][1]))):
+            template = listed[said][0]
+            # Parsing is slow; all actions of one template do the same.
+            if self._names.get(template, wanted.name) != wanted.name:
+                continue
+            effects = self._readings_of(said)
+            if effects:
+                self._names[template] = effects[0].name
+            if effects == [wanted]:
+                return [said]
+            if wanted in effects and not ambiguous:
+                ambiguous = [said, f"{effects.index(wanted)}"]
+        return ambiguous
 
     def _readings_of(self, action: str) -> list[_Effect]:
         """Return how the simulator's parser understands an action now: in no way, one or several.
@@ -277,15 +304,15 @@ class SciWorld(Environment):
             return Observation(text, list(self._readings))
         return Observation(text, [*self._admissible()])
 
-    def _admissible(self) -> dict[str, frozenset[int]]:
-        """Return the listed actions that are accepted, and the ids of the things that they name.
+    def _admissible(self) -> Listed:
+        """Return the listed actions that are accepted.
 
         ScienceWorld's list also names things out of sight, bees in a closed hive or the sewer,
         which its parser then does not find.
         """
         near = self._near()
         found = {
-            each["action"]: frozenset(each["obj_ids"])
+            each["action"]: (int(each["template_id"]), frozenset(map(int, each["obj_ids"])))
             for each in self._said()
             if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
         }

@@ -37,8 +37,8 @@ from contrail.envs.searchqa.split import split_questions
 from contrail.envs.shared.bm25 import Index
 from contrail.envs.shared.data_files import data_files, read_json
 
-ALONE = "questions without paragraphs of their own, and there is no corpus beside them"
-EMPTY = "documents without a text"
+ALONE = "questions bring no paragraphs, and there is no corpus beside them"
+EMPTY = "documents have no text"
 WHERE = (
     "It must be a JSON or JSON-lines file, plain or gzipped, or a directory of them: questions "
     "with `question` and `answer` that bring their paragraphs along (HotpotQA: hotpotqa.github.io; "
@@ -96,8 +96,8 @@ def _notes(
     left["asked twice"] += len(questions) - len(asked)
     left["that share a fact with a test question"] += len(asked) - sum(map(len, split.values()))
     apart = {why: left.pop(why) for why in (ALONE, EMPTY) if left[why]}
-    notes = [f"left out: {told(left)}"] if left.total() else []
-    return (*notes, *(f"{count} {what}" for what, count in apart.items()))
+    notes = [f"{what}: {count}" for what, count in apart.items()]
+    return (*notes, f"left out: {told(left)}") if left.total() else tuple(notes)
 
 
 class _Corpus:

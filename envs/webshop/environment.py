@@ -71,10 +71,8 @@ class WebShop(Environment):
             if settings.data
             else "a generated catalogue; WebShop's own (princeton-nlp/WebShop) with data"
         )
-        if self._shop.bypassed:
-            self.about_data += f"; left out, as no purchase fulfils them: {self._shop.bypassed}"
-        if self._shop.told:
-            self.about_data += f"; left out, as the other split tells them: {self._shop.told}"
+        self.notes = self._shop.notes
+        self.about_data = "; ".join((self.about_data, *self.notes))
         self._goal: Goal | None = None
         self._to_search: list[str] = []
         self._bought = False
