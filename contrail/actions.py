@@ -8,6 +8,7 @@ from collections.abc import Iterable
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 _AROUND = "`* \t\r\n"
 _BULLET = re.compile(r"[-•>]\s+(?=\S)")
+LONGEST = 10_000  # characters; a flood of text is no action, whatever stands around it
 _FIRST = re.compile(r"[^\W_]")
 
 
@@ -28,7 +29,7 @@ def read_action(text: str, listed: Iterable[str] = ()) -> str:
     """
     text = text.strip()
     listed = [*listed]
-    if text and text in listed:
+    if (text and text in listed) or len(text) > LONGEST:
         return text
     bare = _bare(text)
     for wanted in (text.casefold(), bare.casefold()):

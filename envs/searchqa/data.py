@@ -143,15 +143,17 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]],
         raise ConfigError(f"searchqa: data: there is no {path}. {WHERE}")
     corpus = _Corpus()
     asked: dict[str, list[_Record]] = {}
+    left: Counter[str] = Counter()
     for file in files:
         for part, record, place in _records(read_json(file), file):
             if isinstance(record, dict) and _asks(fields := lowered(record)):
                 asked.setdefault(f"{file.name}{part}", []).append(_Record(fields, place))
-            else:
+            elif isinstance(record, (str, list, dict)):
                 with _placed(place):
                     corpus.add(*document_of(record))
+            else:
+                left["neither a question nor a text"] += 1
     separate = len(corpus.documents)
-    left: Counter[str] = Counter()
     questions: dict[str, list[Question]] = {}
     for name, records in asked.items():
         for item in records:
@@ -205,7 +207,10 @@ def _records(content: Any, file: Path) -> Iterator[tuple[str, Any, str]]:
         elif all(isinstance(value, dict) for value in content.values()):
             content = [_named(str(key), value) for key, value in content.items()]
         else:
-            content = [[str(key), value] for key, value in content.items() if value is not None]
+            content = [
+                [str(key), value] if isinstance(value, (str, list, dict)) else value
+                for key, value in content.items()
+            ]
     yield from _of_list(content if isinstance(content, list) else [content], "", f"{file}")
 
 

@@ -89,6 +89,20 @@ TITLES = (
     "entity",
     "name",
 )
+NAMES = (
+    "id",
+    "_id",
+    "idx",
+    "doc_id",
+    "docid",
+    "pid",
+    "uid",
+    "url",
+    "uri",
+    "source",
+    "type",
+    "split",
+)
 INSIDE = ("metadata", "meta")  # where some copies keep the title
 COLUMNS = 200  # characters of a refused value that a message shows
 
@@ -157,7 +171,10 @@ def document_of(item: Any, title: str = "") -> tuple[str, str]:
         nested = [part for part in record.values() if isinstance(part, dict)]
         if len(nested) == 1 and lowered(nested[0]).keys() & set(TEXTS):
             value = nested[0]
-        else:
+        elif not own or any(
+            isinstance(part, (str, list, dict)) and part and key not in (*TITLES, *NAMES, *INSIDE)
+            for key, part in record.items()
+        ):
             raise LayoutError(f"no text under a known key, but {shown_keys(item)}")
     if isinstance(value, dict):
         return document_of(value, text_of(own) or title)
@@ -194,6 +211,8 @@ def documents_of(value: Any, title: str = "") -> Iterator[tuple[str, str, bool]]
         else:
             value = [[str(key), part] for key, part in value.items()]
     for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, (str, list, dict)):  # null, in place of one that is missing
+            continue
         name, text = document_of(item, title)
         marks = lowered(item) if isinstance(item, dict) else {}
         yield name, text, any(marks.get(k) for k in ("is_supporting", "is_gold", "supporting"))

@@ -48,13 +48,13 @@ def read_json(path: Path) -> Any:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _unreadable(path, f"line {line} is not UTF-8 (byte {error.start})") from error
+        raise _unreadable(path, f"it is not UTF-8 (line {line}, byte {error.start})") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _unreadable(path, f"the gzip file is damaged: {error}") from error
     except OSError as error:
         raise _unreadable(path, str(error.strerror or error)) from error
     if not text.strip():
-        raise _unreadable(path, "it is empty")
+        raise _unreadable(path, "it is not JSON: it is empty")
     content = _parsed(path, text)
     return _whole(content) if HALF.search(text) else content
 

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 
 if TYPE_CHECKING:
     from contrail.envs.webshop.reward import Goal, Product
@@ -106,7 +116,7 @@ class WebShop(Environment):
         if self._bought:
             over = Observation("The episode is over.", ())
             return Step(over, terminated=True, valid=False)
-        match = ACTION.fullmatch(action.strip())
+        match = ACTION.fullmatch(read_action(action, self._actions()))
         word = " ".join(match[2].split()) if match else ""
         if match and match[1].lower() == "search" and word:
             # As in the original, from any page.
