@@ -26,6 +26,7 @@ from contrail.envs.shared.java import Java, require
 LONGEST_ACTION = 300
 WAIT = "wait1"  # time passes
 LOOK = "look around"  # no time passes
+GLANCE = "look at "  # half the time of WAIT passes
 UNKNOWN = "No known action matches that input."
 REFUSALS = (UNKNOWN, "Unknown action.")
 # An ambiguous action is answered with "Ambiguous request: …" and numbered readings to choose from.
@@ -175,7 +176,7 @@ class SciWorld(Environment):
         solved = False
         # Most of what is not listed has no effect, such as opening what is open. Or it has no words
         # in this turn's list, but in another's. Or the time matters that it takes.
-        for instead, tries in (("", 0), (LOOK, 4), (WAIT, 1)):
+        for instead, tries in (("", 0), (LOOK, 4), (GLANCE, 1), (WAIT, 1)):
             if gold and not gold[0].startswith("ERROR") and not solved:
                 self._load(task)
                 path = self._listed(gold, instead, tries)
@@ -227,7 +228,8 @@ class SciWorld(Environment):
                 place = int(number) if number.isdecimal() else 0
                 readings = readings[place : place + 1]
             same = self._same(action, readings, listed)
-            for said in () if same or not instead else [instead] * tries:
+            for _ in range(0 if same else tries):
+                said = next((each for each in listed if each.startswith(instead)), WAIT)
                 path.append(said)
                 self._world.step(said)
                 listed = self._admissible()
