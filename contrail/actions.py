@@ -51,7 +51,7 @@ def _bare(text: str) -> str:
         words = text.split()
         last = words[-1] if words else ""
         stop = last.endswith(".") and "." not in last[:-1]
-        if stop or (len(last) > 1 and last[-1] in ",;!"):
+        if stop or (len(text) > 1 and text[-1] in ",;!"):
             text = text[:-1]
         if text == before:
             return text

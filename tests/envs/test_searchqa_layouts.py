@@ -131,8 +131,8 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     ]
     environment = made(tmp_path, [*asked, *more])
     assert environment.about_data.endswith(
-        "documents have no text: 1; left out: 1 neither a question nor a text, 1 without an answer, "
-        "1 without a question, 1 marked as unanswerable, 1 asked twice"
+        "documents have no text: 1; left out: 1 neither a question nor a text, "
+        "1 without an answer, 1 without a question, 1 marked as unanswerable, 1 asked twice"
     )
     assert {("L", "Lost."), ("N", "No question.")} < set(environment._library.documents)
 
