@@ -220,13 +220,15 @@ def test_the_expert_says_the_gold_path_in_listed_actions(name: str, environment:
         assert action in (seen.actions or ())
         step = environment.step(action)
         seen = step.observation
-    assert step is not None and step.success
+    assert step is not None
+    assert step.success
 
 
 def test_tasks_that_may_be_longer_than_an_episode_are_told() -> None:
     world = SciWorld(SciWorldConfig(tasks=["boil", "find-plant"]))
     world.tasks("train")
-    assert len(world.notes) == 1 and "boil may take" in world.notes[0]
+    assert len(world.notes) == 1
+    assert "boil may take" in world.notes[0]
     longer = SciWorld(SciWorldConfig(tasks=["boil"]))
     longer.max_turns = 120
     longer.tasks("train")
