@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from contrail.actions import read_action
     from contrail.adapter import Adapter, EpisodeView, Exchange
     from contrail.api import compare, evaluate, load, run
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
@@ -82,10 +83,12 @@ __all__ = [
     "lora_digest",
     "lora_directories",
     "nearest",
+    "read_action",
     "run",
 ]
 
 _HOMES = {
+    "actions": ["read_action"],
     "adapter": ["Adapter", "EpisodeView", "Exchange"],
     "api": ["compare", "evaluate", "load", "run"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],

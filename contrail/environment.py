@@ -125,6 +125,11 @@ class Environment(ABC):
     about_data: str = ""
     """The source of the tasks, and of further ones: for `contrail environments`."""
 
+    notes: Sequence[str] = ()
+    """What a user should know about the tasks before a run, a sentence each: above all, how many
+    records of the data are left out, and why. Set it in the constructor or in `tasks`. `contrail
+    environments` shows the notes, and a run begins with them."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 

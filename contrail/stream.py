@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from contrail import leaks
@@ -51,6 +51,8 @@ class Listing:
 
     pool: EnvironmentPool
     tasks: dict[str, dict[str, list[Task]]]
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the environments say about their tasks, by label."""
 
 
 @contextmanager
@@ -65,15 +67,16 @@ def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
     """
     pool = EnvironmentPool({item.label: maker(item, plugins) for item in config.environments})
     try:
-        tasks = {}
+        tasks, notes = {}, {}
         for item in config.environments:
             try:
                 tasks[item.label] = list_tasks(pool, item, plugins)
+                notes[item.label] = _notes(pool, item, plugins)
             except ConfigError as error:  # of the environment's own settings
                 key = _written(config, item.label)
                 raise ConfigError(str(error), key=key, of_children=True) from error
         _check_difficulties(config, tasks)
-        yield Listing(pool, tasks)
+        yield Listing(pool, tasks, notes)
     finally:
         pool.close()
 
@@ -263,6 +266,20 @@ def list_tasks(
         )
     pool.give(config.label, environment)
     return listed
+
+
+def _notes(pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins) -> tuple[str, ...]:
+    """Return the notes of the instance that has listed the tasks.
+
+    Raises:
+        PluginError: they are no texts.
+    """
+    registered = plugins.environments[config.name]
+    environment = pool.take(config.label)
+    with blaming("environment", config.name, registered, "notes"):
+        notes = tuple(as_texts(environment.notes, "notes"))
+    pool.give(config.label, environment)
+    return notes
 
 
 def _try(

@@ -69,6 +69,7 @@ class _Caller:
 
     system_prompt = ""
     max_turns = 0
+    notes = ()
 
     def __init__(self, subject: Subject) -> None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout holds the report alone

@@ -73,8 +73,10 @@ def environments(
             (entry.extra and "yes") or "–",
             Text(", ".join(map(visible, entry.difficulties)) or "–"),
         )
-        about = Text(entry.missing or entry.about_data or "–")
-        data.add_row(Text(visible(entry.environment)), about)
+        # Some environments end `about_data` with their notes.
+        notes = [note for note in entry.notes if note not in entry.about_data]
+        about = entry.missing or "\n".join([entry.about_data or "–", *map(visible, notes)])
+        data.add_row(Text(visible(entry.environment)), Text(about))
     console = Console()
     console.print(table)
     console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")

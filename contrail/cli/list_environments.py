@@ -12,6 +12,7 @@ from contrail.config import Source, build, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry import Plugins, blaming
+from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory
 
 
@@ -33,6 +34,8 @@ class Entry:
     """The extra to install, `pip install 'contrail[EXTRA]'`; None if none is needed."""
     about_data: str = ""
     """The source of its tasks, and of further ones."""
+    notes: tuple[str, ...] = ()
+    """What it says about its tasks, such as what of the data is left out."""
     missing: str = ""
     """What to do before it can be used; "" if nothing."""
 
@@ -109,6 +112,7 @@ def _entry(make: EnvironmentFactory) -> Entry:
     try:
         with blaming("environment", name, registered, "first task"):
             listed = {split: list(environment.tasks(split)) for split in SPLITS}
+            notes = tuple(as_texts(environment.notes, "notes"))
             actions = environment.reset(listed["train"][0]).actions is not None
     except ContrailError as error:
         return Entry(name, missing=str(error), **known)
@@ -121,5 +125,6 @@ def _entry(make: EnvironmentFactory) -> Entry:
         difficulties=tuple(sorted((value for value in found if value is not None), key=str)),
         actions=actions,
         about_data=environment.about_data,
+        notes=notes,
         **known,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from contrail.compat.loading import load_libraries
 from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, ContrailError, PluginError
+from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.extend import extends
@@ -56,6 +57,10 @@ def run_stream(
                 labels = ", ".join(item.label for item in config.environments)
                 print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
             with Interruption().handling() as interruption, listed(config, plugins) as listing:
+                if not quiet:
+                    for label, notes in listing.notes.items():
+                        for note in notes:
+                            print(f"{visible(label)}: {visible(note)}", file=sys.stderr, flush=True)
                 with ending_at_once("interrupted before the run began; nothing was lost"):
                     load_libraries(quiet=quiet)
                     from contrail.runs import assemble

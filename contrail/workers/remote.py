@@ -29,13 +29,15 @@ class Answer:
     error: Exception | None = None
     system_prompt: str = ""
     max_turns: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Remote(Environment):
     """Stands for an instance in a worker process, which is started when it is first called.
 
     The methods of an environment wait for the answer; between `send` and `receive` other work can
-    be done. `system_prompt` and `max_turns` have the values they had after the last answer.
+    be done. `system_prompt`, `max_turns` and `notes` have the values they had after the last
+    answer.
 
     Args:
         factory: makes the instance, in the worker process.
@@ -102,6 +104,7 @@ class Remote(Environment):
                 raise answer.error
             value = answer.value
             self.system_prompt, self.max_turns = answer.system_prompt, answer.max_turns
+            self.notes = answer.notes
         return value
 
     def hang_up(self) -> None:

@@ -49,7 +49,8 @@ def _serve(connection: Connection, messages: Messages) -> None:
                     else:
                         value = getattr(environment, member)(argument)
                     assert environment is not None
-                    done = Answer(value, None, environment.system_prompt, environment.max_turns)
+                    members = environment.system_prompt, environment.max_turns, environment.notes
+                    done = Answer(value, None, *members)
                     packed = pickle.dumps(done)
             except (ContrailError, EnvironmentFault) as error:
                 packed = pickle.dumps(Answer(error=error))

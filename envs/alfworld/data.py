@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def games_root(data: str) -> Path:
     )
 
 
-def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> dict[str, str]:
+def list_games(
+    root: Path, splits: Sequence[str], task_types: Sequence[str]
+) -> tuple[dict[str, str], Counter[str]]:
     """Return the games of some splits that alfworld itself would load, by name.
 
     Args:
@@ -41,7 +44,8 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
         task_types: the kinds of tasks to list.
 
     Returns:
-        Task types by name; a name is the game's directory below `root`.
+        Task types by name, where a name is the game's directory below `root`; and how many games
+        are left out, by reason.
 
     Raises:
         ConfigError: none of the splits exists, no game is left, or a file is damaged.
@@ -55,18 +59,27 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
             f"alfworld: {root} has no games of {' or '.join(splits) or 'no split'}. "
             f"It has: {', '.join(found)}. Name them under train_splits and test_splits."
         )
-    listed = {}
+    listed: dict[str, str] = {}
+    left: Counter[str] = Counter()
     games, types = 0, set()
     for split in splits:
         for path in sorted((root / split).rglob(GAME)):
             name = path.parent.relative_to(root).as_posix()
             games += 1
             # These cannot be solved in text.
-            if "movable" in name or "Sliced" in name or not (path.parent / TRAJECTORY).exists():
+            if "movable" in name or "Sliced" in name:
+                left["with sliced or movable things, which ALFWorld's own loader leaves out"] += 1
+                continue
+            if not (path.parent / TRAJECTORY).exists():
+                left[f"without {TRAJECTORY}"] += 1
                 continue
             task_type = read_task(root, name)["task_type"]
             types.add(task_type)
-            if task_type in task_types and read_game(root, name).get("solvable"):
+            if task_type not in task_types:
+                left["of types that are not in task_types"] += 1
+            elif not read_game(root, name).get("solvable"):
+                left["not marked as solvable"] += 1
+            else:
                 listed[name] = task_type
     if not listed:
         raise ConfigError(
@@ -76,7 +89,7 @@ def list_games(root: Path, splits: Sequence[str], task_types: Sequence[str]) -> 
             f"{', '.join(sorted(types)) or 'no known type'}. Name other types or splits, or fetch "
             "the games again with `alfworld-download`."
         )
-    return listed
+    return listed, left
 
 
 def read_game(root: Path, name: str) -> dict[str, Any]:

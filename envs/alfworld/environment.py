@@ -14,7 +14,17 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 from contrail.envs.alfworld import data as alfworld_data
 
 TASK_TYPES = (
@@ -100,6 +110,7 @@ class AlfWorld(Environment):
             if self._root is None
             else f"ALFWorld's own games in {self._root}"
         )
+        self._left: dict[str, list[str]] = {}  # what `tasks` has left out, by split
         self._game: Any = None
         self._won = False
         self._commands: dict[str, str] = {}
@@ -121,7 +132,12 @@ class AlfWorld(Environment):
                 for name, plan, seed in self._generate.names(part, types, share + (place < rest))
             ]
         splits = config.train_splits if split == "train" else config.test_splits
-        games = alfworld_data.list_games(self._root, splits, types)
+        games, left = alfworld_data.list_games(self._root, splits, types)
+        self._left[split] = [
+            f"{count} of {len(games) + left.total()} games in {', '.join(splits)} left out: {why}"
+            for why, count in left.items()
+        ]
+        self.notes = [note for notes in self._left.values() for note in notes]
         return [Task("alfworld", name, 0, split, kind) for name, kind in games.items()]
 
     def reset(self, task: Task) -> Observation:
@@ -144,6 +160,7 @@ class AlfWorld(Environment):
         if self._won:
             over = Observation("The episode is over.", [])
             return Step(over, terminated=True, success=True, valid=False)
+        action = read_action(action, self._commands)
         command = self._commands.get(plain(action)) if len(action) <= LONGEST_ACTION else None
         if command is None:  # as the engine answers, which is slow
             return Step(Observation(NOTHING, [*self._commands.values()]), valid=False)

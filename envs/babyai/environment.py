@@ -104,6 +104,7 @@ class BabyAI(contrail.Environment):
         if self._world is None:
             raise RuntimeError("babyai: step before reset")
         world, can = self._world, self._can
+        action = contrail.read_action(action, can)
         # The longest action has some 40 letters: the rest of a flood of text is not looked at.
         wish = " ".join(action[:LONGEST_ACTION].lower().split())
         wish = re.sub(r"^pick up\b", "pickup", wish)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from contrail import ConfigError, Environment, Observation, Step, Task, hookimpl
+from contrail import ConfigError, Environment, Observation, Step, Task, hookimpl, read_action
 from contrail.leaks import seed_tasks
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
@@ -135,7 +135,9 @@ class Gymnasium(Environment):
     def _given(self, action: str) -> Any:
         """Return the action in gymnasium's form; None if it is no action."""
         if self._names is None:
-            return action if self._game.action_space.contains(action) else None
+            words = (action, read_action(action, self._listed or ()))
+            return next((text for text in words if self._game.action_space.contains(text)), None)
+        action = read_action(action, self._listed or ())
         wish = " ".join(action[:SHOWN].split())
         if len(action) > SHOWN or wish not in (self._listed or ()):
             return None

@@ -7,14 +7,26 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 from contrail.envs.sciworld.tasks import ELECTRICAL, KINDS, SIMPLIFICATIONS
 from contrail.envs.shared.java import Java, require
 
 LONGEST_ACTION = 300
-WAIT = "wait1"  # one step of time
+WAIT = "wait1"  # time passes
+LOOK = "look around"  # no time passes
+GLANCE = "look at "  # half the time of WAIT passes
 UNKNOWN = "No known action matches that input."
 REFUSALS = (UNKNOWN, "Unknown action.")
 # An ambiguous action is answered with "Ambiguous request: …" and numbered readings to choose from.
@@ -37,6 +49,32 @@ class SciWorldConfig:
     actions: bool = True
     """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
     `adapter: choose` needs them."""
+
+
+Listed = dict[str, tuple[int, frozenset[int]]]
+"""Actions with the number of their template and the ids of the things that they name."""
+
+
+class _Effect(NamedTuple):
+    """What an action does: the simulator's name of it, and the ids of its things by their roles."""
+
+    name: str
+    roles: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, name: str, assignments: Any) -> _Effect:
+        """Return the effect of an action with the objects that the simulator assigns to it."""
+        pairs = assignments.iterator()
+        roles = set()
+        while pairs.hasNext():
+            pair = pairs.next()
+            roles.add((str(pair.productElement(0)), int(pair.productElement(1).uuid())))
+        return cls(str(name), frozenset(roles))
+
+    @property
+    def things(self) -> frozenset[int]:
+        """The ids of its things, without the player, who does everything."""
+        return frozenset(number for role, number in self.roles if role != "agent")
 
 
 class SciWorld(Environment):
@@ -80,12 +118,21 @@ class SciWorld(Environment):
         self._score = 0
         self._over = False
         self._readings: list[str] = []
+        self._shown: list[str] = []  # the actions listed last
+        self._names: dict[int, str] = {}  # of the simulator's actions, by template
 
     def tasks(self, split: str) -> list[Task]:
         """ScienceWorld's own split by variations."""
         if split not in SPLITS:
             raise ConfigError(f"sciworld has no split {split!r}. {nearest(split, SPLITS)}")
         part = "train" if split == "train" else self.config.test_part
+        hard = ("medium", "hard") if self.max_turns <= 30 else ("hard",)
+        long = [name for name in self.config.tasks if KINDS[name].difficulty in hard]
+        if long and self.max_turns <= 60:
+            self.notes = [
+                f"ScienceWorld's own solutions of {', '.join(long)} may take more than max_turns "
+                f"({self.max_turns}); raise it, or leave them out of tasks"
+            ]
         return [
             Task("sciworld", f"{name}/{number}", number, split, kind.difficulty)
             for name, kind in KINDS.items()
@@ -97,7 +144,7 @@ class SciWorld(Environment):
         self._task = None
         text = self._load(task)
         self._task, self._done = task, []
-        self._score, self._over, self._readings = 0, False, []
+        self._score, self._over, self._readings, self._shown = 0, False, [], []
         goal = str(self._world.getTaskDescription()).strip()
         return self._observe(f"{goal}\n\n{text}")
 
@@ -107,7 +154,7 @@ class SciWorld(Environment):
         if self._over:
             over = Observation("The episode is over.", [])
             return Step(over, terminated=True, success=self._score == 100, valid=False)
-        wish = " ".join(action[: LONGEST_ACTION + 1].split())
+        wish = " ".join(read_action(action, self._shown)[: LONGEST_ACTION + 1].split())
         # Text that cannot be a command is not sent: it might not get through.
         if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
             info = {"score": self._score / 100}
@@ -125,9 +172,15 @@ class SciWorld(Environment):
         """
         self._load(task, gold=True)
         gold = [str(action) for action in self._world.getGoldActionSequence()]
-        self._load(task)
-        path = [] if gold[:1] and gold[0].startswith("ERROR") else self._listed(gold)
-        solved = self._world.getScore() == 1
+        path: list[str] = []
+        solved = False
+        # Most of what is not listed has no effect, such as opening what is open. Or it has no words
+        # in this turn's list, but in another's. Or the time matters that it takes.
+        for instead, tries in (("", 0), (LOOK, 4), (GLANCE, 1), (WAIT, 1)):
+            if gold and not gold[0].startswith("ERROR") and not solved:
+                self._load(task)
+                path = self._listed(gold, instead, tries)
+                solved = self._world.getScore() == 1
         if self._task is not None:
             # The episode under way continues from its state.
             self._load(self._task)
@@ -152,27 +205,99 @@ class SciWorld(Environment):
             info={"score": score / 100},
         )
 
-    def _listed(self, gold: list[str]) -> list[str]:
-        """Play a gold path in the words of the listed actions, until the task is completed."""
+    def _listed(self, gold: list[str], instead: str, tries: int) -> list[str]:
+        """Play a gold path in the words of the listed actions, until the task is completed.
+
+        The simulator draws the words of its list anew each time. So it is asked for the list once
+        a turn, as in an episode; then the lists are the same.
+
+        Args:
+            gold: the path.
+            instead: what to do for an action that is not listed in any words; "" for nothing.
+            tries: how often. The list has other words after each.
+        """
         path: list[str] = []
-        for action in gold:
+        listed = self._admissible()
+        rest = iter(gold)
+        for action in rest:
             if self._world.getCompleted():
                 break
-            path.append(self._same(action))
-            self._world.step(path[-1])
+            readings = self._readings_of(action)
+            if len(readings) > 1:  # the path goes on with the number of the one that is meant
+                number = next(rest, "")
+                place = int(number) if number.isdecimal() else 0
+                readings = readings[place : place + 1]
+            same = self._same(action, readings, listed)
+            for _ in range(0 if same else tries):
+                said = next((each for each in listed if each.startswith(instead)), WAIT)
+                path.append(said)
+                self._world.step(said)
+                listed = self._admissible()
+                if same := self._same(action, readings, listed):
+                    break
+            for said in same:
+                path.append(said)
+                self._world.step(said)
+            if same:
+                listed = self._admissible()
         return path
 
-    def _same(self, action: str) -> str:
-        """Return the listed action with the effect of `action`; waiting, if it has none."""
-        listed = self._admissible()
-        if action in listed:
-            return action
-        # All sentences with their effects. The list has one wording of each.
-        said = self._said()
-        does = {each["action"]: (each["template_id"], *each["obj_ids"]) for each in said}
-        wanted = does.get(action)
-        alike = [other for other in listed if does.get(other) == wanted]
-        return alike[0] if wanted is not None and alike else WAIT
+    def _same(self, action: str, readings: list[_Effect], listed: Listed) -> list[str]:
+        """Return the listed actions with an action's effect; none, if there is none.
+
+        That is one action, or, if it can be read in several ways, the action and the number of the
+        reading.
+
+        Args:
+            action: the words of the gold path.
+            readings: how the parser understands it; at most one.
+            listed: the listed actions.
+        """
+        if not readings:
+            return [action] if action in listed else []
+        wanted = readings[0]
+        ambiguous: list[str] = []
+        # An action with the same effect names the same things, but for those that go without
+        # saying, such as the inventory when something is picked up.
+        likely = [said for said, (_, things) in listed.items() if things <= wanted.things]
+        for said in sorted(likely, key=lambda said: (said != action, -len(listed[said][1]))):
+            template = listed[said][0]
+            # Parsing is slow; all actions of one template do the same.
+            if self._names.get(template, wanted.name) != wanted.name:
+                continue
+            effects = self._readings_of(said)
+            if effects:
+                self._names[template] = effects[0].name
+            if effects == [wanted]:
+                return [said]
+            if wanted in effects and not ambiguous:
+                ambiguous = [said, f"{effects.index(wanted)}"]
+        return ambiguous
+
+    def _readings_of(self, action: str) -> list[_Effect]:
+        """Return how the simulator's parser understands an action now: in no way, one or several.
+
+        It changes nothing in the world.
+        """
+        interface = self._world.agentInterface().get()
+        parser, agent = interface.inputParser(), interface.agent()
+        visible = interface.getAgentVisibleObjects(True).productElement(1)
+        sequence = interface.task().goalSequence()
+        room = agent.getContainer().get()
+        monitor = interface.objMonitor()
+        parsed = parser.parse(action, visible, interface.universe(), agent, monitor, sequence, room)
+        matches = parser.lastAmbiguousMatches()
+        if matches.isDefined():
+            readings = [
+                _Effect.of(match.actionRequestDef().get().name(), match.varLUT())
+                for match in matches.get()
+            ]
+            parser.clearAmbiguousState()
+            return readings
+        if not parsed.productElement(3).isDefined():
+            return []
+        done = parsed.productElement(3).get()
+        return [_Effect.of(done.action().name(), done.assignments())]
 
     def close(self) -> None:
         self._task = self._world = self._collect = None
@@ -201,22 +326,22 @@ class SciWorld(Environment):
             return Observation(text, [])
         if self._readings:
             return Observation(text, list(self._readings))
-        return Observation(text, self._admissible())
+        self._shown = [*self._admissible()]
+        return Observation(text, list(self._shown))
 
-    def _admissible(self) -> list[str]:
+    def _admissible(self) -> Listed:
         """Return the listed actions that are accepted.
 
         ScienceWorld's list also names things out of sight, bees in a closed hive or the sewer,
         which its parser then does not find.
         """
         near = self._near()
-        return sorted(
-            {
-                each["action"]
-                for each in self._said()
-                if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
-            }
-        )
+        found = {
+            each["action"]: (int(each["template_id"]), frozenset(map(int, each["obj_ids"])))
+            for each in self._said()
+            if near.issuperset(each["obj_ids"]) or each["action"].startswith("teleport to ")
+        }
+        return dict(sorted(found.items()))
 
     def _said(self) -> list[dict[str, Any]]:
         """Return ScienceWorld's list: `action`, its effect (`template_id`) and its objects."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -14,12 +15,30 @@ from typing import Any
 
 from contrail import ConfigError
 from contrail.envs.searchqa.answers import LONGEST, Question, plain_title
+from contrail.envs.searchqa.layouts import (
+    ANSWERS,
+    PARAGRAPHS,
+    QUESTIONS,
+    TEXTS,
+    LayoutError,
+    answers_of,
+    document_of,
+    documents_of,
+    first,
+    lowered,
+    shown,
+    shown_keys,
+    text_of,
+    unanswerable,
+    unpacked,
+)
 from contrail.envs.searchqa.phrases import spaced
 from contrail.envs.searchqa.split import split_questions
 from contrail.envs.shared.bm25 import Index
 from contrail.envs.shared.data_files import data_files, read_json
 
-TEXT_KEYS = ("text", "paragraph_text", "contents", "passage", "sentences", "paragraph")
+ALONE = "questions bring no paragraphs, and there is no corpus beside them"
+EMPTY = "documents have no text"
 WHERE = (
     "It must be a JSON or JSON-lines file, plain or gzipped, or a directory of them: questions "
     "with `question` and `answer` that bring their paragraphs along (HotpotQA: hotpotqa.github.io; "
@@ -37,6 +56,8 @@ class Library:
     titles: frozenset[str]
     """Of all documents, in `plain_title`'s form."""
     questions: dict[str, dict[str, Question]]
+    notes: tuple[str, ...] = ()
+    """What of the data is left out or empty, and why."""
 
     def search(self, words: str, count: int) -> list[int]:
         """Return the places of the best documents, best first."""
@@ -53,15 +74,30 @@ def load_library(data: str) -> Library:
         ConfigError: there is no usable file, or a file cannot be read.
     """
     if data:
-        documents, questions = _read(Path(data).expanduser())
+        documents, questions, left = _read(Path(data).expanduser())
     else:
         from contrail.envs.searchqa.facts import generate
 
         documents, questions = generate()
+        left = Counter()
     # The title counts twice: it is mostly what one searches for.
     index = Index([spaced(f"{title} {title} {text}") for title, text in documents])
     titles = frozenset(plain_title(title) for title, _ in documents)
-    return Library(tuple(documents), index, titles, split_questions(questions, data))
+    split = split_questions(questions, data)
+    notes = _notes(left, [q for its in questions.values() for q in its], split)
+    return Library(tuple(documents), index, titles, split, notes)
+
+
+def _notes(
+    left: Counter[str], questions: Sequence[Question], split: Mapping[str, Mapping[str, Question]]
+) -> tuple[str, ...]:
+    """Return a sentence about the questions that are left out, and ones about what is missing."""
+    asked = {question.text.casefold() for question in questions}
+    left["asked twice"] += len(questions) - len(asked)
+    left["that share a fact with a test question"] += len(asked) - sum(map(len, split.values()))
+    apart = {why: left.pop(why) for why in (ALONE, EMPTY) if left[why]}
+    notes = [f"{what}: {count}" for what, count in apart.items()]
+    return (*notes, f"left out: {told(left)}") if left.total() else tuple(notes)
 
 
 class _Corpus:
@@ -72,24 +108,33 @@ class _Corpus:
         self._places: dict[tuple[str, str], int] = {}
         self._titled: dict[str, int] = {}
 
-    def add(self, title: Any, text: Any) -> int | None:
+    def add(self, title: str, text: str) -> int | None:
         """Return the index of a document, which is new or known; None for an empty one."""
-        document = (_text(title), _text(text))
+        document = (title, text)
         if not any(document):
             return None
         if document not in self._places:
             self._places[document] = len(self.documents)
-            self._titled.setdefault(document[0], len(self.documents))
+            self._titled.setdefault(title, len(self.documents))
             self.documents.append(document)
         return self._places[document]
 
-    def titled(self, title: Any) -> int | None:
+    def titled(self, title: str) -> int | None:
         """Return the first document of a title."""
-        return self._titled.get(_text(title))
+        return self._titled.get(title)
 
 
-def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]]]:
-    """Return the documents, and the questions by the name of their file."""
+@dataclass(frozen=True)
+class _Record:
+    """A record of a file, with its keys in lower case."""
+
+    fields: Mapping[str, Any]
+    place: str
+    """The file and the number of the record, for messages."""
+
+
+def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]], Counter[str]]:
+    """Return the documents, the questions by the name of their file, and what is left out."""
     if path.is_dir():
         files = data_files(path)
     elif path.is_file():
@@ -97,55 +142,151 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]]]
     else:
         raise ConfigError(f"searchqa: data: there is no {path}. {WHERE}")
     corpus = _Corpus()
-    asked: dict[str, list[Mapping[str, Any]]] = {}
+    asked: dict[str, list[_Record]] = {}
+    left: Counter[str] = Counter()
     for file in files:
-        content = read_json(file)
-        if isinstance(content, dict) and isinstance(content.get("data"), list):
-            content = content["data"]
-        if isinstance(content, dict) and not content.keys() & {"question", "title", "contents"}:
-            for title, text in content.items():
-                if isinstance(text, (str, list)):
-                    corpus.add(title, text)
-            continue
-        records = content if isinstance(content, list) else [content]
-        for record in records:
-            if isinstance(record, dict) and isinstance(record.get("question"), str):
-                asked.setdefault(file.name, []).append(record)
-            elif isinstance(record, dict):
-                corpus.add(*_document(record))
+        for part, record, place in _records(read_json(file), file):
+            if isinstance(record, dict) and _asks(fields := lowered(record)):
+                asked.setdefault(f"{file.name}{part}", []).append(_Record(fields, place))
+            elif isinstance(record, (str, list, dict)):
+                with _placed(place):
+                    corpus.add(*document_of(record))
+            else:
+                left["neither a question nor a text"] += 1
+    separate = len(corpus.documents)
     questions: dict[str, list[Question]] = {}
     for name, records in asked.items():
-        for record in records:
-            if question := _question(record, corpus):
+        for item in records:
+            with _placed(item.place):
+                question = _question(item.fields, corpus, left)
+            if question is not None:
                 questions.setdefault(name, []).append(question)
     if not questions:
-        raise ConfigError(f"searchqa: data: {path} has no questions with answers. {WHERE}")
+        why = f" ({told(left)})" if left else ""
+        raise ConfigError(f"searchqa: data: {path} has no questions with answers{why}. {WHERE}")
     if not corpus.documents:
-        raise ConfigError(f"searchqa: data: {path} has questions but no documents. {WHERE}")
-    return corpus.documents, questions
+        fields = next(iter(asked.values()))[0].fields
+        raise ConfigError(
+            f"searchqa: data: {path} has questions but no documents. The keys of its first "
+            f"question are {shown_keys(fields)}. {WHERE}"
+        )
+    if separate:  # every question may be answered from the corpus
+        del left[ALONE]
+    left[EMPTY] += sum(not text for _, text in corpus.documents)
+    return corpus.documents, questions, left
 
 
-def _document(record: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Title and text of a record; in Search-R1's corpora the title is the first line."""
-    text = next((record[key] for key in TEXT_KEYS if record.get(key)), "")
-    title = record.get("title")
-    if not title and isinstance(text, str) and "\n" in text:
-        title, _, text = text.partition("\n")
-        title = title.strip('" ')
-    return title, text
+def _asks(fields: Mapping[str, Any]) -> bool:
+    """Return whether a record is a question's, also if the question is missing."""
+    paragraphs = any(isinstance(fields.get(key), (list, dict)) for key in PARAGRAPHS)
+    answered = any(fields.get(key) is not None for key in ANSWERS)
+    return (
+        "question" in fields
+        or (answered and (paragraphs or any(key in fields for key in QUESTIONS)))
+        or (paragraphs and not any(isinstance(fields.get(key), str) for key in TEXTS))
+    )
 
 
-def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
-    """Return the question of a record, whose paragraphs are added; None if it has no answer."""
-    text = _text(record["question"])
-    answers = [
-        answer
-        for key in ("answer", "answers", "golden_answers", "answer_aliases", "aliases")
-        for answer in _answers(record.get(key))
-    ]
-    evidence = [(place, part) for place, part in _paragraphs(record, corpus) if place is not None]
-    if not text or not answers or record.get("answerable") is False:
+def _records(content: Any, file: Path) -> Iterator[tuple[str, Any, str]]:
+    """Yield the records of a file: the name of their part of it, the record, and its place.
+
+    A file is a list, a mapping with a list of records, one of names to records or of titles to
+    texts, or a single record. SQuAD's articles are taken apart into their questions.
+    """
+    if isinstance(content, dict):
+        keys = {str(key).lower() for key in content}
+        single = keys & {*QUESTIONS, "title", "contents", "paragraph_text"}
+        lists = {key: value for key, value in content.items() if _is_records(value)}
+        if lists and not single:
+            for key, value in lists.items():
+                part = "" if len(lists) == 1 else f" {key}"
+                yield from _of_list(value, part, f"{file}, {key}")
+            return
+        if single:
+            content = [content]
+        elif all(isinstance(value, dict) for value in content.values()):
+            content = [_named(str(key), value) for key, value in content.items()]
+        else:
+            content = [
+                [str(key), value] if isinstance(value, (str, list, dict)) else value
+                for key, value in content.items()
+            ]
+    yield from _of_list(content if isinstance(content, list) else [content], "", f"{file}")
+
+
+def _of_list(records: list[Any], part: str, where: str) -> Iterator[tuple[str, Any, str]]:
+    for number, record in enumerate(records, 1):
+        place = f"{where}, record {number}"
+        fields = lowered(record) if isinstance(record, dict) else {}
+        articles = fields.get("paragraphs")
+        if isinstance(articles, list) and any(isinstance(a, dict) and "qas" in a for a in articles):
+            for article in articles:
+                shared = {"title": fields.get("title"), "context": article.get("context")}
+                for asked in article.get("qas") or ():
+                    yield part, {**shared, **asked} if isinstance(asked, dict) else asked, place
+        else:
+            yield part, record, place
+
+
+def _named(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the name under which it stands: a question's id, a document's title."""
+    fields = lowered(record)
+    key = "id" if _asks(fields) else "title"
+    return record if key in fields else {key: name, **record}
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Within, a layout that is not understood is refused with its file and record.
+
+    Raises:
+        ConfigError: it is not understood.
+    """
+    try:
+        yield
+    except LayoutError as error:
+        raise ConfigError(
+            f"searchqa: data: {place}: a paragraph is not understood: {error}. Texts are read "
+            f"under {', '.join(map(repr, TEXTS[:8]))} and the like, titles under 'title': rename "
+            "the key."
+        ) from error
+
+
+def _question(record: Mapping[str, Any], corpus: _Corpus, left: Counter[str]) -> Question | None:
+    """Return the question of a record, whose paragraphs are added; None if it has no answer.
+
+    Args:
+        record: the record.
+        corpus: the documents so far.
+        left: counts what is left out.
+
+    Raises:
+        LayoutError: its question is a list, or a paragraph is not understood.
+    """
+    asked = first(record, QUESTIONS)
+    if isinstance(asked, (list, dict)) and not isinstance(asked, str):
+        if isinstance(asked, list):
+            raise LayoutError(f"its question is a list, {shown(asked)}: give one record a question")
+        asked = first(lowered(asked), ("text", *QUESTIONS))
+    text = text_of(asked) if isinstance(asked, str) else ""
+    answers = answers_of(record)
+    before = len(corpus.documents)
+    paragraphs, evidence = _paragraphs(record, corpus)
+    if not text:
+        left["without a question"] += 1
         return None
+    if unanswerable(record):
+        left["marked as unanswerable"] += 1
+        return None
+    if not answers:
+        left["without an answer"] += 1
+        return None
+    if not paragraphs and len(corpus.documents) == before:
+        left[ALONE] += 1
     gold = list(dict.fromkeys(place for place, _ in evidence))
     steps = [step for step in _list(record.get("question_decomposition")) if isinstance(step, dict)]
     facts = _step_facts(steps) or [f"{place}/{part}" for place, part in evidence if part]
@@ -155,7 +296,8 @@ def _question(record: Mapping[str, Any], corpus: _Corpus) -> Question | None:
     level = record.get("level")
     difficulty = level if isinstance(level, str) and level else hops or None
     name = next((record[key] for key in ("_id", "id", "qid", "question_id") if record.get(key)), "")
-    name = _text(name) or hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = text_of(name) if isinstance(name, (str, int, float)) else ""
+    name = name or hashlib.sha256(text.encode()).hexdigest()[:16]
     known = tuple(dict.fromkeys(facts))
     return Question(name, text, tuple(dict.fromkeys(answers)), tuple(gold), difficulty, known)
 
@@ -170,69 +312,52 @@ def _step_facts(steps: list[dict[str, Any]]) -> list[str]:
     answers: dict[str, str] = {}  # by the step's number
     for number, step in enumerate(steps, 1):
         asked = re.sub(
-            r"#(\d+)", lambda match: answers.get(match[1], match[0]), _text(step.get("question"))
+            r"#(\d+)", lambda match: answers.get(match[1], match[0]), text_of(step.get("question"))
         )
-        answers[f"{number}"] = _text(step.get("answer"))
+        answers[f"{number}"] = text_of(step.get("answer"))
         if asked and answers[f"{number}"]:
             facts.append(f"{asked} {answers[f'{number}']}".casefold())
     return facts
 
 
-def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> Iterator[tuple[int | None, str]]:
+def _paragraphs(record: Mapping[str, Any], corpus: _Corpus) -> tuple[int, list[tuple[int, str]]]:
     """Add a question's paragraphs to the corpus.
 
     Returns:
-        The indices of those that answer it, in order, each with the number of the sentence, if
-        known.
+        The number of paragraphs, and the indices of those that answer it, in order, each with the
+        number of the sentence, if known.
     """
-    for paragraph in _list(record.get("paragraphs")):
-        if isinstance(paragraph, dict):
-            place = corpus.add(*_document(paragraph))
-            if paragraph.get("is_supporting"):
-                yield place, ""
-    context = record.get("context")
-    if isinstance(context, dict):  # as Hugging Face's copy has it: columns
-        columns = _list(context.get("title")), _list(context.get("sentences"))
-        pairs = list(zip(*columns, strict=False))
-    else:
-        pairs = _pairs(context)
-    own = {_text(title): corpus.add(title, text) for title, text in pairs}
-    facts = record.get("supporting_facts")
+    title = text_of(record["title"]) if isinstance(record.get("title"), str) else ""
+    found: list[tuple[int, str]] = []
+    own: dict[str, int | None] = {}
+    count = 0
+    for key in PARAGRAPHS:
+        for name, text, supporting in documents_of(record.get(key), title):
+            place = corpus.add(name, text)
+            own[name] = place
+            count += 1
+            if place is not None and supporting:
+                found.append((place, ""))
+    if count == 1 and not found and isinstance(record.get("context"), str):
+        found = [(place, "") for place in own.values() if place is not None]
+    facts = unpacked(record.get("supporting_facts"))
     if isinstance(facts, dict):
         named = list(zip_longest(_list(facts.get("title")), _list(facts.get("sent_id"))))
     else:
-        named = _pairs(facts)
-    for title, sentence in named:
-        known = own.get(_text(title))
-        yield corpus.titled(title) if known is None else known, _text(sentence)
+        named = [tuple(fact) for fact in _list(facts) if isinstance(fact, list) and len(fact) == 2]
+    for name, sentence in named:
+        fact = text_of(name)
+        known = own.get(fact)
+        known = corpus.titled(fact) if known is None else known
+        if known is not None:
+            found.append((known, text_of(sentence)))
+    return count, found
 
 
-def _pairs(items: Any) -> list[tuple[Any, Any]]:
-    """Return the title and the second part of each entry of a list that has both."""
-    return [
-        _document(item) if isinstance(item, dict) else (item[0], item[1])
-        for item in _list(items)
-        if isinstance(item, dict) or (isinstance(item, list) and len(item) == 2)
-    ]
+def told(left: Mapping[str, int]) -> str:
+    """Return what is left out, in words: "5 without an answer, 1 asked twice"."""
+    return ", ".join(f"{count} {why}" for why, count in left.items() if count)
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        value = " ".join(map(_text, value))
-    # HotpotQA writes some titles as HTML does: Harper &amp; Row.
-    return "" if value is None else " ".join(html.unescape(str(value)).split())
-
-
-def _answers(value: Any) -> list[str]:
-    """Return the texts of an answer: a text, a number, a truth value, a list, or SQuAD's {text:
-    …}."""
-    if isinstance(value, dict):
-        value = value.get("text")
-    if isinstance(value, bool):
-        value = "yes" if value else "no"
-    items = value if isinstance(value, list) else [value]
-    return [_text(item) for item in items if isinstance(item, (str, int, float)) and _text(item)]

@@ -64,6 +64,8 @@ class SearchQA(Environment):
             if data
             else "generated questions; HotpotQA's (hotpotqa.github.io) or MuSiQue's with data"
         )
+        self.notes = self._library.notes
+        self.about_data = "; ".join((self.about_data, *self.notes))
         self._question: Question | None = None
         self._ended = False
         self._searched: set[str] = set()

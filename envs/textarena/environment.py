@@ -18,6 +18,7 @@ from contrail import (
     Task,
     hookimpl,
     nearest,
+    read_action,
 )
 from contrail.leaks import seed_tasks
 
@@ -73,7 +74,7 @@ class TextArena(Environment):
     def step(self, action: str) -> Step:
         # Brackets mark the move in a model's text; a move alone needs none.
         move = action[:LONGEST]
-        move = move if "[" in move or "]" in move else f"[{move}]"
+        move = move if "[" in move or "]" in move else f"[{read_action(move)}]"
         with self._lent_random():
             if self._game.state.done:
                 return Step(Observation("The game is over."), terminated=True, valid=False)

@@ -8,7 +8,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 from contrail.envs.textcraft.recipes import Recipe, RecipeBook, best_plan, load, raw_amounts
 from contrail.envs.textcraft.split import test_goals
 
@@ -91,7 +101,7 @@ class TextCraft(Environment):
     def step(self, action: str) -> Step:
         if not self._goal:
             raise RuntimeError("textcraft: reset(task) comes before step(action).")
-        words = " ".join(action.split()).lower()
+        words = " ".join(read_action(action).split()).lower()
         if match := GET.fullmatch(words):
             return self._answer(self._get(int(match[1]), match[2].replace("_", " ")))
         if match := CRAFT.fullmatch(words):

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 from contrail.envs.shared.java import Java, require
 
 GAMES = (
@@ -84,17 +94,19 @@ class TextWorldExpress(Environment):
 
     def reset(self, task: Task) -> Observation:
         seen = json.loads(self._game.generateNewGameJSON(task.seed, task.split, False))
-        self._score = 0.0
+        self._score, self._listed = 0.0, _actions(seen)
         goal = self._game.getTaskDescription()
-        return Observation(f"{goal}\n\n{seen['observation'].strip()}", _actions(seen))
+        return Observation(f"{goal}\n\n{seen['observation'].strip()}", self._listed)
 
     def step(self, action: str) -> Step:
         # No command contains a letter beyond ASCII, and a surrogate would not get through.
-        wish = " ".join(action[:LONGEST].encode("ascii", "replace").decode().split())
+        plain = action[:LONGEST].encode("ascii", "replace").decode()
+        wish = " ".join(read_action(plain, self._listed).split())
         seen = json.loads(self._game.stepJSON(wish))
         reward, self._score = seen["score"] - self._score, seen["score"]
         won, lost = bool(seen["tasksuccess"]), bool(seen["taskfailure"])
-        observation = Observation(seen["observation"].strip(), _actions(seen))
+        self._listed = _actions(seen)
+        observation = Observation(seen["observation"].strip(), self._listed)
         valid = "unknown action" not in seen["observation"].lower()
         info = {"score": self._score}
         return Step(observation, reward, won or lost, success=won, valid=valid, info=info)

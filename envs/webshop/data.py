@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,15 +17,15 @@ from contrail.envs.shared.bm25 import Index
 from contrail.envs.shared.data_files import SUFFIXES, data_files, plain_text, plain_texts, read_json
 from contrail.envs.webshop.catalogue import generate
 from contrail.envs.webshop.goals import MOST_OPTIONS, best_options, human_goals, synthetic_goals
-from contrail.envs.webshop.reward import NO_LIMIT, Goal, Product, reward
+from contrail.envs.webshop.prices import price_range
+from contrail.envs.webshop.reward import Goal, Product, reward
 from contrail.envs.webshop.split import split_goals
 
 BUTTONS = ("Search", "Back to Search", "< Prev", "Next >")
 PAGES = ("Description", "Features", "Reviews")
 BUY = "Buy Now"
 CATALOGUE = re.compile("items_shuffle|products", re.IGNORECASE)
-PRICE = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,9}(?:\.\d+)?")
-UNKNOWN_PRICE = 100.0  # WebShop's own, for products without a price
+LONGEST_ASIN = 10
 WHERE = (
     "It must hold WebShop's own items_shuffle*.json and items_ins_v2*.json (and, for the "
     "instructions people wrote, items_human_ins.json), plain or gzipped; setup.sh of "
@@ -41,10 +42,8 @@ class Shop:
     products: tuple[Product, ...]
     index: Index
     goals: dict[str, dict[str, Goal]]
-    bypassed: int
-    """Instructions that no purchase fulfils."""
-    told: int
-    """Goals left out, as a product that is a goal of the other split fulfils them."""
+    notes: tuple[str, ...]
+    """What of the data is left out, and why."""
 
     def search(self, words: str, count: int) -> list[Product]:
         """Return the best hits, best first."""
@@ -63,10 +62,17 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
         raise ConfigError(
             "webshop: instructions is 'human', but data has no items_human_ins.json. " + WHERE
         )
-    products = list(_products(records, synthetic))
+    left: Counter[str] = Counter()
+    products = list(_products(records, synthetic, left))
+    notes = [
+        f"{count} product{'s'[: count > 1]} left out: {why}" for why, count in left.items() if count
+    ]
     use_human = human if instructions != "synthetic" else {}
+    used = use_human or synthetic
+    if strays := len(used.keys() - {product.asin for product in products}):
+        notes.append(f"instructions of no product in the catalogue: {strays}")
     goals: dict[str, list[Goal]] = {}
-    bypassed = 0
+    bypassed = bare = 0
     for product in products:
         if use_human:
             found = human_goals(product, use_human.get(product.asin))
@@ -81,10 +87,19 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
         bypassed += len(found) - len(kept)
         if kept:
             goals[product.asin] = kept
+        elif not found:
+            bare += 1
+    if bare:
+        notes.append(f"products without an instruction, which are no goals: {bare}")
+    if bypassed:
+        notes.append(f"left out, as no purchase fulfils them: {bypassed}")
+    known = f" ({'; '.join(notes)})" if notes else ""
+    if not products:
+        raise ConfigError(f"webshop: no product of {data} can be used{known}. {WHERE}")
     if not goals:
         raise ConfigError(
-            f"webshop: no product of {data} has an instruction"
-            f"{f' that can be fulfilled ({bypassed} cannot)' if bypassed else ''}. {WHERE}"
+            f"webshop: no product of {data} has an instruction that can be fulfilled{known}. "
+            f"{WHERE}"
         )
     split, told = split_goals(goals, products)
     for side, what in (("train", "train on"), ("test", "test on")):
@@ -92,10 +107,12 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
             raise ConfigError(
                 f"webshop: data: {data} leaves no goal to {what}: all goals are of one family of "
                 f"products, or products of the other split fulfil them ({told} are left out for "
-                "that). Add products of other kinds."
+                f"that). Add products of other kinds.{known}"
             )
     texts = [_searched(product) for product in products]
-    return Shop(tuple(products), Index(texts), split, bypassed, told)
+    if told:
+        notes.append(f"left out, as the other split tells them: {told}")
+    return Shop(tuple(products), Index(texts), split, tuple(notes))
 
 
 def _read(path: Path) -> tuple[list[Any], Record, Record]:
@@ -140,21 +157,43 @@ def _instructions(directory: Path, *names: str) -> Record:
     return {}
 
 
-def _products(records: Sequence[Any], instructions: Record) -> Iterator[Product]:
+def _products(
+    records: Sequence[Any], instructions: Record, left: Counter[str]
+) -> Iterator[Product]:
+    """Yield the products as the original takes them: ASINs have at most ten characters, and the
+    first product with one is kept.
+
+    Args:
+        records: the catalogue.
+        instructions: by ASIN.
+        left: counts the products that are left out, by reason.
+    """
     known: set[str] = set()
     for record in records:
         if not isinstance(record, dict):
+            left["not an object"] += 1
             continue
-        asin = plain_text(record.get("asin"))
-        # As in the original: ASINs have ten characters, and the first of a kind is kept.
-        if not asin or asin.lower() == "nan" or len(asin) > 10 or asin in known:
-            continue
-        known.add(asin)
-        yield _product(asin, record, instructions.get(asin))
+        asin = _asin(record.get("asin"))
+        if not asin or asin.lower() == "nan":
+            left["no ASIN"] += 1
+        elif len(asin) > LONGEST_ASIN:
+            left[f"ASIN longer than {LONGEST_ASIN} characters"] += 1
+        elif asin in known:
+            left["ASIN that an earlier one has"] += 1
+        else:
+            known.add(asin)
+            yield _product(asin, record, instructions.get(asin))
+
+
+def _asin(value: Any) -> str:
+    """Return a product's ASIN; some catalogues write those of books as numbers."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return plain_text(value) if isinstance(value, (str, int)) else ""
 
 
 def _product(asin: str, record: Record, said: Any) -> Product:
-    low, high = _prices(record.get("pricing"))
+    low, high = price_range(record.get("pricing"))
     rating = record.get("average_rating")
     attributes = plain_texts(said.get("attributes")) if isinstance(said, dict) else ()
     return Product(
@@ -175,13 +214,6 @@ def _product(asin: str, record: Record, said: Any) -> Product:
         price=round(random.Random(f"price of {asin}").uniform(low, high), 2),
         price_text=f"${low}" if low == high else f"${low} to ${high}",
     )
-
-
-def _prices(value: Any) -> tuple[float, float]:
-    """Return the lowest and highest price in a field such as "$78.42$94.90" or "$10.99 to $20"."""
-    found = [float(number.replace(",", "")) for number in PRICE.findall(plain_text(value))][:2]
-    found = [number for number in found if 0 < number < NO_LIMIT] or [UNKNOWN_PRICE]
-    return min(found), max(found)
 
 
 def _options(value: Any) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail import (
+    SPLITS,
+    ConfigError,
+    Environment,
+    Observation,
+    Step,
+    Task,
+    hookimpl,
+    nearest,
+    read_action,
+)
 
 if TYPE_CHECKING:
     from contrail.envs.webshop.reward import Goal, Product
@@ -71,10 +81,8 @@ class WebShop(Environment):
             if settings.data
             else "a generated catalogue; WebShop's own (princeton-nlp/WebShop) with data"
         )
-        if self._shop.bypassed:
-            self.about_data += f"; left out, as no purchase fulfils them: {self._shop.bypassed}"
-        if self._shop.told:
-            self.about_data += f"; left out, as the other split tells them: {self._shop.told}"
+        self.notes = self._shop.notes
+        self.about_data = "; ".join((self.about_data, *self.notes))
         self._goal: Goal | None = None
         self._to_search: list[str] = []
         self._bought = False
@@ -108,7 +116,7 @@ class WebShop(Environment):
         if self._bought:
             over = Observation("The episode is over.", ())
             return Step(over, terminated=True, valid=False)
-        match = ACTION.fullmatch(action.strip())
+        match = ACTION.fullmatch(read_action(action, self._actions()))
         word = " ".join(match[2].split()) if match else ""
         if match and match[1].lower() == "search" and word:
             # As in the original, from any page.

@@ -35,13 +35,13 @@ def synthetic_goals(product: Product, said: Any, most: int) -> list[Goal]:
     """Return a limited number of goals, one per drawn combination of options.
 
     Options are left out if the reward cannot distinguish them from another of the same product
-    ("large" and "x-large"): the wrong choice would be as good.
+    ("navy blue" and "sky blue"): the wrong choice would be as good.
     """
     if not isinstance(said, dict) or not (instruction := plain_text(said.get("instruction"))):
         return []
     offered = [value for values in product.options.values() for value in values]
     clear = {
-        name: [value for value in values if sum(alike_option(o, value) for o in offered) == 1]
+        name: [value for value in values if sum(alike_option(o, value, name) for o in offered) == 1]
         for name, values in sorted(product.options.items())
     }
     names = [name for name, values in clear.items() if values]
@@ -59,7 +59,7 @@ def synthetic_goals(product: Product, said: Any, most: int) -> list[Goal]:
         limit, in_words = _limit(product, f"{product.asin} {picked}")
         text = instruction + (f" with {with_options}" if picked else "") + in_words
         wanted = plain_texts(said.get("instruction_attributes"))
-        goals.append(Goal(text, product, wanted, tuple(picked), limit))
+        goals.append(Goal(text, product, wanted, tuple(picked), limit, tuple(names)))
     return goals
 
 
@@ -84,7 +84,9 @@ def best_options(goal: Goal, product: Product | None = None) -> list[str]:
         goal: the goal.
         product: the product to buy; by default the goal's own product.
     """
-    plans: dict[frozenset[str], tuple[str, ...]] = {frozenset(): ()}  # by what they fulfil
+    plans: dict[frozenset[tuple[str, str]], tuple[str, ...]] = {
+        frozenset(): ()
+    }  # by what they fulfil
 
     def merit(plan: tuple[str, ...]) -> tuple[int, int]:
         return sum(value in goal.options for value in plan), -len(plan)
@@ -92,7 +94,7 @@ def best_options(goal: Goal, product: Product | None = None) -> list[str]:
     for values in (product or goal.product).options.values():
         for met, plan in list(plans.items()):
             for value in values:
-                if fits := {wanted for wanted in goal.options if alike_option(value, wanted)}:
+                if fits := {wish for wish in goal.wishes() if alike_option(value, *wish)}:
                     more, longer = met | fits, (*plan, value)
                     plans[more] = max(plans.get(more, longer), longer, key=merit)
     return list(max(plans.items(), key=lambda item: (len(item[0]), merit(item[1])))[1])

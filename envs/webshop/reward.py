@@ -63,6 +63,12 @@ class Goal:
     attributes: tuple[str, ...]
     options: tuple[str, ...]
     limit: float
+    groups: tuple[str, ...] = ()
+    """Of a synthetic goal: the group of each option, which the original's reward reads with it."""
+
+    def wishes(self) -> list[tuple[str, str]]:
+        """Return each option with its group; "" in goals that people wrote."""
+        return list(zip(self.options, self.groups or [""] * len(self.options), strict=True))
 
 
 def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
@@ -75,15 +81,26 @@ def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
         chosen: the options with which it was bought.
     """
     met = sum(has_attribute(bought, attribute) for attribute in goal.attributes)
-    met += sum(any(alike_option(one, wanted) for one in chosen) for wanted in goal.options)
+    met += sum(any(alike_option(one, *wish) for one in chosen) for wish in goal.wishes())
     met += bought.price <= goal.limit
     wishes = len(goal.attributes) + len(goal.options) + 1
     return _type(goal.product, bought) * met / wishes
 
 
-def alike_option(one: str, other: str) -> bool:
-    """Return whether two options count as the same; shades of a colour do."""
-    return _alike(_plain_colour(one), _plain_colour(other))
+def alike_option(one: str, other: str, group: str = "") -> bool:
+    """Return whether an option counts as the wanted one; shades of a colour do.
+
+    Args:
+        one: an option.
+        other: the wanted option.
+        group: its group, if the goal is synthetic. The original compares with both words then
+            ("size large"): "x-large" does not count as "large", which it does in other goals. Only
+            what is a colour's name by itself is taken for a colour.
+    """
+    if not group:
+        return _alike(_plain_colour(one), _plain_colour(other))
+    colours = [text for text in (group, other) if COLOURS.fullmatch(text)]
+    return _alike(_plain_colour(one), min(colours, default=f"{group} {other}"))
 
 
 def title_nouns(title: str) -> frozenset[str]:

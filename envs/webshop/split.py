@@ -104,32 +104,32 @@ class _Fulfilled:
         self._offered = [
             {v for its in product.options.values() for v in its} for product in products
         ]
-        self._with: dict[tuple[str, str], frozenset[int]] = {}
+        self._with: dict[tuple[str, str, str], frozenset[int]] = {}
 
     def __call__(self, goal: Goal) -> bool:
         fit = set(range(len(self._products)))
         for attribute in goal.attributes:
             fit &= self._having("attribute", attribute)
-        for option in goal.options:
-            fit &= self._having("option", option)
+        for option, group in goal.wishes():
+            fit &= self._having("option", option, group)
         return any(
             reward(goal, product, best_options(goal, product)) == 1
             for product in (self._products[place] for place in sorted(fit))
             if product.price <= goal.limit
         )
 
-    def _having(self, what: str, wanted: str) -> frozenset[int]:
-        if (what, wanted) not in self._with:
-            self._with[what, wanted] = frozenset(
+    def _having(self, what: str, wanted: str, group: str = "") -> frozenset[int]:
+        if (what, wanted, group) not in self._with:
+            self._with[what, wanted, group] = frozenset(
                 place
                 for place, product in enumerate(self._products)
                 if (
                     has_attribute(product, wanted)
                     if what == "attribute"
-                    else any(alike_option(one, wanted) for one in self._offered[place])
+                    else any(alike_option(one, wanted, group) for one in self._offered[place])
                 )
             )
-        return self._with[what, wanted]
+        return self._with[what, wanted, group]
 
 
 def product_families(products: Sequence[Product]) -> list[frozenset[str]]:

@@ -10,8 +10,6 @@ from typing import Any, ClassVar, Literal
 
 import contrail
 
-_QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
-
 
 @dataclass
 class FreeTextConfig:
@@ -71,27 +69,15 @@ class FreeText(contrail.Adapter):
 
 
 def clean(text: str, observation: contrail.Observation) -> str:
-    """Return an action without what models write around it: the one rule of all adapters.
-
-    Surrounding quotes, backticks and blanks go, and so does a full stop at the end, except of an
-    abbreviation or an ellipsis. If the environment lists the action, capitals do not matter, and
-    it is taken as listed.
+    """Return the action in a model's words, as `contrail.read_action` reads it.
 
     Raises:
         InvalidAction: nothing is left.
     """
-    text = text.strip()
-    listed = observation.actions or ()
-    if text and text in listed:
-        return text
-    bare = _bare(text)
-    if not bare:
+    action = contrail.read_action(text, observation.actions or ())
+    if not action:
         raise contrail.InvalidAction("The action is empty. Write one action.")
-    for wanted in (text.casefold(), bare.casefold()):
-        for action in listed:
-            if action.casefold() == wanted:
-                return action
-    return bare
+    return action
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
@@ -109,16 +95,3 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
         else:
             yield value
         place = text.find("{", end)
-
-
-def _bare(text: str) -> str:
-    while True:
-        before = text
-        text = text.strip("` \t\r\n")
-        if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
-            text = text[1:-1]
-        words = text.split()
-        if words and words[-1].endswith(".") and "." not in words[-1][:-1]:
-            text = text[:-1]
-        if text == before:
-            return text

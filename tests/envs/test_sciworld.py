@@ -197,3 +197,39 @@ def test_unknown_split_and_task(environment: SciWorld) -> None:
     for name in ("moon/0", "boil/30", "boil/x"):
         with pytest.raises(ValueError, match="no task"):
             environment.reset(Task("sciworld", name, 0, "train"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "find-plant/285",
+        "chemistry-mix-paint-secondary-color/32",
+        "identify-life-stages-2/9",  # it needs time to pass where the gold path opens open doors
+        "grow-plant/105",  # its gold path is ambiguous
+        "use-thermometer/473",
+        "power-component/19",
+    ],
+)
+def test_the_expert_says_the_gold_path_in_listed_actions(name: str, environment: SciWorld) -> None:
+    task = Task("sciworld", name, int(name.split("/")[1]), "test")
+    plan = environment.expert(task)
+    assert plan
+    step, seen = None, environment.reset(task)
+    for action in plan:
+        assert action in (seen.actions or ())
+        step = environment.step(action)
+        seen = step.observation
+    assert step is not None
+    assert step.success
+
+
+def test_tasks_that_may_be_longer_than_an_episode_are_told() -> None:
+    world = SciWorld(SciWorldConfig(tasks=["boil", "find-plant"]))
+    world.tasks("train")
+    assert len(world.notes) == 1
+    assert "boil may take" in world.notes[0]
+    longer = SciWorld(SciWorldConfig(tasks=["boil"]))
+    longer.max_turns = 120
+    longer.tasks("train")
+    assert list(longer.notes) == []

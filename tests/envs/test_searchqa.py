@@ -289,7 +289,7 @@ def test_layouts(data: Path) -> None:
         (b"\xff\xfe", "not UTF-8"),
         (b"\x1f\x8b\x08\x00", "the gzip file is damaged"),
         (b"[" * 100_000, "it is not JSON"),
-        (b"[1, 2]", "has no questions with answers. .*hotpotqa.github.io"),
+        (b"[1, 2]", "has no questions with answers .*hotpotqa.github.io"),
         (b'{"question": "a", "answer": "b"}', "has questions but no documents"),
     ],
 )

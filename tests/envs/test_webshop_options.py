@@ -103,7 +103,7 @@ def test_a_title_is_listed_only_where_the_instruction_does_not_lead_to_it(tmp_pa
     starts = {task.id: environment.reset(task).actions or () for task in everything(environment)}
     assert starts["B1/0"][-1] == "search[Soft Dress]"  # "wish" finds another
     assert starts["B2/0"][-1] == "search[Soft Wish]"
-    assert load_shop("", "auto", 5).bypassed == 0
+    assert load_shop("", "auto", 5).notes == ("left out, as the other split tells them: 418",)
     generated = WebShop()
     for task in everything(generated)[::50]:
         title = generated._goal_of(task).product.title

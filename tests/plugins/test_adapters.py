@@ -41,7 +41,7 @@ READ = [
     ("act", '\n\n"Go left."\n', "go left"),
     ("act", "```\ngo left\n```", "go left"),
     ("act", "`LOOK`", "Look"),
-    ("act", "say hi", "say hi"),
+    ("act", "say hi", "say hi."),
     ("act", "say hi.", "say hi."),
     ("act", "Say Hi.", "say hi."),
     ("act", "<Search>A b</search>", "<search>a b</search>"),
