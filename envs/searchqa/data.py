@@ -165,10 +165,10 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict[str, list[Question]],
         why = f" ({told(left)})" if left else ""
         raise ConfigError(f"searchqa: data: {path} has no questions with answers{why}. {WHERE}")
     if not corpus.documents:
-        fields = next(iter(asked.values()))[0].fields
+        keys = shown_keys(next(iter(asked.values()))[0].fields)
         raise ConfigError(
             f"searchqa: data: {path} has questions but no documents. The keys of its first "
-            f"question are {shown_keys(fields)}. {WHERE}"
+            f"question are {keys}. {WHERE}"
         )
     if separate:  # every question may be answered from the corpus
         del left[ALONE]
