@@ -6,13 +6,29 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import contrail
+from contrail import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from contrail import Episode, StageContext
+    from contrail import Episode, Stage, StageContext
 
 K = TypeVar("K", bound=Hashable)
+
+
+def refuse_without_advantages(strategy: str, stages: Sequence[Stage]) -> None:
+    """Refuse a stage on which a KL term or a bonus would have no effect.
+
+    Raises:
+        ConfigError: a stage after the first learns by something else than advantages.
+    """
+    for stage in stages[1:]:
+        if stage.objective is not None and not stage.objective.has_advantages:
+            raise ConfigError(
+                f"{strategy} acts on advantages, and the stage {stage.name!r} learns without them, "
+                f"so {strategy} would do nothing there. Learn by grpo or gigpo, or use another "
+                "strategy."
+            )
 
 
 class Anchored(contrail.Strategy):

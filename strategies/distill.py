@@ -104,6 +104,7 @@ class Beside(contrail.Objective):
     def __init__(self, own: contrail.Objective, strategy: Distill) -> None:
         super().__init__()
         self.learning_rate = own.learning_rate
+        self.has_advantages = own.has_advantages
         self._own = own
         self._strategy = strategy
         self._teaching = Teaching(strategy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import contrail
 from contrail import ConfigError
-from contrail.strategies._shared import Anchored
+from contrail.strategies._shared import Anchored, refuse_without_advantages
 
 if TYPE_CHECKING:
     from contrail import Learner, Stage, StageContext
@@ -37,6 +37,7 @@ class KL(Anchored):
                 f"grpo.beta is {learner.config.beta}, a KL term against the base model; the "
                 "strategy kl takes its place. Remove grpo.beta."
             )
+        refuse_without_advantages("kl", stages)
 
     def enter(self, context: StageContext, resumed: bool) -> None:
         super().enter(context, resumed)

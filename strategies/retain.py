@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import contrail
-from contrail.strategies._shared import Anchored
+from contrail.strategies._shared import Anchored, refuse_without_advantages
 
 if TYPE_CHECKING:
-    from contrail import Episode, Learner
+    from contrail import Episode, Learner, Stage
 
 
 @dataclass
@@ -40,6 +40,9 @@ class Retain(Anchored):
     """
 
     Config = RetainConfig
+
+    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
+        refuse_without_advantages("retain", stages)
 
     def bonus(self, learner: Learner, groups: Sequence[Sequence[Episode]]) -> Sequence[float]:
         if not self._anchor or not self.config.weight:

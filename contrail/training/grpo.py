@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class GRPO(Objective):
     """Group relative policy optimisation (arXiv:2402.03300), with the settings under `grpo`."""
 
+    has_advantages = True
+
     def weights(
         self, learner: Learner, groups: Groups, minibatches: Sequence[Sequence[int]]
     ) -> list[torch.Tensor]:

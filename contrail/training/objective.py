@@ -95,6 +95,9 @@ class Objective(ABC, Scalars):
     Config: ClassVar[type] = NoConfig
     """A dataclass; its fields are the objective's keys in stream.yaml."""
 
+    has_advantages: bool = False
+    """Whether advantages weigh its episodes, so that bonuses and KL terms of strategies act."""
+
     learning_rate: float | None = None
     """Of its stages; None for `grpo.learning_rate`."""
 

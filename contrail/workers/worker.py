@@ -49,8 +49,13 @@ def _serve(connection: Connection, messages: Messages) -> None:
                     else:
                         value = getattr(environment, member)(argument)
                     assert environment is not None
-                    members = environment.system_prompt, environment.max_turns, environment.notes
-                    done = Answer(value, None, *members)
+                    done = Answer(
+                        value,
+                        None,
+                        environment.system_prompt,
+                        environment.max_turns,
+                        tuple(environment.notes),
+                    )
                     packed = pickle.dumps(done)
             except (ContrailError, EnvironmentFault) as error:
                 packed = pickle.dumps(Answer(error=error))

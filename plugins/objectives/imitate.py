@@ -80,6 +80,12 @@ class Imitate(contrail.Objective):
                 task: self._recorded.get((task.environment, task.id), nothing) for task in tasks
             }
         shown = play.demonstrations(tasks, scripts)
+        for environment in {task.environment for task in tasks}:
+            if all(item.ended == "no_expert" for item in shown if item.environment == environment):
+                raise ContrailError(
+                    f"{environment!r} has no expert for any of the tasks that were drawn. The "
+                    "objective imitate needs one, or recorded `episodes`."
+                )
         if not any(episode.success for episode in shown):
             how = sorted({episode.fault or episode.ended for episode in shown})
             raise ContrailError(

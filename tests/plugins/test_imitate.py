@@ -274,8 +274,16 @@ def test_files_that_teach_nothing_are_refused(
 
 
 def test_an_environment_without_expert_is_told(run: Run) -> None:
-    with pytest.raises(ContrailError, match=r"no demonstration of 16 tasks of hall .*no_expert"):
+    with pytest.raises(ContrailError, match=r"'hall' has no expert for any of the tasks"):
         run(stream=[stage(environment="hall")])
+
+
+@pytest.mark.parametrize("strategy", ["kl", "retain"])
+def test_strategies_that_would_do_nothing_are_refused(run: Run, strategy: str) -> None:
+    stages = [stage(updates=1), stage(name="again", updates=1)]
+    with pytest.raises(ConfigError, match=r"the stage 'again' learns without them"):
+        run(stream=stages, strategy=strategy)
+    assert run(stream=[stages[0], stage(name="rl", updates=1, learn="grpo")], strategy=strategy)
 
 
 def test_learning_rate_0_changes_nothing(run: Run) -> None:
