@@ -139,6 +139,7 @@ def test_environments(command: Command, monkeypatch: pytest.MonkeyPatch) -> None
         "expert": True,
         "extra": None,
         "about_data": "7 doors [free]",
+        "notes": [],
         "missing": "",
     }
     assert maze["tasks"] == {}
