@@ -86,6 +86,7 @@ def summarise(
         transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
         found[label][DRIFT] = of_runs(own, places, lambda row: row.result["metrics"].get(DRIFT))
+        found[label][DRIFT].bounds = (0.0, float("inf"))
     names = _names(rows)
     metrics = episode_metrics(first.result)
     ways = {

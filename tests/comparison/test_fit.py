@@ -115,3 +115,10 @@ def test_runs_of_a_version_without_drift_are_comparable() -> None:
     runs = [row(name, [[0.1, 0.1, 0.1]] * 3) for name in ("sequential", "kl")]
     runs[1].config["evaluate"] = {**runs[1].config["evaluate"], "drift": False}
     check_comparable(runs)
+
+
+def test_a_divergence_is_not_below_0() -> None:
+    found = compared({"one": [0.0, 0.001, 0.05], "other": [0.01, 0.02, 0.03]})
+    low, high = found["summary"]["one"]["metrics"]["drift"]["interval"]
+    assert low == 0.0
+    assert high > 0.05
