@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from contrail.comparison.continual_world import (
+    area_under_curve,
+    continual_world_forward_transfer,
+)
 from contrail.comparison.gather import Row
 from contrail.intervals import Array
-from contrail.metrics import area_under_curve, continual_world_forward_transfer
 
 REFERENCE = "isolated"
 """The strategy whose stages are the single-environment runs."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from exact import metric_value
 
-from contrail import intervals, metrics
+from contrail import intervals
+from contrail.comparison import continual_world
 
 
 def test_agrees_with_continual_world():
@@ -18,11 +19,13 @@ def test_agrees_with_continual_world():
     alone = rng.uniform(0, 0.9, size=(N, n))
     steps = list(range(n))
     own, reference = (
-        np.array([[metrics.area_under_curve(curve, steps) for curve in curves]])
+        np.array([[continual_world.area_under_curve(curve, steps) for curve in curves]])
         for curves in ([p[i][i * n : (i + 1) * n] for i in range(N)], alone)
     )
     expected = np.mean((own - reference) / (1 - reference))
-    assert metrics.continual_world_forward_transfer(own, reference) == pytest.approx([expected])
+    assert continual_world.continual_world_forward_transfer(own, reference) == pytest.approx(
+        [expected]
+    )
     # Its forgetting is the backward transfer of the rows at the ends of the stages; it divides by
     # N, and the last task, of which nothing can have been forgotten, counts as 0.
     R = [[0.0] * N, *([float(p[i][stage * n - 1]) for i in range(N)] for stage in range(1, N + 1))]
@@ -34,17 +37,17 @@ def test_agrees_with_continual_world():
 
 
 def test_area_under_curve():
-    assert metrics.area_under_curve([0.0, 0.5, 1.0], [0, 1, 2]) == pytest.approx(0.5)
-    assert metrics.area_under_curve([0.0, 1.0, 1.0], [0, 10, 30]) == pytest.approx(25 / 30)
-    assert metrics.area_under_curve([0.0, None, 1.0], [0, 1, 2]) is None
-    assert metrics.area_under_curve([], []) is None
-    assert metrics.area_under_curve([0.5], [10]) is None
+    assert continual_world.area_under_curve([0.0, 0.5, 1.0], [0, 1, 2]) == pytest.approx(0.5)
+    assert continual_world.area_under_curve([0.0, 1.0, 1.0], [0, 10, 30]) == pytest.approx(25 / 30)
+    assert continual_world.area_under_curve([0.0, None, 1.0], [0, 1, 2]) is None
+    assert continual_world.area_under_curve([], []) is None
+    assert continual_world.area_under_curve([0.5], [10]) is None
     with pytest.raises(ValueError, match="one step for each point"):
-        metrics.area_under_curve([0.0, 1.0], [10, 10])
+        continual_world.area_under_curve([0.0, 1.0], [10, 10])
 
 
 def test_continual_world_forward_transfer_is_a_ratio_of_means():
-    found = metrics.continual_world_forward_transfer(
+    found = continual_world.continual_world_forward_transfer(
         np.array([[0.6, 0.3], [0.4, 0.3]]), np.array([[0.2, 0.4], [0.3, 0.4]])
     )
     assert np.mean(found) == pytest.approx(((0.5 - 0.25) / 0.75 + (0.3 - 0.4) / 0.6) / 2)
@@ -56,7 +59,7 @@ def test_continual_world_forward_transfer_without_transfer_is_0():
     held, values = 0, []
     for _ in range(400):
         own, alone = (np.clip(rng.normal(0.9, 0.04, (10, 2)), 0, 1) for _ in range(2))
-        seeds = metrics.continual_world_forward_transfer(own, alone)
+        seeds = continual_world.continual_world_forward_transfer(own, alone)
         values.append(np.mean(seeds))
         low, high = intervals.seeds_interval(
             [intervals.Estimate(value, None) for value in seeds]
@@ -65,4 +68,6 @@ def test_continual_world_forward_transfer_without_transfer_is_0():
     assert abs(np.median(values)) < 0.05
     assert abs(np.mean(values)) < 0.05
     assert held / 400 > 0.92
-    assert metrics.continual_world_forward_transfer(np.ones((3, 1)), np.ones((3, 1))) is None
+    assert (
+        continual_world.continual_world_forward_transfer(np.ones((3, 1)), np.ones((3, 1))) is None
+    )
