@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "guess.py"
 
 STREAM = """
 model: tiny-random
-plugins: [guess.py, progress.py]
+plugins: [guess.py, notes.py]
 strategy:
   - {name: replay, mode: episodes}
   - {name: ewc, passes: 64}
@@ -43,7 +44,7 @@ evaluate: {tasks: 4, every: 2}
 grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}
 """
 
-PROGRESS = '''
+NOTES = '''
 """Notes, beside the run directory, where each process began and how far it came."""
 import contrail
 
@@ -119,7 +120,7 @@ def kill_at_random(place: Path, kills: int, updates: int | None, seed: int) -> d
 def write_stream(place: Path, updates: int | None) -> Path:
     """The stream file, beside its plugins."""
     shutil.copy(EXAMPLE, place)
-    (place / "progress.py").write_text(PROGRESS)
+    (place / "notes.py").write_text(NOTES)
     often = "" if updates is None else f"checkpoint: {{updates: {updates}}}\n"
     (place / "stream.yaml").write_text(STREAM + often)
     return place / "stream.yaml"
@@ -136,6 +137,8 @@ def start(stream: Path, out: Path) -> int:
     try:
         run_stream(stream, out=out, quiet=True)
         code = 0
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

@@ -279,7 +279,6 @@ def test_thoughts_that_the_template_keeps_cannot_be_dropped(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the forked run ends with 1 since e9ae215 or before: to be found", strict=True)
 @pytest.mark.parametrize("updates", [1, None])
 def test_killed_at_random_instants(tmp_path: Path, updates: int | None) -> None:
     found = kill_at_random(tmp_path, kills=4, updates=updates, seed=0)
