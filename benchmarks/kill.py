@@ -137,9 +137,9 @@ def start(stream: Path, out: Path) -> int:
     try:
         run_stream(stream, out=out, quiet=True)
         code = 0
-    except Exception:
-        traceback.print_exc()
     finally:
+        if code:
+            traceback.print_exc()  # the process ends before Python would print it
         os._exit(code)
 
 
