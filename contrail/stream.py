@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from contrail import leaks
 from contrail.adapter import Adapter, EpisodeView, call
 from contrail.config import Component, EnvironmentConfig, RunConfig
-from contrail.environment import Observation, Task
-from contrail.errors import ConfigError, PluginError, Raised, boundary, nearest
+from contrail.environment import Environment, Observation, Task
+from contrail.errors import ConfigError, Key, PluginError, Raised, boundary, nearest
 from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
 from contrail.training.objective import Objective
@@ -113,7 +113,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
     pool = listing.pool
     stages = []
     adapter_of: dict[str, Adapter] = {}
-    for stage in config.stream:
+    for index, stage in enumerate(config.stream):
         label = stage.environment.label
         tasks = listing.tasks[label]["train"]
         if stage.train.difficulty is not None:
@@ -123,6 +123,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         adapter_of.setdefault(label, adapter)
         _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
         objective = make_objective(stage.learn, plugins)
+        _check_expert(objective, stage.environment, plugins, ("stream", index, "learn"))
         stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
     default = make_adapter(config.adapter, plugins)
     tests = []
@@ -135,14 +136,33 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
     _refuse_leaks(config, plugins, listing, stages)
     warmup = None
     if config.warmup is not None:
+        objective = make_objective(config.warmup.learn, plugins)
+        for stage in config.stream:
+            _check_expert(objective, stage.environment, plugins, ("warmup", "learn"))
         try:
-            warmup = Stage.warm_up(
-                stages, config.warmup.updates, make_objective(config.warmup.learn, plugins)
-            )
+            warmup = Stage.warm_up(stages, config.warmup.updates, objective)
         except ConfigError as error:
             raise ConfigError(str(error), key=("warmup",)) from error
     train, test = EagerCLStream("train", stages), EagerCLStream("test", tests)
     return Scenario(train, test, pool, warmup)
+
+
+def _check_expert(
+    objective: Objective, environment: EnvironmentConfig, plugins: Plugins, key: Key
+) -> None:
+    """Refuse to learn from an expert where there is none.
+
+    Raises:
+        ConfigError: the environment's class has no `expert`.
+    """
+    if not objective.needs_expert:
+        return
+    if plugins.environments[environment.name].value.expert is Environment.expert:
+        raise ConfigError(
+            f"{environment.name!r} has no expert to learn from. Choose another objective, or for "
+            "`imitate` recorded `episodes`.",
+            key=key,
+        )
 
 
 def _refuse_leaks(

@@ -98,6 +98,9 @@ class Objective(ABC, Scalars):
     has_advantages: bool = False
     """Whether advantages weigh its episodes, so that bonuses and KL terms of strategies act."""
 
+    needs_expert: bool = False
+    """Whether it learns from the environments' own experts."""
+
     learning_rate: float | None = None
     """Of its stages; None for `grpo.learning_rate`."""
 

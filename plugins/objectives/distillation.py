@@ -135,6 +135,7 @@ class SelfDistill(contrail.Distillation):
     """
 
     Config = SelfConfig
+    needs_expert = True
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

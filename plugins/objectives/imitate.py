@@ -43,6 +43,7 @@ class Imitate(contrail.Objective):
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self.learning_rate = self.config.learning_rate
+        self.needs_expert = self.config.episodes is None
         self._recorded: dict[tuple[str, str], list[Moves]] = {}
 
     def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:

@@ -64,10 +64,15 @@ class Doors(contrail.Environment):
 class Hall(Doors):
     expert = contrail.Environment.expert
 
+class Silent(Doors):
+    def expert(self, task):
+        return None
+
 @contrail.hookimpl
 def contrail_environments(register):
     register("doors", Doors)
     register("hall", Hall)
+    register("silent", Silent)
 '''
 
 STREAM: dict[str, Any] = {
@@ -273,9 +278,19 @@ def test_files_that_teach_nothing_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_environment_without_expert_is_told(run: Run) -> None:
-    with pytest.raises(ContrailError, match=r"'hall' has no expert for any of the tasks"):
-        run(stream=[stage(environment="hall")])
+@pytest.mark.parametrize("objective", ["imitate", "self"])
+def test_an_environment_without_expert_is_refused(run: Run, tmp_path: Path, objective: str) -> None:
+    with pytest.raises(ConfigError, match=r"stream\.1\.learn: 'hall' has no expert"):
+        run(stream=[stage(), stage(environment="hall", learn=objective)])
+    plain = [stage(learn="grpo"), stage(environment="hall", learn="grpo")]
+    with pytest.raises(ConfigError, match=r"warmup\.learn: 'hall' has no expert"):
+        run(stream=plain, warmup={"updates": 1, "learn": objective})
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_expert_without_a_play_is_told(run: Run) -> None:
+    with pytest.raises(ContrailError, match=r"'silent' has no expert for any of the tasks"):
+        run(stream=[stage(environment="silent")])
 
 
 @pytest.mark.parametrize("strategy", ["kl", "retain"])
