@@ -47,7 +47,8 @@ class Hall(contrail.Environment):
         return ["look", "red" if task.seed % 4 == 2 else "grey"]
 
 class Alone(Hall):
-    expert = contrail.Environment.expert
+    def expert(self, task):
+        return None
 
 @contrail.hookimpl
 def contrail_environments(register):
