@@ -210,7 +210,7 @@ class SelfDistill(contrail.Distillation):
         start = functools.partial(chat.start, episode.system)
         turns = list(episode.turns)
         for number, turn in enumerate(turns):
-            # A conversation that is told anew begins as the episode, or with this turn.
+            # A restarted context begins with the episode's first message, or with this turn's.
             told = (turns[0], turn) if number == 0 or turn.restart else ()
             for observation in [item.observation for item in told]:
                 own = start(observation)
