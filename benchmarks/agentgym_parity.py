@@ -25,6 +25,7 @@ import typer
 
 import contrail
 from contrail.envs.shared.agentgym import task_id
+from contrail.envs.textcraft.recipes import RecipeBook
 from contrail.registry import load_plugins
 
 Facts = dict[str, Any]
@@ -46,7 +47,7 @@ class Pair:
 
     def __init__(self, checkout: Path, **settings: Any) -> None:
         registered = load_plugins().environments[self.name].value
-        self.ours = registered(registered.Config(like="agentgym", **settings))
+        self.ours: Any = registered(registered.Config(like="agentgym", **settings))
         self.server = self.start(checkout)
         module = importlib.import_module(f"agentenv.envs.{self.name}")
         vars(module)["requests"] = SimpleNamespace(post=self._post)
@@ -68,9 +69,9 @@ class Pair:
         """Yield what differs between two observations."""
         raise NotImplementedError
 
-    def score(self, value: float) -> float:
-        """Return AgentGym's reward in our unit."""
-        return value
+    def random(self, text: str) -> bool:
+        """Return whether the two sides may go on differently after an observation."""
+        return False
 
     def _post(self, url: str, json: Any = None, timeout: float = 0) -> Any:
         path = url.rpartition("/")[2]
@@ -179,7 +180,7 @@ class TextCraft(Pair):
             yield rng.randrange(1000)
 
     def proposals(self, actions: list[str], rng: random.Random) -> str:
-        book = self.ours._book
+        book: RecipeBook = self.ours._book
         item, other = rng.choice([*book.gettable]), rng.choice([*book.recipes])
         command = rng.choice(book.recipes[other]).text
         kind = rng.choice([*book.kinds])
@@ -219,7 +220,16 @@ class SciWorld(Pair):
         return rng.choice(["wait", "wait1", "task", "inventory", "dance", "focus on door", "0"])
 
     def compare(self, ours: contrail.Observation, theirs: str) -> Iterator[str]:
-        yield from differing({"text": ours.text.split()}, {"text": theirs.split()})
+        yield from differing(self._facts(ours.text), self._facts(theirs))
+
+    def random(self, text: str) -> bool:
+        return text.startswith("Ambiguous request")
+
+    def _facts(self, text: str) -> Facts:
+        lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+        if self.random(text):  # the simulator numbers the readings in no fixed order
+            lines = sorted(re.sub(r"^\d+: ", "", line) for line in lines)
+        return {"text": lines}
 
 
 REFUSALS = {
@@ -297,7 +307,7 @@ def play(pair: Pair, actions: int, seed: int) -> tuple[Counter[str], list[str]]:
             counts["actions"] += 1
             counts["refused"] += not step.valid
             same = [*pair.compare(seen, answer.state)]
-            if abs(total - pair.score(answer.reward)) > 1e-9:
+            if abs(total - answer.reward) > 1e-9:
                 same.append(f"reward: {total}, there {answer.reward}")
             if step.terminated != answer.done:
                 same.append(f"end: {step.terminated}, there {answer.done}")
@@ -306,6 +316,8 @@ def play(pair: Pair, actions: int, seed: int) -> tuple[Counter[str], list[str]]:
             if step.terminated or answer.done:
                 counts["ended"] += 1
                 counts["won"] += step.success
+                break
+            if pair.random(answer.state):
                 break
         differences += [f"task {number}, {what}" for what in found]
     return counts, differences
