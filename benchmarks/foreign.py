@@ -1,4 +1,4 @@
-"""`contrail check` of other libraries' environments, each as `contrail environments --search` lists it.
+"""`contrail check` of the environments of other libraries, as `--search` lists them.
 
     python -m benchmarks.foreign --jobs 2                  # all that is installed
     python -m benchmarks.foreign --only gem textworld      # some of it
