@@ -77,6 +77,11 @@ class BabyAI(contrail.Environment):
     max_turns = 20
     about_data = "made from seeds: any number"
 
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for level in dict.fromkeys(unversioned(name) for name in registry()):
+            yield {"levels": [level]}, f"A level of BabyAI, {difficulty(level)}."
+
     def __init__(self, config: BabyAIConfig | None = None) -> None:
         super().__init__(config)
         if not self.config.levels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -100,6 +100,11 @@ class SciWorld(Environment):
     idle = (r"wait\d*",)
     workers = 2  # each with a Java machine of some 700 MB
     about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for name, kind in KINDS.items():
+            yield {"tasks": [name]}, f"A task of ScienceWorld, {kind.difficulty}."
 
     def __init__(self, config: SciWorldConfig | None = None) -> None:
         super().__init__(config)

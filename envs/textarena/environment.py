@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contrail import (
@@ -51,6 +52,24 @@ class TextArena(Environment):
     """
 
     Config = TextArenaConfig
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield the games whose source says that they are for one player."""
+        import textarena
+        from textarena.envs.registration import ENV_REGISTRY
+
+        folder = Path(textarena.__path__[0]).parent
+        for name in ENV_REGISTRY:
+            spec = ENV_REGISTRY.get(f"{name}-raw")
+            if spec is None or name.endswith("-raw"):
+                continue
+            module, _, game = str(spec.entry_point).partition(":")
+            source = folder.joinpath(*module.split(".")).with_suffix(".py")
+            if source.is_file() and "SinglePlayerState" in source.read_text("utf-8", "replace"):
+                settings = ", ".join(f"{key} {value}" for key, value in spec.kwargs.items())
+                about = f"A game of TextArena for one player, {game.removesuffix('Env')}"
+                yield {"id": name}, f"{about}: {settings}." if settings else f"{about}."
 
     def __init__(self, config: TextArenaConfig | None = None) -> None:
         super().__init__(config)
