@@ -1,4 +1,4 @@
-"""`contrail check` of other libraries' environments, each as `contrail environments --search` lists it.
+"""`contrail check` of other libraries' environments, as `contrail environments --search` has them.
 
     python -m benchmarks.foreign --jobs 2                  # all that is installed
     python -m benchmarks.foreign --only gem textworld      # some of it
