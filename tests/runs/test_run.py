@@ -261,6 +261,7 @@ def test_interrupted_from_the_keyboard(
         out, err = process.communicate(timeout=WAIT)
     assert process.returncode == 130
     assert f"interrupted; the same command goes on from the last checkpoint in {run}" in err
+    assert "an update is finished first" in err
     assert "Traceback" not in err
     assert not out
     assert_same(run_stream(stream, out=run).path, undisturbed)
