@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +29,15 @@ from contrail.envs.textworld.games import (
 )
 from contrail.leaks import split_seeds
 
-LONGEST = 200  # characters of an action; the Z-machine reads no more
+LONGEST = 190  # characters of an action; the Z-machine reads no more
 META = re.compile(
     r"(q|quit|restart|restore|save|undo|oops|again|g|script|unscript|transcript|recording|replay|"
     r"verbose|brief|superbrief|notify|version|verify|tw-.*|#.*)( .*)?"
 )
 """Commands to the interpreter, which would leave the game, take a move back, or write files."""
 SEVERAL = re.compile(r"[.;,\n]| then ")
+UNPRINTABLE = re.compile(r"[^ -~]")
+PROMPT = re.compile(r"\n+> *(\n.*|\s.*)?\Z", re.DOTALL)  # and the status line after it
 REFUSED = re.compile(
     r"(That's not a verb|I didn't understand|I only understood|You can't see any such thing|"
     r"I beg your pardon|You seem to have said too little|That's not something you can)",
@@ -127,6 +130,7 @@ class TextWorld(Environment):
         if path != self._path:
             self._close()
             self._game, self._path = _start(path), path
+        self._game.seed(task.seed + 1)  # of the interpreter; without one it takes the time
         state = self._game.reset()
         self._score, self._highest = 0.0, float(state.max_score or 0) or 1.0
         self._over = False
@@ -139,8 +143,8 @@ class TextWorld(Environment):
     def step(self, action: str) -> Step:
         if self._over:
             return Step(Observation("The game is over."), terminated=True, valid=False)
-        # The Z-machine reads Latin letters; a surrogate would not get through.
-        plain = action[:LONGEST].encode("ascii", "replace").decode().replace("\0", " ")
+        # To the interpreter, control characters are keys: some record or crash the game.
+        plain = UNPRINTABLE.sub(" ", action[:LONGEST])
         wish = " ".join(read_action(plain, self._listed or ()).split())
         if wish not in (self._listed or ()):
             if not wish or META.fullmatch(wish.lower()):
@@ -188,7 +192,7 @@ class TextWorld(Environment):
     def _observe(self, state: Any, text: str) -> Observation:
         listed = state.admissible_commands
         self._listed = None if listed is None else [] if self._over else sorted(listed)
-        lines = [line.rstrip() for line in text.strip().splitlines() if line.strip() != ">"]
+        lines = [line.rstrip() for line in PROMPT.sub("", text).strip().splitlines()]
         return Observation(re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip(), self._listed)
 
 
@@ -199,11 +203,15 @@ def _is_made(path: Path) -> bool:
 
 def _start(path: Path, **more: bool) -> Any:
     import textworld
+    from jericho import UnsupportedGameWarning
 
     infos: dict[str, bool] = {"won": True, "lost": True, "score": True, "max_score": True, **more}
     if _is_made(path):
         infos |= {"admissible_commands": True, "objective": True}
-    return textworld.start(str(path), textworld.EnvInfos(**infos))
+    with warnings.catch_warnings():
+        # Of games that Jericho does not know, TextWorld's own among them.
+        warnings.simplefilter("ignore", UnsupportedGameWarning)
+        return textworld.start(str(path), textworld.EnvInfos(**infos))
 
 
 @hookimpl

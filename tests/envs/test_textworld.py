@@ -66,7 +66,9 @@ def test_the_interpreter_is_out_of_reach(cache: Path, tmp_path: Path) -> None:
         step = world.step(text)
         assert (step.valid, step.terminated) == (False, False), text
         assert step.observation.actions == start.actions
-    assert not world.step("xyzzy").valid
+    unknown = world.step("xyzzy")
+    assert (unknown.valid, unknown.observation.text) == (False, "That's not a verb I recognise.")
+    world.step("".join(map(chr, range(32))) + "\x7f\x9b")  # keys that would record, or crash it
     assert world.step("look").valid
     world.close()
 
@@ -112,7 +114,7 @@ def test_game_files_by_folder_and_by_hash(cache: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"challenge": "coin"}, "Did you mean 'coin_collector'"),
+        ({"challenge": "coin_colector"}, "Did you mean 'coin_collector'"),
         ({"params": {"level": "far"}}, "--level"),
         ({"params": {"levels": 3}}, "--level"),
         ({"challenge": "cooking", "params": {"go": 5}}, "--go"),
