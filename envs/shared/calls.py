@@ -89,12 +89,17 @@ def listed(tools: Sequence[Tool]) -> list[str] | None:
     return calls
 
 
-def read_calls(text: str, tools: Sequence[Tool]) -> list[Call]:
+def read_calls(text: str, tools: Sequence[Tool], loose: bool = False) -> list[Call]:
     """Return the calls in an action.
 
-    Taken are `name(parameter=value)`, several of them with `;` between, JSON objects with "name"
-    and "arguments", and `name value` of a tool with one parameter. Where there is one tool with one
-    parameter, words that are no call are its argument.
+    Taken are `name(parameter=value)`, several of them with `;` between, and JSON objects with
+    "name" and "arguments".
+
+    Args:
+        text: the action.
+        tools: the tools that there are.
+        loose: whether `name value` and, where there is one tool, the value alone is a call too.
+            Without it, such words are taken for a final answer.
 
     Raises:
         NoCall: there is none, or its arguments do not suit the tool.
@@ -108,12 +113,12 @@ def read_calls(text: str, tools: Sequence[Tool]) -> list[Call]:
         return [_fitting(name, given, named, known) for name, given, named in written]
     name, _, rest = text.partition(" ")
     tool = known.get(name.rstrip(":"))
-    if tool is None and len(tools) == 1 and len(tools[0].parameters) == 1:
-        tool, rest = tools[0], text
-    if tool is None:
-        raise NoCall(f"Not a call. There are: {', '.join(known)}.", words=True)
-    rest = rest.strip()
-    return [_fitting(tool.name, [rest] if rest else [], {}, known)]
+    alone = tools[0] if len(tools) == 1 and len(tools[0].parameters) == 1 else None
+    if loose and tool is not None and len(tool.parameters) <= 1:
+        return [_fitting(tool.name, [rest.strip()] if rest.strip() else [], {}, known)]
+    if loose and alone is not None:
+        return [_fitting(alone.name, [text], {}, known)]
+    raise NoCall(f"Not a call. There are: {', '.join(known)}.", words=True)
 
 
 def _python(text: str) -> list[tuple[str, list[Any], dict[str, Any]]]:

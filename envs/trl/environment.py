@@ -65,9 +65,9 @@ class TRLConfig:
 class TRL(Environment):
     """An object of the factory, as TRL's GRPOTrainer uses it; a task is a row, or a seed.
 
-    An action is a call of a public method, `guess(word="crane")`. Words that are no call are the
-    final answer, which ends the episode, as in TRL. The reward comes at the end, from `get_reward`
-    and the functions in `reward`.
+    An action is a call of a public method, `guess(word="crane")`. Where the class does not say
+    itself when it is over, words that are no call end the episode, as in TRL. The reward comes at
+    the end, from `get_reward` and the functions in `reward`.
     """
 
     Config = TRLConfig
@@ -88,6 +88,7 @@ class TRL(Environment):
         self._check_reward()
         self._rows = self._load_rows(module)
         self._listed = listed(self._tools)
+        self._ends_itself = hasattr(self._object, self.config.done)
         self._over = True
         self.system_prompt = "\n\n".join(filter(None, (self.config.rules, describe(self._tools))))
         self.about_data = f"rows of {self.config.rows}" if self._rows else "seeds"
@@ -105,7 +106,8 @@ class TRL(Environment):
             raise ConfigError(f"trl has no split {split!r}. {nearest(split, SPLITS)}")
         most = self.config.train_tasks if split == "train" else self.config.test_tasks
         numbers = list(self._rows[split])[:most]
-        return [Task("trl", f"row-{number}", number, split) for number in numbers]
+        name = "test-row" if split == "test" and self.config.test_rows else "row"
+        return [Task("trl", f"{name}-{number}", number, split) for number in numbers]
 
     def reset(self, task: Task) -> Observation:
         self._over = True
@@ -128,9 +130,9 @@ class TRL(Environment):
         valid = True
         self._said.append({"role": "assistant", "content": action})
         try:
-            calls = read_calls(action, self._tools)
+            calls = read_calls(action, self._tools, loose=self._ends_itself)
         except NoCall as problem:
-            if problem.words and self._listed is None:  # the final answer: TRL ends there, too
+            if problem.words and not self._ends_itself:  # the final answer: TRL ends there, too
                 return self._finish("", valid=True)
             calls, texts, valid = [], [str(problem)], False
         else:
