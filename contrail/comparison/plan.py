@@ -132,11 +132,13 @@ class _Planner:
         names = _stage_names(first)
         orders = self.orders(first, names)
         labels = list(strategies)
-        self.check_different(labels)
+        configs = [
+            [self.load(place, [f"seed={seed}"]) for seed in seeds] for place in range(len(labels))
+        ]
+        self.check_different(labels, [config for config, *_ in configs])
         runs = []
-        for place, label in enumerate(labels):
-            for seed in seeds:
-                config = self.load(place, [f"seed={seed}"])
+        for label, of_seeds in zip(labels, configs, strict=True):
+            for seed, config in zip(seeds, of_seeds, strict=True):
                 for order in orders:
                     permuted = dataclasses.replace(
                         config, stream=tuple(config.stream[index] for index in order)
@@ -202,11 +204,11 @@ class _Planner:
             labels[label] = value
         return labels
 
-    def check_different(self, labels: Sequence[str]) -> None:
+    def check_different(self, labels: Sequence[str], configs: Sequence[RunConfig]) -> None:
         """Refuse two strategies that are one, such as `replay` and `replay` with a default."""
         known: dict[str, str] = {}
-        for place, label in enumerate(labels):
-            made = json.dumps([plain(part) for part in self.load(place, []).strategies])
+        for place, (label, config) in enumerate(zip(labels, configs, strict=True)):
+            made = json.dumps([plain(part) for part in config.strategies])
             if (other := known.setdefault(made, label)) != label:
                 self.fail("strategies", f"{label!r} is the same as {other!r}. Remove one.", place)
 
