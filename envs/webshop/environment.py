@@ -21,6 +21,7 @@ from contrail import (
     nearest,
     read_action,
 )
+from contrail.envs.shared.data_files import refusing_depth
 
 if TYPE_CHECKING:
     from contrail.envs.webshop.reward import Goal, Product
@@ -73,9 +74,10 @@ class WebShop(Environment):
         self._data, self._goals = webshop_data, webshop_goals
         self._reward = webshop_reward.reward
         settings = self.config
-        self._shop = webshop_data.load_shop(
-            settings.data, settings.instructions, settings.goals_per_product
-        )
+        with refusing_depth(settings.data):
+            self._shop = webshop_data.load_shop(
+                settings.data, settings.instructions, settings.goals_per_product
+            )
         self.about_data = (
             f"products in {settings.data}"
             if settings.data
