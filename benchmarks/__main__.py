@@ -28,6 +28,7 @@ class Command(StrEnum):
     choose = "choose"
     scaling = "scaling"
     environments = "environments"
+    waiting = "waiting"
 
 
 class Dtype(StrEnum):

@@ -2,29 +2,69 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fast_downward
+from fast_downward.translate.pddl.conditions import Atom
 from textworld import EnvInfos
 from textworld.envs.pddl import PddlEnv, logic, textgen
+
+from contrail.cache import FileCache
 
 # Copies of fast-downward's library that no game uses. Each holds one game's state in its static
 # variables, and unloading a second copy crashes the process, so they are kept and used again.
 _idle_libraries: list[Any] = []
 
 
+# Some 30 kB each. A game of ALFWorld's own is translated in a quarter of a second.
+_translations = FileCache("alfworld", kept=2000)
+
+
 @lru_cache(maxsize=8)
 def _translated(domain: str, problem: str) -> Any:
-    return fast_downward.pddl2sas(domain, problem)
+    """Return what fast-downward's translator makes of a problem: as textworld reads the task, and
+    the text for the planner's library."""
+    key = [version("textworld"), version("fast_downward_textworld"), domain, problem]
+    parts = _translations.get(json.dumps(key), lambda: _parts(domain, problem))
+    return SimpleNamespace(
+        types=[_named(name, supertype_names=above) for name, above in parts["types"]],
+        objects=[_named(name, type_name=kind) for name, kind in parts["objects"]],
+        actions=[
+            _named(name, parameters=[_named(each, type_name=kind) for each, kind in parameters])
+            for name, parameters in parts["actions"]
+        ],
+        init=[Atom(predicate, things) for predicate, *things in parts["init"]],
+    ), parts["sas"]
+
+
+def _parts(domain: str, problem: str) -> dict[str, Any]:
+    """Translate a problem; return of the task what textworld reads, as JSON values."""
+    task, sas = fast_downward.pddl2sas(domain, problem)
+    return {
+        "types": [[each.name, each.supertype_names] for each in task.types],
+        "objects": [[each.name, each.type_name] for each in task.objects],
+        "actions": [
+            [action.name, [[each.name, each.type_name] for each in action.parameters]]
+            for action in task.actions
+        ],
+        # Others are costs and distances, of which textworld makes nothing.
+        "init": [[fact.predicate, *fact.args] for fact in task.init if isinstance(fact, Atom)],
+        "sas": sas,
+    }
+
+
+def _named(name: str, **members: Any) -> SimpleNamespace:
+    return SimpleNamespace(name=name, **members)
 
 
 @lru_cache(maxsize=4096)
@@ -32,14 +72,31 @@ def _parsed(text: str) -> Any:
     return _parse(text, rule_name="symbols")
 
 
+def _copied(value: Any) -> Any:
+    """Return a copy of symbols of the grammar or of a context, as deep as a derivation changes
+    them."""
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        return dict(value)
+    copy = object.__new__(type(value))
+    for name, member in vars(value).items():
+        vars(copy)[name] = _copied(member) if isinstance(member, textgen.Symbol) else member
+    return copy
+
+
 # Most of a game's loading is translating its problem, twice: the second time for the planner, which
-# is not used here. Episodes that play the same task in turn share one translation.
+# is not used here. Episodes that play the same task share one translation.
 vars(logic)["fast_downward"] = SimpleNamespace(
     **{**vars(fast_downward), "pddl2sas": lambda domain, problem, **_: _translated(domain, problem)}
 )
-# Three quarters of a step are parsing the same few templates and conditions again and again.
+# The members of a group have one grammar.
+vars(logic)["_parse_and_convert"] = lru_cache(maxsize=8)(vars(logic)["_parse_and_convert"])
+# Three quarters of a step are parsing the same few templates and conditions again and again, and
+# most of the rest is copying all that their variables hold.
 _parse = vars(textgen)["_parse_and_convert"]
-vars(textgen)["_parse_and_convert"] = lambda text, **_: deepcopy(_parsed(text))
+vars(textgen)["_parse_and_convert"] = lambda text, **_: _copied(_parsed(text))
+vars(textgen)["deepcopy"] = _copied
 vars(textgen)["Rule"] = SimpleNamespace(
     parse_conjunctive_query=lru_cache(maxsize=4096)(textgen.Rule.parse_conjunctive_query)
 )

@@ -79,6 +79,11 @@ class BabyAI(contrail.Environment):
     max_turns = 20
     about_data = "made from seeds: any number"
 
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for level in dict.fromkeys(unversioned(name) for name in registry()):
+            yield {"levels": [level]}, f"A level of BabyAI, {difficulty(level)}."
+
     def __new__(cls, config: BabyAIConfig | None = None) -> BabyAI:
         """Return an environment of the rules that the settings ask for."""
         if config is not None and config.like == "agentgym":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -32,6 +32,9 @@ UNKNOWN = "No known action matches that input."
 REFUSALS = (UNKNOWN, "Unknown action.")
 # An ambiguous action is answered with "Ambiguous request: …" and numbered readings to choose from.
 READING = re.compile(r"^(\d+):\t", re.MULTILINE)
+# Things print as "ObjectID (17, name: …".
+BETWEEN = "\x1f"
+THING = re.compile(rf"(?:^|{BETWEEN})ObjectID \((\d+),")
 
 
 @dataclass
@@ -81,6 +84,11 @@ class SciWorld(Environment):
     idle = (r"wait\d*",)
     workers = 2  # each with a Java machine of some 700 MB
     about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for name, kind in KINDS.items():
+            yield {"tasks": [name]}, f"A task of ScienceWorld, {kind.difficulty}."
 
     worst = 0
     """The score after a wrong decision."""
@@ -354,9 +362,15 @@ class SciWorld(Environment):
         agent = self._world.agent().get()
         ids: set[int] = set()
         for holder in (agent.getContainer().get(), agent):
-            things = self._collect(holder, True).iterator()
-            while things.hasNext():
-                ids.add(things.next().uuid())
+            things = self._collect(holder, True)
+            # One call for all of them: a call for each takes longer than the step.
+            found = THING.findall(str(things.mkString(BETWEEN)))
+            if len(found) == things.size():
+                ids.update(map(int, found))
+                continue
+            each = things.iterator()
+            while each.hasNext():
+                ids.add(each.next().uuid())
         return ids
 
 

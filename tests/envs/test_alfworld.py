@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import importlib
 import json
 import random
 import shutil
@@ -12,12 +14,15 @@ import tarfile
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import numpy
 import pytest
 
 if find_spec("alfworld") is None:  # importing it would set ALFWORLD_DATA
     pytest.skip("needs pip install 'contrail[alfworld]'", allow_module_level=True)
+
+import fast_downward
 
 from contrail import Task
 from contrail.envs.alfworld.environment import TASK_TYPES, AlfWorld, AlfWorldConfig, plain
@@ -168,6 +173,74 @@ def test_the_process_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         "assert before == (random.getstate(), repr(numpy.random.get_state()), sys.argv)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where translations are kept; there are none yet, in memory neither."""
+    monkeypatch.setenv("CONTRAIL_CACHE", str(tmp_path / "cache"))
+    engine()._translated.cache_clear()
+    return tmp_path / "cache/alfworld"
+
+
+def engine() -> ModuleType:
+    return importlib.import_module("contrail.envs.alfworld.engine")
+
+
+def stroll(environment: AlfWorld, task: Task) -> list[object]:
+    """What the expert's play shows, and twelve random actions."""
+    seen: list[object] = [environment.expert(task), environment.reset(task)]
+    seen += [environment.step(action) for action in environment.expert(task) or ()]
+    rng = random.Random(0)
+    observation = environment.reset(task)
+    for _ in range(12):
+        step = environment.step(rng.choice(observation.actions or ["look"]))
+        observation = step.observation
+        seen.append(step)
+    return seen
+
+
+@pytest.mark.parametrize("task_type", ["pick_heat_then_place_in_recep", "pick_two_obj_and_place"])
+def test_what_is_kept_and_copied_less_changes_nothing(
+    environment: AlfWorld, cache: Path, monkeypatch: pytest.MonkeyPatch, task_type: str
+) -> None:
+    """textworld without contrail's changes shows the same, before and after translating."""
+    import textworld.logic
+    from textworld.envs.pddl import logic, textgen
+
+    task, changed = small(task_type), engine()
+    first = stroll(environment, task)
+    assert len(list(cache.glob("*.json.gz"))) == 1
+    with monkeypatch.context() as fresh:
+        fresh.setattr(fast_downward, "pddl2sas", None)
+        changed._translated.cache_clear()
+        assert stroll(environment, task) == first
+    monkeypatch.setattr(logic, "fast_downward", fast_downward)
+    monkeypatch.setattr(logic, "_parse_and_convert", logic._parse_and_convert.__wrapped__)
+    monkeypatch.setattr(textgen, "_parse_and_convert", changed._parse)
+    monkeypatch.setattr(textgen, "deepcopy", copy.deepcopy)
+    monkeypatch.setattr(textgen, "Rule", textworld.logic.Rule)
+    assert stroll(environment, task) == first
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "folder"])
+def test_a_damaged_translation_is_made_again(
+    environment: AlfWorld, cache: Path, damage: str
+) -> None:
+    task = small("look_at_obj_in_light")
+    start = environment.reset(task)
+    (file,) = cache.glob("*.json.gz")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-9])
+    elif damage == "other":  # another game's
+        environment.reset(small("pick_and_place_simple"))
+        (other,) = set(cache.glob("*.json.gz")) - {file}
+        shutil.copy(other, file)
+    else:
+        shutil.rmtree(cache)
+        cache.touch()
+    engine()._translated.cache_clear()
+    assert environment.reset(task) == start
 
 
 def test_detours_are_left_out() -> None:
