@@ -20,9 +20,10 @@ from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()
-# openenv needs a server: tests/bridges/test_bridges.py starts one.
+# openenv needs a server: tests/bridges/test_bridges.py starts one. textworld fills the cache:
+# tests/envs/test_textworld.py checks it with one of its own.
 SLOW = ("alfworld", "sciworld", "textworld-express")
-NAMES = [name for name in PLUGINS.environments if name != "openenv"]
+NAMES = [name for name in PLUGINS.environments if name not in ("openenv", "textworld")]
 
 # Settings that keep it short, or without which there is nothing to check.
 SETTINGS: dict[str, dict[str, Any]] = {
