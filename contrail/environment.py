@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -129,6 +129,18 @@ class Environment(ABC):
     """What a user should know about the tasks before a run, a sentence each: above all, how many
     records of the data are left out, and why. Set it in the constructor or in `tasks`. `contrail
     environments` shows the notes, and a run begins with them."""
+
+    @classmethod
+    def catalogue(cls) -> Iterable[tuple[Mapping[str, Any], str]]:
+        """Yield what the environment can play: settings as in stream.yaml, and a line about each.
+
+        `contrail environments --search` looks through it. A bridge yields the games of its library,
+        an environment its levels or tasks. It may import the library, and does not make instances.
+
+        Raises:
+            ImportError: the library is not installed.
+        """
+        return ()
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

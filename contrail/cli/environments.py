@@ -32,6 +32,12 @@ def environments(
     ] = False,
     tasks: Annotated[int, typer.Option(min=1, help="Test tasks for --baselines, at most.")] = 32,
     adapter: Annotated[str, typer.Option(help="Through which --baselines are played.")] = "choose",
+    search: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="WORDS", help="Find environments, and games of bridges, by all of these words."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the environments and their tasks.
@@ -40,11 +46,23 @@ def environments(
 
     With --baselines: the scores of random play, matching words, the best constant action and the
     expert.
+
+    With --search: whatever can be played and has the words in its name, settings or description,
+    as it is written in a stream file.
     """
     from contrail.cli.list_environments import catalogue, select
 
     plugins = plugins_of(context)
     selection = select(more or (), plugins)
+    if search is not None:
+        from contrail.cli.search import find, show_hits
+
+        result = find(search, selection.makers)
+        if as_json:
+            print(json.dumps(dataclasses.asdict(result), indent=1))
+        else:
+            show_hits(search, result)
+        return
     if baselines:
         from contrail.cli.baselines import measure_all, show
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,20 @@ def read_rows(directories: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def check_comparable(rows: Sequence[Row]) -> None:
+def check_comparable(rows: Sequence[Row], *, meant: Collection[str] = ()) -> None:
     """Refuse runs that differ in more than strategy, order of the stages and seed.
+
+    Args:
+        rows: finished runs.
+        meant: further keys in which they are meant to differ: sections of the configuration, and
+            keys of a stage.
 
     Raises:
         ConfigError: they differ; the message names the keys.
     """
     first = rows[0]
     for other in rows[1:]:
-        reasons = list(_reasons(first, other))
+        reasons = list(_reasons(first, other, meant))
         if reasons:
             more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
             raise ConfigError(
@@ -89,12 +94,12 @@ def check_comparable(rows: Sequence[Row]) -> None:
             )
 
 
-def _reasons(first: Row, other: Row) -> Iterator[str]:
+def _reasons(first: Row, other: Row, meant: Collection[str]) -> Iterator[str]:
     columns = [set(row.result["environments"]) for row in (first, other)]
     if columns[0] != columns[1]:
         yield f"the environments evaluated are {_listed(columns[0])} and {_listed(columns[1])}"
         return
-    stages = [_stages(row.config) for row in (first, other)]
+    stages = [_stages(row.config, meant) for row in (first, other)]
     if stages[0] != stages[1]:
         names = [_listed(stage["name"] for stage in row.config["stream"]) for row in (first, other)]
         what = f"{names[0]} and {names[1]}" if names[0] != names[1] else "of other settings"
@@ -106,7 +111,7 @@ def _reasons(first: Row, other: Row) -> Iterator[str]:
             yield f"{name!r} is tested on other tasks ({counts})"
     before, after = (dict(_leaves(_fixed(row.config))) for row in (first, other))
     for key in before | after:
-        if before.get(key) != after.get(key):
+        if before.get(key) != after.get(key) and key.split(".")[0] not in meant:
             yield f"{key} is {show(before.get(key))} and {show(after.get(key))}"
     budgets = [row.result["budget"] for row in (first, other)]
     for key in ("updates", "episodes"):
@@ -124,9 +129,13 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     return fixed
 
 
-def _stages(config: Mapping[str, Any]) -> list[str]:
-    """Return the stages in an order of their own."""
-    return sorted(json.dumps(stage, sort_keys=True) for stage in config["stream"])
+def _stages(config: Mapping[str, Any], meant: Collection[str]) -> list[str]:
+    """Return the stages in an order of their own, without the keys that are meant to differ."""
+    stages = [
+        {name: value for name, value in stage.items() if name not in meant}
+        for stage in config["stream"]
+    ]
+    return sorted(json.dumps(stage, sort_keys=True) for stage in stages)
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -97,7 +97,7 @@ def _carry_out(
         if not rows:
             name, error = next(iter(failed.items()))
             raise ContrailError(f"all {len(failed)} runs failed. The first, {name}: {error}")
-        check_comparable(rows)
+        check_comparable(rows, meant=plan.differs)
         comparison = summarise(
             directory.name, rows, plan.strategies, plan.orders, plan.seeds, plan.baseline
         )

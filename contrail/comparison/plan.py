@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from contrail.config import RunConfig, Source, load, plain, show
+from contrail.comparison.entries import Entry, read_entry
+from contrail.config import RunConfig, Source, load, plain, show, to_yaml
 from contrail.errors import ConfigError, nearest
 from contrail.registry import Plugins
 from contrail.seeding import generator
@@ -35,7 +36,7 @@ class ComparisonOptions:
     """The options of a comparison; None means: as in the YAML file, or the default."""
 
     strategies: Sequence[Any] | None = None
-    """As in a stream file, with a list for a composition."""
+    """As in a stream file, with a list for a composition; see `contrail.comparison.entries`."""
     orders: str | int | Sequence[Sequence[str]] | None = None
     """"given", "all", a number of orders, or lists of the stages' names."""
     seeds: Sequence[int] | None = None
@@ -76,6 +77,8 @@ class Plan:
     baseline: str
     jobs: int
     runs: list[PlannedRun]
+    differs: set[str]
+    """Sections of the configuration, and keys of a stage, that the strategies' entries set."""
 
 
 def read_plan(
@@ -126,17 +129,19 @@ class _Planner:
                 )
 
     def plan(self) -> Plan:
-        strategies = self.strategies()
+        self.entries = self.strategies()
         first = self.load(0, [])
         seeds = self.seeds(first.seed)
         names = _stage_names(first)
         orders = self.orders(first, names)
-        labels = list(strategies)
-        self.check_different(labels)
+        labels = [entry.label for entry in self.entries]
+        configs = [
+            [self.load(place, [f"seed={seed}"]) for seed in seeds] for place in range(len(labels))
+        ]
+        self.check_different(labels, [config for config, *_ in configs])
         runs = []
-        for place, label in enumerate(labels):
-            for seed in seeds:
-                config = self.load(place, [f"seed={seed}"])
+        for label, of_seeds in zip(labels, configs, strict=True):
+            for seed, config in zip(seeds, of_seeds, strict=True):
                 for order in orders:
                     permuted = dataclasses.replace(
                         config, stream=tuple(config.stream[index] for index in order)
@@ -154,6 +159,7 @@ class _Planner:
             baseline=self.baseline(labels),
             jobs=self.whole("jobs", 1, 1 if self.values["jobs"] is None else self.values["jobs"]),
             runs=runs,
+            differs=set().union(*(entry.differs for entry in self.entries)),
         )
 
     def fail(self, name: str, what: str, *below: int) -> NoReturn:
@@ -164,25 +170,22 @@ class _Planner:
 
     def load(self, strategy: int, overrides: Sequence[str]) -> RunConfig:
         """Return the stream's configuration under one of the strategies."""
-        value = self.values["strategies"][strategy]
-        if isinstance(value, dict):
-            value = {name: item for name, item in value.items() if name != "label"}
-        text = f"strategy={json.dumps(value)}"
+        own = self.entries[strategy].overrides
         try:
-            changes = [*self.overrides, *overrides, text]
+            changes = [*self.overrides, *overrides, *own.values()]
             stream = self.stream
             if isinstance(stream, Source):
                 stream = copy.deepcopy(stream)  # which `load` changes
             return load(stream, changes, self.plugins, without=KEYS)[0]
         except ConfigError as error:
-            message = str(error)
-            own = f"override {text!r}: "
-            if not message.startswith(own):
-                raise
-            self.fail("strategies", message.removeprefix(own), strategy)
+            for key, text in own.items():
+                before, found, message = str(error).partition(f"override {text!r}: ")
+                if found and not before:
+                    where = "" if key == "strategy" else f"set: {key}: "
+                    self.fail("strategies", where + message, strategy)
+            raise
 
-    def strategies(self) -> dict[str, Any]:
-        """Return the settings written for each strategy, by label."""
+    def strategies(self) -> list[Entry]:
         values = self.values["strategies"]
         known = ", ".join(self.plugins.strategies)
         if values is None:
@@ -192,21 +195,22 @@ class _Planner:
             )
         if not isinstance(values, (list, tuple)) or not values:
             self.fail("strategies", f"{show(values)} is not a list of strategies. Known: {known}.")
-        labels: dict[str, Any] = {}
+        entries: dict[str, Entry] = {}
         for index, value in enumerate(values):
-            label = _label(value)
-            if isinstance(value, dict) and not isinstance(value.get("label", label), str):
-                self.fail("strategies", f"{show(value['label'])} is no label. Write text.", index)
-            if label in labels:
-                self.fail("strategies", f"{label!r} is given twice. Remove one.", index)
-            labels[label] = value
-        return labels
+            try:
+                entry = read_entry(value)
+            except ConfigError as error:
+                self.fail("strategies", str(error), index)
+            if entry.label in entries:
+                self.fail("strategies", f"{entry.label!r} is given twice. Remove one.", index)
+            entries[entry.label] = entry
+        return list(entries.values())
 
-    def check_different(self, labels: Sequence[str]) -> None:
+    def check_different(self, labels: Sequence[str], configs: Sequence[RunConfig]) -> None:
         """Refuse two strategies that are one, such as `replay` and `replay` with a default."""
         known: dict[str, str] = {}
-        for place, label in enumerate(labels):
-            made = json.dumps([plain(part) for part in self.load(place, []).strategies])
+        for place, (label, config) in enumerate(zip(labels, configs, strict=True)):
+            made = to_yaml(config)
             if (other := known.setdefault(made, label)) != label:
                 self.fail("strategies", f"{label!r} is the same as {other!r}. Remove one.", place)
 
@@ -338,21 +342,6 @@ def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
     if not values or None in values:
         raise ConfigError(f"--{flag} {text!r}: an item is empty. Separate the items by commas.")
     return list(values)
-
-
-def _label(value: Any) -> str:
-    """Return the name of a strategy in tables: its label, or its name with its settings."""
-    if isinstance(value, (list, tuple)):
-        return " + ".join(_label(item) for item in value)
-    if not isinstance(value, dict):
-        return str(value)
-    if "label" in value:
-        return str(value["label"])
-    settings = {name: item for name, item in value.items() if name != "name"}
-    written = [
-        f"{name}={item if isinstance(item, str) else show(item)}" for name, item in settings.items()
-    ]
-    return " ".join([str(value.get("name", "?")), *written])
 
 
 def _stage_names(config: RunConfig) -> list[str]:

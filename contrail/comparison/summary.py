@@ -27,6 +27,8 @@ from contrail.comparison.estimate import (
 from contrail.comparison.fit import forgetting_over_drift
 from contrail.comparison.gather import Row
 from contrail.comparison.reference import REFERENCE, forward_transfer
+from contrail.comparison.tradeoff import FORMULA as TRADEOFF
+from contrail.comparison.tradeoff import tradeoffs
 from contrail.intervals import (
     Estimate,
     Score,
@@ -47,6 +49,7 @@ OF_RUNS = ("worst_environment", DRIFT)
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds",
     DRIFT: drift.FORMULA,
+    "tradeoffs": TRADEOFF,
 }
 NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: f"learning curves (evaluate.every), runs of the strategy `{REFERENCE}` with "
@@ -160,6 +163,7 @@ def summarise(
         "references": _references(rows, environments),
         "undefined": _undefined(found, rows),
         "forgetting_over_drift": forgetting_over_drift(rows, places),
+        "tradeoffs": tradeoffs(rows, places),
         "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WAITING = b"\nending where nothing is lost (an update is finished first); again: end at once\n"
 _own_process = False
 
 
@@ -53,6 +54,8 @@ class Interruption:
         if self._number is not None or not self.deferred:
             raise Interrupted(number)
         self._number = number
+        if _own_process:  # by `write`, since the signal may have come in the middle of a `print`
+            os.write(sys.stderr.fileno(), WAITING)
 
 
 def own_process() -> None:

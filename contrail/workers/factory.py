@@ -67,14 +67,18 @@ class EnvironmentFactory:
             missing = error.__cause__
             if not isinstance(missing, ImportError):
                 raise
-            raise PluginError(
-                f"{self} needs a package that is not installed: {missing}. "
-                f"Try: pip install 'contrail[{self.name}]'"
-            ) from missing
+            raise self.not_installed(missing) from missing
         if self.max_turns is not None:
             environment.max_turns = self.max_turns
         self.check("max_turns", environment.max_turns)
         return environment
+
+    def not_installed(self, missing: ImportError) -> PluginError:
+        """Return the error for a package that the environment needs."""
+        return PluginError(
+            f"{self} needs a package that is not installed: {missing}. "
+            f"Try: pip install 'contrail[{self.name}]'"
+        )
 
     def check(self, member: str, value: object) -> None:
         """Refuse an impossible value of `max_turns`, `workers` or `step_timeout`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
@@ -82,6 +82,11 @@ class AlfWorld(Environment):
     max_turns = 30
     idle = ("look", "inventory")
     workers = 4
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for kind in TASK_TYPES:
+            yield {"task_types": [kind]}, f"A kind of ALFWorld's tasks: {kind.replace('_', ' ')}."
 
     def __init__(self, config: AlfWorldConfig | None = None) -> None:
         super().__init__(config)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import contrail
 from contrail import SPLITS, ConfigError, nearest
@@ -57,6 +57,8 @@ class BabyAIConfig:
     start states than its share."""
     test_tasks: int = 100
     """The number of test tasks, divided in the same way."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
 
 
 class BabyAI(contrail.Environment):
@@ -76,6 +78,17 @@ class BabyAI(contrail.Environment):
     )
     max_turns = 20
     about_data = "made from seeds: any number"
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for level in dict.fromkeys(unversioned(name) for name in registry()):
+            yield {"levels": [level]}, f"A level of BabyAI, {difficulty(level)}."
+
+    def __new__(cls, config: BabyAIConfig | None = None) -> BabyAI:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.babyai.agentgym import AgentGymBabyAI as cls
+        return super().__new__(cls)
 
     def __init__(self, config: BabyAIConfig | None = None) -> None:
         super().__init__(config)

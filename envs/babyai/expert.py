@@ -56,17 +56,22 @@ class Plan(list[Any]):
         super().append(subgoal)
 
 
-def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
+def play(
+    make: Callable[[], Any], seed: int, turns: int, world: type[World] = World
+) -> list[str] | None:
     """Return the actions of a good play, or None where the bot finds none.
 
     Args:
         make: makes a fresh game of the level.
         seed: which start state of it.
         turns: how long the play may be, if possible.
+        world: the class of a game in progress, with the actions of which the play is made.
     """
     try:
         marks = landmarks(World(make(), seed))
-        told = tell(World(make(), seed), marks)
+        # If it ends with the game, the last action may lead into the doorway.
+        marks[-1] = marks[-1]._replace(through=world.ends_with_the_game)
+        told = tell(world(make(), seed), marks)
     except (Stuck, AssertionError, AttributeError, IndexError, TypeError, ValueError):
         return None  # the bot gives up in many ways, none of them its own
     # The bot looks behind doors without finding anything: leave out useless steps.
@@ -76,7 +81,7 @@ def play(make: Callable[[], Any], seed: int, turns: int) -> list[str] | None:
         if marks[place].step == TOGGLE:
             fewer = marks[:place] + marks[place + 1 :]
             with contextlib.suppress(Stuck):
-                shorter = tell(World(make(), seed), fewer)
+                shorter = tell(world(make(), seed), fewer)
                 if len(shorter) < len(told):
                     told, marks = shorter, fewer
     return told
@@ -119,7 +124,7 @@ def landmarks(world: World) -> list[Landmark]:
             raise Stuck("the bot believes that it is done")
         step(number)
         if world.solved:
-            return [*found[:-1], found[-1]._replace(through=True)]  # the play ends in the doorway
+            return found
         if world.terminated or world.truncated:
             break
     raise Stuck("the bot does not get there")
@@ -157,13 +162,7 @@ def tell(world: World, marks: list[Landmark]) -> list[str]:
 
 def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str, bool]:
     """Return the next action on the way to a landmark, and whether it brings the landmark about."""
-    thing = world.at(mark.cell)
-    name = world.name(thing) if any(thing is other for _, other in world.view) else ""
-    whole = {
-        None: f"go to {name}",
-        PICKUP: f"pickup {name}",
-        TOGGLE: f"toggle and go through {name}" if mark.through else "",
-    }.get(mark.step, "")
+    whole = world.doing(*mark)
     if whole in can:
         return whole, True
     if front(world.pose) == mark.cell:
@@ -183,7 +182,8 @@ def choose(world: World, mark: Landmark, can: dict[str, list[int]]) -> tuple[str
     left = {
         action: back[turned(end)][0]
         for action, steps in can.items()
-        if not {PICKUP, DROP, TOGGLE} & set(steps)
+        if steps
+        and not {PICKUP, DROP, TOGGLE} & set(steps)
         and turned(end := after(world.pose, steps, free)) in back
     }
     if not left:

@@ -72,6 +72,9 @@ class World:
         seed: which start state of it.
     """
 
+    ends_with_the_game = True
+    """Whether a plan stops where the game ends."""
+
     def __init__(self, game: Any, seed: int) -> None:
         self.game = game
         self.solved = self.terminated = self.truncated = False
@@ -173,6 +176,22 @@ class World:
         if ahead is not None and (ahead.type == "box" or self._opens(ahead)):
             can["toggle"] = [TOGGLE]
         return can
+
+    def doing(self, step: int | None, cell: Cell, through: bool) -> str:
+        """Return the action that goes to a thing in view and takes a step there, or faces it.
+
+        Args:
+            step: PICKUP or TOGGLE; None to face it.
+            cell: where the thing is.
+            through: whether to walk on, through the toggled door.
+        """
+        thing = self.at(cell)
+        name = self.name(thing) if any(thing is other for _, other in self.view) else ""
+        return {
+            None: f"go to {name}",
+            PICKUP: f"pickup {name}",
+            TOGGLE: f"toggle and go through {name}" if through else "",
+        }.get(step, "")
 
     def _opens(self, thing: Any) -> bool:
         key = self.game.carrying

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -15,6 +16,15 @@ from contrail.leaks import seed_tasks
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 COLOURED = re.compile(r"\x1b\[([\d;]*)m(.*?)\x1b\[0?m", re.DOTALL)
 TURNS = 50
+KNOWN: dict[str, dict[str, Any]] = {
+    "FrozenLake": {"actions": ["left", "down", "right", "up"]},
+    "CliffWalking": {"actions": ["up", "right", "down", "left"]},
+    "Taxi": {
+        "actions": ["south", "north", "east", "west", "pickup", "dropoff"],
+        "split_by": "start",
+    },
+}
+"""Settings of gymnasium's own text games, which do not name their actions."""
 SHOWN = 200  # characters of a refused action that are looked at
 
 
@@ -53,6 +63,23 @@ class Gymnasium(Environment):
     """
 
     Config = GymnasiumConfig
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield the registered environments that can be rendered as text."""
+        import gymnasium
+        from gymnasium.envs.registration import load_env_creator
+
+        for name, spec in list(gymnasium.registry.items()):
+            maker: Any = spec.entry_point
+            if isinstance(maker, str):
+                try:
+                    maker = load_env_creator(maker)
+                except (ImportError, AttributeError, gymnasium.error.Error):
+                    continue  # it needs a package that is not installed
+            if "ansi" in (getattr(maker, "metadata", None) or {}).get("render_modes", ()):
+                about = (inspect.getdoc(maker) or "").split("\n\n")[0]
+                yield {"id": name, **KNOWN.get(re.split(r"\d|Sl|-", name)[0], {})}, about
 
     def __init__(self, config: GymnasiumConfig | None = None) -> None:
         super().__init__(config)

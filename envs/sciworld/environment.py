@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from contrail import (
     SPLITS,
@@ -20,6 +20,7 @@ from contrail import (
     nearest,
     read_action,
 )
+from contrail.envs.sciworld.effects import Effect
 from contrail.envs.sciworld.tasks import ELECTRICAL, KINDS, SIMPLIFICATIONS
 from contrail.envs.shared.java import Java, require
 
@@ -52,32 +53,12 @@ class SciWorldConfig:
     actions: bool = True
     """List the admissible actions, some 100 to 400. Listing them takes longer than the step itself;
     `adapter: choose` needs them."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
 
 
 Listed = dict[str, tuple[int, frozenset[int]]]
 """Actions with the number of their template and the ids of the things that they name."""
-
-
-class _Effect(NamedTuple):
-    """What an action does: the simulator's name of it, and the ids of its things by their roles."""
-
-    name: str
-    roles: frozenset[tuple[str, int]]
-
-    @classmethod
-    def of(cls, name: str, assignments: Any) -> _Effect:
-        """Return the effect of an action with the objects that the simulator assigns to it."""
-        pairs = assignments.iterator()
-        roles = set()
-        while pairs.hasNext():
-            pair = pairs.next()
-            roles.add((str(pair.productElement(0)), int(pair.productElement(1).uuid())))
-        return cls(str(name), frozenset(roles))
-
-    @property
-    def things(self) -> frozenset[int]:
-        """The ids of its things, without the player, who does everything."""
-        return frozenset(number for role, number in self.roles if role != "agent")
 
 
 class SciWorld(Environment):
@@ -103,6 +84,22 @@ class SciWorld(Environment):
     idle = (r"wait\d*",)
     workers = 2  # each with a Java machine of some 700 MB
     about_data = "ScienceWorld's own 30 tasks and 7,207 variations"
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for name, kind in KINDS.items():
+            yield {"tasks": [name]}, f"A task of ScienceWorld, {kind.difficulty}."
+
+    worst = 0
+    """The score after a wrong decision."""
+    points = 100
+    """The points of the score that are a reward of 1."""
+
+    def __new__(cls, config: SciWorldConfig | None = None) -> SciWorld:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.sciworld.agentgym import AgentGymSciWorld as cls
+        return super().__new__(cls)
 
     def __init__(self, config: SciWorldConfig | None = None) -> None:
         super().__init__(config)
@@ -195,9 +192,9 @@ class SciWorld(Environment):
         self._done.append(wish)
         text = str(self._world.step(wish)).strip()
         score = round(100 * self._world.getScore())
-        self._over = bool(self._world.getCompleted()) or score < 0
-        score = max(0, score)
-        reward, self._score = (score - self._score) / 100, score
+        self._over = self._ended() or score < 0
+        score = max(self.worst, score)
+        reward, self._score = (score - self._score) / self.points, score
         self._readings = READING.findall(text)
         return Step(
             self._observe(text),
@@ -245,7 +242,7 @@ class SciWorld(Environment):
                 listed = self._admissible()
         return path
 
-    def _same(self, action: str, readings: list[_Effect], listed: Listed) -> list[str]:
+    def _same(self, action: str, readings: list[Effect], listed: Listed) -> list[str]:
         """Return the listed actions with an action's effect; none, if there is none.
 
         That is one action, or, if it can be read in several ways, the action and the number of the
@@ -277,7 +274,7 @@ class SciWorld(Environment):
                 ambiguous = [said, f"{effects.index(wanted)}"]
         return ambiguous
 
-    def _readings_of(self, action: str) -> list[_Effect]:
+    def _readings_of(self, action: str) -> list[Effect]:
         """Return how the simulator's parser understands an action now: in no way, one or several.
 
         It changes nothing in the world.
@@ -292,7 +289,7 @@ class SciWorld(Environment):
         matches = parser.lastAmbiguousMatches()
         if matches.isDefined():
             readings = [
-                _Effect.of(match.actionRequestDef().get().name(), match.varLUT())
+                Effect.of(match.actionRequestDef().get().name(), match.varLUT())
                 for match in matches.get()
             ]
             parser.clearAmbiguousState()
@@ -300,7 +297,7 @@ class SciWorld(Environment):
         if not parsed.productElement(3).isDefined():
             return []
         done = parsed.productElement(3).get()
-        return [_Effect.of(done.action().name(), done.assignments())]
+        return [Effect.of(done.action().name(), done.assignments())]
 
     def close(self) -> None:
         self._task = self._world = self._collect = None
@@ -308,17 +305,25 @@ class SciWorld(Environment):
         if java is not None:
             java.close()
 
-    def _load(self, task: Task, gold: bool = False) -> str:
-        """Start a task in the simulator; return the first observation."""
+    def _start_of(self, task: Task) -> tuple[str, int]:
+        """Return the name of a ScienceWorld task and the number of the variation."""
         name, _, number = task.id.partition("/")
         if name not in KINDS or not number.isdecimal() or int(number) >= KINDS[name].all:
             raise ValueError(f"sciworld has no task {task.id!r}; tasks() lists them.")
+        return name, int(number)
+
+    def _ended(self) -> bool:
+        return bool(self._world.getCompleted())
+
+    def _load(self, task: Task, gold: bool = False) -> str:
+        """Start a task in the simulator; return the first observation."""
+        name, number = self._start_of(task)
         if self._java is None or not self._java.alive:
             self._java = self._start()
             simulator = self._java.jvm.scienceworld
             self._world = simulator.runtime.pythonapi.PythonInterface()
             self._collect = simulator.input.InputParser.collectAccessibleObjects
-        self._world.load(name, int(number), ",".join(self.config.simplifications), gold)
+        self._world.load(name, number, ",".join(self.config.simplifications), gold)
         self._world.reset()
         return str(self._world.step("look around")).strip()
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contrail import (
@@ -20,6 +21,7 @@ from contrail import (
     nearest,
     read_action,
 )
+from contrail.envs.shared.nltk_data import missing_data
 from contrail.leaks import seed_tasks
 
 TURNS = 50
@@ -51,6 +53,24 @@ class TextArena(Environment):
     """
 
     Config = TextArenaConfig
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield the games whose source says that they are for one player."""
+        import textarena
+        from textarena.envs.registration import ENV_REGISTRY
+
+        folder = Path(textarena.__path__[0]).parent
+        for name in ENV_REGISTRY:
+            spec = ENV_REGISTRY.get(f"{name}-raw")
+            if spec is None or name.endswith("-raw"):
+                continue
+            module, _, game = str(spec.entry_point).partition(":")
+            source = folder.joinpath(*module.split(".")).with_suffix(".py")
+            if source.is_file() and "SinglePlayerState" in source.read_text("utf-8", "replace"):
+                settings = ", ".join(f"{key} {value}" for key, value in spec.kwargs.items())
+                about = f"A game of TextArena for one player, {game.removesuffix('Env')}"
+                yield {"id": name}, f"{about}: {settings}." if settings else f"{about}."
 
     def __init__(self, config: TextArenaConfig | None = None) -> None:
         super().__init__(config)
@@ -140,13 +160,7 @@ def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
         game = textarena.make(f"{name}-raw")  # what is new each turn; not all of it again
         game.reset(num_players=1, seed=0)
     except LookupError as error:
-        if "NLTK" not in str(error):
-            raise _unplayable(name, error) from error
-        what = str(error).split("'")[1]
-        raise ContrailError(
-            f"textarena: {name} needs nltk's data {what!r}. With a network: "
-            f"python -m nltk.downloader {what}"
-        ) from error
+        raise missing_data("textarena", name, error) or _unplayable(name, error) from error
     except (AssertionError, ValueError, ImportError, SyntaxError, OSError) as error:
         raise _unplayable(name, error) from error
     if not isinstance(game.state, textarena.SinglePlayerState):

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from contrail import (
     SPLITS,
@@ -43,6 +44,8 @@ class TextCraftConfig:
     """The largest number of useless recipes to show."""
     seeds_per_goal: int = 1
     """The number of training tasks per goal, which differ in the distractors and the order."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
 
 
 class TextCraft(Environment):
@@ -57,6 +60,12 @@ class TextCraft(Environment):
     max_turns = 50  # what the longest goal needs; most goals are given TURNS
     idle = ("inventory",)
     about_data = "the recipes that come with the package textcraft"
+
+    def __new__(cls, config: TextCraftConfig | None = None) -> TextCraft:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.textcraft.agentgym import AgentGymTextCraft as cls
+        return super().__new__(cls)
 
     def __init__(self, config: TextCraftConfig | None = None) -> None:
         super().__init__(config)

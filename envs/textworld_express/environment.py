@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,16 @@ from contrail import (
 )
 from contrail.envs.shared.java import Java, require
 
-GAMES = (
-    "cookingworld",
-    "twc",
-    "coin",
-    "mapreader",
-    "arithmetic",
-    "sorting",
-    "simonsays",
-    "peckingorder",
-)
+GAMES = {
+    "cookingworld": "Gather the ingredients of a recipe, prepare them and eat the meal.",
+    "twc": "Put scattered household things where they belong, by common sense.",
+    "coin": "Find a coin in a house of several rooms.",
+    "mapreader": "Find a coin by a map, and carry it to a box.",
+    "arithmetic": "Solve an arithmetic problem, and take the things of that number.",
+    "sorting": "Put things into a box in the order of their quantities.",
+    "simonsays": "Do what is said, one instruction after the other.",
+    "peckingorder": "Do what is said, by instructions that other instructions follow.",
+}
 LONGEST = 1000  # characters of an action; the rest of a flood is not sent
 
 
@@ -57,6 +57,11 @@ class TextWorldExpress(Environment):
     Config = TextWorldExpressConfig
     max_turns = 50
     workers = 4  # so many Java machines at the same time
+
+    @classmethod
+    def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
+        for game, about in GAMES.items():
+            yield {"game": game}, about
 
     def __init__(self, config: TextWorldExpressConfig | None = None) -> None:
         super().__init__(config)

@@ -6,11 +6,11 @@ import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from contrail import ConfigError
 from contrail.envs.shared.bm25 import Index
@@ -35,12 +35,19 @@ WHERE = (
 Record = Mapping[str, Any]
 
 
+class Search(Protocol):
+    """A search over the products."""
+
+    def search(self, query: str, count: int) -> list[int]:
+        """Return the places of the best products, best first."""
+
+
 @dataclass(frozen=True)
 class Shop:
     """A catalogue, the search over it, and the goals of each split by task id."""
 
     products: tuple[Product, ...]
-    index: Index
+    index: Search
     goals: dict[str, dict[str, Goal]]
     notes: tuple[str, ...]
     """What of the data is left out, and why."""
@@ -57,16 +64,14 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
     Raises:
         ConfigError: a file is missing, cannot be read or holds something else.
     """
-    records, synthetic, human = _read(Path(data).expanduser()) if data else (*generate(), {})
+    records, synthetic, human = read_catalogue(data)
     if instructions == "human" and not human:
         raise ConfigError(
             "webshop: instructions is 'human', but data has no items_human_ins.json. " + WHERE
         )
     left: Counter[str] = Counter()
-    products = list(_products(records, synthetic, left))
-    notes = [
-        f"{count} product{'s'[: count > 1]} left out: {why}" for why, count in left.items() if count
-    ]
+    products = list(read_products(records, synthetic, left))
+    notes = reasons(left)
     use_human = human if instructions != "synthetic" else {}
     used = use_human or synthetic
     if strays := len(used.keys() - {product.asin for product in products}):
@@ -115,6 +120,22 @@ def load_shop(data: str, instructions: str, goals_per_product: int) -> Shop:
     return Shop(tuple(products), Index(texts), split, tuple(notes))
 
 
+def reasons(left: Counter[str]) -> list[str]:
+    """Return a sentence for each reason why products are left out."""
+    return [
+        f"{count} product{'s'[: count > 1]} left out: {why}" for why, count in left.items() if count
+    ]
+
+
+def read_catalogue(data: str) -> tuple[list[Any], Record, Record]:
+    """Return the products, synthetic and human instructions of the setting; generated ones for "".
+
+    Raises:
+        ConfigError: a file is missing, cannot be read or holds something else.
+    """
+    return _read(Path(data).expanduser()) if data else (*generate(), {})
+
+
 def _read(path: Path) -> tuple[list[Any], Record, Record]:
     """Products, synthetic and human instructions of a directory, or of a file of products."""
     if path.is_file():
@@ -157,8 +178,11 @@ def _instructions(directory: Path, *names: str) -> Record:
     return {}
 
 
-def _products(
-    records: Sequence[Any], instructions: Record, left: Counter[str]
+def read_products(
+    records: Sequence[Any],
+    instructions: Record,
+    left: Counter[str],
+    read: Callable[[str, Record, Any], Product] | None = None,
 ) -> Iterator[Product]:
     """Yield the products as the original takes them: ASINs have at most ten characters, and the
     first product with one is kept.
@@ -167,6 +191,7 @@ def _products(
         records: the catalogue.
         instructions: by ASIN.
         left: counts the products that are left out, by reason.
+        read: returns the product of an ASIN, a record and an instruction; by default `_product`.
     """
     known: set[str] = set()
     for record in records:
@@ -182,7 +207,7 @@ def _products(
             left["ASIN that an earlier one has"] += 1
         else:
             known.add(asin)
-            yield _product(asin, record, instructions.get(asin))
+            yield (read or _product)(asin, record, instructions.get(asin))
 
 
 def _asin(value: Any) -> str:

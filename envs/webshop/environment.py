@@ -24,6 +24,7 @@ from contrail import (
 from contrail.envs.shared.data_files import refusing_depth
 
 if TYPE_CHECKING:
+    from contrail.envs.webshop.data import Shop
     from contrail.envs.webshop.reward import Goal, Product
 
 HITS = 50
@@ -75,9 +76,7 @@ class WebShop(Environment):
         self._reward = webshop_reward.reward
         settings = self.config
         with refusing_depth(settings.data):
-            self._shop = webshop_data.load_shop(
-                settings.data, settings.instructions, settings.goals_per_product
-            )
+            self._shop = self._load()
         self.about_data = (
             f"products in {settings.data}"
             if settings.data
@@ -118,20 +117,17 @@ class WebShop(Environment):
         if self._bought:
             over = Observation("The episode is over.", ())
             return Step(over, terminated=True, valid=False)
-        match = ACTION.fullmatch(read_action(action, self._actions()))
-        word = " ".join(match[2].split()) if match else ""
-        if match and match[1].lower() == "search" and word:
+        verb, words = self._read(action)
+        if verb == "search" and words:
             # As in the original, from any page.
             self._show_search()
-            self._hits = self._shop.search(word, HITS)
+            self._hits = self._shop.search(words, HITS)
             self._page = 1
             return Step(self._observe(), info=NOT_BOUGHT)
         buttons = {button.lower(): button for button in self._buttons()}
-        if match and match[1].lower() == "click" and word.lower() in buttons:
-            return self._click(buttons[word.lower()])
-        # The model's invented text is not repeated to it: it may contain a chat template's tokens.
-        text = "Nothing happened. Write search[words], or click[text] with a text of the page."
-        return Step(Observation(text, self._actions()), valid=False, info=NOT_BOUGHT)
+        if verb == "click" and words.lower() in buttons:
+            return self._click(buttons[words.lower()])
+        return Step(self._refusal(), valid=False, info=NOT_BOUGHT)
 
     def expert(self, task: Task) -> list[str] | None:
         """Return the expert's actions: find the goal's product by listed searches, choose options,
@@ -140,7 +136,7 @@ class WebShop(Environment):
         None if the product cannot be found in this way.
         """
         goal = self._goal_of(task)
-        options = self._goals.best_options(goal)
+        options = self._options_of(goal)
         plays = [
             (pages, query)
             for query in self._queries(goal)
@@ -152,6 +148,23 @@ class WebShop(Environment):
         pages, query = next((play for play in plays if play[0] <= self._room(goal)), min(plays))
         clicks = ["Next >"] * pages + [goal.product.asin, *options, self._data.BUY]
         return [f"search[{query}]", *(f"click[{text}]" for text in clicks)]
+
+    def _load(self) -> Shop:
+        settings = self.config
+        shop: Shop = self._data.load_shop(
+            settings.data, settings.instructions, settings.goals_per_product
+        )
+        return shop
+
+    def _read(self, action: str) -> tuple[str, str]:
+        """Return an action's verb in lower case, and its words; "" and "" for no action."""
+        match = ACTION.fullmatch(read_action(action, self._actions()))
+        return (match[1].lower(), " ".join(match[2].split())) if match else ("", "")
+
+    def _refusal(self) -> Observation:
+        # The model's invented text is not repeated to it: it may contain a chat template's tokens.
+        text = "Nothing happened. Write search[words], or click[text] with a text of the page."
+        return Observation(text, self._actions())
 
     def _queries(self, goal: Goal) -> list[str]:
         """Return the listed searches: the instruction, and shorter and shorter parts of it.
@@ -174,7 +187,12 @@ class WebShop(Environment):
     def _room(self, goal: Goal) -> int:
         """Return the turns for turning pages, beside those for search, product, options and Buy
         Now."""
-        return max(0, self.max_turns - 3 - len(self._goals.best_options(goal)))
+        return max(0, self.max_turns - 3 - len(self._options_of(goal)))
+
+    def _options_of(self, goal: Goal) -> list[str]:
+        """Return the options to click for a goal."""
+        options: list[str] = self._goals.best_options(goal)
+        return options
 
     def _goal_of(self, task: Task) -> Goal:
         for goals in self._shop.goals.values():
@@ -268,13 +286,15 @@ class WebShop(Environment):
                 "Reviews": product.reviews,
             }
             return [*head, *(text for text in contents[self._part] if text)]
-        # The page alone would not show the chosen options.
-        chosen = [f"You have clicked {value}." for value in self._chosen.values()]
         groups = (text for name, values in product.options.items() for text in (name, *values))
         price = f"Price: {product.price_text}"
         rating = f"Rating: {product.rating}"
         foot = [product.title, price, rating, *self._data.PAGES, self._data.BUY]
-        return [*chosen, *head, *groups, *foot]
+        return [*self._reminders(), *head, *groups, *foot]
+
+    def _reminders(self) -> list[str]:
+        """Return the chosen options in words, which the page alone would not show."""
+        return [f"You have clicked {value}." for value in self._chosen.values()]
 
     def _shown(self) -> list[Product]:
         return self._hits[PER_PAGE * (self._page - 1) : PER_PAGE * self._page]

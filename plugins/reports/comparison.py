@@ -202,6 +202,8 @@ def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, Rendera
         sections.append(("How it was played at the end (means)", _played(comparison)))
     if len(comparison["orders"]) > 1:
         sections.append(("Average score by order", _orders(comparison)))
+    if tables := _tradeoffs(comparison):
+        sections.append(("Forgotten at the same score on the stage's own environment", tables))
     sections.append(("Budget of a run (means)", _budget(comparison)))
     for label, item in comparison["summary"].items():
         for matrix in item["R"][:1]:
@@ -294,6 +296,44 @@ def _orders(comparison: dict[str, Any]) -> Table:
     known = [[value for value in column if value is not None] for column in columns]
     apart = [max(values) - min(values) if values else None for values in known]
     table.add_row(Text("greatest - least", style="dim"), *(number(value) for value in apart))
+    return table
+
+
+def shown_tradeoffs(comparison: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the stages in which two strategies at least can be compared at one level, with their
+    names."""
+    found = []
+    for item in comparison.get("tradeoffs", []):  # none in a comparison by an earlier version
+        order = comparison["orders"][item["order"]]
+        name = f"{item['stage'] + 1}: {order[item['stage']]}"
+        if len(comparison["orders"]) > 1:
+            name += f" ({' > '.join(order)})"
+        if len(item["strategies"]) > 1:
+            found.append((name, item))
+    return found
+
+
+def _tradeoffs(comparison: dict[str, Any]) -> Table | None:
+    """Return a row per stage and strategy: updates to the level, and what was forgotten."""
+    shown = shown_tradeoffs(comparison)
+    if not shown:
+        return None
+    table = _table("stage", [])
+    table.add_column("strategy")
+    for title in ("level", "updates", "forgotten", "95% interval"):
+        table.add_column(title, justify="right")
+    for name, item in shown:
+        for index, (label, value) in enumerate(item["strategies"].items()):
+            table.add_row(
+                Text(folded(name, LABEL) if index == 0 else ""),
+                Text(folded(label, LABEL)),
+                number(item["level"]),
+                number(value["updates"], ".1f"),
+                number(value["forgotten"], "+.2f"),
+                Text(interval(value["interval"], "+.2f")),
+            )
+        for label in item["left_out"]:
+            table.add_row("", Text(folded(label, LABEL)), "–", "–", "–", Text("not learnt"))
     return table
 
 

@@ -1,5 +1,6 @@
 """A comparison in pictures: compare.png, compare.curves.png, with several orders
-compare.orders.png, and with drift compare.drift.png."""
+compare.orders.png, with drift compare.drift.png, and with
+learning curves compare.tradeoff.png."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import HEADINGS, fits, heading, shown_metrics
+from contrail.plugins.reports.comparison import (
+    HEADINGS,
+    fits,
+    heading,
+    shown_metrics,
+    shown_tradeoffs,
+)
 from contrail.plugins.reports.figures import literal, new_figure
 from contrail.plugins.reports.table import folded, interval, write
 
@@ -26,6 +33,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E
 MARKERS = "osD^vP*X<>"
 LINES = ("-", "--", "-.", ":")
 MOST_ORDERS = 6  # rows of curves
+MOST_STAGES = 4  # panels of trade-offs
 PANELS = (
     "average_score",
     "forgetting",
@@ -44,6 +52,8 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
         figures["compare.orders.png"] = orders(comparison)
     if fits(comparison):
         figures["compare.drift.png"] = drift(comparison)
+    if shown_tradeoffs(comparison):
+        figures["compare.tradeoff.png"] = tradeoff(comparison)
     for name, figure in figures.items():
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150)
@@ -217,6 +227,53 @@ def drift(comparison: dict[str, Any]) -> Figure:
     figure.supxlabel(note, fontsize=7)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
+    return literal(figure)
+
+
+def tradeoff(comparison: dict[str, Any]) -> Figure:
+    """Draw success on earlier environments over success on the stage's own, as training goes on: a
+    panel for each stage, a line for each strategy, and the level at which they are compared."""
+    comparison = visible_names(comparison)
+    stages = shown_tradeoffs(comparison)
+    figure = new_figure(4.3 * len(stages[:MOST_STAGES]) + 2.4, 4.2)
+    grid = figure.subplots(1, len(stages[:MOST_STAGES]), squeeze=False, sharey=True)[0]
+    for axes, (name, item) in zip(grid, stages, strict=False):
+        for at, label in enumerate(comparison["strategies"]):
+            if label not in item["curves"]:
+                continue
+            _, new, old = zip(*item["curves"][label], strict=True)
+            axes.plot(
+                new,
+                old,
+                LINES[at % len(LINES)],
+                color=COLOURS[at % len(COLOURS)],
+                marker=MARKERS[at % len(MARKERS)],
+                ms=5,
+                lw=1.5,
+                label=_legend_name(label),
+            )
+            axes.plot(new[0], old[0], "o", ms=10, mfc="none", mec="0.3", zorder=4)
+        axes.axvline(item["level"], color="0.3", lw=0.8, ls=":")
+        axes.set_title(folded(name, 40), fontsize=10)
+        axes.set_xlabel("success on the stage's own environment", fontsize=9)
+        _bare(axes, grid="both")
+    grid[0].set_ylabel("success on earlier environments (mean)", fontsize=9)
+    figure.suptitle("What a stage costs, over what it teaches", fontsize=10)
+    more = len(stages) - len(grid)
+    figure.supxlabel(
+        "points: evaluations, means over seeds; circle: the start of the stage; dotted: the level "
+        "at which forgetting is compared"
+        + (f"; {more} more stages in compare.json" if more else ""),
+        fontsize=7,
+    )
+    handles = {
+        text: handle
+        for axes in grid
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8
+    )
     return literal(figure)
 
 

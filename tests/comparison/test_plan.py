@@ -297,3 +297,53 @@ def test_the_commands_of_the_pages_are_planned(line: str, monkeypatch: pytest.Mo
         cli.main()
     assert ended.value.code == 130
     assert len(planned) > 1
+
+
+def test_a_strategy_may_set_keys_of_the_stream(plugins: Plugins, tmp_path: Path) -> None:
+    path = tmp_path / "stream.yaml"
+    entries = [
+        "sequential",
+        {"name": "sequential", "label": "imitation", "set": {"stream.1.learn": "imitate"}},
+        {"name": "kl", "set": {"grpo.learning_rate": 0.01, "stream.*.train": {"tasks": 8}}},
+    ]
+    path.write_text(yaml.safe_dump({**STREAM, "strategies": entries}))
+    plan = read_plan(path, [], ComparisonOptions(), plugins)
+    changed = "kl grpo.learning_rate=0.01 stream.*.train={tasks: 8}"
+    assert plan.strategies == ["sequential", "imitation", changed]
+    assert plan.differs == {"grpo", "learn", "train"}
+    learns = {run.strategy: [stage.learn.name for stage in run.config.stream] for run in plan.runs}
+    assert learns["sequential"] == ["grpo", "grpo", "grpo"]
+    assert learns["imitation"] == ["grpo", "imitate", "grpo"]
+    assert {run.strategy: run.config.grpo.learning_rate for run in plan.runs}[changed] == 0.01
+    one, other = (
+        share.row_keys(next(run for run in plan.runs if run.strategy == label), plugins)
+        for label in ("sequential", "imitation")
+    )
+    assert one[:2] == other[:2]  # the base model, and the first stage
+    assert one[2] != other[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "gpt2"}, "set: 'model' cannot differ"),
+        ({"stream.0.environment.levels": ["GoToObj"]}, "set: 'stream.0.environment.levels' cannot"),
+        ({"stream.1.updates": 9}, "cannot differ within a comparison. These can: grpo.KEY"),
+        (["grpo.beta=1"], "is no mapping"),
+        ({"grpo.learning_rat": 1}, "set: grpo.learning_rat: "),
+        ({"stream.7.learn": "imitate"}, "set: stream.7.learn: "),
+        ({"stream.1.learn": "imitat"}, "imitat"),
+        ({"grpo.num_generations": 4}, "is the same as"),
+    ],
+    ids=["model", "environment", "updates", "list", "key", "stage", "name", "default"],
+)
+def test_what_a_strategy_may_not_set(
+    changes: Any, said: str, plugins: Plugins, tmp_path: Path
+) -> None:
+    path = tmp_path / "stream.yaml"
+    entry = {"name": "sequential", "label": "other", "set": changes}
+    stream = {**STREAM, "grpo": {"num_generations": 4}}
+    path.write_text(yaml.safe_dump({**stream, "strategies": ["sequential", entry]}))
+    with pytest.raises(ConfigError, match=re.escape(said)) as error:
+        read_plan(path, [], ComparisonOptions(), plugins)
+    assert "strategies" in str(error.value)

@@ -1,0 +1,110 @@
+"""What a stage has cost the environments before it, at the same score on its own environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from contrail.comparison.gather import Row
+from contrail.intervals import Array, Estimate, seeds_interval
+
+FORMULA = (
+    "old(0) - old(t*), where old(t) is the mean success on earlier environments after t updates of "
+    "the stage, and t* is the first t at which the strategy's mean new(t), success on the stage's "
+    "own environment, reaches the level; the level is the smallest of the strategies' largest "
+    "mean new(t)"
+)
+
+
+def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return, for each stage that has environments before it, what each strategy forgot by the time
+    when its score on the stage's own environment had reached a common level, as JSON values.
+
+    Strategies learn at different speeds: at the end of a stage, one that has learnt less has often
+    forgotten less. Here they are compared where they have learnt the same (`FORMULA`). Points
+    between evaluations are interpolated linearly. Intervals are Student's t over seeds. Strategies
+    without learning curves (`evaluate.every`), or whose score never rises above that at the start,
+    are `left_out` with the reason.
+    """
+    found = []
+    for place, order in enumerate(orders):
+        own = [row for row in rows if row.order == order and not row.result.get("restarts")]
+        for stage in range(1, len(order)):
+            curves: dict[str, list[Array]] = {}
+            for row in own:
+                curve = _curve(row.result, stage)
+                if curve is not None:
+                    curves.setdefault(row.strategy, []).append(curve)
+            if curves:
+                found.append({"order": place, "stage": stage, **_at_one_level(curves)})
+    return found
+
+
+def _curve(result: Mapping[str, Any], stage: int) -> Array | None:
+    """Return (points, 3): updates, and mean success on the stage's own and on earlier environments.
+
+    None if the run has no such stage, or no evaluations within it.
+    """
+    first = int(bool(result.get("warmup")))
+    stage += first
+    if stage >= len(result["own"]) or not result["curves"][stage]:
+        return None
+    new = set(result["own"][stage])
+    old = {name for names in result["own"][first:stage] for name in names} - new
+    if not new or not old:
+        return None
+    curves = result["curves"][stage]
+    updates = [at for at, _ in curves[min(new)]]
+    if len(updates) < 2:
+        return None
+    table = np.array(
+        [
+            [np.mean([curves[name][point][1] for name in sorted(names)]) for names in (new, old)]
+            for point in range(len(updates))
+        ],
+        dtype=np.float64,
+    )
+    return np.column_stack([np.array(updates, dtype=np.float64), table])
+
+
+def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
+    """Return each strategy's mean curve, and what it forgot at the common level.
+
+    Args:
+        curves: by strategy, one curve (points, 3) per seed; all of one length.
+    """
+    means = {label: np.mean(own, axis=0) for label, own in curves.items()}
+    learning = {
+        label: mean for label, mean in means.items() if mean[:, 1].max() > mean[0, 1] + 1e-9
+    }
+    level = min((mean[:, 1].max() for mean in learning.values()), default=None)
+    forgot = {}
+    for label, mean in learning.items():
+        at = _first_reached(mean[:, 0], mean[:, 1], level)
+        values = [own[0, 2] - np.interp(at, own[:, 0], own[:, 2]) for own in curves[label]]
+        estimate = seeds_interval(
+            [Estimate(float(value), None) for value in values], bounds=(-1.0, 1.0)
+        )
+        forgot[label] = {
+            "updates": at,
+            "forgotten": estimate.value,
+            "interval": estimate.interval,
+            "values": [float(value) for value in values],
+        }
+    return {
+        "level": None if level is None else float(level),
+        "strategies": forgot,
+        "left_out": [label for label in curves if label not in learning],
+        "curves": {label: mean.tolist() for label, mean in means.items()},
+    }
+
+
+def _first_reached(at: Array, score: Array, level: float) -> float:
+    """Return the first time at which a piecewise linear score is at the level; it gets there."""
+    index = int(np.argmax(score >= level - 1e-12))
+    if index == 0:
+        return float(at[0])
+    share = (level - score[index - 1]) / (score[index] - score[index - 1])
+    return float(at[index - 1] + min(1.0, share) * (at[index] - at[index - 1]))

@@ -1,0 +1,118 @@
+"""What was forgotten at the same score on the new environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compared import row
+
+from contrail.comparison.summary import summarise
+from contrail.comparison.tradeoff import tradeoffs
+from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
+
+ORDER = ("babyai", "textcraft")
+R: list[list[float | None]] = [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2], [0.5, 0.8, 0.2]]
+Curve = list[tuple[float, float]]
+
+
+def learnt(strategy: str, points: Curve, seed: int = 0, **changes: Any) -> Any:
+    """A run whose second stage has these points of success on the new and the old environment,
+    10 updates apart."""
+    made = row(strategy, R, seed=seed)
+    made.result["curves"][1] = {
+        "textcraft": [[10 * at, new] for at, (new, _) in enumerate(points)],
+        "babyai": [[10 * at, old] for at, (_, old) in enumerate(points)],
+        "webshop": [[10 * at, 0.2] for at in range(len(points))],
+    }
+    made.result.update(changes)
+    return made
+
+
+def only(rows: list[Any]) -> dict[str, Any]:
+    (found,) = tradeoffs(rows, [ORDER])
+    return found
+
+
+def test_strategies_are_compared_where_they_have_learnt_the_same() -> None:
+    """The slow one ends with less forgotten, and has forgotten more at the same score."""
+    fast = [(0.2, 0.9), (0.6, 0.8), (1.0, 0.4)]
+    slow = [(0.2, 0.9), (0.4, 0.7), (0.6, 0.6)]
+    found = only([learnt("fast", fast), learnt("slow", slow)])
+    assert found["level"] == 0.6
+    at = {label: value["updates"] for label, value in found["strategies"].items()}
+    assert at == {"fast": 10, "slow": 20}
+    forgotten = {label: value["forgotten"] for label, value in found["strategies"].items()}
+    assert forgotten == pytest.approx({"fast": 0.1, "slow": 0.3})
+    assert found["curves"]["fast"] == [[0, 0.2, 0.9], [10, 0.6, 0.8], [20, 1.0, 0.4]]
+
+
+def test_between_two_evaluations() -> None:
+    one = [(0.0, 0.8), (0.8, 0.4)]
+    found = only([learnt("one", one), learnt("other", [(0.0, 0.8), (0.2, 0.8)])])
+    assert found["level"] == pytest.approx(0.2)
+    assert found["strategies"]["one"]["updates"] == pytest.approx(2.5)
+    assert found["strategies"]["one"]["forgotten"] == pytest.approx(0.1)
+
+
+def test_seeds_give_the_interval() -> None:
+    rows = [
+        learnt(label, [(0.2, 0.9), (0.7, 0.9 - lost - 0.02 * seed)], seed)
+        for label, lost in (("one", 0.1), ("other", 0.4))
+        for seed in range(3)
+    ]
+    value = only(rows)["strategies"]["one"]
+    assert value["values"] == pytest.approx([0.1, 0.12, 0.14])
+    half = 4.302653 * 0.02 / np.sqrt(3)  # Student's t, two degrees of freedom
+    assert value["interval"] == pytest.approx([0.12 - half, 0.12 + half])
+
+
+def test_identical_strategies_have_forgotten_the_same() -> None:
+    points = [(0.2, 0.9), (0.5, 0.7), (0.4, 0.6)]
+    one, other = only([learnt("one", points), learnt("other", points)])["strategies"].values()
+    assert one == other
+
+
+def test_a_strategy_that_does_not_learn_does_not_set_the_level() -> None:
+    """With learning rate 0, all points are the first; nothing can be compared at its score."""
+    still = [(0.2, 0.9)] * 3
+    found = only([learnt("learns", [(0.2, 0.9), (0.8, 0.3)]), learnt("still", still)])
+    assert found["left_out"] == ["still"]
+    assert found["level"] == 0.8
+    assert only([learnt("still", still)])["level"] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"restarts": True}, {"curves": [{}, {}]}, {"own": [["babyai"], []]}],
+    ids=["restarts", "no curves", "nothing of its own"],
+)
+def test_runs_that_have_no_trade_off(changes: dict[str, Any]) -> None:
+    assert tradeoffs([learnt("one", [(0.2, 0.9), (0.8, 0.3)], **changes)], [ORDER]) == []
+
+
+def test_after_a_warm_up_the_stages_of_the_stream_count() -> None:
+    made = learnt("one", [(0.2, 0.9), (0.8, 0.3)])
+    shifted = {key: [made.result[key][0], *made.result[key]] for key in ("own", "curves")}
+    made.result.update(shifted, warmup=True)
+    assert only([made])["strategies"]["one"]["forgotten"] == pytest.approx(0.6)
+
+
+def test_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        learnt(label, [(0.2, 0.9), (0.7, 0.9 - lost)], seed)
+        for label, lost in (("sequential", 0.4), ("imitation", 0.125))
+        for seed in range(2)
+    ]
+    names = ["sequential", "imitation"]
+    found = summarise("fit", rows, names, [ORDER], [0, 1], "sequential")
+    found |= {"failed": {}, "shared": None}
+    for plugin in (comparison_tables, comparison_figures, comparison):
+        plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "Forgotten at the same score" in shown
+    assert "2: textcraft" in shown
+    assert "+0.12" in shown
+    assert (tmp_path / "compare.tradeoff.png").read_bytes().startswith(b"\x89PNG")
