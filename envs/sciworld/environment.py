@@ -362,15 +362,9 @@ class SciWorld(Environment):
         agent = self._world.agent().get()
         ids: set[int] = set()
         for holder in (agent.getContainer().get(), agent):
-            things = self._collect(holder, True)
-            # One call for all of them: a call for each takes longer than the step.
-            found = THING.findall(str(things.mkString(BETWEEN)))
-            if len(found) == things.size():
-                ids.update(map(int, found))
-                continue
-            each = things.iterator()
-            while each.hasNext():
-                ids.add(each.next().uuid())
+            # One call for all things: one for each takes longer than the step.
+            things = str(self._collect(holder, True).mkString(BETWEEN))
+            ids.update(map(int, THING.findall(things)))
         return ids
 
 

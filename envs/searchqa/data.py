@@ -221,11 +221,24 @@ def _of_list(records: list[Any], part: str, where: str) -> Iterator[tuple[str, A
         articles = fields.get("paragraphs")
         if isinstance(articles, list) and any(isinstance(a, dict) and "qas" in a for a in articles):
             for article in articles:
-                shared = {"title": fields.get("title"), "context": article.get("context")}
-                for asked in article.get("qas") or ():
-                    yield part, {**shared, **asked} if isinstance(asked, dict) else asked, place
+                for asked in _article(fields.get("title"), article):
+                    yield part, asked, place
         else:
             yield part, record, place
+
+
+def _article(title: Any, article: Any) -> Iterator[Any]:
+    """Yield the questions of a paragraph of SQuAD's, each with the text; without any, the text."""
+    if not isinstance(article, dict):
+        yield article
+        return
+    shared = {"title": title, "context": article.get("context")}
+    questions = article.get("qas")
+    if not isinstance(questions, list):  # damaged, which is counted
+        yield shared
+        questions = [] if questions is None else [questions]
+    for asked in questions:
+        yield {**shared, **asked} if isinstance(asked, dict) else asked
 
 
 def _named(name: str, record: dict[str, Any]) -> dict[str, Any]:
