@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,9 +66,16 @@ class Library:
         return self.index.search(words if letters == words else f"{letters} {words}", count)
 
 
+Split = Callable[[Mapping[str, Sequence[Question]], str], dict[str, dict[str, Question]]]
+
+
 @lru_cache(maxsize=4)
-def load_library(data: str) -> Library:
+def load_library(data: str, split_questions: Split = split_questions) -> Library:
     """Return the library of a file or directory, or the generated one; the same for all instances.
+
+    Args:
+        data: the setting.
+        split_questions: divides the questions, by their file, into those of each split by task id.
 
     Raises:
         ConfigError: there is no usable file, or a file cannot be read.

@@ -11,6 +11,7 @@ from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, 
 
 if TYPE_CHECKING:
     from contrail.envs.searchqa.answers import Question
+    from contrail.envs.searchqa.data import Library
 
 SHOWN = 3  # documents an action brings
 SEARCHES, ANSWERS = 12, 28  # listed at most
@@ -54,11 +55,10 @@ class SearchQA(Environment):
         super().__init__(config)
         _check(self.config)
         from contrail.envs.searchqa import answers as searchqa_answers
-        from contrail.envs.searchqa import data as searchqa_data
 
         self._answers = searchqa_answers
         data = self.config.data
-        self._library = searchqa_data.load_library(data)
+        self._library = self._load()
         self.about_data = (
             f"questions in {data}"
             if data
@@ -70,6 +70,11 @@ class SearchQA(Environment):
         self._ended = False
         self._searched: set[str] = set()
         self._read: list[int] = []
+
+    def _load(self) -> Library:
+        from contrail.envs.searchqa.data import load_library
+
+        return load_library(self.config.data)
 
     def tasks(self, split: str) -> list[Task]:
         if split not in SPLITS:
@@ -92,16 +97,20 @@ class SearchQA(Environment):
         if self._ended:
             over = Observation("The episode is over.", ())
             return Step(over, terminated=True, valid=False)
-        match = ACTION.search(action[:LONGEST_ACTION])
-        words = " ".join(match[2].split()) if match else ""
-        if match is None or not words:
+        read = self._read_tags(action[:LONGEST_ACTION])
+        if read is None:
             # The model's invented text is not repeated to it: it may contain a chat template's
             # tokens.
             text = "Not an action: write <search>words</search> or <answer>words</answer>."
             return Step(self._observe(text), valid=False)
-        if match[1].lower() == "answer":
-            return self._grade(words, self._question)
-        return Step(self._search(words))
+        verb, words = read
+        return self._grade(words, self._question) if verb == "answer" else Step(self._search(words))
+
+    def _read_tags(self, action: str) -> tuple[str, str] | None:
+        """Return the verb of an action, "search" or "answer", and its words; None for no action."""
+        match = ACTION.search(action)
+        words = " ".join(match[2].split()) if match else ""
+        return (match[1].lower(), words) if match and words else None
 
     def expert(self, task: Task) -> list[str] | None:
         """Return searches for the question and for each necessary document that is not seen yet.
@@ -145,14 +154,14 @@ class SearchQA(Environment):
         self._searched.add(words.lower())
         found = self._library.search(words, SHOWN)
         self._read = _latest_first(found, self._read)
-        documents = [self._library.documents[place] for place in found]
+        return self._observe(self._information([self._library.documents[i] for i in found]))
+
+    def _information(self, documents: list[tuple[str, str]]) -> str:
         lines = [
             f"Doc {number} (Title: {title}) {text}"
             for number, (title, text) in enumerate(documents, 1)
         ]
-        return self._observe(
-            "\n".join(["<information>", *(lines or ["Nothing found."]), "</information>"])
-        )
+        return "\n".join(["<information>", *(lines or ["Nothing found."]), "</information>"])
 
     def _grade(self, words: str, question: Question) -> Step:
         right = self._answers.exact_match(words, question.answers)

@@ -13,11 +13,16 @@ import regex
 import Stemmer
 
 K1, B = 0.9, 0.4
-# Unicode's words as Lucene divides texts into them; a picture is a word too.
+# Unicode's words as Lucene divides texts into them; a picture (of Unicode 12) is a word too.
 LETTER = r"[\p{Alphabetic}\p{M}\p{Nd}_]"
+PICTURE = (
+    r"(?:\p{Extended_Pictographic}|[\u2600-\u2605\u2607-\u2612\u2614-\u2685\u2690-\u2705"
+    r"\u2708-\u2712\u2763-\u2767])\ufe0f?"
+)
 TOKEN = regex.compile(
-    rf"{LETTER}+(?:(?:(?<=\p{{L}})[.:'\u2019\u00b7](?=\p{{L}})"
-    rf"|(?<=\p{{Nd}})[.,;'\u2019\u2044](?=\p{{Nd}})){LETTER}+)*|\p{{Extended_Pictographic}}\ufe0f?"
+    rf"{LETTER}+(?:(?:(?<=\p{{L}})[.:'\u2018\u2019\u00b7\uff1a](?=\p{{L}})"
+    rf"|(?<=\p{{Nd}})[.,;'\u2018\u2019\u2044](?=\p{{Nd}})){LETTER}+)*"
+    rf"|{PICTURE}(?:\u200d{PICTURE})*"
 )
 POSSESSIVE = re.compile("['\u2019]s$")
 STOP_WORDS = frozenset(
@@ -78,7 +83,7 @@ def rounded_length(length: int) -> int:
 def terms(text: str) -> list[str]:
     """Return the terms of a text as Lucene's analyzer for English does."""
     words = (POSSESSIVE.sub("", word) for word in TOKEN.findall(text.lower()))
-    return [stem(word) for word in words if word not in STOP_WORDS and word.strip("_")]
+    return [stem(word) for word in words if word not in STOP_WORDS and word.strip("_\uff9e\uff9f")]
 
 
 @lru_cache(maxsize=1 << 16)
