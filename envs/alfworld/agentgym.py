@@ -56,11 +56,10 @@ class AgentGymAlfWorld(AlfWorld):
             if (number >= len(trials) - TESTS) == (split == "test")
         ]
         found = {number: games[trials[number]] for number in numbers if trials[number] in games}
+        missing = len(numbers) - len(found)
         self._left[split] = (
-            [
-                f"{len(numbers) - len(found)} of AgentGym's {len(numbers)} games to {split} are missing"
-            ]
-            if len(found) < len(numbers)
+            [f"{missing} of AgentGym's {len(numbers)} games to {split} are missing"]
+            if missing
             else []
         )
         self.notes = [note for notes in self._left.values() for note in notes]

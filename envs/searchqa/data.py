@@ -100,8 +100,10 @@ def _notes(
 ) -> tuple[str, ...]:
     """Return a sentence about the questions that are left out, and ones about what is missing."""
     asked = {question.text.casefold() for question in questions}
-    left["asked twice"] += len(questions) - len(asked)
-    left["that share a fact with a test question"] += len(asked) - sum(map(len, split.values()))
+    kept = sum(map(len, split.values()))
+    if kept < len(questions):
+        left["asked twice"] += len(questions) - len(asked)
+        left["that share a fact with a test question"] += len(asked) - kept
     apart = {why: left.pop(why) for why in (ALONE, EMPTY) if left[why]}
     notes = [f"{what}: {count}" for what, count in apart.items()]
     return (*notes, f"left out: {told(left)}") if left.total() else tuple(notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 
@@ -32,6 +32,11 @@ class SearchQAConfig:
     cases."""
     retry_after_wrong: bool = False
     """Continue the episode after a wrong answer, and say that the answer was wrong."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
+    test_ids: str = field(default="", metadata={"path": ()})
+    """With `like: agentgym`, AgentGym's file of the questions to test on (AgentEval's
+    searchqa_test.json). By default, all that are for testing."""
 
 
 class SearchQA(Environment):
@@ -50,6 +55,12 @@ class SearchQA(Environment):
     max_turns = 5
     finishing = (r".*<answer>.*</answer>.*",)
     verifying = (r".*<search>.*</search>.*",)
+
+    def __new__(cls, config: SearchQAConfig | None = None) -> SearchQA:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.searchqa.agentgym import AgentGymSearchQA as cls
+        return super().__new__(cls)
 
     def __init__(self, config: SearchQAConfig | None = None) -> None:
         super().__init__(config)
@@ -214,6 +225,10 @@ def _check(config: SearchQAConfig) -> None:
         raise ConfigError(
             f"searchqa: reward is {config.reward!r}. {nearest(config.reward, REWARDS)}"
         )
+    if config.like and config.reward != "exact_match":
+        raise ConfigError("searchqa: like: agentgym rewards an exact match; leave `reward` out.")
+    if config.test_ids and not config.like:
+        raise ConfigError("searchqa: test_ids is for like: agentgym.")
 
 
 @hookimpl
