@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -99,9 +99,9 @@ class Lucene:
                 record = {"id": product["asin"], "contents": " ".join(texts).lower()}
                 file.write(json.dumps(record) + "\n")
         subprocess.run(
-            ["java", "-cp", jar, "io.anserini.index.IndexCollection"]
-            + f"-collection JsonCollection -input {documents} -index {site}/index -threads 1".split()
-            + "-generator DefaultLuceneDocumentGenerator -storePositions -storeRaw".split(),
+            f"java -cp {jar} io.anserini.index.IndexCollection -collection JsonCollection "
+            f"-input {documents} -index {site}/index -generator DefaultLuceneDocumentGenerator "
+            "-threads 1 -storePositions -storeRaw".split(),
             check=True,
             capture_output=True,
         )
@@ -142,7 +142,7 @@ def main() -> None:
             goal["instruction_text"], goal["asin"], goal["attributes"], goal["price_upper"]
         )  # fmt: skip
         counted["goals equal"] += (
-            same and dict(zip(mine.groups, mine.options)) == goal["goal_options"]
+            same and dict(zip(mine.groups, mine.options, strict=True)) == goal["goal_options"]
         )
     rng = random.Random(options.seed)
     shown: Counter[str] = Counter()
@@ -152,7 +152,10 @@ def main() -> None:
         shown[what] += 1
         if shown[what] <= 3:
             one, other = str(one), str(other)
-            start = max(0, len(os.path.commonprefix([one, other])) - 60)
+            same = itertools.takewhile(
+                lambda pair: pair[0] == pair[1], zip(one, other, strict=False)
+            )
+            start = max(0, sum(1 for _ in same) - 60)
             print(f"--- {what}\ntheirs: {one[start:][:300]}\nours:   {other[start:][:300]}")
 
     done = True
@@ -168,8 +171,9 @@ def main() -> None:
             plan = list(ours.expert(task) or ()) if rng.random() < 0.5 else []
             done, turn = False, 0
             counted["episodes"] += 1
-            if theirs.observation != seen.text:
-                differ("starts that differ", theirs.observation, seen.text)
+            text = theirs.observation
+            if text != seen.text:
+                differ("starts that differ", text, seen.text)
         listed = theirs.get_available_actions()["clickables"]
         clicks = [f"click[{text}]" for text in listed if text != "search"]
         instruction = ours._goal_of(task).instruction.split()
@@ -183,7 +187,7 @@ def main() -> None:
             action = f"search[{' '.join(instruction[start : start + rng.randint(1, 8)])}]"
         else:
             action = rng.choice(ODD)
-        before, hits = theirs.observation, [hit.asin for hit in ours._hits]
+        before, hits = text, [hit.asin for hit in ours._hits]
         buttons = ["search"] if not ours._page else [b.lower() for b in ours._buttons()]
         if sorted(set(listed)) != sorted(set(buttons)):
             differ("lists that differ", listed, buttons)
@@ -200,6 +204,8 @@ def main() -> None:
         step = ours.step(action)
         turn += 1
         counted["actions"] += 1
+        if not counted["actions"] % 200:
+            print(json.dumps(counted), flush=True)
         counted["actions that do something"] += before != text
         if done != step.terminated:
             differ("ends that differ", done, step.terminated)
@@ -221,7 +227,7 @@ def main() -> None:
             else:
                 differ("observations that differ", text, step.observation.text)
                 done = True
-    print(json.dumps(dict(counted), indent=1))
+    print(json.dumps(counted, indent=1))
 
 
 if __name__ == "__main__":

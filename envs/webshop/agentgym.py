@@ -112,9 +112,8 @@ def load_shop(data: str, test_ids: str) -> Shop:
         split["test" if number in tests else "train"][task_id(number)] = goal
     for side, its in split.items():
         if not its:
-            raise ConfigError(
-                f"webshop: test_ids: {test_ids} leaves none of {len(goals)} to {side}."
-            )
+            where = f"test_ids: {test_ids}" if test_ids else f"data: {data}"
+            raise ConfigError(f"webshop: {where} leaves none of {len(goals)} goals to {side}.")
     return Shop(
         products,
         LuceneIndex(list(map(searched, products)), [product.asin for product in products]),
