@@ -23,6 +23,7 @@ from contrail.metrics import (
     over,
     turnover_by_environment,
 )
+from contrail.observers import Observers
 from contrail.registry import Plugins
 from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
@@ -61,6 +62,8 @@ class Run:
     config: RunConfig
     files: RunDirectory
     plugins: Plugins
+    observers: Observers
+    """Call the hooks of trackers."""
     environments: list[str]
     """The columns of R."""
     stages: list[str]
