@@ -187,10 +187,13 @@ class Plugins:
                 f"{nearest(name, [point.name for point in points])}"
             )
         # contrail's own come first, so that a taken name is blamed on the other package.
-        for point in sorted(points, key=lambda point: not _is_own(point)):
-            if names is not None and point.name not in names and not _is_own(point):
+        # Plugins of one package share its metadata, which takes long to parse.
+        packages = {id(point.dist): point.dist for point in points}
+        about = {key: _name_and_version(package) for key, package in packages.items()}
+        for point in sorted(points, key=lambda point: about[id(point.dist)][0] != "contrail"):
+            package, version = about[id(point.dist)]
+            if names is not None and point.name not in names and package != "contrail":
                 continue
-            version = point.dist.version if point.dist else "-"
             module = _importing(point.name, point.value, point.load)
             self.add(module, point.name, version, point.value)
 
@@ -294,8 +297,11 @@ def blaming(
     return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
-def _is_own(point: importlib.metadata.EntryPoint) -> bool:
-    return point.dist is not None and point.dist.name == "contrail"
+def _name_and_version(package: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    if package is None:
+        return "-", "-"
+    metadata = package.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _keep(table: Table[R], cls: type[R], plugin: str, value: R) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,17 @@ from rooms import train
 
 # Several processes run tests side by side: more threads than that would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Java machines of tests live for seconds: optimising their code takes longer than it spares.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 if TYPE_CHECKING:
     from contrail.model.policy import Policy
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the libraries have made out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
+from contrail.envs.shared.data_files import refusing_depth
 
 if TYPE_CHECKING:
     from contrail.envs.searchqa.answers import Question
@@ -58,7 +59,8 @@ class SearchQA(Environment):
 
         self._answers = searchqa_answers
         data = self.config.data
-        self._library = searchqa_data.load_library(data)
+        with refusing_depth(data):
+            self._library = searchqa_data.load_library(data)
         self.about_data = (
             f"questions in {data}"
             if data

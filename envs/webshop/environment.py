@@ -21,6 +21,7 @@ from contrail import (
     nearest,
     read_action,
 )
+from contrail.envs.shared.data_files import refusing_depth
 
 if TYPE_CHECKING:
     from contrail.envs.webshop.data import Shop
@@ -74,7 +75,8 @@ class WebShop(Environment):
         self._data, self._goals = webshop_data, webshop_goals
         self._reward = webshop_reward.reward
         settings = self.config
-        self._shop = self._load()
+        with refusing_depth(settings.data):
+            self._shop = self._load()
         self.about_data = (
             f"products in {settings.data}"
             if settings.data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 import signal
 import subprocess
@@ -233,3 +234,27 @@ def test_tasks_that_may_be_longer_than_an_episode_are_told() -> None:
     longer.max_turns = 120
     longer.tasks("train")
     assert list(longer.notes) == []
+
+
+@pytest.mark.parametrize("room", ["kitchen", "outside", "workshop"])
+def test_what_is_near_is_found_in_one_call(environment: SciWorld, room: str) -> None:
+    environment.reset(WANDERERS)
+    environment.step(f"teleport to {room}")
+    environment.step("pick up orange")
+    agent = environment._world.agent().get()
+    ids = set()
+    for holder in (agent.getContainer().get(), agent):
+        things = environment._collect(holder, True).iterator()
+        while things.hasNext():
+            ids.add(things.next().uuid())
+    assert environment._near() == ids
+    assert len(ids) > 10
+
+
+def test_things_that_print_otherwise_are_found_too(
+    environment: SciWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.reset(SHORT)
+    known = environment._near()
+    monkeypatch.setattr("contrail.envs.sciworld.environment.THING", re.compile("(no such thing)"))
+    assert environment._near() == known
