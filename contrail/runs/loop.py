@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
+from contrail.runs.signal import advice, speed
 from contrail.seeding import generator
 from contrail.stage import Stage
 
@@ -115,20 +117,26 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 with self._saving(Position(number - 1, update), log):
                     tasks = self._draw(stage, update, rng("draw", number, update))
                     play = StagePlay(self.rollouts, stage, number, update)
+                    begun = time.monotonic()
                     groups = learner.objective.episodes(learner, tasks, play)
+                    seconds = time.monotonic() - begun
                 episodes = [episode for group in groups for episode in group]
                 log.add(episodes, update=update)
                 refuse_faults(stage.name, episodes)
                 self.observers.call("contrail_episodes", run=run, episodes=episodes)
                 strategy.trigger("before_training_iteration")
                 strategy.observe(stage, episodes, rng("observe", number, update))
+                rate = learner.rate
                 scalars = learner.update(groups, rng("update", number, update))
             strategy.trigger("after_training_iteration")
             scalars |= run.means(episodes)
             scalars |= strategy.scalars()
-            run.count(episodes)
+            scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
+            run.count(episodes, signal=not scalars["no_signal"])
             self.observers.call("contrail_update", run=run, scalars=dict(scalars))
             self.reporter.done(line(scalars))
+            if scalars["no_signal"] and run.silent == 1:
+                self.reporter.say(f"{stage.name}: {advice(episodes)}.")
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")
