@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,22 +87,16 @@ class Plugins:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
 
-    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of each plugin separately, so that an exception of one stops no other.
+    def each(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield the plugins that implement a hook, in the order of calls, each with its own call.
 
-        Returns:
-            Their exceptions.
+        `contrail.observers` calls the hooks of trackers and reports so.
         """
-        errors = []
         modules = self._manager.get_plugins()
         # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
-            try:
-                self._manager.subset_hook_caller(hook, others)(**arguments)
-            except ContrailError as error:
-                errors.append(error)
-        return errors
+            yield implementation.plugin_name, self._manager.subset_hook_caller(hook, others)
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and call its hooks that register things.
