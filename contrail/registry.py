@@ -40,6 +40,7 @@ from contrail.errors import (
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
 from contrail.registered import Registered, Table
+from contrail.shift import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
@@ -150,14 +151,20 @@ class Plugins:
         """The failure rules, in the order of their registration."""
         return [entry.value for entry in self.failures.entries.values()]
 
-    def diagnosis(self, environments: Mapping[str, tuple[str, int | None]]) -> Diagnosis:
+    def diagnosis(
+        self,
+        environments: Mapping[str, tuple[str, int | None]],
+        shifts: Mapping[str, Shift | None] | None = None,
+    ) -> Diagnosis:
         """Return what finds the failure modes of episodes.
 
         Args:
             environments: label -> the registered name, and the limit of turns if it is configured.
+            shifts: label -> the interface shift; labels that it lacks have none.
         """
+        shifts = shifts or {}
         contexts = {
-            label: FailureContext.of(self.environments[name].value, max_turns)
+            label: FailureContext.of(self.environments[name].value, max_turns, shifts.get(label))
             for label, (name, max_turns) in environments.items()
         }
         return Diagnosis(self.failure_rules, contexts)

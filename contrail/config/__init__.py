@@ -13,7 +13,7 @@ Nothing here imports torch, trl or peft, except the last two functions.
 """
 
 from contrail.config.convert import build
-from contrail.config.parse import load, load_plugin
+from contrail.config.parse import load, load_plugin, read_shift
 from contrail.config.schema import (
     AnswersConfig,
     CheckpointConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "lora_config",
     "names",
     "plain",
+    "read_shift",
     "show",
     "to_dict",
     "to_yaml",

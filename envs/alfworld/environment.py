@@ -82,6 +82,12 @@ class AlfWorld(Environment):
         f'numbers. "{NOTHING}" means that the action could not be done.'
     )
     max_turns = 30
+    forms = (
+        *("go to {X}", "open {X}", "close {X}", "take {X from Y}", "put {X in/on Y}", "use {X}"),
+        *("clean {X with Y}", "heat {X with Y}", "cool {X with Y}", "examine {X}"),
+        # The games list other words for "put", and one action that the prompt leaves out.
+        *("look", "inventory", "move {X to Y}", "help"),
+    )
     idle = ("look", "inventory")
     workers = 4
 

@@ -54,6 +54,7 @@ class SearchQA(Environment):
         "searches. Answer with a name, a number, yes or no, not with a sentence."
     )
     max_turns = 5
+    forms = ("<search>{words}</search>", "<answer>{words}</answer>")
     finishing = (r".*<answer>.*</answer>.*",)
     verifying = (r".*<search>.*</search>.*",)
 

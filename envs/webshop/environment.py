@@ -67,6 +67,7 @@ class WebShop(Environment):
         "button, product or option of the page, such as click[Buy Now]."
     )
     max_turns = 10
+    forms = ("search[{words}]", "click[{text}]")
     finishing = (r"click\s*\[buy now\]",)
     verifying = (r"click\s*\[(description|features|reviews)\]",)
 
