@@ -29,7 +29,7 @@ from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 BRIDGES = ("reasoning-gym", "gem", "textworld", "textworld-express", "textarena", "gymnasium")
-SECONDS = 120  # of a single check
+SECONDS = 120  # of the processor, for a single check
 TASKS = 2  # of each split
 SHOWN = 160  # characters of a reason
 
@@ -52,8 +52,8 @@ def checked(hit: Hit) -> dict[str, Any]:
     def stop(*_: object) -> None:
         raise TooLong(f"more than {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)
     begun = time.monotonic()
     record: dict[str, Any] = {"environment": hit.environment, "settings": hit.settings}
     plugins = load_plugins()
@@ -64,7 +64,7 @@ def checked(hit: Hit) -> dict[str, Any]:
     except (ContrailError, TooLong) as error:
         record["cannot"] = str(error)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return {**record, "seconds": round(time.monotonic() - begun, 1)}
 
 
