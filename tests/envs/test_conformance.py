@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import contrail.check.subject
+import contrail.check
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import load_plugins
@@ -47,13 +47,14 @@ def make(name: str) -> EnvironmentFactory:
     return EnvironmentFactory(name, registered, registered.value.Config(**SETTINGS.get(name, {})))
 
 
+@pytest.mark.usefixtures("quick_java")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES],
 )
-def test_it_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in SLOW:  # otherwise checks play further tasks for as long as they have time
-        monkeypatch.setattr(contrail.check.subject, "SECONDS", 0.1)
+def test_it_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> None:
+    if name in SLOW:
+        request.getfixturevalue("few_checked")
     factory = make(name)
     try:
         factory.here().close()
