@@ -148,7 +148,7 @@ def build(
 
 
 @functools.lru_cache(maxsize=256)
-def _schema(cls: type, names: frozenset[str]) -> type:
+def _schema(cls: Any, names: frozenset[str]) -> type:
     """Return a dataclass of these fields of `cls`; making one takes a millisecond."""
     hints = annotations_of(cls)
     fields = [item for item in dataclasses.fields(cls) if item.name in names]
