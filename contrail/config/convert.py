@@ -97,7 +97,7 @@ def build(
     }
     check_keys(key, values, fields)
     plain = {name: item for name, item in fields.items() if name not in built}
-    schema = _schema(cls, frozenset(plain))
+    schema = _schema(cls, frozenset(plain))  # type: ignore[arg-type]  # classes can be hashed
     values = {
         name: _found(directory, value, fields[name].metadata.get("path"))
         for name, value in values.items()
