@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from contrail.errors import (
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
 from contrail.registered import Registered, Table
+from contrail.shift import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
@@ -87,22 +88,16 @@ class Plugins:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
 
-    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of each plugin separately, so that an exception of one stops no other.
+    def each(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield the plugins that implement a hook, in the order of calls, each with its own call.
 
-        Returns:
-            Their exceptions.
+        `contrail.observers` calls the hooks of trackers and reports so.
         """
-        errors = []
         modules = self._manager.get_plugins()
         # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
-            try:
-                self._manager.subset_hook_caller(hook, others)(**arguments)
-            except ContrailError as error:
-                errors.append(error)
-        return errors
+            yield implementation.plugin_name, self._manager.subset_hook_caller(hook, others)
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and call its hooks that register things.
@@ -156,14 +151,20 @@ class Plugins:
         """The failure rules, in the order of their registration."""
         return [entry.value for entry in self.failures.entries.values()]
 
-    def diagnosis(self, environments: Mapping[str, tuple[str, int | None]]) -> Diagnosis:
+    def diagnosis(
+        self,
+        environments: Mapping[str, tuple[str, int | None]],
+        shifts: Mapping[str, Shift | None] | None = None,
+    ) -> Diagnosis:
         """Return what finds the failure modes of episodes.
 
         Args:
             environments: label -> the registered name, and the limit of turns if it is configured.
+            shifts: label -> the interface shift; labels that it lacks have none.
         """
+        shifts = shifts or {}
         contexts = {
-            label: FailureContext.of(self.environments[name].value, max_turns)
+            label: FailureContext.of(self.environments[name].value, max_turns, shifts.get(label))
             for label, (name, max_turns) in environments.items()
         }
         return Diagnosis(self.failure_rules, contexts)

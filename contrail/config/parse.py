@@ -30,10 +30,11 @@ from contrail.config.schema import (
 )
 from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
-from contrail.environment import OVERRIDES
+from contrail.environment import OVERRIDES, Environment
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
 from contrail.registered import Table
 from contrail.registry import Plugins, load_plugins
+from contrail.shift import Shift, check_alias
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -79,6 +80,28 @@ def load(
         except UnknownKey as error:
             add_hint(error, source.values, parser.plugins)
             raise
+
+
+def load_plugin(plugins: Plugins, name: str, directory: Path) -> str:
+    """Load a plugin that a stream file names, if it is not loaded yet.
+
+    Args:
+        plugins: the loaded ones, to which it is added.
+        name: of a module, or the path of a file, relative to `directory`.
+        directory: of the stream file.
+
+    Returns:
+        The module's name, or the absolute path of the file.
+
+    Raises:
+        PluginError: it cannot be loaded.
+    """
+    is_file = name.endswith(".py") or os.sep in name
+    path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
+    loaded = plugins.info()
+    if not any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
+        plugins.add_named(path, directory)
+    return path
 
 
 class _Parser:
@@ -127,17 +150,10 @@ class _Parser:
 
     def plugin(self, index: int, name: str) -> str:
         """Load a plugin; its name, or the absolute path of its file."""
-        directory = self.directory
-        is_file = name.endswith(".py") or os.sep in name
-        path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
-        loaded = self.plugins.info()
-        if any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
-            return path  # by another configuration that shares these plugins
         try:
-            self.plugins.add_named(path, directory)
+            return load_plugin(self.plugins, name, self.directory)
         except (PluginError, ValueError, OSError) as error:
             raise ConfigError(str(error), key=("plugins", index)) from error
-        return path
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""
@@ -271,8 +287,17 @@ class _Parser:
         for name, (wanted, allowed) in OVERRIDES.items():
             if own.get(name) is not None and not allowed(own[name]):
                 raise ConfigError(f"{show(own[name])} is not {wanted}.", key=(*key, name))
-        found = self.component(key, value, self.plugins.environments, ("label", *OVERRIDES))
-        environment = EnvironmentConfig(found.name, found.settings, label or found.name, **own)
+        reserved = ("label", "shift", *OVERRIDES)
+        found = self.component(key, value, self.plugins.environments, reserved)
+        shift = read_shift(
+            value.get("shift") if isinstance(value, dict) else None,
+            (*key, "shift"),
+            found.name,
+            self.plugins.environments[found.name].value,
+        )
+        environment = EnvironmentConfig(
+            found.name, found.settings, label or found.name, **own, shift=shift
+        )
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             raise ConfigError(
@@ -332,6 +357,25 @@ class _Parser:
         except ConfigError as error:
             raise ConfigError(str(error), key=key) from error
         self.plugins.strategies.register(path, found, path.rpartition(":")[0])
+
+
+def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift | None:
+    """Return the interface shift that is written at a key of an environment; None for none.
+
+    Raises:
+        ConfigError: a value is wrong, or the environment does not offer the shift.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        message = f"{show(value)} is not a mapping. Write for example `shift: {{alias: 1}}`."
+        raise ConfigError(message, key=key)
+    shift = build(Shift, value, key)
+    try:
+        check_alias(shift, name, cls.forms)
+    except ConfigError as error:
+        raise ConfigError(str(error), key=(*key, "alias")) from error
+    return shift
 
 
 def _fill_in(values: dict[str, Any]) -> None:

@@ -71,6 +71,7 @@ class AgentGymBabyAI(BabyAI):
         "key of its color.\n\n- toggle: opens the closed or locked door right in front of you."
     )
     max_turns = 20
+    forms = ()  # another framework's interface stays as it is there
 
     def tasks(self, split: str) -> list[contrail.Task]:
         """Return the first tasks in AgentGym's order whose start states belong to the split."""

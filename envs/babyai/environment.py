@@ -77,6 +77,11 @@ class BabyAI(contrail.Environment):
         "red ball 1."
     )
     max_turns = 20
+    forms = (
+        *("turn left", "turn right", "move forward", "go to {X}", "pickup {X}", "drop", "toggle"),
+        *("go through {X}", "toggle and go through {X}"),
+    )
+    mentions = r"(?<=^Not possible now: ).+(?=\.$)"
     about_data = "made from seeds: any number"
 
     @classmethod

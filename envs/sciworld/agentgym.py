@@ -69,6 +69,7 @@ class AgentGymSciWorld(SciWorld):
         f"with an action that helps to finish the task. The actions:\n{ACTIONS}"
     )
     max_turns = 30
+    forms = ()  # another framework's interface stays as it is there
     worst = -100
     points = 1
 

@@ -79,6 +79,14 @@ class SciWorld(Environment):
         "wait1, inventory, task. Focus only on what the task names."
     )
     max_turns = 30
+    forms = (
+        *("open {X}", "close {X}", "activate {X}", "deactivate {X}", "connect {X to Y}"),
+        *("disconnect {X}", "use {X on Y}", "look around", "look at {X}", "look in {X}"),
+        *("read {X}", "move {X to Y}", "pick up {X}", "put down {X}", "pour {X into Y}"),
+        *("dunk {X into Y}", "mix {X}", "go to {X}", "teleport to {X}", "eat {X}", "flush {X}"),
+        *("focus on {X}", "wait", "wait1", "inventory", "task"),
+    )
+    mentions = r"(?<=:\t).+"  # the readings of an ambiguous action
     finishing = (r"focus on .*",)
     verifying = (r"(look at|look in|examine|read) .*",)
     idle = (r"wait\d*",)

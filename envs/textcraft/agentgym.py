@@ -34,6 +34,7 @@ class AgentGymTextCraft(TextCraft):
         "name one of its sort, such as dark oak planks."
     )
     max_turns = 30
+    forms = ()  # another framework's interface stays as it is there
 
     def __init__(self, config: TextCraftConfig | None = None) -> None:
         super().__init__(config)

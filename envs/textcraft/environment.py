@@ -59,6 +59,13 @@ class TextCraft(Environment):
     )
     max_turns = 50  # what the longest goal needs; most goals are given TURNS
     idle = ("inventory",)
+    forms = ("get {N item}", "craft {N item using N a, N b}", "inventory")
+    mentions = (
+        r"^craft .+ using .+$|"  # a recipe
+        r"(?<=^Not an action: use )get(?=, craft or inventory\.)|"
+        r"(?<=^Not an action: use get, )craft(?= or inventory\.)|"
+        r"(?<=^Not an action: use get, craft or )inventory(?=\.)"
+    )
     about_data = "the recipes that come with the package textcraft"
 
     def __new__(cls, config: TextCraftConfig | None = None) -> TextCraft:

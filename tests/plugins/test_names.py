@@ -15,8 +15,8 @@ from compared import row
 from results import make_result
 
 from contrail.comparison.summary import summarise
-from contrail.errors import ContrailError, PluginError
 from contrail.names import visible
+from contrail.observers import Observers
 from contrail.plugins.reports import (
     comparison,
     comparison_figures,
@@ -192,10 +192,11 @@ def test_a_report_that_raises_takes_no_other_with_it(tmp_path: Path) -> None:
             f"    {body}\n    pathlib.Path(directory, '{place}').touch()\n"
         )
         made.add(load_file(file), f"report_{place}")
-    errors = made.call_each("contrail_report", result={}, directory=str(tmp_path))
+    observers = Observers(made, tmp_path)
+    errors = observers.report("contrail_report", result={}, directory=str(tmp_path))
     assert {path.name for path in tmp_path.iterdir() if path.suffix == ""} >= {"0", "3"}
     assert len(errors) == 2
-    assert all(isinstance(error, ContrailError) for error in errors)
-    assert "plugin 'report_2' raised in contrail_report: SystemExit" in str(errors[0])
-    assert isinstance(errors[1], PluginError)
-    assert "ZeroDivisionError" in str(errors[1])
+    assert errors[0].plugin == "report_2"
+    assert "SystemExit" in errors[0].error
+    assert errors[1].plugin == "report_1"
+    assert "ZeroDivisionError" in errors[1].error
