@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib
+import itertools
 import json
 import random
 import shutil
@@ -399,12 +400,10 @@ def listed(path: Path) -> AlfWorld:
 
 GAME, TASK = "game.tw-pddl", "traj_data.json"
 WRONG: list[tuple[str, str, Any]] = [
-    *((GAME, "pddl_domain", odd) for odd in ODD_VALUES),
-    *((GAME, "pddl_problem", odd) for odd in ODD_VALUES),
-    *((GAME, "grammar", odd) for odd in ODD_VALUES),
-    *((GAME, "solvable", odd) for odd in (1, "yes", [], None)),
-    *((TASK, "task_type", odd) for odd in (None, 1, [], {}, ["a"], ...)),
-    *((TASK, "pddl_params", odd) for odd in (None, 1, [], "", ...)),
+    *itertools.product([GAME], ["pddl_domain", "pddl_problem", "grammar"], ODD_VALUES),
+    *itertools.product([GAME], ["solvable"], [1, "yes", [], None]),
+    *itertools.product([TASK], ["task_type"], [None, 1, [], {}, ["a"], ...]),
+    *itertools.product([TASK], ["pddl_params"], [None, 1, [], "", ...]),
     (TASK, "pddl_params", {"object_target": ["Mug"]}),
     (TASK, "pddl_params", {"object_target": None}),
     (GAME, "pddl_problem", "(define (problem b)"),
