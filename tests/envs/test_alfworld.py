@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib
+import itertools
 import json
 import random
 import shutil
@@ -15,6 +16,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy
 import pytest
@@ -364,7 +366,7 @@ def test_a_damaged_file_is_named(own: AlfWorld, data: Path, tmp_path: Path, dama
         AlfWorld(AlfWorldConfig(str(tmp_path / "copy"), [], ["valid_seen"])).tasks("test")
 
 
-ODD_VALUES = [None, 1, 1.5, [], {}, "", float("nan"), [{"deep": [[]]}]]
+ODD_VALUES: list[Any] = [..., None, 1, 1.5, [], {}, "", float("nan"), [{"deep": [[]]}]]
 
 
 def changed(data: Path, file: Path, **values: object) -> None:
@@ -396,25 +398,22 @@ def listed(path: Path) -> AlfWorld:
     return environment
 
 
-@pytest.mark.parametrize(
-    ("file", "key", "odd"),
-    [
-        *(
-            ("game.tw-pddl", key, odd)
-            for key in ("pddl_domain", "pddl_problem", "grammar")
-            for odd in (*ODD_VALUES, ...)
-        ),
-        *(("game.tw-pddl", "solvable", odd) for odd in (1, "yes", [], None)),
-        *(("traj_data.json", "task_type", odd) for odd in (None, 1, [], {}, ["a"], ...)),
-        *(("traj_data.json", "pddl_params", odd) for odd in (None, 1, [], "", ...)),
-        ("traj_data.json", "pddl_params", {"object_target": ["Mug"]}),
-        ("traj_data.json", "pddl_params", {"object_target": None}),
-        ("game.tw-pddl", "pddl_problem", "(define (problem b)"),
-        ("game.tw-pddl", "pddl_domain", "; (define"),
-        ("game.tw-pddl", "grammar", 'grammar :: """{'),
-    ],
-)
-def test_a_wrong_type_is_named(tmp_path: Path, file: str, key: str, odd: object) -> None:
+GAME, TASK = "game.tw-pddl", "traj_data.json"
+WRONG: list[tuple[str, str, Any]] = [
+    *itertools.product([GAME], ["pddl_domain", "pddl_problem", "grammar"], ODD_VALUES),
+    *itertools.product([GAME], ["solvable"], [1, "yes", [], None]),
+    *itertools.product([TASK], ["task_type"], [None, 1, [], {}, ["a"], ...]),
+    *itertools.product([TASK], ["pddl_params"], [None, 1, [], "", ...]),
+    (TASK, "pddl_params", {"object_target": ["Mug"]}),
+    (TASK, "pddl_params", {"object_target": None}),
+    (GAME, "pddl_problem", "(define (problem b)"),
+    (GAME, "pddl_domain", "; (define"),
+    (GAME, "grammar", 'grammar :: """{'),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "odd"), WRONG)
+def test_a_wrong_type_is_named(tmp_path: Path, file: str, key: str, odd: Any) -> None:
     directories = games(tmp_path)
     listed(tmp_path)
     changed(directories[1], Path(file), **{key: odd})
