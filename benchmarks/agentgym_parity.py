@@ -44,6 +44,8 @@ class Pair:
     client = ""
     """AgentGym's client class."""
     turns = 30
+    expert = 0.5
+    """The share of episodes in which the expert's actions are played."""
 
     def __init__(self, checkout: Path, **settings: Any) -> None:
         registered = load_plugins().environments[self.name].value
@@ -211,6 +213,7 @@ class TextCraft(Pair):
 
 class SciWorld(Pair):
     name, client = "sciworld", "SciworldEnvClient"
+    expert = 0.2  # it takes a minute
 
     def numbers(self, rng: random.Random) -> Iterator[int]:
         while True:
@@ -285,7 +288,7 @@ def play(pair: Pair, actions: int, seed: int) -> tuple[Counter[str], list[str]]:
         if counts["actions"] >= actions:
             break
         task = contrail.Task(pair.name, task_id(number), number, "train")
-        expert = list(pair.ours.expert(task) or ()) if rng.random() < 0.5 else []
+        expert = list(pair.ours.expert(task) or ()) if rng.random() < pair.expert else []
         seen = pair.ours.reset(task)
         pair.theirs.reset(number)
         found = [f"reset: {what}" for what in pair.compare(seen, pair.theirs.observe())]

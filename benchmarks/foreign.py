@@ -1,4 +1,4 @@
-"""`contrail check` of other libraries' environments, as `contrail environments --search` has them.
+"""`contrail check` of the environments of other libraries, as `--search` lists them.
 
     python -m benchmarks.foreign --jobs 2                  # all that is installed
     python -m benchmarks.foreign --only gem textworld      # some of it
@@ -58,7 +58,7 @@ def checked(hit: Hit) -> dict[str, Any]:
     record: dict[str, Any] = {"environment": hit.environment, "settings": hit.settings}
     plugins = load_plugins()
     try:
-        config = build(plugins.environments[hit.environment].value.Config, hit.settings)
+        config: Any = build(plugins.environments[hit.environment].value.Config, hit.settings)
         report = check(hit.environment, config, tasks=TASKS, plugins=plugins)
         record["findings"] = [dataclasses.asdict(finding) for finding in report.findings]
     except (ContrailError, TooLong) as error:

@@ -1,4 +1,10 @@
-"""The hooks, in the order of a run. A plugin implements those it needs with `contrail.hookimpl`."""
+"""The hooks, in the order of a run. A plugin implements those it needs with `contrail.hookimpl`.
+
+Hooks that register things are part of a run: if one raises, the command ends with an error that
+names the plugin. So it does if an environment, an adapter, a strategy or an objective raises where
+a run cannot go on without it. Hooks of OBSERVERS watch: what they raise is told, and the run goes
+on (`contrail.observers`).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +30,19 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
+
+REPORTS = frozenset(("contrail_report", "contrail_comparison"))
+"""The hooks of reports, which `contrail report` calls again."""
+OBSERVERS = REPORTS | {
+    "contrail_run_start",
+    "contrail_stage_start",
+    "contrail_episodes",
+    "contrail_update",
+    "contrail_evaluated",
+    "contrail_stage_end",
+    "contrail_run_end",
+}
+"""The hooks of trackers and reports, which may fail without harm."""
 
 
 class Run(Protocol):

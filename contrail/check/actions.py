@@ -86,16 +86,19 @@ def success(subject: Subject) -> None:
     """Success is more than having ended: it comes with reward, and never of nonsense."""
     environment = subject.used
     for task in subject.in_time(subject.tasks):
-        subject.reset(environment, task)
-        for turn in range(environment.max_turns + 1):
-            moment = subject.step(environment, ("", "xyzzy")[turn % 2])
-            if moment.success:
-                raise Failed(
-                    f"task {task.id!r} counts as solved after {turn + 1} turns of nonsense. "
-                    "Set success only where the goal is reached, not where the episode ends."
-                )
-            if moment.over:
-                break
+        for words in (("", "xyzzy"), ("xyzzy", "")):
+            subject.reset(environment, task)
+            for turn in range(environment.max_turns + 1):
+                moment = subject.step(environment, words[turn % 2])
+                if moment.success:
+                    raise Failed(
+                        f"task {task.id!r} counts as solved after {turn + 1} turns of nonsense. "
+                        "Set success only where the goal is reached, not where the episode ends."
+                    )
+                if moment.over:
+                    break
+            if turn:
+                break  # it has seen both
     for task, walk in zip(subject.tasks, subject.walks, strict=True):
         total = 0.0
         for moment in walk:

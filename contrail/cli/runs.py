@@ -123,11 +123,16 @@ def report(
         Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
     ],
 ) -> None:
-    """Show the report of a run or a comparison."""
-    from contrail.comparison.launch import RESULT
+    """Show the report of a run or a comparison.
 
-    found = contrail.Comparison if (directory / RESULT).is_file() else contrail.Result
-    found.read(directory, plugins_of(context)).report()
+    The exit code is 1 if a report failed; the others are made all the same.
+    """
+    from contrail.comparison.launch import PLAN, RESULT
+
+    compared = any((directory / name).is_file() for name in (RESULT, PLAN))
+    found = contrail.Comparison if compared else contrail.Result
+    if found.read(directory, plugins_of(context)).report():
+        raise typer.Exit(1)
 
 
 def evaluate(

@@ -82,8 +82,7 @@ def _carry_out(
     directory = files.path
     _attempt(plan, directory, workers)
     with files.locked():
-        names = [run.directory for run in plan.runs]
-        write_atomically(directory / PLAN, (json.dumps({"runs": names}, indent=1) + "\n").encode())
+        write_atomically(directory / PLAN, (json.dumps(_record(plan), indent=1) + "\n").encode())
         schedule = Schedule(
             plan.runs, directory, plugins, workers, jobs=plan.jobs, sharing=sharing, say=say
         )
@@ -152,16 +151,59 @@ def compare_runs(
 
 
 def read_comparison(directory: Path) -> dict[str, Any]:
-    """Return the content of compare.json.
+    """Return the content of compare.json; of an interrupted comparison, that of the runs which have
+    ended, with the names of the others under `unfinished`.
 
     Raises:
-        ContrailError: it cannot be read.
+        ContrailError: it cannot be read, or no run has ended.
     """
+    plan = _read_json(directory / PLAN) if (directory / PLAN).is_file() else {"runs": []}
+    if (directory / RESULT).is_file():
+        comparison = _read_json(directory / RESULT)
+        summarised = len(comparison["rows"]) + len(comparison["failed"])
+        if summarised >= len(plan["runs"]) or "planned" not in plan:
+            return comparison
+    if "planned" not in plan:
+        raise ContrailError(f"{directory / RESULT} does not exist: the comparison has not ended.")
+    rows, unfinished = [], []
+    for name, (strategy, order, _) in plan["planned"].items():
+        files = RunDirectory(directory / name)
+        if files.result.is_file():
+            rows.append(read_row(files, strategy, order))
+        else:
+            unfinished.append(name)
+    if not rows:
+        raise ContrailError(
+            f"{directory}: none of the {len(unfinished)} runs has ended. The command that began "
+            "the comparison goes on with it."
+        )
+    check_comparable(rows, meant=plan["differs"])
+    orders = [tuple(order) for order in plan["orders"]]
+    comparison = summarise(
+        directory.name, rows, plan["strategies"], orders, plan["seeds"], plan["baseline"]
+    )
+    return comparison | {"failed": {}, "shared": None, "unfinished": unfinished}
+
+
+def _record(plan: Plan) -> dict[str, Any]:
+    """Return the content of plan.json."""
+    return {
+        "runs": [run.directory for run in plan.runs],
+        "planned": {run.directory: [run.strategy, run.order, run.seed] for run in plan.runs},
+        "strategies": plan.strategies,
+        "orders": plan.orders,
+        "seeds": plan.seeds,
+        "baseline": plan.baseline,
+        "differs": sorted(plan.differs),
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        comparison: dict[str, Any] = json.loads((directory / RESULT).read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ContrailError(f"{directory / RESULT} cannot be read: {error}") from error
-    return comparison
+        raise ContrailError(f"{path} cannot be read: {error}") from error
+    return content
 
 
 def _check_free(directory: Path) -> None:

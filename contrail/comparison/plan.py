@@ -135,11 +135,13 @@ class _Planner:
         names = _stage_names(first)
         orders = self.orders(first, names)
         labels = [entry.label for entry in self.entries]
-        self.check_different(labels)
+        configs = [
+            [self.load(place, [f"seed={seed}"]) for seed in seeds] for place in range(len(labels))
+        ]
+        self.check_different(labels, [config for config, *_ in configs])
         runs = []
-        for place, label in enumerate(labels):
-            for seed in seeds:
-                config = self.load(place, [f"seed={seed}"])
+        for label, of_seeds in zip(labels, configs, strict=True):
+            for seed, config in zip(seeds, of_seeds, strict=True):
                 for order in orders:
                     permuted = dataclasses.replace(
                         config, stream=tuple(config.stream[index] for index in order)
@@ -204,11 +206,11 @@ class _Planner:
             entries[entry.label] = entry
         return list(entries.values())
 
-    def check_different(self, labels: Sequence[str]) -> None:
+    def check_different(self, labels: Sequence[str], configs: Sequence[RunConfig]) -> None:
         """Refuse two strategies that are one, such as `replay` and `replay` with a default."""
         known: dict[str, str] = {}
-        for place, label in enumerate(labels):
-            made = to_yaml(self.load(place, []))
+        for place, (label, config) in enumerate(zip(labels, configs, strict=True)):
+            made = to_yaml(config)
             if (other := known.setdefault(made, label)) != label:
                 self.fail("strategies", f"{label!r} is the same as {other!r}. Remove one.", place)
 

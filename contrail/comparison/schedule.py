@@ -15,6 +15,7 @@ from contrail.comparison.processes import WorkerProcess, Workers, end
 from contrail.config import to_yaml
 from contrail.errors import ContrailError
 from contrail.files import write_atomically
+from contrail.observers import failure_text, read_failures
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
 
@@ -171,6 +172,9 @@ class Schedule:
         if code == 0 and job.finished:
             left = sum(not other.finished for other in self.jobs)
             self._say(f"{job.run}: finished; {left} of {len(self.jobs)} runs left")
+            for failure in read_failures(job.files.path):
+                text = failure_text(failure.plugin, failure.hook, failure.error)
+                self._say(f"{job.run}: warning: {text}")
         else:
             said = job.log.read_text(errors="replace")
             job.error = f"{_reason(said, code)} [{job.log}]"

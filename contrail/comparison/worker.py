@@ -63,12 +63,15 @@ def run(config: Path, directory: Path) -> None:
     Raises:
         ContrailError: something the user can put right.
     """
+    from contrail.observers import Observers
     from contrail.registry import load_plugins
     from contrail.runs.launch import run_stream
 
     plugins = load_plugins()
     files = run_stream(config, plugins=plugins, out=directory)
-    plugins.hook.contrail_report(result=files.read_result(), directory=str(files.path))
+    observers = Observers(plugins, files.path)
+    arguments = {"result": files.read_result(), "directory": str(files.path)}
+    observers.report("contrail_report", **arguments)
 
 
 def attempt(configs: Sequence[Path]) -> None:

@@ -82,6 +82,28 @@ def load(
             raise
 
 
+def load_plugin(plugins: Plugins, name: str, directory: Path) -> str:
+    """Load a plugin that a stream file names, if it is not loaded yet.
+
+    Args:
+        plugins: the loaded ones, to which it is added.
+        name: of a module, or the path of a file, relative to `directory`.
+        directory: of the stream file.
+
+    Returns:
+        The module's name, or the absolute path of the file.
+
+    Raises:
+        PluginError: it cannot be loaded.
+    """
+    is_file = name.endswith(".py") or os.sep in name
+    path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
+    loaded = plugins.info()
+    if not any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
+        plugins.add_named(path, directory)
+    return path
+
+
 class _Parser:
     """Turns the source's values into a RunConfig, one key after the other."""
 
@@ -128,17 +150,10 @@ class _Parser:
 
     def plugin(self, index: int, name: str) -> str:
         """Load a plugin; its name, or the absolute path of its file."""
-        directory = self.directory
-        is_file = name.endswith(".py") or os.sep in name
-        path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
-        loaded = self.plugins.info()
-        if any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
-            return path  # by another configuration that shares these plugins
         try:
-            self.plugins.add_named(path, directory)
+            return load_plugin(self.plugins, name, self.directory)
         except (PluginError, ValueError, OSError) as error:
             raise ConfigError(str(error), key=("plugins", index)) from error
-        return path
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""

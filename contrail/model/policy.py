@@ -180,6 +180,8 @@ class Policy:
 
     def save(self, directory: Path) -> None:
         """Write the adapter as an ordinary PEFT directory."""
+        # PEFT would make a model card out of a template, which takes longer than the weights do.
+        self.model.create_or_update_model_card = _no_card  # type: ignore[method-assign]
         self.model.save_pretrained(str(directory), selected_adapters=[LORA_NAME])
         write_card(directory, str(self.model.peft_config[LORA_NAME].base_model_name_or_path))
 
@@ -207,6 +209,10 @@ class Policy:
                     f"{file} does not fit adapter_config.json: {name} is {has}, not {needs}."
                 )
         set_peft_model_state_dict(self.model, found, adapter_name=adapter)
+
+
+def _no_card(output_dir: str) -> None:
+    """Take the place of PEFT's model card."""
 
 
 def load_base(

@@ -18,6 +18,7 @@ from contrail.config import (
 )
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
 from contrail.model.tools import check_tools
+from contrail.observers import Observers
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.checkpoints import Checkpoints
@@ -160,6 +161,7 @@ def run(
             config=config,
             files=files,
             plugins=plugins,
+            observers=Observers(plugins, files.path, None if quiet else reporter.say),
             environments=made.scenario.environments,
             stages=[stage.name for stage in made.stages],
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import numpy
 
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
+from contrail.observers import told
 from contrail.progress import Reporter, line
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context
@@ -21,6 +23,7 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
+from contrail.runs.signal import advice, speed
 from contrail.seeding import generator
 from contrail.stage import Stage
 
@@ -46,7 +49,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         model = made.policy.model
         super().__init__(model=model, device=model.device)
         self.plugins = made.strategy.bind(self)
-        self.run, self.hook = run, run.plugins.hook
+        self.run, self.observers = run, run.observers
         self.scenario, self.stages = made.scenario, made.stages
         self.policy = made.policy
         self.learner = made.learner
@@ -66,7 +69,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         position = self.checkpoints.restore(updates)
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
-        self.hook.contrail_run_start(run=self.run)
+        self.observers.call("contrail_run_start", run=self.run)
         if position is None:
             self.rows.evaluate(0)
             position = self.checkpoints.save(Position(0))
@@ -80,10 +83,12 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 self.strategy.begin(self.learner, self.stages[1:])
             self.rows.evaluate(number)
             self.checkpoints.save(Position(number))
-            self.hook.contrail_stage_end(run=self.run, stage=stage)
+            self.observers.call("contrail_stage_end", run=self.run, stage=stage)
         self.run.clock()
         self.run.files.write_result(self.run.result())
-        self.hook.contrail_run_end(run=self.run)
+        self.observers.call("contrail_run_end", run=self.run)
+        for text in told(self.observers.failures, self.run.directory):
+            self.observers.warn(f"warning: {text}")
 
     def _train(self, stage: Stage, number: int, made: int) -> None:
         """The updates of a stage, of which `made` have been made before an interruption."""
@@ -95,7 +100,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.checkpoints.restore_learner()
         else:
             run.begin_stage()
-        self.hook.contrail_stage_start(run=run, stage=stage)
+        self.observers.call("contrail_stage_start", run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
         self.experience, self.is_training = stage, True
         if not made:
@@ -112,20 +117,26 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 with self._saving(Position(number - 1, update), log):
                     tasks = self._draw(stage, update, rng("draw", number, update))
                     play = StagePlay(self.rollouts, stage, number, update)
+                    begun = time.monotonic()
                     groups = learner.objective.episodes(learner, tasks, play)
+                    seconds = time.monotonic() - begun
                 episodes = [episode for group in groups for episode in group]
                 log.add(episodes, update=update)
                 refuse_faults(stage.name, episodes)
-                self.hook.contrail_episodes(run=run, episodes=episodes)
+                self.observers.call("contrail_episodes", run=run, episodes=episodes)
                 strategy.trigger("before_training_iteration")
                 strategy.observe(stage, episodes, rng("observe", number, update))
+                rate = learner.rate
                 scalars = learner.update(groups, rng("update", number, update))
             strategy.trigger("after_training_iteration")
             scalars |= run.means(episodes)
             scalars |= strategy.scalars()
-            run.count(episodes)
-            self.hook.contrail_update(run=run, scalars=scalars)
+            scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
+            run.count(episodes, signal=not scalars["no_signal"])
+            self.observers.call("contrail_update", run=run, scalars=dict(scalars))
             self.reporter.done(line(scalars))
+            if scalars["no_signal"] and run.silent == 1:
+                self.reporter.say(f"{stage.name}: {advice(episodes)}.")
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")

@@ -56,8 +56,7 @@ class Rows:
             log = run.files.episodes(number, "evaluate")
             scores = self._columns(number, self._tests, log)
             run.evaluations.append(scores)
-        hook = run.plugins.hook
-        hook.contrail_evaluated(run=run, stage=number, evaluations=scores)
+        run.observers.call("contrail_evaluated", run=run, stage=number, evaluations=scores)
 
     def remember(self, number: int, resumed: bool) -> None:
         """Keep the policies of row `number`, for the drift of the next one.

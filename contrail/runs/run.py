@@ -23,12 +23,14 @@ from contrail.metrics import (
     over,
     turnover_by_environment,
 )
+from contrail.observers import Observers
 from contrail.registry import Plugins
 from contrail.reliance import FORMULA as RELIANCE
 from contrail.reliance import at_the_end as reliance_at_the_end
 from contrail.reliance import reliance
-from contrail.runs import provenance
+from contrail.runs import provenance, signal
 from contrail.runs.directory import RunDirectory
+from contrail.runs.signal import Kind, kind_of
 from contrail.scores import Scores
 
 
@@ -64,6 +66,8 @@ class Run:
     config: RunConfig
     files: RunDirectory
     plugins: Plugins
+    observers: Observers
+    """Call the hooks of trackers."""
     environments: list[str]
     """The columns of R."""
     stages: list[str]
@@ -81,6 +85,8 @@ class Run:
     """The rows of R: after each stage, the scores by environment."""
     made: list[int] = field(default_factory=list)
     """Per stage, the number of updates so far."""
+    no_signal: list[dict[Kind, int]] = field(default_factory=list)
+    """Per stage, the number of updates that taught nothing, by kind: see `contrail.runs.signal`."""
     baselines: Baselines = field(default_factory=dict)
     """By environment, the scores of players without a model."""
     budget: Budget = field(default_factory=Budget)
@@ -117,15 +123,29 @@ class Run:
         stages = zip(self.trained, self.meant, strict=False)
         return [[name for name in trained if name in meant] for trained, meant in stages]
 
+    @property
+    def silent(self) -> int:
+        """The number of updates of the present stage that taught nothing."""
+        return sum(self.no_signal[-1].values())
+
     def begin_stage(self) -> None:
         """Begin to count the episodes of a stage."""
         self.played.append({})
         self.curves.append({})
         self.made.append(0)
+        self.no_signal.append({})
 
-    def count(self, episodes: Sequence[Episode]) -> None:
-        """Count an update and the episodes that it learnt from."""
+    def count(self, episodes: Sequence[Episode], signal: bool = True) -> None:
+        """Count an update and the episodes that it learnt from.
+
+        Args:
+            episodes: of the update.
+            signal: whether there was anything to learn from.
+        """
         self.made[-1] += 1
+        if not signal:
+            kind = kind_of(episodes)
+            self.no_signal[-1][kind] = self.no_signal[-1].get(kind, 0) + 1
         self.budget.updates += 1
         self.budget.episodes += len(episodes)
         played_by_model = [item for item in episodes if not item.demonstrated]
@@ -148,12 +168,16 @@ class Run:
     def means(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Of the model's episodes of an update, the metrics of an episode that are defined.
 
-        With penalties for malformed answers also what training has followed.
+        With penalties for malformed answers also what training has followed. `success/ENVIRONMENT`
+        is the success in one environment.
         """
         played = [episode for episode in episodes if not episode.demonstrated]
         if not played:
             return {}
         means = averages(self.plugins.episode_metrics, played, by_task=False)
+        for name in dict.fromkeys(episode.environment for episode in played):
+            own = [episode for episode in played if episode.environment == name]
+            means[f"success/{name}"] = mean([float(e.success) for e in own if e.fault is None])
         if self.config.answers.penalises:
             rewards = [item.training_reward for item in played if item.fault is None]
             means["training_reward"] = mean(rewards)
@@ -183,6 +207,7 @@ class Run:
             "played": self.played,
             "curves": self.curves,
             "made": self.made,
+            "no_signal": self.no_signal,
             "evaluations": [self.row_state(row) for row in range(len(self.evaluations))],
             "baselines": {
                 label: {name: item and item.record() for name, item in players.items()}
@@ -201,6 +226,8 @@ class Run:
         self.played = state["played"]
         self.curves = state["curves"]
         self.made = state["made"]
+        # An earlier version did not count them.
+        self.no_signal = state.get("no_signal", [{} for _ in self.made])
         self.evaluations = [
             {name: Scores.read(record) for name, record in row.items()}
             for row in state["evaluations"]
@@ -271,6 +298,7 @@ class Run:
                 "value": [[cell.value for cell in row] for row in gains],
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
+            "no_signal": signal.summary(self.made, self.no_signal),
             "restarts": self.restarts,
             "turnover": {} if self.restarts else turnover_by_environment(stream, start),
             **({"drift": drifts} if drifts else {}),

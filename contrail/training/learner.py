@@ -102,6 +102,12 @@ class Learner:
         """Whether the loss has an entropy term."""
         return bool(self.trl._entropy_bonus_enabled)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next optimizer step."""
+        assert self.trl.optimizer is not None
+        return float(self.trl.optimizer.param_groups[0]["lr"])
+
     def begin(self, updates: int, objective: Objective | None = None) -> None:
         """Start a stage with a fresh optimizer and schedule.
 
@@ -182,6 +188,7 @@ class Learner:
 
         Returns:
             What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
+            `no_signal` is 1 if no episode had a weight, so that nothing was learnt from them.
             `skipped_steps` is the share of the optimizer steps that were not made; without any,
             there is no `loss`.
         """
@@ -200,10 +207,12 @@ class Learner:
         decisions = sum(sum(episode.learnt) for episode in episodes)
         norms = []
         losses = []
+        signal = False
         weights = self.objective.weights(self, kept, minibatches)
         for indices, own in zip(minibatches, weights, strict=True):
             chosen = [episodes[index] for index in indices]
             own = _without_left_out(own, chosen)
+            signal = signal or bool(own.any())
             batch = Batch(chosen, own, len(minibatches) > 1, decisions)
             made = self._step(batch, rng)
             if made is not None:
@@ -211,6 +220,7 @@ class Learner:
                 norms.append(made[1])
         scalars.update(self.trl.take_metrics())
         scalars.update(self.objective.take_logged())
+        scalars["no_signal"] = float(not signal)
         scalars["skipped_steps"] = 1.0 - len(losses) / len(minibatches)
         if losses:
             scalars["loss"] = float(numpy.mean(losses))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,20 @@ from contrail.envs.shared.data_files import read_json
 
 SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 GAME, TRAJECTORY = "game.tw-pddl", "traj_data.json"
-PARTS = ("pddl_domain", "grammar", "pddl_problem")
-"""The keys of a game's file that the engine reads."""
+PARTS = {"pddl_domain": str, "grammar": str, "pddl_problem": str}
+"""The keys of a game's file that the engine reads, with the types of their values."""
+TASK = {"task_type": str, "pddl_params": dict}
+"""Likewise of the file beside it."""
+WORDS = {
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+COMMENT = re.compile(r";[^\n]*")
 
 
 def games_root(data: str) -> Path:
@@ -48,7 +62,8 @@ def list_games(
         are left out, by reason.
 
     Raises:
-        ConfigError: none of the splits exists, no game is left, or a file is damaged.
+        ConfigError: none of the splits exists, no game is left, or files are damaged: names the
+            first of them, with the key, and their number.
     """
     for split in splits:
         if split not in SPLITS:
@@ -62,6 +77,7 @@ def list_games(
     listed: dict[str, str] = {}
     left: Counter[str] = Counter()
     games, types = 0, set()
+    damaged: list[str] = []
     for split in splits:
         for path in sorted((root / split).rglob(GAME)):
             name = path.parent.relative_to(root).as_posix()
@@ -73,14 +89,20 @@ def list_games(
             if not (path.parent / TRAJECTORY).exists():
                 left[f"without {TRAJECTORY}"] += 1
                 continue
-            task_type = read_task(root, name)["task_type"]
-            types.add(task_type)
-            if task_type not in task_types:
-                left["of types that are not in task_types"] += 1
-            elif not read_game(root, name).get("solvable"):
-                left["not marked as solvable"] += 1
-            else:
-                listed[name] = task_type
+            try:
+                task_type = read_task(root, name)["task_type"]
+                types.add(task_type)
+                if task_type not in task_types:
+                    left["of types that are not in task_types"] += 1
+                elif not _whole_game(root, name).get("solvable"):
+                    left["not marked as solvable"] += 1
+                else:
+                    listed[name] = task_type
+            except ConfigError as error:
+                damaged.append(str(error))
+    if damaged:
+        more = f" So are {len(damaged) - 1} more games." if len(damaged) > 1 else ""
+        raise ConfigError(damaged[0] + more)
     if not listed:
         raise ConfigError(
             f"alfworld: {root} has no game to play of {' or '.join(splits)}. A game must be of a "
@@ -98,7 +120,7 @@ def read_game(root: Path, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or lacks what a game needs.
     """
-    return _read(root / name / GAME, PARTS)
+    return _read(root / name / GAME, PARTS, {"solvable": bool})
 
 
 def read_task(root: Path, name: str) -> dict[str, Any]:
@@ -107,16 +129,58 @@ def read_task(root: Path, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, or lacks them.
     """
-    return _read(root / name / TRAJECTORY, ("task_type", "pddl_params"))
+    path = root / name / TRAJECTORY
+    content = _read(path, TASK)
+    for key, value in content["pddl_params"].items():
+        if not isinstance(value, (str, bool)):
+            raise _damaged(path, f"{key!r} in 'pddl_params' is {WORDS[type(value)]}, not text")
+    return content
 
 
-def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+def _whole_game(root: Path, name: str) -> dict[str, Any]:
+    """Return the content of a game's game.tw-pddl, whose parts are not cut short.
+
+    Raises:
+        ConfigError: as `read_game`, or a part is cut.
+    """
+    content = read_game(root, name)
+    for key in PARTS:
+        if not _is_whole(content[key]):
+            raise _damaged(
+                root / name / GAME,
+                f"{key!r} is cut short or damaged: its brackets or quotation marks do not match",
+            )
+    return content
+
+
+@lru_cache(maxsize=64)  # all games have one domain, and many one grammar
+def _is_whole(text: str) -> bool:
+    """Return whether PDDL has as many closing brackets as opening ones, and a grammar pairs of
+    quotation marks."""
+    if not text.strip():
+        return False
+    if '"""' in text:
+        return text.count('"""') % 2 == 0
+    code = COMMENT.sub("", text)
+    return code.count("(") == code.count(")") > 0
+
+
+def _read(
+    path: Path, needed: Mapping[str, type], possible: Mapping[str, type] | None = None
+) -> dict[str, Any]:
     content = read_json(path)
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ConfigError(
-            f"alfworld: {path} has no {missing[0]!r}; it is not a game of ALFWorld, or it is "
-            "damaged. Fetch it again or remove its directory."
-        )
-    found: dict[str, Any] = content
-    return found
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is not an object")
+    for key, kind in {**needed, **(possible or {})}.items():
+        if key not in content and key in needed:
+            raise _damaged(path, f"it has no {key!r}")
+        if key in content and not isinstance(content[key], kind):
+            raise _damaged(path, f"{key!r} is {WORDS[type(content[key])]}, not {WORDS[kind]}")
+    return content
+
+
+def _damaged(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"alfworld: {path} is not a game of ALFWorld, or it is damaged: {why}. Fetch it again or "
+        "remove its directory."
+    )

@@ -63,7 +63,7 @@ def _allowed(node: ast.AST) -> bool:
 def _small(node: ast.AST) -> bool:
     """Return whether a part of an exponent is neither a large number nor another power."""
     if isinstance(node, ast.Constant):
-        return type(node.value) in (int, float) and abs(node.value) <= LARGEST
+        return isinstance(node.value, int | float) and abs(node.value) <= LARGEST
     return not isinstance(node, ast.Mult | ast.Pow | ast.Call)
 
 

@@ -27,7 +27,7 @@ FIRST = dict(zip(ORDER, accumulate([0, *(KINDS[name].all for name in ORDER[:-1])
 LAST = FIRST[ORDER[-1]] + KINDS[ORDER[-1]].all - 1
 
 MOVES = 100
-"""An episode ends after so many, however long an action takes."""
+"""An episode ends with more: ScienceWorld counts 11 for `wait`, 2 for `wait1`, none for looking."""
 
 ACTIONS = """
 open/close OBJ: a container or a door

@@ -32,6 +32,9 @@ UNKNOWN = "No known action matches that input."
 REFUSALS = (UNKNOWN, "Unknown action.")
 # An ambiguous action is answered with "Ambiguous request: …" and numbered readings to choose from.
 READING = re.compile(r"^(\d+):\t", re.MULTILINE)
+# Things print as "ObjectID (17, name: …".
+BETWEEN = "\x1f"
+THING = re.compile(rf"(?:^|{BETWEEN})ObjectID \((\d+),")
 
 
 @dataclass
@@ -367,9 +370,9 @@ class SciWorld(Environment):
         agent = self._world.agent().get()
         ids: set[int] = set()
         for holder in (agent.getContainer().get(), agent):
-            things = self._collect(holder, True).iterator()
-            while things.hasNext():
-                ids.add(things.next().uuid())
+            # One call for all things: one for each takes longer than the step.
+            things = str(self._collect(holder, True).mkString(BETWEEN))
+            ids.update(map(int, THING.findall(things)))
         return ids
 
 

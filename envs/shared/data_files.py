@@ -7,6 +7,8 @@ import html
 import json
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,10 @@ def read_json(path: Path) -> Any:
     if not text.strip():
         raise _unreadable(path, "it is not JSON: it is empty")
     content = _parsed(path, text)
-    return _whole(content) if HALF.search(text) else content
+    if not HALF.search(text):
+        return content
+    with refusing_depth(path):
+        return _whole(content)
 
 
 def _parsed(path: Path, text: str) -> Any:
@@ -96,6 +101,19 @@ def _is_object(line: str) -> bool:
 
 def _unreadable(path: Path, why: str) -> ConfigError:
     return ConfigError(f"data: {path} cannot be read: {why}. Fetch the file again.")
+
+
+@contextmanager
+def refusing_depth(data: str | Path) -> Iterator[None]:
+    """Context manager: refuse values that are nested too deeply to be read.
+
+    Raises:
+        ConfigError: some are.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise _unreadable(Path(data), "some of its values are nested too deeply") from error
 
 
 def plain_text(value: Any) -> str:

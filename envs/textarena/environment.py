@@ -21,6 +21,7 @@ from contrail import (
     nearest,
     read_action,
 )
+from contrail.envs.shared.nltk_data import missing_data
 from contrail.leaks import seed_tasks
 
 TURNS = 50
@@ -159,13 +160,7 @@ def _make(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
         game = textarena.make(f"{name}-raw")  # what is new each turn; not all of it again
         game.reset(num_players=1, seed=0)
     except LookupError as error:
-        if "NLTK" not in str(error):
-            raise _unplayable(name, error) from error
-        what = str(error).split("'")[1]
-        raise ContrailError(
-            f"textarena: {name} needs nltk's data {what!r}. With a network: "
-            f"python -m nltk.downloader {what}"
-        ) from error
+        raise missing_data("textarena", name, error) or _unplayable(name, error) from error
     except (AssertionError, ValueError, ImportError, SyntaxError, OSError) as error:
         raise _unplayable(name, error) from error
     if not isinstance(game.state, textarena.SinglePlayerState):

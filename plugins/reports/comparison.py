@@ -137,6 +137,13 @@ def notes(comparison: dict[str, Any]) -> list[str]:
             f"{seeds} seeds are too few to claim a difference between strategies: with fewer than "
             f"{FEWEST_SEEDS} the permutation test cannot give p < 0.05."
         )
+    if unfinished := comparison.get("unfinished"):
+        ended = len(comparison["rows"])
+        said.insert(
+            0,
+            f"Interrupted: {ended} of {ended + len(unfinished)} runs have ended, and this is the "
+            "report of these. The command that began the comparison goes on with it.",
+        )
     said.append(evaluated(comparison["evaluate"]))
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, labels in comparison["undefined"].items():

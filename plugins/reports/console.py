@@ -74,6 +74,8 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
+    for line in without_signal(result):
+        console.print(Text(line, style="yellow"))
     for line in filter(None, (*answer(result), worst(result))):
         console.print(Text(line, style="bold"))
 
@@ -93,6 +95,20 @@ def notes(result: dict[str, Any]) -> list[str]:
         said.append(
             f"Faults of environments: changes are over the tasks that both rows have, "
             f"{min(counts)} at the least."
+        )
+    return said
+
+
+def without_signal(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each stage with updates that taught nothing: how many, what to do."""
+    said = []
+    for name, stage in zip(result["stages"], result.get("no_signal", []), strict=False):
+        if not stage["updates"]:
+            continue
+        often = "Mostly, " if len(stage["kinds"]) > 1 else "There, "
+        said.append(
+            f"{name}: {stage['updates']} of {stage['made']} updates taught nothing. "
+            f"{often}{stage['advice']}."
         )
     return said
 

@@ -30,6 +30,7 @@ RATIOS = {
     "choose": {"brute_force"},
     "scaling": {"turns_8_over_2", "trl_last_turn"},
     "environments": {"one_after_another", "with_start"},
+    "waiting": {"waiting", "cpu"},
 }
 CHECKS = {
     "rollout": {"logprobs", "tokens_of_trl_rollout_func", "tokens_of_trl_environment_factory"},
@@ -42,6 +43,7 @@ CHECKS = {
     "choose": {"choices", "choices_40_actions"},
     "scaling": set(),
     "environments": {"steps"},
+    "waiting": set(),
 }
 QUICK_SETTINGS = Settings(**QUICK)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -31,28 +32,57 @@ def tiny(tmp_path: Path) -> Options:
     return Options("cpu", True, ("tiny",), None, tmp_path)
 
 
-def test_every_part_gives_figures_though_one_fails(tmp_path: Path) -> None:
-    script = ["bash", str(ROOT / "benchmarks" / "gpu.sh")]
+def test_the_script_starts_the_command(tmp_path: Path) -> None:
+    """With the environment that processes can be forked in after CUDA has been asked for."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$PWD" "$PYTORCH_NVML_BASED_CUDA_CHECK" "$@"\nexit 7\n')
+    python.chmod(0o755)
     done = subprocess.run(
-        [*script, "--tiny", "--out", str(tmp_path), "--fail", "right.drift"],
-        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--tiny", "--out", "a b"],
+        env=os.environ | {"PYTHON": str(python)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == f"{ROOT} 1 -m benchmarks.gpu --tiny --out a b\n"
+
+
+def in_a_fork(*arguments: str, output: Path) -> int:
+    """The exit code of the command, in a process that need not import the libraries again."""
+
+    def run() -> None:
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        from benchmarks.gpu.__main__ import app  # it sets environment variables
+
+        app([*arguments])
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def test_every_part_gives_figures_though_one_fails(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    arguments = ["--tiny", "--out", str(tmp_path), "--fail", "right.drift"]
+    assert in_a_fork(*arguments, output=output) == 1, output.read_text()
+    said = output.read_text()
     found = json.loads((tmp_path / "gpu.json").read_text())
     ends = {name: end["ended"] for name, end in found["parts"].items()}
     failed = "failed: RuntimeError: made to fail"
-    assert ends == {name: failed if name == "right.drift" else "ok" for name in PARTS}, done.stderr
+    assert ends == {name: failed if name == "right.drift" else "ok" for name in PARTS}, said
     assert "drift" in found["parts"]["right.drift"]["trace"]
     figures = [Figure(**figure) for figure in found["figures"]]
     assert {figure.part for figure in figures} == set(PARTS)
     assert [figure.part for figure in figures].count("right.drift") == 1
     text = (tmp_path / "gpu.md").read_text()
     assert failed in text
-    assert text in done.stdout
+    assert text in said
     values = {(item.table, item.row, item.column): item.value for item in figures}
     for (table, row, _), value in values.items():
         if table in (right.LOGPROBS, right.GRADIENTS):

@@ -117,12 +117,14 @@ def test_an_ambiguous_action_lists_its_readings(environment: SciWorld) -> None:
     assert environment.step("0").valid
 
 
+@pytest.mark.usefixtures("quick_java")
 def test_without_the_list() -> None:
     environment = SciWorld(SciWorldConfig(actions=False))
     assert environment.reset(SHORT).actions is None
     environment.close()
 
 
+@pytest.mark.usefixtures("quick_java")
 def test_the_machine_ends_with_its_environment(environment: SciWorld) -> None:
     environment.reset(SHORT)
     shared = {machine.pid for machine in machines()}
@@ -140,6 +142,7 @@ def test_the_machine_ends_with_its_environment(environment: SciWorld) -> None:
     closed.close()
 
 
+@pytest.mark.usefixtures("quick_java")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_machine_ends_with_a_killed_process(how: signal.Signals) -> None:
     code = (
@@ -155,6 +158,7 @@ def test_the_machine_ends_with_a_killed_process(how: signal.Signals) -> None:
     assert gone(machine)
 
 
+@pytest.mark.usefixtures("quick_java")
 def test_a_machine_that_dies_is_a_fault_once() -> None:
     environment = SciWorld()
     start = environment.reset(SHORT)
@@ -233,3 +237,18 @@ def test_tasks_that_may_be_longer_than_an_episode_are_told() -> None:
     longer.max_turns = 120
     longer.tasks("train")
     assert list(longer.notes) == []
+
+
+@pytest.mark.parametrize("room", ["kitchen", "outside", "workshop"])
+def test_what_is_near_is_found_in_one_call(environment: SciWorld, room: str) -> None:
+    environment.reset(WANDERERS)
+    environment.step(f"teleport to {room}")
+    environment.step("pick up orange")
+    agent = environment._world.agent().get()
+    ids = set()
+    for holder in (agent.getContainer().get(), agent):
+        things = environment._collect(holder, True).iterator()
+        while things.hasNext():
+            ids.add(things.next().uuid())
+    assert environment._near() == ids
+    assert len(ids) > 10

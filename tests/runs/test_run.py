@@ -1,7 +1,7 @@
 """Whole runs: their files, their repetition, and what becomes of them when they are interrupted.
 
-Processes of their own are few, since each takes seconds to import; a plugin holds them where they
-are to be killed, so that nothing depends on how fast the machine is.
+Processes of their own are forked from this one, which has imported all that they need; a plugin
+holds them where they are to be killed, so that nothing depends on how fast the machine is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 from contrail.cli import app as cli
 from contrail.errors import ConfigError, ContrailError
@@ -28,7 +28,6 @@ from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CONTRAIL = [sys.executable, "-c", "from contrail.cli import main; main()"]
 WAIT = 300  # seconds until a process that should have got somewhere is given up
 
 STREAM = """
@@ -83,28 +82,23 @@ def undisturbed(stream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def held(stream: Path, out: Path, moment: str) -> Iterator[subprocess.Popen[str]]:
+def held(stream: Path, out: Path, moment: str) -> Iterator[Forked]:
     """A process that runs the stream and waits at the moment."""
     flag = out.with_name(f"{out.name}.held")
-    process = subprocess.Popen(
-        [*CONTRAIL, "run", str(stream), "--out", str(out)],
-        env=os.environ | {"HOLD": moment, "HELD": str(flag)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Started in the background of a shell, this process and its children may ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    process = Forked(
+        ["run", str(stream), "--out", str(out)],
+        out.with_name(f"{out.name}.log"),
+        {"HOLD": moment, "HELD": str(flag)},
     )
     try:
         deadline = time.monotonic() + WAIT
         while not flag.exists():
-            assert process.poll() is None, process.communicate()[1]
+            assert process.returncode is None, process.said(".err")
             assert time.monotonic() < deadline, "the process never got there"
             time.sleep(0.02)
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        process.end()
 
 
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -216,8 +210,7 @@ def test_the_kept_configuration_repeats_the_run(undisturbed: Path, tmp_path: Pat
 def test_killed_between_stages(stream: Path, undisturbed: Path, tmp_path: Path) -> None:
     with held(stream, tmp_path / "run", "end of guess-number") as process:
         assert (tmp_path / "run/checkpoints/001").is_dir()
-        process.kill()
-        process.wait()
+        process.end()
     assert not (tmp_path / "run/result.json").exists()
     assert_same(run_stream(stream, out=tmp_path / "run", quiet=True).path, undisturbed)
 
@@ -240,8 +233,7 @@ def test_killed_during_a_stage_while_another_process_is_refused(
         assert {p: t for p, t in after.items() if p.name != ".lock"} == {
             p: t for p, t in before.items() if p.name != ".lock"
         }
-        process.kill()
-        process.wait()
+        process.end()
     # What a process killed while it was writing leaves behind.
     (run / "checkpoints/.001.partial").mkdir()
     (run / ".config.yaml.abcdefgh").touch()
@@ -256,9 +248,9 @@ def test_interrupted_from_the_keyboard(
 ) -> None:
     run = tmp_path / "run"
     with held(stream, run, "update 4") as process:  # the second of the second stage
-        process.send_signal(signal.SIGINT)
+        process.send(signal.SIGINT)
         run.with_name("run.held").unlink()  # it ends after this update
-        out, err = process.communicate(timeout=WAIT)
+        out, err = process.wait(WAIT)
     assert process.returncode == 130
     assert f"interrupted; the same command goes on from the last checkpoint in {run}" in err
     assert "an update is finished first" in err

@@ -207,6 +207,18 @@ class Slow(Corridor):
         return super().step(action)
 
 
+class AnyWordIsSuccess(Corridor):
+    """A question with one try: an empty answer is none, and any word counts as right."""
+
+    def step(self, action: str) -> Step:
+        told = bool(action) and action not in WAYS
+        step = super().step(action)
+        over = step.terminated or not action or told
+        return Step(
+            step.observation, float(told) or step.reward, over, success=told or step.success
+        )
+
+
 class EndIsSuccess(Corridor):
     def reset(self, task: Task) -> Observation:
         self.turns = 0
@@ -306,6 +318,7 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
     (Echoes, "nonsense", "Do not repeat"),
     (Slow, "nonsense", "look at the first"),
     (EndIsSuccess, "success", "6 turns of nonsense"),
+    (AnyWordIsSuccess, "success", "1 turns of nonsense"),
     (NoReward, "success", "Training follows the reward"),
     (LosesItsWay, "expert", "not solved, with a reward of 0"),
     (SecretWay, "expert", "which is not listed"),

@@ -164,7 +164,7 @@ def test_faulted_episodes_are_left_out(make_tiny: Make, tmp_path: Path) -> None:
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
     before = parameters(policy)
     scalars = trainer.update([alone, [never_began] * 4], generator(0))
-    assert scalars == {"episodes": 0, "skipped_steps": 1}
+    assert scalars == {"episodes": 0, "no_signal": 1, "skipped_steps": 1}
     assert not changed(policy, before)
 
 

@@ -51,6 +51,7 @@ def test_groups_without_variance_change_nothing(
     assert not changed(policy, before)
     assert not taken(policy)
     assert scalars["zero_variance_groups"] == 1
+    assert scalars["no_signal"] == 1
     assert scalars["skipped_steps"] == 1
     assert not {"gradient_norm", "loss"} & scalars.keys()
     # After an update that moved, its momentum does not move on.
@@ -65,6 +66,7 @@ def test_groups_without_variance_change_nothing(
     rewarded(grouped, [[0.1] * 4, VARIED[1]])
     scalars = trainer.update(grouped, generator(0))
     assert (scalars["zero_variance_groups"], scalars["skipped_steps"]) == (0.5, 0)
+    assert scalars["no_signal"] == 0
     assert changed(policy, before)
 
 

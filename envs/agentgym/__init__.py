@@ -1,0 +1,5 @@
+"""Environments of AgentGym's servers."""
+
+from contrail.envs.agentgym.environment import AgentGym, AgentGymConfig
+
+__all__ = ["AgentGym", "AgentGymConfig"]

@@ -1,0 +1,193 @@
+"""An environment of verifiers, loaded once for all the episodes that are played side by side."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from contrail import SPLITS, ConfigError, ContrailError
+from contrail.envs.shared.lent import LentRandomness
+from contrail.envs.shared.loop import Loop
+from contrail.leaks import TEST_EVERY
+
+_loaded: dict[str, Loaded] = {}
+
+
+class Loaded:
+    """The environment, its event loop, and its rows.
+
+    Attributes:
+        environment: what the package's `load_environment` returns.
+        parts: the environment, and those of a group.
+        limits: the largest number of turns of each, as it is without contrail's own.
+        loop: where all its rollouts run.
+    """
+
+    def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
+        self.name = name
+        self.loop = Loop()
+        self._users = 0
+        try:
+            with LentRandomness().lent(), _own_signals():
+                self.environment = _load(name, arguments)
+        except ContrailError:
+            self.loop.close()
+            raise
+        self.parts = [self.environment, *getattr(self.environment, "envs", ())]
+        self.limits = [int(getattr(part, "max_turns", -1) or -1) for part in self.parts]
+
+    @classmethod
+    def taken(cls, name: str, arguments: Mapping[str, Any]) -> Loaded:
+        """Return the environment of this name and arguments, for one more user."""
+        key = json.dumps([name, dict(arguments)], sort_keys=True, default=str)
+        if key not in _loaded:
+            _loaded[key] = cls(name, arguments)
+            _loaded[key]._key = key
+        _loaded[key]._users += 1
+        return _loaded[key]
+
+    _key = ""
+
+    def give_back(self) -> None:
+        """Take one user off; with the last, the environment ends."""
+        self._users -= 1
+        if self._users == 0:
+            del _loaded[self._key]
+            teardown = getattr(self.environment, "_teardown", None)
+            if teardown is not None:
+                self.loop.run(teardown())
+            self.loop.close()
+
+    def limit_turns(self, most: int) -> None:
+        """Let the environment itself end, and score, a rollout after so many turns."""
+        for part, limit in zip(self.parts, self.limits, strict=True):
+            if hasattr(part, "max_turns"):
+                part.max_turns = limit if 0 < limit <= most else most
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a user should know about the rows and the rewards."""
+        _, repeats = self._divided
+        notes = []
+        if repeats:
+            notes.append(f"{repeats} rows repeat another, and are left out.")
+        if any(type(rubric).__name__ == "JudgeRubric" for rubric in _rubrics(self.environment)):
+            notes.append(
+                f"A model judges the answers of {self.name}: a repeated answer may get another "
+                "reward."
+            )
+        return notes
+
+    @property
+    def rows(self) -> dict[str, dict[int, Mapping[str, Any]]]:
+        """The rows of each split, by number; each row once."""
+        return self._divided[0]
+
+    @property
+    def has_both(self) -> bool:
+        """Whether the rows to test on are a dataset of their own."""
+        built = (getattr(self.environment, name, None) for name in ("dataset", "eval_dataset"))
+        return all(dataset is not None for dataset in built)
+
+    @cached_property
+    def _divided(self) -> tuple[dict[str, dict[int, Mapping[str, Any]]], int]:
+        """The rows of each split by number, and how many repeat another.
+
+        Raises:
+            ConfigError: a split has none.
+        """
+        with LentRandomness().lent():
+            trained, tested = (
+                _rows(self.environment, "dataset"),
+                _rows(self.environment, "eval_dataset"),
+            )
+        places = [("test", number, row) for number, row in enumerate(tested)]
+        for number, row in enumerate(trained):
+            testing = not tested and number % TEST_EVERY == TEST_EVERY - 1
+            places.append(("test" if testing else "train", number, row))
+        if not trained:  # an environment to evaluate on: a part of its rows is for training
+            places = [
+                ("test" if number % TEST_EVERY == TEST_EVERY - 1 else "train", number, row)
+                for _, number, row in places
+            ]
+        places.sort(key=lambda place: place[0] != "test")
+        rows: dict[str, dict[int, Mapping[str, Any]]] = {split: {} for split in SPLITS}
+        seen: set[str] = set()
+        for split, number, row in places:
+            text = repr([(key, row[key]) for key in sorted(row) if key != "example_id"])
+            if text not in seen:
+                rows[split][number] = row
+            seen.add(text)
+        for split, known in rows.items():
+            if not known:
+                raise ConfigError(
+                    f"verifiers: {self.name} has no rows for the split {split!r}: its dataset has "
+                    f"{len(places)}, and 5 are the fewest."
+                )
+        return rows, len(places) - len(seen)
+
+
+def _rows(environment: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of a dataset, in the form in which verifiers hands them to a rollout."""
+    build = getattr(environment, f"build_{name}", None)
+    dataset = build() if build is not None else getattr(environment, name)
+    return [] if dataset is None else list(dataset.to_list())
+
+
+def _load(name: str, arguments: Mapping[str, Any]) -> Any:
+    """Return the environment.
+
+    Raises:
+        ConfigError: verifiers is of another generation, or cannot load it.
+    """
+    verifiers = importlib.import_module("verifiers")
+    load = getattr(verifiers, "load_environment", None)
+    if load is None:
+        raise ConfigError(
+            f"verifiers: version {getattr(verifiers, '__version__', '?')} has no load_environment. "
+            "The bridge takes environments of versions 0.1 to 0.3: pip install 'verifiers<0.4'."
+        )
+    # At INFO it tells each environment that it loads. What a reward function raises it counts as
+    # 0 and tells at ERROR, which stays.
+    logging.getLogger("verifiers").setLevel(logging.WARNING)
+    try:
+        return load(name, **arguments)
+    except (ValueError, RuntimeError) as error:
+        cause = error.__cause__
+        text = " ".join(str(error).split())
+        if isinstance(cause, ImportError):
+            module = name.rpartition("/")[2].replace("-", "_")
+            if getattr(cause, "name", None) in (None, module):
+                text = f"there is no module {module}. Install the environment's package"
+            else:
+                text = f"{text} It needs {cause.name}."
+        raise ConfigError(f"verifiers: {name} cannot be loaded: {text.rstrip('.')}.") from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Context manager: the handlers that verifiers installs for Ctrl-C and the like are undone."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _rubrics(thing: Any) -> Iterator[Any]:
+    """Yield the rubrics of an environment, also those in groups."""
+    rubric = getattr(thing, "rubric", None)
+    inner = [*getattr(thing, "rubrics", ()), *getattr(thing, "envs", ())]
+    if rubric is not None and rubric is not thing:
+        inner.append(rubric)
+    for other in inner:
+        yield other
+        yield from _rubrics(other)
