@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from configs import Complain, Read
+from configs import Load
 
-import contrail
 from contrail.environment import Task
 from contrail.episode import Episode, Turn
 from contrail.observers import Observers
@@ -101,7 +99,7 @@ def test_a_run_calls_the_trackers_that_it_names(tmp_path: Path) -> None:
     ],
 )
 def test_a_tracker_that_is_not_there(
-    complain: Complain, monkeypatch: pytest.MonkeyPatch, trackers: str, said: str
+    complain: Callable[..., str], monkeypatch: pytest.MonkeyPatch, trackers: str, said: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = complain(f"stream: [maze]\ntrackers: [{trackers}]\n")
@@ -109,14 +107,16 @@ def test_a_tracker_that_is_not_there(
     assert said in message
 
 
-def test_the_trackers_do_not_identify_a_run(read: Read) -> None:
+def test_the_trackers_do_not_identify_a_run(read: Load) -> None:
     assert read("stream: [maze]\n").trackers == ("tensorboard",)
     assert read("stream: [maze]\ntrackers: []\n").trackers == ()
 
 
 def episode(text: str) -> Episode:
     turn = Turn([], [], [], [], observation="<script>alert(1)</script>", text=text, reward=1.0)
-    return Episode("babyai", Task("babyai", "t1", 0), 0, [turn], "terminated", True, "Be good.")
+    return Episode(
+        "babyai", Task("babyai", "t1", 0, "train"), 0, [turn], "terminated", True, "Be good."
+    )
 
 
 def test_an_episode_in_tensorboard_is_text(tmp_path: Path) -> None:
