@@ -20,6 +20,7 @@ import pytest
 
 import contrail
 from contrail import hookspecs, observers
+from contrail.cli import app as cli
 from contrail.comparison import launch, worker
 from contrail.comparison.launch import compare_stream
 from contrail.comparison.plan import ComparisonOptions
@@ -142,15 +143,25 @@ def test_a_run_and_its_report(
     assert len(failed) == 1
     assert "bad_report" in failed[0]
 
+    assert report(run.directory, monkeypatch) == 1
+
     # Corrected, the report is made by `contrail report`, with the run's own plugins.
     (tmp_path / "bad_report.py").write_text(
         "import contrail\nfrom pathlib import Path\n\n\n@contrail.hookimpl\n"
         "def contrail_report(result, directory):\n    Path(directory, 'own.txt').touch()\n"
     )
-    assert contrail.load(run.directory).report() == []
+    assert report(run.directory, monkeypatch) == 0
     assert (run.directory / "own.txt").exists()
     left = {failure.hook for failure in read_failures(run.directory)}
     assert left == set(hooks) - {"contrail_report"}
+
+
+def report(run: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of `contrail report`."""
+    monkeypatch.setattr(sys, "argv", ["contrail", "report", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
 
 
 class Here:
