@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.plugins.trackers.points import config_of, points
+from contrail.plugins.trackers.points import config_of, identifier, points
 
 if TYPE_CHECKING:
     from contrail import Run, Scores
@@ -20,8 +21,10 @@ def contrail_run_start(run: Run) -> None:
     """Begin a run of trackio, or go on with that of the interrupted run."""
     import trackio
 
-    name, config = run.directory.name, config_of(run)
-    _runs[run.directory] = trackio.init("contrail", name=name, resume="allow", config=config)
+    number = identifier(run.directory, "trackio", lambda: uuid.uuid4().hex[:8])
+    _runs[run.directory] = trackio.init(
+        "contrail", name=f"{run.name}-{number}", resume="allow", config=config_of(run)
+    )
 
 
 @contrail.hookimpl

@@ -7,6 +7,7 @@ WANDB_PROJECT is the project, by default contrail.
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def contrail_run_start(run: Run) -> None:
     _runs[run.directory] = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "contrail"),
         name=run.name,
-        id=identifier(run.directory, "wandb", wandb.util.generate_id),
+        id=identifier(run.directory, "wandb", lambda: uuid.uuid4().hex),
         resume="allow",
         reinit="create_new",
         dir=str(run.directory),

@@ -78,6 +78,21 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"evaluate/baby ai/success" in kept
 
 
+def test_trackio_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    pytest.importorskip("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    from contrail.plugins.trackers import trackio as tracker
+
+    play(tracker, tmp_path)
+    logs = SQLiteStorage.get_logs("contrail", f"course-{(tmp_path / '.trackio').read_text()}")
+    losses = [(item["step"], item["train/loss"]) for item in logs if "train/loss" in item]
+    assert losses == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    success = [item["step"] for item in logs if "evaluate/baby ai/success" in item]
+    assert success == [0, 3]
+
+
 def test_a_run_calls_the_trackers_that_it_names(tmp_path: Path) -> None:
     run: Any = FakeRun(tmp_path)
     plugins = load_plugins()
