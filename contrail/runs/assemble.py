@@ -161,7 +161,9 @@ def run(
             config=config,
             files=files,
             plugins=plugins,
-            observers=Observers(plugins, files.path, None if quiet else reporter.say),
+            observers=Observers(
+                plugins, files.path, None if quiet else reporter.say, config.trackers
+            ),
             environments=made.scenario.environments,
             stages=[stage.name for stage in made.stages],
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
