@@ -44,7 +44,7 @@ The result of `contrail check` on each of them, unchanged, as `contrail environm
 it: with `--tasks 2`, on Python 3.11, with the versions in constraints.txt. An environment passes if
 no check has failed. Warnings, such as of tests that resemble training, are not counted. What needs
 data from a network cannot be made on a machine without one. `python -m benchmarks.foreign` checks
-them, and with `--table docs/foreign.md` it writes this page.
+what has not been checked, and with `--table docs/foreign.md` it writes this page.
 
 """
 
