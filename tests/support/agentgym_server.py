@@ -35,6 +35,8 @@ class AgentGymServer:
             def do_GET(self) -> None:
                 if self.path == "/openapi.json":
                     return self.answer(outer.schema())
+                if not self.path.startswith("/observation?"):
+                    return self.answer((404, {"detail": "Not Found"}))
                 number = int(self.path.rpartition("=")[2])
                 game = outer.games.get(number)
                 return self.answer(game["seen"] if game else {"error": f"The id {number} ..."})
