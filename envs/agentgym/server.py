@@ -285,6 +285,12 @@ class Server:
 
     def _check_reset(self, reset: Route) -> None:
         """Refuse names that /reset does not know, and what it needs and does not get."""
+        names = {**reset.fields, **self._fields("/create").fields}
+        for name in (self._task_field, *self._constants):
+            if names and name not in names:
+                raise ConfigError(
+                    f"agentgym: {self.url} knows no {name!r}. It has {', '.join(names)}."
+                )
         known = {self._session_field, self._task_field, *self._constants}
         lacking = [name for name in reset.required if name not in known]
         if lacking:
@@ -292,12 +298,6 @@ class Server:
                 f"agentgym: {self.url}/reset also needs {', '.join(lacking)}: give it in the key "
                 f"`constants`, for example {{constants: {{{lacking[0]}: ...}}}}."
             )
-        names = {**reset.fields, **self._fields("/create").fields}
-        for name in (self._task_field, *self._constants):
-            if names and name not in names:
-                raise ConfigError(
-                    f"agentgym: {self.url} knows no {name!r}. It has {', '.join(names)}."
-                )
 
     @staticmethod
     def _is_bare(answer: Any) -> bool:

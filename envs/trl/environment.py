@@ -88,14 +88,14 @@ class TRL(Environment):
         self._check_reward()
         self._rows = self._load_rows(module)
         self._listed = listed(self._tools)
-        self._ends_itself = hasattr(self._object, self.config.done)
+        self._ends_itself = self.config.done in dir(self._object)  # without a property's code
         self._over = True
         self.system_prompt = "\n\n".join(filter(None, (self.config.rules, describe(self._tools))))
         self.about_data = f"rows of {self.config.rows}" if self._rows else "seeds"
-        if not self._rows and not self._takes("seed"):
+        if not self._rows and "seed" not in self._reset_takes:
             self.notes = [
                 *self.notes,
-                f"reset of {self.config.factory} takes no seed: a task is a state of the global "
+                f"reset of {self.config.factory} names no seed: a task is a state of the global "
                 "generators of random and numpy. What it draws elsewhere is another each time.",
             ]
 
@@ -221,7 +221,7 @@ class TRL(Environment):
         )
 
     def _check_reward(self) -> None:
-        owned = hasattr(self._object, "get_reward") or hasattr(self._object, "reward")
+        owned = {"get_reward", "reward"} & {*dir(self._object)}
         if not (self._functions or owned):
             raise ConfigError(
                 f"trl: {self.config.factory} has no get_reward and no attribute `reward`. Name the "

@@ -20,10 +20,11 @@ from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()
-# openenv needs a server: tests/bridges/test_bridges.py starts one. textworld fills the cache:
-# tests/envs/test_textworld.py checks it with one of its own.
+# They need a server, or code of others, or, as textworld, a cache of their own; each has a test of
+# its own.
+FOREIGN = ("agentgym", "openenv", "textworld", "trl", "verifiers")
 SLOW = ("alfworld", "sciworld", "textworld-express")
-NAMES = [name for name in PLUGINS.environments if name not in ("openenv", "textworld")]
+NAMES = [name for name in PLUGINS.environments if name not in FOREIGN]
 
 # Settings that keep it short, or without which there is nothing to check.
 SETTINGS: dict[str, dict[str, Any]] = {
