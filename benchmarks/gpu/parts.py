@@ -27,7 +27,7 @@ class Part:
 
     def limit(self, tiny: bool) -> float:
         """Seconds after which it is ended: about twice the estimate."""
-        return 60 if tiny else max(8, 2 * self.seconds)
+        return 600 if tiny else max(8, 2 * self.seconds)
 
 
 # The most important first, and something of every topic in the first half.

@@ -69,7 +69,7 @@ def in_a_fork(*arguments: str, output: Path) -> int:
 
 def test_every_part_gives_figures_though_one_fails(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    arguments = ["--tiny", "--out", str(tmp_path), "--fail", "right.drift"]
+    arguments = ["--tiny", "--seconds", "3600", "--out", str(tmp_path), "--fail", "right.drift"]
     assert in_a_fork(*arguments, output=output) == 1, output.read_text()
     said = output.read_text()
     found = json.loads((tmp_path / "gpu.json").read_text())
