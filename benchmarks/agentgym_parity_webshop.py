@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -55,24 +56,22 @@ def original(checkout: Path, data: str, jar: str, model: str, prices: dict[str, 
         sys.modules[name] = ModuleType(name)
     lucene: Any = sys.modules["pyserini.search.lucene"]
     lucene.LuceneSearcher = lambda path: SimpleNamespace()
-    import spacy
-
+    spacy: Any = import_module("spacy")
     load = spacy.load
     spacy.load = lambda name: load(model)
     with contextlib.redirect_stdout(io.StringIO()):
-        from web_agent_site.engine import engine, goal
-
+        engine: Any = import_module("web_agent_site.engine.engine")
+        goal = import_module("web_agent_site.engine.goal")
         envs = ModuleType("web_agent_site.envs")  # its other environment wants a browser
         envs.__path__ = [str(site / "web_agent_site/envs")]
         sys.modules[envs.__name__] = envs
-        from web_agent_site.envs import web_agent_text_env
-
+        text_env = import_module("web_agent_site.envs.web_agent_text_env")
         draw = engine.generate_product_prices
         engine.generate_product_prices = lambda products: {
             **draw(products),
             **{p["asin"]: prices[p["asin"]] for p in products if len(p["pricing"] or ()) > 1},
         }
-        environment = web_agent_text_env.WebAgentTextEnv(
+        environment = text_env.WebAgentTextEnv(
             observation_mode="text", num_products=1000, human_goals=None
         )
     environment.server.search_engine = Lucene(site, environment.server.all_products, jar)
@@ -105,12 +104,10 @@ class Lucene:
             check=True,
             capture_output=True,
         )
-        import jnius_config
-
-        jnius_config.set_classpath(jar)
-        from jnius import autoclass
-
-        self._java = autoclass("io.anserini.search.SimpleSearcher")(f"{site}/index")
+        import_module("jnius_config").set_classpath(jar)
+        self._java = import_module("jnius").autoclass("io.anserini.search.SimpleSearcher")(
+            f"{site}/index"
+        )
 
     def search(self, query: str, k: int) -> list[Any]:
         return list(self._java.search(query, k))

@@ -26,6 +26,9 @@ from contrail.hookspecs import REPORTS
 from contrail.names import visible
 from contrail.registry import Plugins
 
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+"""The trackers that ship. They are called in runs whose `trackers` name them."""
+DEFAULT_TRACKERS = ("tensorboard",)
 FILE = "failed_hooks.json"
 LIMIT = "CONTRAIL_HOOK_SECONDS"
 """The environment variable with the time limit of a hook in seconds; 0: none."""
@@ -65,10 +68,18 @@ class Observers:
         plugins: the loaded ones.
         directory: of the run or the comparison.
         say: shows a line to the user.
+        trackers: those that the configuration names.
     """
 
-    def __init__(self, plugins: Plugins, directory: Path, say: Say | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        directory: Path,
+        say: Say | None = None,
+        trackers: Sequence[str] = DEFAULT_TRACKERS,
+    ) -> None:
         self._plugins = plugins
+        self._bypassed = set(TRACKERS) - set(trackers)
         self._file = directory / FILE
         self.warn: Say = say or _print
         self._told: set[str] = set()
@@ -84,7 +95,7 @@ class Observers:
         limit = time_limit()
         end: BaseException | None = None
         for plugin, call in self._plugins.each(hook):
-            if plugin in self._interrupted:
+            if plugin in self._interrupted | self._bypassed:
                 continue
             # Standard output holds the reports alone.
             output = sys.stdout if hook in REPORTS else sys.stderr

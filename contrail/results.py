@@ -6,17 +6,17 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from contrail import tables
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.names import visible
-from contrail.observers import Observers, told, told_of_runs
+from contrail.observers import told, told_of_runs
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
+from contrail.runs.reports import observers_of
 
 if TYPE_CHECKING:
     import numpy
@@ -211,8 +211,7 @@ class Result:
         Returns:
             The reports that failed: a line each.
         """
-        missing = _load_own([self.directory], self._plugins)
-        observers = Observers(self._plugins, self.directory)
+        observers, missing = observers_of(self.directory, [self.directory], self._plugins)
         arguments = {"result": self.record, "directory": str(self.directory)}
         reports = observers.report("contrail_report", **arguments)
         _warn([*missing, *told(observers.failures, self.directory)])
@@ -273,8 +272,7 @@ class Comparison:
             The reports that failed: a line each.
         """
         runs = [self._run_directory(Path(row["run"])) for row in self.record["rows"]]
-        failed = _load_own(runs, self._plugins)
-        observers = Observers(self._plugins, self.directory)
+        observers, failed = observers_of(self.directory, runs, self._plugins)
         arguments = {"comparison": self.record, "directory": str(self.directory)}
         observers.report("contrail_comparison", **arguments)
         failed += told(observers.failures, self.directory)
@@ -285,37 +283,6 @@ class Comparison:
         """Return where a run is, even if the whole comparison has been moved."""
         inside = self.directory / path.name
         return path if path.is_dir() or not inside.is_dir() else inside
-
-
-def _load_own(runs: Sequence[Path], plugins: Plugins) -> list[str]:
-    """Load the plugins that the configurations of runs name, for the reports among them.
-
-    Returns:
-        What could not be loaded: a line each.
-    """
-    import yaml
-
-    from contrail.config import load_plugin
-
-    failed: dict[str, str] = {}
-    for run in runs:
-        file = run / "config.yaml"
-        try:
-            config = yaml.safe_load(file.read_text())
-            names = config.get("plugins") or [] if isinstance(config, dict) else []
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            failed[str(file)] = f"{file} cannot be read, so the run's own reports are not made: "
-            failed[str(file)] += f"{error}"
-            continue
-        for name in names:
-            try:
-                load_plugin(plugins, str(name), run)
-            except (ContrailError, ValueError, OSError) as error:
-                failed[name] = (
-                    f"plugin {visible(name)!r} of {run} cannot be loaded, so its reports are not "
-                    f"made: {error} Put it back, or correct it, and report again."
-                )
-    return list(failed.values())
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -281,8 +281,8 @@ def test_a_worker_process_has_the_same_interface() -> None:
 
 def test_it_keeps_the_contract() -> None:
     findings = check(House, shift=Shift(alias=4, distract=2, actions="never")).findings
-    failed = [finding for finding in findings if finding.state == "failed"]
-    assert {finding.check for finding in failed} <= {"splits", "leaks"}, failed
+    states = {finding.check: finding.state for finding in findings}
+    assert states["actions"] == states["nonsense"] == states["expert"] == "passed"
 
 
 def test_a_baseline_behind_another_interface_is_another_one() -> None:
@@ -314,7 +314,7 @@ def test_the_game_is_the_same(name: str) -> None:
                 assert words is None
                 continue
             assert words is not None
-            assert not renamed.reset(task) == plain.reset(task)
+            assert renamed.reset(task) != plain.reset(task)
             assert not renamed.step(script[0]).valid  # by its old name
             seen, shown = plain.reset(task), renamed.reset(task)
             for action, said in zip(script, words, strict=True):

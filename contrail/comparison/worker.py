@@ -63,13 +63,15 @@ def run(config: Path, directory: Path) -> None:
     Raises:
         ContrailError: something the user can put right.
     """
-    from contrail.observers import Observers
     from contrail.registry import load_plugins
     from contrail.runs.launch import run_stream
+    from contrail.runs.reports import observers_of
 
     plugins = load_plugins()
     files = run_stream(config, plugins=plugins, out=directory)
-    observers = Observers(plugins, files.path)
+    observers, missing = observers_of(files.path, [files.path], plugins)
+    for line in missing:
+        print(f"warning: {line}", file=sys.stderr)
     arguments = {"result": files.read_result(), "directory": str(files.path)}
     observers.report("contrail_report", **arguments)
 

@@ -1,7 +1,7 @@
 """From a stream file and the command line to a checked configuration.
 
     load          reads stream.yaml, or its content as a mapping, and its plugins
-    load_plugin   loads one of its plugins
+    load_plugin, load_tracker    load one of its plugins or trackers
     RunConfig     the resolved configuration, with the classes of its parts
     Source        the file with its overrides: `with source.located():` adds lines to errors
     to_yaml       the configuration as YAML; to_dict and plain return plain values
@@ -13,7 +13,8 @@ Nothing here imports torch, trl or peft, except the last two functions.
 """
 
 from contrail.config.convert import build
-from contrail.config.parse import load, load_plugin, read_shift
+from contrail.config.parse import load, read_shift
+from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
     AnswersConfig,
     CheckpointConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "identity",
     "load",
     "load_plugin",
+    "load_tracker",
     "lora_config",
     "names",
     "plain",

@@ -6,7 +6,6 @@ Every error names the line or the override at fault, and the nearest valid choic
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey, build, check_keys
 from contrail.config.hints import add_hint
 from contrail.config.model import find_model
+from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
     AnswersConfig,
     CheckpointConfig,
@@ -32,6 +32,7 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES, Environment
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
+from contrail.observers import TRACKERS
 from contrail.registered import Table
 from contrail.registry import Plugins, load_plugins
 from contrail.shift import Shift, check_alias
@@ -82,28 +83,6 @@ def load(
             raise
 
 
-def load_plugin(plugins: Plugins, name: str, directory: Path) -> str:
-    """Load a plugin that a stream file names, if it is not loaded yet.
-
-    Args:
-        plugins: the loaded ones, to which it is added.
-        name: of a module, or the path of a file, relative to `directory`.
-        directory: of the stream file.
-
-    Returns:
-        The module's name, or the absolute path of the file.
-
-    Raises:
-        PluginError: it cannot be loaded.
-    """
-    is_file = name.endswith(".py") or os.sep in name
-    path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
-    loaded = plugins.info()
-    if not any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
-        plugins.add_named(path, directory)
-    return path
-
-
 class _Parser:
     """Turns the source's values into a RunConfig, one key after the other."""
 
@@ -127,6 +106,7 @@ class _Parser:
         return dataclasses.replace(
             first,
             plugins=named,
+            trackers=tuple(self.tracker(*item) for item in enumerate(first.trackers)),
             model=find_model(first.model, self.directory, self.plugins.models),
             strategy=self.strategy(values["strategy"]),
             adapter=adapter,
@@ -154,6 +134,14 @@ class _Parser:
             return load_plugin(self.plugins, name, self.directory)
         except (PluginError, ValueError, OSError) as error:
             raise ConfigError(str(error), key=("plugins", index)) from error
+
+    def tracker(self, index: int, name: str) -> str:
+        """Load a tracker; its name, or the absolute path of its file."""
+        try:
+            return load_tracker(self.plugins, name, self.directory)
+        except (PluginError, ValueError, OSError) as error:
+            shipped = nearest(name, TRACKERS)
+            raise ConfigError(f"{error} {shipped}", key=("trackers", index)) from error
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""

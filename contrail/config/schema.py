@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from contrail.config.source import escape
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
+from contrail.observers import DEFAULT_TRACKERS
 from contrail.shift import Shift
 
 
@@ -161,6 +162,7 @@ class RunConfig:
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = field(default=DEFAULT_TRACKERS, metadata={"identity": False})
     grpo: GRPOSettings = field(default_factory=GRPOSettings)
     lora: LoRASettings = field(default_factory=LoRASettings)
     threads: int = field(default=1, metadata={"min": 1, "max": 1024, "identity": False})

@@ -161,7 +161,9 @@ def run(
             config=config,
             files=files,
             plugins=plugins,
-            observers=Observers(plugins, files.path, None if quiet else reporter.say),
+            observers=Observers(
+                plugins, files.path, None if quiet else reporter.say, config.trackers
+            ),
             environments=made.scenario.environments,
             stages=[stage.name for stage in made.stages],
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
@@ -180,8 +182,10 @@ def run(
             check=interruption.check,
             metrics=plugins.episode_metrics,
             diagnose=plugins.diagnosis(
-                {item.label: (item.name, item.max_turns) for item in config.environments},
-                {item.label: item.shift for item in config.environments},
+                {
+                    item.label: (item.name, item.max_turns, item.shift)
+                    for item in config.environments
+                }
             ),
             dice={item.label: config.dice_of(item.label) for item in config.environments},
         )

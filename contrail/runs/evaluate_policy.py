@@ -92,7 +92,7 @@ def evaluate_policy(
                     progress=reporter.advance,
                     metrics=plugins.episode_metrics,
                     diagnose=plugins.diagnosis(
-                        {item.label: (item.name, item.max_turns)}, {item.label: item.shift}
+                        {item.label: (item.name, item.max_turns, item.shift)}
                     ),
                     dice=config.dice_of(item.label) if config else None,
                 )

@@ -49,6 +49,7 @@ class AgentGymAlfWorld(AlfWorld):
         if split not in SPLITS:
             raise ConfigError(f"alfworld has no split {split!r}. {nearest(split, SPLITS)}")
         trials = numbered_trials()
+        assert self._root is not None
         games = games_of(self._root, PARTS[split])
         numbers = [
             number
@@ -81,10 +82,11 @@ class AgentGymAlfWorld(AlfWorld):
     def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
         trials, number = numbered_trials(), number_of(task.id)
         part = PARTS["test" if number >= len(trials) - TESTS else "train"]
-        name = games_of(self._root, part).get(trials[number]) if number < len(trials) else None
+        root = self._root
+        assert root is not None
+        name = games_of(root, part).get(trials[number]) if number < len(trials) else None
         if name is None:
             raise ValueError(f"alfworld has no task {task.id!r}; tasks() lists them.")
-        root = self._root
         return alfworld_data.read_game(root, name), alfworld_data.read_task(root, name)
 
 

@@ -99,7 +99,9 @@ class AlfWorld(Environment):
     def __new__(cls, config: AlfWorldConfig | None = None) -> AlfWorld:
         """Return an environment of the rules that the settings ask for."""
         if config is not None and config.like == "agentgym":
-            from contrail.envs.alfworld.agentgym import AgentGymAlfWorld as cls
+            from contrail.envs.alfworld.agentgym import AgentGymAlfWorld
+
+            return super().__new__(AgentGymAlfWorld)
         return super().__new__(cls)
 
     def __init__(self, config: AlfWorldConfig | None = None) -> None:

@@ -61,7 +61,9 @@ class SearchQA(Environment):
     def __new__(cls, config: SearchQAConfig | None = None) -> SearchQA:
         """Return an environment of the rules that the settings ask for."""
         if config is not None and config.like == "agentgym":
-            from contrail.envs.searchqa.agentgym import AgentGymSearchQA as cls
+            from contrail.envs.searchqa.agentgym import AgentGymSearchQA
+
+            return super().__new__(AgentGymSearchQA)
         return super().__new__(cls)
 
     def __init__(self, config: SearchQAConfig | None = None) -> None:

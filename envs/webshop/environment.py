@@ -75,7 +75,9 @@ class WebShop(Environment):
         """Return an environment of the rules that the settings ask for."""
         if config is not None and config.like == "agentgym":
             _check(config)
-            from contrail.envs.webshop.agentgym import AgentGymWebShop as cls
+            from contrail.envs.webshop.agentgym import AgentGymWebShop
+
+            return super().__new__(AgentGymWebShop)
         return super().__new__(cls)
 
     def __init__(self, config: WebShopConfig | None = None) -> None:

@@ -13,6 +13,7 @@ import contrail
 from contrail.names import visible_lines
 from contrail.plugins.reports.figures import png
 from contrail.plugins.reports.table import markdown
+from contrail.plugins.trackers.points import points
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -65,15 +66,8 @@ def contrail_episodes(run: Run, episodes: Sequence[Episode]) -> None:
 def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> None:
     """`evaluate/<environment>/<metric>`, at the update after which it was measured."""
     writer = _writers[run.directory]
-    for environment, evaluation in evaluations.items():
-        shown = {"success": evaluation.success, **evaluation.metrics}
-        shown |= {
-            f"success_by_difficulty/{difficulty}": found["success"]
-            for difficulty, found in evaluation.by_difficulty.items()
-        }
-        for name, value in shown.items():
-            if value is not None:
-                writer.add_scalar(f"evaluate/{environment}/{name}", value, run.update)
+    for name, value in points(evaluations).items():
+        writer.add_scalar(name, value, run.update)
     writer.flush()
 
 
