@@ -119,7 +119,10 @@ def watching() -> Iterator[tuple[Clock, ModuleType]]:
 
 
 def run(settings: Settings) -> Report:
-    """Train on each environment in turn, `rounds` updates each."""
+    """Train on each environment in turn, `rounds` updates each.
+
+    The worker processes have been started by then, to evaluate.
+    """
     report = Report("waiting", settings)
     stream = yaml.safe_load(STREAM.read_text())
     if settings.quick:
@@ -128,13 +131,13 @@ def run(settings: Settings) -> Report:
             for stage in stream["stream"]
             if stage["environment"]["name"] in QUICK_ENVIRONMENTS
         ]
+        stream["evaluate"] = {"tasks": 1}
     if settings.model != stream["model"]:
         del stream["lora"]  # names layers of that model
     for stage in stream["stream"]:
         stage["updates"] = settings.rounds
     stream |= {
         "model": settings.model,
-        "evaluate": {"tasks": 1},
         "grpo": {
             "num_generations": settings.group,
             "generation_batch_size": settings.episodes,

@@ -18,6 +18,8 @@ PARTS = {"pddl_domain": str, "grammar": str, "pddl_problem": str}
 """The keys of a game's file that the engine reads, with the types of their values."""
 TASK = {"task_type": str, "pddl_params": dict}
 """Likewise of the file beside it."""
+GOAL = ("object_target", "parent_target", "toggle_target")
+"""The parts of `pddl_params` that alfworld's expert needs."""
 WORDS = {
     str: "text",
     dict: "an object",
@@ -131,6 +133,9 @@ def read_task(root: Path, name: str) -> dict[str, Any]:
     """
     path = root / name / TRAJECTORY
     content = _read(path, TASK)
+    for key in GOAL:
+        if key not in content["pddl_params"]:
+            raise _damaged(path, f"'pddl_params' has no {key!r}")
     for key, value in content["pddl_params"].items():
         if not isinstance(value, (str, bool)):
             raise _damaged(path, f"{key!r} in 'pddl_params' is {WORDS[type(value)]}, not text")

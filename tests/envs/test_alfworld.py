@@ -369,6 +369,9 @@ def test_a_damaged_file_is_named(own: AlfWorld, data: Path, tmp_path: Path, dama
 ODD_VALUES: list[Any] = [..., None, 1, 1.5, [], {}, "", float("nan"), [{"deep": [[]]}]]
 
 
+PARAMS = {"object_target": "Mug", "parent_target": "Desk", "toggle_target": ""}
+
+
 def changed(data: Path, file: Path, **values: object) -> None:
     """Write a game's file again with other values; `...` removes a key."""
     content = json.loads((data / file).read_text()) | values
@@ -386,7 +389,7 @@ def games(path: Path, number: int = 3) -> list[Path]:
         parts = {"pddl_domain": "(define (domain a))", "pddl_problem": "(define (problem b))"}
         game = parts | {"grammar": 'grammar :: """{}""";', "solvable": True}
         (directory / "game.tw-pddl").write_text(json.dumps(game))
-        task = {"task_type": "pick_and_place_simple", "pddl_params": {"object_target": "Mug"}}
+        task = {"task_type": "pick_and_place_simple", "pddl_params": PARAMS}
         (directory / "traj_data.json").write_text(json.dumps(task))
         directories.append(directory)
     return directories
@@ -404,8 +407,9 @@ WRONG: list[tuple[str, str, Any]] = [
     *itertools.product([GAME], ["solvable"], [1, "yes", [], None]),
     *itertools.product([TASK], ["task_type"], [None, 1, [], {}, ["a"], ...]),
     *itertools.product([TASK], ["pddl_params"], [None, 1, [], "", ...]),
-    (TASK, "pddl_params", {"object_target": ["Mug"]}),
-    (TASK, "pddl_params", {"object_target": None}),
+    (TASK, "pddl_params", {**PARAMS, "object_target": ["Mug"]}),
+    (TASK, "pddl_params", {**PARAMS, "object_target": None}),
+    (TASK, "pddl_params", {"parent_target": "Desk", "toggle_target": ""}),
     (GAME, "pddl_problem", "(define (problem b)"),
     (GAME, "pddl_domain", "; (define"),
     (GAME, "grammar", 'grammar :: """{'),
