@@ -211,11 +211,11 @@ class RunConfig:
 
     def adapter_of(self, label: str) -> Component:
         """Return the adapter of a column: that of its first stage, or of its original's."""
-        for name in (label, self.original(label)):
-            for stage in self.stream:
-                if stage.environment.label == name:
-                    return stage.adapter
-        return self.adapter
+        for stage in self.stream:
+            if stage.environment.label == label:
+                return stage.adapter
+        original = self.original(label)
+        return self.adapter if original is None else self.adapter_of(original)
 
 
 def _game(environment: EnvironmentConfig) -> Any:
