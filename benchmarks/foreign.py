@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
+import re
 import signal
 import time
 from collections import defaultdict
@@ -29,13 +30,27 @@ from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 BRIDGES = ("reasoning-gym", "gem", "textworld", "textworld-express", "textarena", "gymnasium")
-SECONDS = 120  # of a single check
+SECONDS = 120  # of the processor, for a single check
 TASKS = 2  # of each split
 SHOWN = 160  # characters of a reason
+COMPARED = 40  # characters; reasons that begin alike share a line
+STATES = ("pass", "fail", "cannot", "not checked")
 
 
-class TooLong(Exception):
-    """A check took longer than `SECONDS`."""
+INTRODUCTION = """\
+# Environments of other libraries
+
+The result of `contrail check` on each of them, unchanged, as `contrail environments --search` lists
+it: with `--tasks 2`, on Python 3.11, with the versions in constraints.txt. An environment passes if
+no check has failed. Warnings, such as of tests that resemble training, are not counted. What needs
+data from a network cannot be made on a machine without one. `python -m benchmarks.foreign` checks
+them, and with `--table docs/foreign.md` it writes this page.
+
+"""
+
+
+class TooLong(BaseException):
+    """A check took longer than `SECONDS`. No Exception: generators try again after one."""
 
 
 def games(names: list[str]) -> tuple[list[Hit], dict[str, str]]:
@@ -52,8 +67,8 @@ def checked(hit: Hit) -> dict[str, Any]:
     def stop(*_: object) -> None:
         raise TooLong(f"more than {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)
     begun = time.monotonic()
     record: dict[str, Any] = {"environment": hit.environment, "settings": hit.settings}
     plugins = load_plugins()
@@ -64,39 +79,50 @@ def checked(hit: Hit) -> dict[str, Any]:
     except (ContrailError, TooLong) as error:
         record["cannot"] = str(error)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return {**record, "seconds": round(time.monotonic() - begun, 1)}
 
 
 def table(records: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a Markdown page."""
-    by_bridge: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in records:
-        by_bridge[record["environment"]].append(record)
-    yield "| bridge | environments | pass | fail | cannot be made here |"
-    yield "| --- | --- | --- | --- | --- |"
-    whole = [0, 0, 0, 0]
-    for name in sorted(by_bridge, key=BRIDGES.index):
-        its = by_bridge[name]
-        cannot = sum("cannot" in record for record in its)
-        failed = sum(bool(_failures(record)) for record in its)
-        row = [len(its), len(its) - failed - cannot, failed, cannot]
-        whole = [total + number for total, number in zip(whole, row, strict=True)]
-        yield f"| `{name}` | {' | '.join(map(str, row))} |"
-    yield f"| together | {' | '.join(map(str, whole))} |"
+    """Yield the lines of a Markdown page. What has not been checked has neither findings nor a
+    reason."""
+    yield from INTRODUCTION.splitlines()
+    yield "| bridge | listed | pass | fail | cannot be made here | not checked |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    states = [(record["environment"], _state(record)) for record in records]
+    for name in (*dict.fromkeys(name for name, _ in states), "together"):
+        its = [state for of, state in states if name in (of, "together")]
+        counts = [its.count(state) for state in STATES]
+        yield f"| {name} | {len(its)} | {' | '.join(map(str, counts))} |"
     yield ""
-    yield "| environment | check | why |"
-    yield "| --- | --- | --- |"
+    yield "| bridge | environments | check | why |"
+    yield "| --- | --- | --- | --- |"
+    alike: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
     for record in records:
-        what = ", ".join(
-            f"{value}" if isinstance(value, str) else f"{key}={json.dumps(value)}"
-            for key, value in record["settings"].items()
-        )
-        rows = [("–", record["cannot"])] if "cannot" in record else _failures(record)
-        for name, why in rows:
+        what = " ".join(map(_plain, record["settings"].values()))
+        reasons = [("–", record["cannot"])] if "cannot" in record else _failures(record)
+        for check_name, why in reasons:
             line = " ".join(why.split()).replace("|", "\\|").replace("`", "'")
-            line = line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
-            yield f"| `{record['environment']}` {what} | {name} | {line} |"
+            kind = re.sub(r"'[^']*'", "", line.replace(what.split()[0], ""))[:COMPARED]
+            alike[record["environment"], check_name, kind].append((what, line))
+    for (bridge, check_name, _), group in alike.items():
+        line = group[0][1]
+        line = line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+        yield f"| {bridge} | {', '.join(what for what, _ in group)} | {check_name} | {line} |"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _state(record: dict[str, Any]) -> str:
+    if "cannot" in record:
+        return "cannot"
+    if "findings" not in record:
+        return "not checked"
+    return "fail" if _failures(record) else "pass"
 
 
 def _failures(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -115,19 +141,19 @@ def main() -> None:
     results: Path = options.results
     lines = results.read_text().splitlines() if results.exists() else []
     records = [json.loads(line) for line in lines]
+    listed, missing = games(options.only)
     if options.table:
-        order = [
-            (name, json.dumps(hit.settings))
-            for hit in games(options.only)[0]
-            for name in [hit.environment]
-        ]
         known = {(r["environment"], json.dumps(r["settings"])): r for r in records}
-        options.table.write_text(
-            "\n".join(table([known[key] for key in order if key in known])) + "\n"
-        )
+        rows = [
+            known.get(
+                (hit.environment, json.dumps(hit.settings)),
+                {"environment": hit.environment, "settings": hit.settings},
+            )
+            for hit in listed
+        ]
+        options.table.write_text("\n".join(table(rows)) + "\n")
         return
     done = [(record["environment"], record["settings"]) for record in records]
-    listed, missing = games(options.only)
     for why in missing.values():
         print(why)
     left = [hit for hit in listed if (hit.environment, hit.settings) not in done]

@@ -146,11 +146,15 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 def call(adapter: Adapter, name: str, *arguments: Any) -> Any:
     """Call a method of an adapter with as many of the arguments as it takes.
 
+    `render` is given no list of actions that must not be shown.
+
     Raises:
         PluginError: its parameters do not fit; see `check_parameters`.
     """
     method = getattr(adapter, name)
     function = getattr(method, "__func__", method)
+    if name == "render" and isinstance(arguments[0], Observation):
+        arguments = (arguments[0].shown, *arguments[1:])
     return method(*arguments[: _count(function, function is not method, name)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from contrail.values import (
@@ -48,12 +48,20 @@ class Observation:
     """The text. It does not repeat the actions: the adapter decides whether to show the list."""
     actions: Sequence[str] | None = None
     """The admissible actions, if the environment knows them."""
+    show_actions: bool = field(default=True, repr=False)
+    """Whether an adapter may show the list. If not, it still may read and choose by it."""
 
     def __post_init__(self) -> None:
         """Convert to plain Python values, from whatever library they come."""
         _set(self, "text", as_text)
         if self.actions is not None:
             _set(self, "actions", as_texts)
+        _set(self, "show_actions", as_flag)
+
+    @property
+    def shown(self) -> Observation:
+        """The same as it may be shown: without a list that must not be."""
+        return self if self.show_actions else replace(self, actions=None)
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,16 @@ class Environment(ABC):
 
     idle: tuple[str, ...] = ()
     """Actions that change nothing and tell nothing new, likewise."""
+
+    forms: tuple[str, ...] = ()
+    """How actions are written, a text each, as in the system prompt: "drop", or with an example of
+    the words that follow in braces: "go to {X}", "click[{text}]", "<answer>{words}</answer>". They
+    let `shift: {alias: N}` rename the actions."""
+
+    mentions: str = ""
+    """A regular expression of actions that observations mention, for `alias`, where a reader could
+    not tell them from other words. What is written between signs, and the forms as they stand in
+    `forms`, is found without it."""
 
     about_data: str = ""
     """The source of the tasks, and of further ones: for `contrail environments`."""

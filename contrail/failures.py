@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contrail.alias import Renaming
 from contrail.environment import Environment
 from contrail.episode import Episode, Turn
 from contrail.errors import PluginError, boundary, describe_error
+from contrail.shift import Shift, renaming
 
 
 @dataclass(frozen=True)
@@ -25,34 +27,51 @@ class FailureContext:
         finishing: regular expressions of whole actions, see `Environment.finishing`.
         verifying: the same of `Environment.verifying`.
         idle: the same of `Environment.idle`.
+        renaming: of the actions, which these expressions do not know.
     """
 
     max_turns: int = Environment.max_turns
     finishing: Sequence[str] = ()
     verifying: Sequence[str] = ()
     idle: Sequence[str] = ()
+    renaming: Renaming | None = None
 
     @classmethod
-    def of(cls, environment: type[Environment], max_turns: int | None = None) -> FailureContext:
-        """Return the context of an environment's class, with the limit of its configuration."""
+    def of(
+        cls,
+        environment: type[Environment],
+        max_turns: int | None = None,
+        shift: Shift | None = None,
+    ) -> FailureContext:
+        """Return the context of an environment's class, with the limit of its configuration and its
+        interface shift."""
         return cls(
             max_turns or environment.max_turns,
             environment.finishing,
             environment.verifying,
             environment.idle,
+            renaming(environment, shift),
         )
 
     def finishes(self, turn: Turn) -> bool:
         """Return whether an action says that the agent is done."""
-        return _matches(turn, self.finishing)
+        return self._matches(turn, self.finishing)
 
     def verifies(self, turn: Turn) -> bool:
         """Return whether an action checks something."""
-        return _matches(turn, self.verifying)
+        return self._matches(turn, self.verifying)
 
     def idles(self, turn: Turn) -> bool:
         """Return whether a turn does nothing: an idle action, or no text at all."""
-        return not (turn.text or turn.action or "").strip() or _matches(turn, self.idle)
+        return not (turn.text or turn.action or "").strip() or self._matches(turn, self.idle)
+
+    def _matches(self, turn: Turn, patterns: Iterable[str]) -> bool:
+        """Return whether an action is, as a whole and in any case, one of the patterns."""
+        action = (turn.action or "").strip()
+        if self.renaming is not None:
+            action = self.renaming.restore(action) or ""
+        flags = re.IGNORECASE | re.DOTALL
+        return any(re.fullmatch(pattern, action, flags) is not None for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -125,13 +144,6 @@ def count(episodes: Sequence[Episode]) -> dict[str, Any]:
         for name in episode.failures:
             modes[name] = modes.get(name, 0) + 1
     return {"episodes": len(played), "failed": len(failed), "modes": modes}
-
-
-def _matches(turn: Turn, patterns: Iterable[str]) -> bool:
-    """Return whether an action is, as a whole and in any case, one of the patterns."""
-    action = (turn.action or "").strip()
-    flags = re.IGNORECASE | re.DOTALL
-    return any(re.fullmatch(pattern, action, flags) is not None for pattern in patterns)
 
 
 def _turn(rule: FailureRule, episode: Episode, context: FailureContext) -> int | None:

@@ -40,6 +40,7 @@ from contrail.errors import (
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
 from contrail.registered import Registered, Table
+from contrail.shift import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
@@ -150,15 +151,18 @@ class Plugins:
         """The failure rules, in the order of their registration."""
         return [entry.value for entry in self.failures.entries.values()]
 
-    def diagnosis(self, environments: Mapping[str, tuple[str, int | None]]) -> Diagnosis:
+    def diagnosis(
+        self, environments: Mapping[str, tuple[str, int | None, Shift | None]]
+    ) -> Diagnosis:
         """Return what finds the failure modes of episodes.
 
         Args:
-            environments: label -> the registered name, and the limit of turns if it is configured.
+            environments: by label, the registered name, the limit of turns if it is configured, and
+                the interface shift if there is one.
         """
         contexts = {
-            label: FailureContext.of(self.environments[name].value, max_turns)
-            for label, (name, max_turns) in environments.items()
+            label: FailureContext.of(self.environments[name].value, max_turns, shift)
+            for label, (name, max_turns, shift) in environments.items()
         }
         return Diagnosis(self.failure_rules, contexts)
 
@@ -298,9 +302,7 @@ def blaming(
 
 
 def _name_and_version(package: importlib.metadata.Distribution | None) -> tuple[str, str]:
-    if package is None:
-        return "-", "-"
-    metadata = package.metadata
+    metadata = package.metadata if package else {"Name": "-", "Version": "-"}
     return metadata["Name"], metadata["Version"]
 
 
@@ -392,8 +394,6 @@ def _innermost(error: BaseException, source: str) -> str:
     """Where in the plugin's own file an error arose, as "; FILE line N"."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"; {error.filename} line {error.lineno}"
-    line = None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == source:
-            line = number
-    return f"; {source} line {line}" if line is not None else ""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [number for frame, number in frames if frame.f_code.co_filename == source]
+    return f"; {source} line {lines[-1]}" if lines else ""

@@ -125,14 +125,14 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         objective = make_objective(stage.learn, plugins)
         _check_expert(objective, stage.environment, plugins, ("stream", index, "learn"))
         stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
-    default = make_adapter(config.adapter, plugins)
     tests = []
     for item in config.environments:
         tasks = test_tasks(listing.tasks[item.label]["test"], config.evaluate.tasks)
-        adapters = {item.label: adapter_of.get(item.label, default)}
         if item.label not in adapter_of:
-            _try(pool, item, tasks[0], config.adapter, plugins)
-        tests.append(Stage(item.label, {item.label: tasks}, adapters))
+            component = config.adapter_of(item.label)
+            adapter_of[item.label] = make_adapter(component, plugins)
+            _try(pool, item, tasks[0], component, plugins)
+        tests.append(Stage(item.label, {item.label: tasks}, {item.label: adapter_of[item.label]}))
     _refuse_leaks(config, plugins, listing, stages)
     warmup = None
     if config.warmup is not None:
@@ -187,17 +187,26 @@ def _refuse_leaks(
         for item in config.environments
     ]
 
+    # A shift makes the same start look different.
+    plain = {item.label: replace(item, shift=None) for item in config.environments if item.shift}
+    unshifted = EnvironmentPool({label: maker(item, plugins) for label, item in plain.items()})
+
     def reset(label: str, task: Task) -> Observation | None:
-        environment = listing.pool.take(label)
+        pool = unshifted if label in plain else listing.pool
+        environment = pool.take(label)
         try:
             with boundary():
                 return environment.reset(task)
         except Raised:  # playing it will say so
             return None
         finally:
-            listing.pool.give(label, environment)
+            pool.give(label, environment)
 
-    if found := leaks.shared_start(columns, reset):
+    try:
+        found = leaks.shared_start(columns, reset)
+    finally:
+        unshifted.close()
+    if found:
         key = _written(config, found[0].label)
         raise ConfigError(leaks.advice(*found), key=key, of_children=True)
 
@@ -240,7 +249,9 @@ def maker(config: EnvironmentConfig, plugins: Plugins) -> EnvironmentFactory:
         PluginError: its class has an impossible value of `workers` or `step_timeout`.
     """
     registered = plugins.environments[config.name]
-    make = EnvironmentFactory(config.name, registered, config.settings, config.max_turns)
+    make = EnvironmentFactory(
+        config.name, registered, config.settings, config.max_turns, shift=config.shift
+    )
     own = {}
     for member in ("workers", "step_timeout"):
         value = getattr(config, member)
@@ -334,5 +345,11 @@ def _try(
             candidates = call(adapter, "candidates", observation, view)
             if candidates is not None:
                 as_texts(candidates, "candidates()")
+                if config.shift is not None and config.shift.actions != "every":
+                    raise ConfigError(
+                        f"shift: actions is {config.shift.actions!r}, but the adapter "
+                        f"{component.name!r} never shows the list: the model chooses from it. "
+                        "Leave out `actions`, or take an adapter for free text, such as react."
+                    )
     except ConfigError as error:
         raise ConfigError(f"environment {config.label!r}: {error}") from error

@@ -14,8 +14,6 @@ from rooms import train
 
 # Several processes run tests side by side: more threads than that would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Java machines of tests live for seconds: optimising their code takes longer than it spares.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 if TYPE_CHECKING:
     from contrail.model.policy import Policy
@@ -25,6 +23,18 @@ def pytest_collection_finish() -> None:
     """Leave what the libraries have made out of every later collection of garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def quick_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java machines that live for seconds: optimising their code takes longer than it spares."""
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+@pytest.fixture
+def few_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks play no further tasks for as long as they have time."""
+    monkeypatch.setattr("contrail.check.subject.SECONDS", 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,8 @@ def key(
         "samples": samples,
         "end_after_invalid": end_after_invalid,
     }
+    if make.shift is not None:
+        about["shift"] = plain(make.shift)
     text = json.dumps(about, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
 

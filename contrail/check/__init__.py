@@ -19,7 +19,7 @@ other_process   the environment in a worker process
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from contrail.check import actions, episodes, games, near, surroundings
@@ -27,6 +27,7 @@ from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import EnvironmentFault, Raised, boundary, describe_error
 from contrail.registry import Plugins
+from contrail.shift import Shift
 from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
@@ -92,6 +93,7 @@ def check(
     *,
     tasks: int = 3,
     plugins: Plugins | None = None,
+    shift: Shift | None = None,
 ) -> Report:
     """Check that an environment keeps the contract, in this process.
 
@@ -100,11 +102,13 @@ def check(
         settings: an instance of its `Config`; by default the default settings.
         tasks: the largest number of tasks to play per split; slow tasks may be fewer, at least one.
         plugins: registers the name; by default the installed plugins.
+        shift: an interface shift, behind which the environment is checked.
 
     Raises:
         ContrailError: the environment cannot be made at all.
     """
-    subject = Subject(EnvironmentFactory.of(environment, settings, plugins), tasks)
+    make = EnvironmentFactory.of(environment, settings, plugins)
+    subject = Subject(replace(make, shift=shift), tasks)
     _ = subject.used  # what is missing, or wrong in the settings, is told before any check
     try:
         return report(subject.make.name, lambda one: run(one, subject))

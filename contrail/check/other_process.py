@@ -35,6 +35,7 @@ class RemoteSubject:
                 factory.registered,
                 factory.settings,
                 step_timeout=timeout,
+                shift=factory.shift,
                 count=count,
             ),
             None if hash_seed is None else {"PYTHONHASHSEED": hash_seed},
@@ -60,7 +61,7 @@ class _SubjectFactory(EnvironmentFactory):
     count: int = 3
 
     def here(self) -> Any:
-        plain = EnvironmentFactory(self.name, self.registered, self.settings)
+        plain = EnvironmentFactory(self.name, self.registered, self.settings, shift=self.shift)
         return _Caller(Subject(plain, self.count))
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from contrail.check import NEEDED, OTHERS, Check, Finding, Report, check, report, run
 from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
-from contrail.config import Source, build
+from contrail.config import Source, build, read_shift
 from contrail.errors import PluginError
 from contrail.names import visible
 from contrail.registry import Plugins
@@ -45,12 +45,14 @@ def check_named(name: str, more: Sequence[str], plugins: Plugins, tasks: int) ->
                 "dataclass. Decorate it."
             )
         with source.located():
-            settings = build(config, source.values)
+            values = {key: value for key, value in source.values.items() if key != "shift"}
+            settings = build(config, values)
+            shift = read_shift(source.values.get("shift"), ("shift",), one, registered.value)
         if importable(registered.value):
-            factory = EnvironmentFactory(one, registered, settings)
+            factory = EnvironmentFactory(one, registered, settings, shift=shift)
             reports.append(_check_elsewhere(factory, tasks))
         else:
-            reports.append(check(one, settings, tasks=tasks, plugins=plugins))
+            reports.append(check(one, settings, tasks=tasks, plugins=plugins, shift=shift))
     return reports
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from contrail.config import Source, build, show
+from contrail.config import Source, build, read_shift, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry import Plugins, blaming
@@ -85,9 +85,11 @@ def select(words: Sequence[str], plugins: Plugins) -> Selection:
                     f"plugin {registered.plugin!r}: the environment {name!r} has a Config that is "
                     "not a dataclass. Decorate it."
                 )
-            values = {key: value for key, value in source.values.items() if key not in OVERRIDES}
+            reserved = ("shift", *OVERRIDES)
+            values = {key: value for key, value in source.values.items() if key not in reserved}
             settings = build(config, values) if named else None
-            makers.append(EnvironmentFactory(name, registered, settings, **own))
+            shift = read_shift(source.values.get("shift"), ("shift",), name, registered.value)
+            makers.append(EnvironmentFactory(name, registered, settings, **own, shift=shift))
         return Selection(makers, bool(named))
 
 

@@ -105,7 +105,9 @@ def _watched(
     own = factory.settings
     if own is None:
         own = factory.registered.value.Config()
-    return EnvironmentConfig(factory.name, own, factory.name, factory.max_turns)
+    return EnvironmentConfig(
+        factory.name, own, factory.name, factory.max_turns, shift=factory.shift
+    )
 
 
 def _play_here(factory: EnvironmentFactory, split: str, task_id: str | None, expert: bool) -> None:
@@ -159,7 +161,7 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
 
 def _show(console: Console, observation: Observation) -> None:
     console.print(f"\n{observation.text}")
-    for number, action in enumerate(observation.actions or (), start=1):
+    for number, action in enumerate(observation.shown.actions or (), start=1):
         console.print(f"  {number:2}  {action}")
 
 
@@ -170,7 +172,7 @@ def _ask(turn: int, observation: Observation) -> str | None:
     except (EOFError, KeyboardInterrupt):
         print(file=sys.stdout)
         return None
-    actions = list(observation.actions or ())
+    actions = list(observation.shown.actions or ())
     if typed.isdecimal() and 1 <= int(typed) <= len(actions) and typed not in actions:
         return actions[int(typed) - 1]
     return typed

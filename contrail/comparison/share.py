@@ -155,14 +155,8 @@ def recorded(path: Path) -> list[Saved]:
 def _columns(config: RunConfig) -> list[Any]:
     """Return the columns and their evaluation in a canonical order: the stream's does not
     matter."""
-    adapters: dict[str, Any] = {}
-    for stage in config.stream:
-        adapters.setdefault(stage.environment.label, plain(stage.adapter))
     return sorted(
-        (
-            [plain(item), adapters.get(item.label, plain(config.adapter))]
-            for item in config.environments
-        ),
+        ([plain(item), plain(config.adapter_of(item.label))] for item in config.environments),
         key=lambda column: str(column[0]["label"]),
     )
 

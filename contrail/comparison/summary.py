@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from contrail import drift
+from contrail import drift, reliance
 from contrail.comparison.estimate import (
     Quantity,
     compared,
@@ -44,17 +44,20 @@ from contrail.tasks import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
 DRIFT = "drift"
-OF_RUNS = ("worst_environment", DRIFT)
+RELIANCE = "interface_reliance"
+OF_RUNS = ("worst_environment", DRIFT, RELIANCE)
 """Metrics that compare.json takes from each run as they are."""
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds",
     DRIFT: drift.FORMULA,
+    RELIANCE: reliance.FORMULA,
     "tradeoffs": TRADEOFF,
 }
 NEEDS = {name: metric.needs for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: f"learning curves (evaluate.every), runs of the strategy `{REFERENCE}` with "
     "room to improve, and a stage of its own for each environment",
     DRIFT: "evaluate.drift",
+    RELIANCE: "an environment that is evaluated with and without `shift: {alias: N}`",
 }
 ONE_STAGE = "every stage begins with the base model: R is a transfer matrix"
 EFFECT = 0.05
@@ -90,6 +93,9 @@ def summarise(
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
         found[label][DRIFT] = of_runs(own, places, lambda row: row.result["metrics"].get(DRIFT))
         found[label][DRIFT].bounds = (0.0, float("inf"))
+        found[label][RELIANCE] = of_runs(
+            own, places, lambda row: row.result["metrics"].get(RELIANCE)
+        )
     names = _names(rows)
     metrics = episode_metrics(first.result)
     ways = {
@@ -169,9 +175,10 @@ def summarise(
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    """Return the metrics of a comparison; drift is among them if a run has measured it."""
-    measured = any(DRIFT in row.result["metrics"] for row in rows)
-    return [*METRICS, CONTINUAL_WORLD, *[DRIFT] * measured]
+    """Return the metrics of a comparison; drift and interface reliance are among them if a run has
+    measured them."""
+    measured = {name for row in rows for name in row.result["metrics"]}
+    return [*METRICS, CONTINUAL_WORLD, *(name for name in (DRIFT, RELIANCE) if name in measured)]
 
 
 def _difference(one: Quantity, other: Quantity) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Nothing here imports torch, trl or peft, except the last two functions.
 """
 
 from contrail.config.convert import build
-from contrail.config.parse import load
+from contrail.config.parse import load, read_shift
 from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
     AnswersConfig,
@@ -60,6 +60,7 @@ __all__ = [
     "lora_config",
     "names",
     "plain",
+    "read_shift",
     "show",
     "to_dict",
     "to_yaml",

@@ -97,7 +97,7 @@ def build(
     }
     check_keys(key, values, fields)
     plain = {name: item for name, item in fields.items() if name not in built}
-    schema = _schema(cls, frozenset(plain))
+    schema = _schema(cls, frozenset(plain))  # type: ignore[arg-type]  # classes can be hashed
     values = {
         name: _found(directory, value, fields[name].metadata.get("path"))
         for name, value in values.items()
@@ -148,7 +148,7 @@ def build(
 
 
 @functools.lru_cache(maxsize=256)
-def _schema(cls: type, names: frozenset[str]) -> type:
+def _schema(cls: Any, names: frozenset[str]) -> type:
     """Return a dataclass of these fields of `cls`; making one takes a millisecond."""
     hints = annotations_of(cls)
     fields = [item for item in dataclasses.fields(cls) if item.name in names]

@@ -23,6 +23,7 @@ from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
 from contrail.registered import Table
 from contrail.registry import Plugins
+from contrail.shift import Shift
 
 STAGE = "N"
 """Replaces the number of a stage in keys."""
@@ -68,6 +69,7 @@ def _places() -> Iterator[Key]:
         (stage, StageConfig),
         ((*stage, "train"), TaskFilter),
         ((*stage, "environment"), EnvironmentConfig),
+        ((*stage, "environment", "shift"), Shift),
         (("checkpoint",), CheckpointConfig),
         (("warmup",), WarmupConfig),
     ):

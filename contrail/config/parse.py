@@ -30,11 +30,12 @@ from contrail.config.schema import (
 )
 from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
-from contrail.environment import OVERRIDES
+from contrail.environment import OVERRIDES, Environment
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
 from contrail.observers import TRACKERS
 from contrail.registered import Table
 from contrail.registry import Plugins, load_plugins
+from contrail.shift import Shift, check_alias
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -274,8 +275,17 @@ class _Parser:
         for name, (wanted, allowed) in OVERRIDES.items():
             if own.get(name) is not None and not allowed(own[name]):
                 raise ConfigError(f"{show(own[name])} is not {wanted}.", key=(*key, name))
-        found = self.component(key, value, self.plugins.environments, ("label", *OVERRIDES))
-        environment = EnvironmentConfig(found.name, found.settings, label or found.name, **own)
+        reserved = ("label", "shift", *OVERRIDES)
+        found = self.component(key, value, self.plugins.environments, reserved)
+        shift = read_shift(
+            value.get("shift") if isinstance(value, dict) else None,
+            (*key, "shift"),
+            found.name,
+            self.plugins.environments[found.name].value,
+        )
+        environment = EnvironmentConfig(
+            found.name, found.settings, label or found.name, **own, shift=shift
+        )
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             raise ConfigError(
@@ -335,6 +345,25 @@ class _Parser:
         except ConfigError as error:
             raise ConfigError(str(error), key=key) from error
         self.plugins.strategies.register(path, found, path.rpartition(":")[0])
+
+
+def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift | None:
+    """Return the interface shift that is written at a key of an environment; None for none.
+
+    Raises:
+        ConfigError: a value is wrong, or the environment does not offer the shift.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        message = f"{show(value)} is not a mapping. Write for example `shift: {{alias: 1}}`."
+        raise ConfigError(message, key=key)
+    shift = build(Shift, value, key)
+    try:
+        check_alias(shift, name, cls.forms)
+    except ConfigError as error:
+        raise ConfigError(str(error), key=(*key, "alias")) from error
+    return shift
 
 
 def _fill_in(values: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from contrail.config.source import escape
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
 from contrail.observers import DEFAULT_TRACKERS
+from contrail.shift import Shift
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class EnvironmentConfig(Component):
     max_turns: int | None = None
     workers: int | None = None
     step_timeout: float | None = None
+    # Not written without one: so earlier versions' configurations, and their keys, stay the same.
+    shift: Shift | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,39 @@ class RunConfig:
         every = [*trained, *self.evaluate.environments]
         return tuple({environment.label: environment for environment in every}.values())
 
+    def original(self, label: str) -> str | None:
+        """Return the column of the same environment without a column's interface shift.
+
+        With other shifts beside an alias, it is the column with these alone. None if there is no
+        such column.
+        """
+        column = next((item for item in self.environments if item.label == label), None)
+        if column is None or column.shift is None:
+            return None
+        rest = Shift() if column.shift.alias is None else replace(column.shift, alias=None)
+        wanted = _game(replace(column, shift=None if rest == Shift() else rest))
+        others = [item for item in self.environments if item.label != label]
+        return next((item.label for item in others if _game(item) == wanted), None)
+
+    def dice_of(self, label: str) -> str:
+        """Return the column whose dice the evaluation of a column uses: its original's, so that
+        versions of an environment are compared with the same luck."""
+        original = self.original(label)
+        return label if original is None else self.dice_of(original)
+
+    def adapter_of(self, label: str) -> Component:
+        """Return the adapter of a column: that of its first stage, or of its original's."""
+        for name in (label, self.original(label)):
+            for stage in self.stream:
+                if stage.environment.label == name:
+                    return stage.adapter
+        return self.adapter
+
+
+def _game(environment: EnvironmentConfig) -> Any:
+    """Return all that decides how an environment plays."""
+    return plain(replace(environment, label="", workers=None, step_timeout=None))
+
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
@@ -235,8 +271,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Composite):
         return plain(value.settings)
     if isinstance(value, Component):
-        common = [item.name for item in dataclasses.fields(value) if item.name != "settings"]
-        return {**{name: getattr(value, name) for name in common}, **plain(value.settings)}
+        common = {
+            item.name: plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if item.name != "settings"
+            and not (item.metadata.get("optional") and getattr(value, item.name) is None)
+        }
+        return {**common, **plain(value.settings)}
     if dataclasses.is_dataclass(value):
         return {name: plain(getattr(value, name)) for name in names(type(value))}
     if isinstance(value, dict):

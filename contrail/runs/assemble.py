@@ -182,8 +182,12 @@ def run(
             check=interruption.check,
             metrics=plugins.episode_metrics,
             diagnose=plugins.diagnosis(
-                {item.label: (item.name, item.max_turns) for item in config.environments}
+                {
+                    item.label: (item.name, item.max_turns, item.shift)
+                    for item in config.environments
+                }
             ),
+            dice={item.label: config.dice_of(item.label) for item in config.environments},
         )
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test

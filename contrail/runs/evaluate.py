@@ -32,19 +32,22 @@ def evaluate(
     metrics: Iterable[EpisodeMetric] = (),
     check: Callable[[], None] | None = None,
     diagnose: Diagnosis | None = None,
+    dice: str | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
     The dice depend on the run's seed, the environment's label, the task and the sample: stages and
     strategies with one seed are compared on the same tasks with the same luck, and every seed has
-    luck of its own, without which intervals over seeds would leave the dice out.
+    luck of its own, without which intervals over seeds would leave the dice out. `dice` takes the
+    place of the label: the versions of an environment have the dice of one.
     """
+    dice = environment if dice is None else dice
     jobs = [
         Job(
             environment,
             task,
             adapter,
-            generator(seed, "evaluate", environment, task.id, sample),
+            generator(seed, "evaluate", dice, task.id, sample),
             sample,
         )
         for task in tasks

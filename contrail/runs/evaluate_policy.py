@@ -91,7 +91,10 @@ def evaluate_policy(
                     end_after_invalid=answers.end_after_invalid,
                     progress=reporter.advance,
                     metrics=plugins.episode_metrics,
-                    diagnose=plugins.diagnosis({item.label: (item.name, item.max_turns)}),
+                    diagnose=plugins.diagnosis(
+                        {item.label: (item.name, item.max_turns, item.shift)}
+                    ),
+                    dice=config.dice_of(item.label) if config else None,
                 )
             finally:
                 pool.close()
@@ -131,5 +134,4 @@ def adapter_of(label: str, config: RunConfig | None, name: str | None, plugins: 
         return make_adapter(Component(name, plugins.adapters[name].value.Config()), plugins)
     if config is None:
         return make_adapter(Component("choose", NoConfig()), plugins)
-    trained = (stage.adapter for stage in config.stream if stage.environment.label == label)
-    return make_adapter(next(trained, config.adapter), plugins)
+    return make_adapter(config.adapter_of(label), plugins)

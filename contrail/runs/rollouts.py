@@ -55,6 +55,7 @@ class Rollouts:
         check: called before each step of the sampler; raises if the run is interrupted.
         metrics: of an episode, for evaluations.
         diagnose: finds the failure modes of episodes.
+        dice: of evaluations, by environment: see `contrail.runs.evaluate`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Rollouts:
         check: Callable[[], None],
         metrics: Sequence[EpisodeMetric],
         diagnose: Diagnosis,
+        dice: Mapping[str, str] | None = None,
     ) -> None:
         self._policy = policy
         self._pool = pool
@@ -83,6 +85,7 @@ class Rollouts:
         self._check = check
         self._metrics = metrics
         self._diagnose = diagnose
+        self._dice = {} if dice is None else dice
         self._reported: set[tuple[str, str]] = set()
         self._evaluated: dict[str, _Evaluated] = {}
 
@@ -192,6 +195,7 @@ class Rollouts:
             metrics=self._metrics,
             check=self._check,
             diagnose=self._diagnose,
+            dice=self._dice.get(test.name),
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)

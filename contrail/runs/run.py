@@ -25,6 +25,9 @@ from contrail.metrics import (
 )
 from contrail.observers import Observers
 from contrail.registry import Plugins
+from contrail.reliance import FORMULA as RELIANCE
+from contrail.reliance import at_the_end as reliance_at_the_end
+from contrail.reliance import reliance
 from contrail.runs import provenance, signal
 from contrail.runs.directory import RunDirectory
 from contrail.runs.signal import Kind, kind_of
@@ -185,6 +188,16 @@ class Run:
         rows = self.evaluations
         return any(metric in scores.metrics for row in rows for scores in row.values())
 
+    def _originals(self) -> dict[str, str]:
+        """Return the original of each shifted column that is played through the same adapter."""
+        config = self.config
+        found = {item.label: config.original(item.label) for item in config.environments}
+        return {
+            label: original
+            for label, original in found.items()
+            if original is not None and config.adapter_of(label) == config.adapter_of(original)
+        }
+
     def state(self) -> dict[str, Any]:
         """Return the run's state for a checkpoint, as JSON values."""
         self.clock()
@@ -254,6 +267,16 @@ class Run:
         formulas = {name: metric.formula for name, metric in METRICS.items()}
         if drifts:
             found["drift"], formulas["drift"] = at_the_end(drifts), FORMULA
+        originals = self._originals()
+        lost = reliance(results, originals)
+        aliases = [
+            item.label
+            for item in self.config.environments
+            if item.shift is not None and item.shift.alias is not None
+        ]
+        if any(label in originals for label in aliases):
+            found["interface_reliance"] = reliance_at_the_end(results, originals, aliases)
+            formulas["interface_reliance"] = RELIANCE
         if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
             found = dict.fromkeys(found, Estimate(None, None))
         evaluate = self.config.evaluate
@@ -279,6 +302,7 @@ class Run:
             "restarts": self.restarts,
             "turnover": {} if self.restarts else turnover_by_environment(stream, start),
             **({"drift": drifts} if drifts else {}),
+            **({"interface": lost} if lost else {}),
             "metrics": {name: item.value for name, item in found.items()},
             "metric_intervals": {name: item.interval for name, item in found.items()},
             "episode_metrics": {

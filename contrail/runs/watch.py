@@ -67,6 +67,7 @@ def watch(
             temperature=config.grpo.temperature if config else 1.0,
             greedy=greedy,
             end_after_invalid=config.answers.end_after_invalid if config else None,
+            dice=config.dice_of(environment.label) if config else None,
         )
     finally:
         pool.close()

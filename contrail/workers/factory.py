@@ -9,6 +9,7 @@ from contrail.environment import OVERRIDES, Environment
 from contrail.errors import PluginError
 from contrail.registered import Registered
 from contrail.registry import Plugins, blaming, load_plugins
+from contrail.shift import Shift, Shifted
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class EnvironmentFactory:
     """The number of worker processes that a pool may start; 0 to play in this process."""
     step_timeout: float = Environment.step_timeout
     """The number of seconds that a reset or step in a worker process may take."""
+    shift: Shift | None = None
+    """The interface shift of the instances."""
 
     @classmethod
     def of(
@@ -71,7 +74,7 @@ class EnvironmentFactory:
         if self.max_turns is not None:
             environment.max_turns = self.max_turns
         self.check("max_turns", environment.max_turns)
-        return environment
+        return environment if self.shift is None else Shifted(environment, self.shift)
 
     def not_installed(self, missing: ImportError) -> PluginError:
         """Return the error for a package that the environment needs."""

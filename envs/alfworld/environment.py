@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from contrail import (
     SPLITS,
@@ -63,6 +63,8 @@ class AlfWorldConfig:
     """The number of generated games to train on. ALFWorld's own games are always all used."""
     test_tasks: int = field(default=100, metadata={"min": 1})
     """The number of generated games to test on."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
 
 
 class AlfWorld(Environment):
@@ -80,6 +82,12 @@ class AlfWorld(Environment):
         f'numbers. "{NOTHING}" means that the action could not be done.'
     )
     max_turns = 30
+    forms = (
+        *("go to {X}", "open {X}", "close {X}", "take {X from Y}", "put {X in/on Y}", "use {X}"),
+        *("clean {X with Y}", "heat {X with Y}", "cool {X with Y}", "examine {X}"),
+        # The games list other words for "put", and one action that the prompt leaves out.
+        *("look", "inventory", "move {X to Y}", "help"),
+    )
     idle = ("look", "inventory")
     workers = 4
 
@@ -87,6 +95,14 @@ class AlfWorld(Environment):
     def catalogue(cls) -> Iterator[tuple[dict[str, Any], str]]:
         for kind in TASK_TYPES:
             yield {"task_types": [kind]}, f"A kind of ALFWorld's tasks: {kind.replace('_', ' ')}."
+
+    def __new__(cls, config: AlfWorldConfig | None = None) -> AlfWorld:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.alfworld.agentgym import AgentGymAlfWorld
+
+            return super().__new__(AgentGymAlfWorld)
+        return super().__new__(cls)
 
     def __init__(self, config: AlfWorldConfig | None = None) -> None:
         super().__init__(config)
@@ -165,8 +181,7 @@ class AlfWorld(Environment):
         if self._won:
             over = Observation("The episode is over.", [])
             return Step(over, terminated=True, success=True, valid=False)
-        action = read_action(action, self._commands)
-        command = self._commands.get(plain(action)) if len(action) <= LONGEST_ACTION else None
+        command = self._command_of(action)
         if command is None:  # as the engine answers, which is slow
             return Step(Observation(NOTHING, [*self._commands.values()]), valid=False)
         state, _, _ = self._game.step(command)
@@ -174,6 +189,11 @@ class AlfWorld(Environment):
         # "You arrive at loc 12." is of no use: places have names, locations have none.
         seen = self._observe(state, re.sub(r"^You arrive at loc \d+\. ", "", state.feedback))
         return Step(seen, float(self._won), terminated=self._won, success=self._won)
+
+    def _command_of(self, action: str) -> str | None:
+        """Return the engine's command for an action; None if it is not admissible."""
+        action = read_action(action, self._commands)
+        return self._commands.get(plain(action)) if len(action) <= LONGEST_ACTION else None
 
     def expert(self, task: Task) -> list[str] | None:
         """Return the play of alfworld's own hand-coded expert without its detours; None if it gives

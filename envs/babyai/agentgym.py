@@ -13,6 +13,7 @@ from contrail.envs.babyai.environment import (
     AGENTGYM,
     BARREN,
     BabyAI,
+    BabyAIConfig,
     difficulty,
     maker,
     resolve,
@@ -33,7 +34,7 @@ from contrail.envs.babyai.world import (
     World,
     front,
 )
-from contrail.envs.shared.agentgym import number_of, plain, task_id
+from contrail.envs.shared.agentgym import number_of, numbers_in, plain, task_id
 
 KINDS = {2: "wall", 4: "door", 5: "key", 6: "ball", 7: "box"}  # minigrid's numbers, as COLORS
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
@@ -71,12 +72,21 @@ class AgentGymBabyAI(BabyAI):
         "key of its color.\n\n- toggle: opens the closed or locked door right in front of you."
     )
     max_turns = 20
+    forms = ()  # another framework's interface stays as it is there
+
+    def __init__(self, config: BabyAIConfig | None = None) -> None:
+        super().__init__(config)
+        path = self.config.test_ids
+        self._tests = sorted(numbers_in(path)) if path else []
 
     def tasks(self, split: str) -> list[contrail.Task]:
-        """Return the first tasks in AgentGym's order whose start states belong to the split."""
+        """Return tasks in AgentGym's order: those of `test_ids`, or the first of the split."""
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}")
+        if split == "test" and self.config.test_ids:
+            return [_task(n, split) for n in self._tests if start_of(n)[0] in self._levels]
         total = self.config.train_tasks if split == "train" else self.config.test_tasks
+        tested = {start_state(*start_of(number))[0] for number in self._tests}
         found: list[contrail.Task] = []
         barren = 0
         for number in count():
@@ -84,10 +94,11 @@ class AgentGymBabyAI(BabyAI):
                 return found
             level, seed = start_of(number)
             barren += 1
-            if level in self._levels and split_of(start_state(level, seed)[0]) == split:
-                found.append(
-                    contrail.Task("babyai", task_id(number), number, split, difficulty(level))
-                )
+            if level not in self._levels:
+                continue
+            state = start_state(level, seed)[0]
+            if (state not in tested) if tested else (split_of(state) == split):
+                found.append(_task(number, split))
                 barren = 0
         raise AssertionError("unreachable")
 
@@ -341,6 +352,11 @@ class AgentGymWorld(World):
                     queue.append(after)
                     before[after] = (pose, step)
         return facing, standing
+
+
+def _task(number: int, split: str) -> contrail.Task:
+    level, _ = start_of(number)
+    return contrail.Task("babyai", task_id(number), number, split, difficulty(level))
 
 
 def start_of(number: int) -> tuple[str, int]:

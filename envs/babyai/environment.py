@@ -59,6 +59,9 @@ class BabyAIConfig:
     """The number of test tasks, divided in the same way."""
     like: Literal["agentgym"] | None = None
     """Follow the rules of another framework where they differ: "agentgym"."""
+    test_ids: str = field(default="", metadata={"path": ()})
+    """With `like: agentgym`, AgentGym's file of the tasks to test on (AgentEval's
+    babyai_test.json). By default, a fifth, by start states."""
 
 
 class BabyAI(contrail.Environment):
@@ -77,6 +80,11 @@ class BabyAI(contrail.Environment):
         "red ball 1."
     )
     max_turns = 20
+    forms: tuple[str, ...] = (
+        *("turn left", "turn right", "move forward", "go to {X}", "pickup {X}", "drop", "toggle"),
+        *("go through {X}", "toggle and go through {X}"),
+    )
+    mentions = r"(?<=^Not possible now: ).+(?=\.$)"
     about_data = "made from seeds: any number"
 
     @classmethod
@@ -96,6 +104,8 @@ class BabyAI(contrail.Environment):
             raise ConfigError("babyai: levels is empty; leave it out for AgentGym's 40 levels.")
         if min(self.config.train_tasks, self.config.test_tasks) < 0:
             raise ConfigError("babyai: train_tasks and test_tasks cannot be negative.")
+        if self.config.test_ids and not self.config.like:
+            raise ConfigError("babyai: test_ids is for like: agentgym.")
         self._levels = list(dict.fromkeys(resolve(level) for level in self.config.levels))
         self._world: World | None = None
 

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ EXPRESSIONS = (
 """Datasets whose verifier lets sympy evaluate the answer."""
 LITERALS = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
 """Datasets whose verifier calls `eval` on the answer, to read a list."""
+HASHED = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
+"""Datasets whose questions follow the order of sets, and so the hash seed of the process."""
 SOLUTIONS = ("example_correct_answer", "possible_answer", "example_answer", "solution")
 """Fields of a question's metadata that may hold a right answer, where it has none itself."""
 
@@ -107,11 +110,18 @@ class ReasoningGym(Environment):
 
     def tasks(self, split: str) -> list[Task]:
         listed = seed_tasks(self, "reasoning-gym", split)
+        name, notes = self.config.dataset, []
+        if name in HASHED and not os.environ.get("PYTHONHASHSEED", "").isdecimal():
+            notes.append(
+                f"reasoning-gym: the questions of {name} differ from process to process: they "
+                "follow Python's hash seed. Set PYTHONHASHSEED=0 before you start a run."
+            )
         if "\n" in str(self._ask(listed[0].seed)["answer"]):
-            self.notes = [
-                f"reasoning-gym: answers of {self.config.dataset} have several lines. Use "
-                "`adapter: xml` or `json`: react and act read one line."
-            ]
+            notes.append(
+                f"reasoning-gym: answers of {name} have several lines. Use `adapter: xml` or "
+                "`json`: react and act read one line."
+            )
+        self.notes = notes
         return listed
 
     def reset(self, task: Task) -> Observation:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from contrail import ConfigError, Task
 from contrail.envs.sciworld.environment import SciWorld, SciWorldConfig
 from contrail.envs.sciworld.tasks import KINDS
-from contrail.envs.shared.agentgym import number_of, task_id
+from contrail.envs.shared.agentgym import number_of, numbers_in, task_id
 
 ORDER = """
 boil melt freeze change-the-state-of-matter-of use-thermometer
@@ -69,6 +69,7 @@ class AgentGymSciWorld(SciWorld):
         f"with an action that helps to finish the task. The actions:\n{ACTIONS}"
     )
     max_turns = 30
+    forms = ()  # another framework's interface stays as it is there
     worst = -100
     points = 1
 
@@ -85,23 +86,37 @@ class AgentGymSciWorld(SciWorld):
                 "sciworld: AgentGym plays without simplifications. Leave out simplifications, or "
                 "like."
             )
+        if given.test_ids and given.variations:
+            raise ConfigError("sciworld: test_ids names the variations. Leave out variations.")
         super().__init__(replace(given, tasks=[*names], simplifications=[]))
 
     def tasks(self, split: str) -> list[Task]:
-        """Return AgentGym's tasks in its order, in ScienceWorld's own split."""
-        found = []
-        for task in super().tasks(split):
-            number = FIRST[task.id.partition("/")[0]] + task.seed
-            found.append(replace(task, id=task_id(number), seed=number))
-        return sorted(found, key=lambda task: task.seed)
+        """Return AgentGym's tasks in its order: of `test_ids`, or in ScienceWorld's own split."""
+        numbers = [FIRST[task.id.partition("/")[0]] + task.seed for task in super().tasks(split)]
+        if self.config.test_ids:
+            tests = numbers_in(self.config.test_ids)
+            numbers = [n for n in range(LAST + 1) if (n in tests) == (split == "test")]
+        found = [(number, start_of(number)[0]) for number in sorted(numbers)]
+        return [
+            Task("sciworld", task_id(number), number, split, KINDS[name].difficulty)
+            for number, name in found
+            if name in self.config.tasks
+        ]
 
     def _start_of(self, task: Task) -> tuple[str, int]:
-        number = number_of(task.id)
-        name = [name for name in ORDER if FIRST[name] <= number][-1]
-        variation = number - FIRST[name]
-        if variation >= KINDS[name].all:
-            raise ValueError(f"AgentGym has no task {number} of sciworld; its last is {LAST}.")
-        return name, variation
+        return start_of(number_of(task.id))
 
     def _ended(self) -> bool:
         return super()._ended() or int(self._world.getNumMoves()) > MOVES
+
+
+def start_of(number: int) -> tuple[str, int]:
+    """Return the ScienceWorld task and the variation of AgentGym's task.
+
+    Raises:
+        ValueError: AgentGym has no such task.
+    """
+    if not 0 <= number <= LAST:
+        raise ValueError(f"AgentGym has no task {number} of sciworld; its last is {LAST}.")
+    name = [name for name in ORDER if FIRST[name] <= number][-1]
+    return name, number - FIRST[name]

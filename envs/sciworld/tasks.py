@@ -1,8 +1,10 @@
-"""ScienceWorld's 30 tasks: how their variations are split, and how long they take."""
+"""ScienceWorld's 30 tasks: how their variations are split, how long they take, which can be set."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from contrail import ConfigError, nearest
 
 
 class Kind(NamedTuple):
@@ -67,3 +69,28 @@ SIMPLIFICATIONS = (
     "noElectricalAction",
 )
 ELECTRICAL = ("power-component", "conductivity")  # in the names of tasks that need electricity
+
+
+def check(config: Any) -> None:
+    """Refuse impossible settings of sciworld.
+
+    Raises:
+        ConfigError: names the key and its possible values.
+    """
+    if config.test_ids and not config.like:
+        raise ConfigError("sciworld: test_ids is for like: agentgym.")
+    known = {"tasks": tuple(KINDS), "simplifications": SIMPLIFICATIONS}
+    for key, choices in known.items():
+        for value in getattr(config, key):
+            if value not in choices:
+                raise ConfigError(f"sciworld: {key} holds {value!r}. {nearest(value, choices)}")
+    if not config.tasks:
+        raise ConfigError("sciworld: tasks is empty; leave it out for all 30.")
+    if config.test_part not in ("dev", "test"):
+        raise ConfigError(f"sciworld: test_part is {config.test_part!r}; it must be dev or test.")
+    electrical = [task for task in config.tasks if any(word in task for word in ELECTRICAL)]
+    if "noElectricalAction" in config.simplifications and electrical:
+        raise ConfigError(
+            f"sciworld: with noElectricalAction, {', '.join(electrical)} cannot be solved. Leave "
+            "them out of tasks, or use easy, which keeps electricity where it is needed."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,9 +66,16 @@ class Library:
         return self.index.search(words if letters == words else f"{letters} {words}", count)
 
 
+Split = Callable[[Mapping[str, Sequence[Question]], str], dict[str, dict[str, Question]]]
+
+
 @lru_cache(maxsize=4)
-def load_library(data: str) -> Library:
+def load_library(data: str, split_questions: Split = split_questions) -> Library:
     """Return the library of a file or directory, or the generated one; the same for all instances.
+
+    Args:
+        data: the setting.
+        split_questions: divides the questions, by their file, into those of each split by task id.
 
     Raises:
         ConfigError: there is no usable file, or a file cannot be read.
@@ -93,8 +100,10 @@ def _notes(
 ) -> tuple[str, ...]:
     """Return a sentence about the questions that are left out, and ones about what is missing."""
     asked = {question.text.casefold() for question in questions}
-    left["asked twice"] += len(questions) - len(asked)
-    left["that share a fact with a test question"] += len(asked) - sum(map(len, split.values()))
+    kept = sum(map(len, split.values()))
+    if kept < len(questions):
+        left["asked twice"] += len(questions) - len(asked)
+        left["that share a fact with a test question"] += len(asked) - kept
     apart = {why: left.pop(why) for why in (ALONE, EMPTY) if left[why]}
     notes = [f"{what}: {count}" for what, count in apart.items()]
     return (*notes, f"left out: {told(left)}") if left.total() else tuple(notes)
@@ -221,11 +230,24 @@ def _of_list(records: list[Any], part: str, where: str) -> Iterator[tuple[str, A
         articles = fields.get("paragraphs")
         if isinstance(articles, list) and any(isinstance(a, dict) and "qas" in a for a in articles):
             for article in articles:
-                shared = {"title": fields.get("title"), "context": article.get("context")}
-                for asked in article.get("qas") or ():
-                    yield part, {**shared, **asked} if isinstance(asked, dict) else asked, place
+                for asked in _article(fields.get("title"), article):
+                    yield part, asked, place
         else:
             yield part, record, place
+
+
+def _article(title: Any, article: Any) -> Iterator[Any]:
+    """Yield the questions of a paragraph of SQuAD's, each with the text; without any, the text."""
+    if not isinstance(article, dict):
+        yield article
+        return
+    shared = {"title": title, "context": article.get("context")}
+    questions = article.get("qas")
+    if not isinstance(questions, list):  # damaged, which is counted
+        yield shared
+        questions = [] if questions is None else [questions]
+    for asked in questions:
+        yield {**shared, **asked} if isinstance(asked, dict) else asked
 
 
 def _named(name: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from contrail import SPLITS, ConfigError, Environment, Observation, Step, Task, hookimpl, nearest
 from contrail.envs.shared.data_files import refusing_depth
 
 if TYPE_CHECKING:
     from contrail.envs.searchqa.answers import Question
+    from contrail.envs.searchqa.data import Library
 
 SHOWN = 3  # documents an action brings
 SEARCHES, ANSWERS = 12, 28  # listed at most
@@ -32,6 +33,11 @@ class SearchQAConfig:
     cases."""
     retry_after_wrong: bool = False
     """Continue the episode after a wrong answer, and say that the answer was wrong."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
+    test_ids: str = field(default="", metadata={"path": ()})
+    """With `like: agentgym`, AgentGym's file of the questions to test on (AgentEval's
+    searchqa_test.json). By default, all that are for testing."""
 
 
 class SearchQA(Environment):
@@ -48,19 +54,27 @@ class SearchQA(Environment):
         "searches. Answer with a name, a number, yes or no, not with a sentence."
     )
     max_turns = 5
+    forms = ("<search>{words}</search>", "<answer>{words}</answer>")
     finishing = (r".*<answer>.*</answer>.*",)
     verifying = (r".*<search>.*</search>.*",)
+
+    def __new__(cls, config: SearchQAConfig | None = None) -> SearchQA:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            from contrail.envs.searchqa.agentgym import AgentGymSearchQA
+
+            return super().__new__(AgentGymSearchQA)
+        return super().__new__(cls)
 
     def __init__(self, config: SearchQAConfig | None = None) -> None:
         super().__init__(config)
         _check(self.config)
         from contrail.envs.searchqa import answers as searchqa_answers
-        from contrail.envs.searchqa import data as searchqa_data
 
         self._answers = searchqa_answers
         data = self.config.data
         with refusing_depth(data):
-            self._library = searchqa_data.load_library(data)
+            self._library = self._load()
         self.about_data = (
             f"questions in {data}"
             if data
@@ -72,6 +86,11 @@ class SearchQA(Environment):
         self._ended = False
         self._searched: set[str] = set()
         self._read: list[int] = []
+
+    def _load(self) -> Library:
+        from contrail.envs.searchqa.data import load_library
+
+        return load_library(self.config.data)
 
     def tasks(self, split: str) -> list[Task]:
         if split not in SPLITS:
@@ -94,16 +113,20 @@ class SearchQA(Environment):
         if self._ended:
             over = Observation("The episode is over.", ())
             return Step(over, terminated=True, valid=False)
-        match = ACTION.search(action[:LONGEST_ACTION])
-        words = " ".join(match[2].split()) if match else ""
-        if match is None or not words:
+        read = self._read_tags(action[:LONGEST_ACTION])
+        if read is None:
             # The model's invented text is not repeated to it: it may contain a chat template's
             # tokens.
             text = "Not an action: write <search>words</search> or <answer>words</answer>."
             return Step(self._observe(text), valid=False)
-        if match[1].lower() == "answer":
-            return self._grade(words, self._question)
-        return Step(self._search(words))
+        verb, words = read
+        return self._grade(words, self._question) if verb == "answer" else Step(self._search(words))
+
+    def _read_tags(self, action: str) -> tuple[str, str] | None:
+        """Return the verb of an action, "search" or "answer", and its words; None for no action."""
+        match = ACTION.search(action)
+        words = " ".join(match[2].split()) if match else ""
+        return (match[1].lower(), words) if match and words else None
 
     def expert(self, task: Task) -> list[str] | None:
         """Return searches for the question and for each necessary document that is not seen yet.
@@ -147,14 +170,14 @@ class SearchQA(Environment):
         self._searched.add(words.lower())
         found = self._library.search(words, SHOWN)
         self._read = _latest_first(found, self._read)
-        documents = [self._library.documents[place] for place in found]
+        return self._observe(self._information([self._library.documents[i] for i in found]))
+
+    def _information(self, documents: list[tuple[str, str]]) -> str:
         lines = [
             f"Doc {number} (Title: {title}) {text}"
             for number, (title, text) in enumerate(documents, 1)
         ]
-        return self._observe(
-            "\n".join(["<information>", *(lines or ["Nothing found."]), "</information>"])
-        )
+        return "\n".join(["<information>", *(lines or ["Nothing found."]), "</information>"])
 
     def _grade(self, words: str, question: Question) -> Step:
         right = self._answers.exact_match(words, question.answers)
@@ -207,6 +230,10 @@ def _check(config: SearchQAConfig) -> None:
         raise ConfigError(
             f"searchqa: reward is {config.reward!r}. {nearest(config.reward, REWARDS)}"
         )
+    if config.like and config.reward != "exact_match":
+        raise ConfigError("searchqa: like: agentgym rewards an exact match; leave `reward` out.")
+    if config.test_ids and not config.like:
+        raise ConfigError("searchqa: test_ids is for like: agentgym.")
 
 
 @hookimpl

@@ -4,6 +4,10 @@ action."""
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from contrail import ConfigError
+from contrail.envs.shared.data_files import read_json
 
 PREFIX = "agentgym-"
 
@@ -23,6 +27,25 @@ def number_of(task_id: str) -> int:
     if number == task_id or not number.isdecimal():
         raise ValueError(f"{task_id!r} is not a task of AgentGym, such as {PREFIX}17.")
     return int(number)
+
+
+def numbers_in(path: str) -> frozenset[int]:
+    """Return the numbers of the tasks in one of AgentGym's files: [{"item_id": "webshop_17"}, …].
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    records = read_json(Path(path).expanduser())
+    numbers = set()
+    for record in records if isinstance(records, list) else [records]:
+        name = record.get("item_id") if isinstance(record, dict) else record
+        match = re.search(r"\d+$", str(name))
+        if match is None:
+            raise ConfigError(
+                f"data: {path}: {str(record)[:80]} has no item_id that ends with a number."
+            )
+        numbers.add(int(match[0]))
+    return frozenset(numbers)
 
 
 def plain(action: str) -> str:

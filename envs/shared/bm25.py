@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import bm25s
 import numpy as np
@@ -24,19 +24,9 @@ class Index:
 
     Args:
         texts: the documents; any language, but stemmed as English.
-        stems: returns the words of a text that count; by default their English stems.
-        k1: how much it counts that a word is in a document several times.
-        b: how much it counts against a document that it is long.
     """
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        stems: Callable[[str], list[str]] | None = None,
-        k1: float = 1.5,
-        b: float = 0.75,
-    ) -> None:
-        self._stems = stems or self._english
+    def __init__(self, texts: Sequence[str]) -> None:
         self._stemmer = Stemmer.Stemmer("english")
         # bm25s numbers words by a set's order, which differs from process to process, and with it
         # the rounding of scores; so the words are numbered here.
@@ -45,7 +35,7 @@ class Index:
             [self._numbers.setdefault(stem, len(self._numbers)) for stem in self._stems(text)]
             for text in texts
         ]
-        self._bm25 = bm25s.BM25(k1=k1, b=b)
+        self._bm25 = bm25s.BM25()
         if len(self._numbers) > 1:
             self._bm25.index((documents, self._numbers), show_progress=False)
 
@@ -62,7 +52,7 @@ class Index:
         best = np.argsort(-scores, kind="stable")[:count]
         return [int(place) for place in best if scores[place] > 0]
 
-    def _english(self, text: str) -> list[str]:
+    def _stems(self, text: str) -> list[str]:
         words = WORD.findall(text.lower())
         # A text of stop words alone is searched unchanged: "The Who", "It".
         kept = [word for word in words if word not in STOP_WORDS] or words

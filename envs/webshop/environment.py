@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from contrail import (
     SPLITS,
@@ -46,6 +46,11 @@ class WebShopConfig:
     options), or "auto": human if the data contains such instructions."""
     goals_per_product: int = 5
     """The largest number of synthetic goals per product, which differ in options."""
+    like: Literal["agentgym"] | None = None
+    """Follow the rules of another framework where they differ: "agentgym"."""
+    test_ids: str = field(default="", metadata={"path": ()})
+    """With `like: agentgym`, AgentGym's file of the goals to test on (AgentEval's
+    webshop_test.json). By default, the first 200."""
 
 
 class WebShop(Environment):
@@ -62,8 +67,18 @@ class WebShop(Environment):
         "button, product or option of the page, such as click[Buy Now]."
     )
     max_turns = 10
+    forms = ("search[{words}]", "click[{text}]")
     finishing = (r"click\s*\[buy now\]",)
     verifying = (r"click\s*\[(description|features|reviews)\]",)
+
+    def __new__(cls, config: WebShopConfig | None = None) -> WebShop:
+        """Return an environment of the rules that the settings ask for."""
+        if config is not None and config.like == "agentgym":
+            _check(config)
+            from contrail.envs.webshop.agentgym import AgentGymWebShop
+
+            return super().__new__(AgentGymWebShop)
+        return super().__new__(cls)
 
     def __init__(self, config: WebShopConfig | None = None) -> None:
         super().__init__(config)
@@ -339,6 +354,10 @@ def _check(config: WebShopConfig) -> None:
             f"webshop: instructions is {config.instructions!r}. "
             f"{nearest(config.instructions, INSTRUCTIONS)}"
         )
+    if config.like and config.instructions == "human":
+        raise ConfigError("webshop: like: agentgym plays synthetic instructions, not human ones.")
+    if config.test_ids and not config.like:
+        raise ConfigError("webshop: test_ids is for like: agentgym.")
     if type(config.goals_per_product) is not int or config.goals_per_product < 1:
         raise ConfigError(
             f"webshop: goals_per_product is {config.goals_per_product!r}; it must be a whole "

@@ -84,7 +84,7 @@ def reward(goal: Goal, bought: Product, chosen: Collection[str]) -> float:
     met += sum(any(alike_option(one, *wish) for one in chosen) for wish in goal.wishes())
     met += bought.price <= goal.limit
     wishes = len(goal.attributes) + len(goal.options) + 1
-    return _type(goal.product, bought) * met / wishes
+    return kind_reward(goal.product, bought) * met / wishes
 
 
 def alike_option(one: str, other: str, group: str = "") -> bool:
@@ -111,11 +111,16 @@ def title_nouns(title: str) -> frozenset[str]:
     real titles, 93% of the words found here are among those of en_core_web_sm 3.8, and 95% of its
     words are found.
     """
-    return frozenset(word for word in WORD.findall(title.lower()) if word not in NOT_NOUNS)
+    return frozenset(title_words(title))
 
 
-def _type(wanted: Product, bought: Product) -> float:
-    """How far the purchase is the kind of thing that was wanted: 0, 0.1, 0.5 or 1."""
+def title_words(title: str) -> list[str]:
+    """Return the words of a title that count as nouns, repeated ones too."""
+    return [word for word in WORD.findall(title.lower()) if word not in NOT_NOUNS]
+
+
+def kind_reward(wanted: Product, bought: Product) -> float:
+    """Return how far the purchase is the kind of thing that was wanted: 0, 0.1, 0.5 or 1."""
     nouns = title_nouns(wanted.title)
     # 0.2 is the original's word for titles without nouns: neither for nor against.
     share = len(nouns & title_nouns(bought.title)) / len(nouns) if nouns else 0.2

@@ -30,6 +30,7 @@ HEADINGS = {
     "delta_held_out": "change held out",
     "delta_overall": "change overall",
     "drift": "drift",
+    "interface_reliance": "interface reliance",
 }
 """The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
 

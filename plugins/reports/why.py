@@ -26,6 +26,7 @@ def sections(result: dict[str, Any], width: int) -> dict[str, list[RenderableTyp
             result, "base", width
         ),
         "Drift from the stage before": drift(result, "previous", width),
+        "Interface reliance: success lost where only the interface changed": interface(result),
         "Test tasks lost and gained since an environment's best": turnover(result),
         "How it failed: the commonest failure modes, as shares of all episodes": failures(result),
     }
@@ -71,6 +72,20 @@ def drift(result: dict[str, Any], kind: str, width: int) -> list[RenderableType]
             table.add_row(Text(folded(f"after {i}: {name}", LABEL)), *cells)
         tables.append(table)
     return tables
+
+
+def interface(result: dict[str, Any]) -> list[RenderableType]:
+    """Return a row per environment with an interface shift: what it has less than its original,
+    before any training and at the end."""
+    if not result.get("interface"):
+        return []
+    table = new_table("environment", "original", "base", "end")
+    for name, lost in result["interface"].items():
+        ends = [{"value": lost["value"][row], "interval": lost["interval"][row]} for row in (0, -1)]
+        table.add_row(
+            Text(folded(name, LABEL)), Text(folded(lost["original"], LABEL)), *map(estimate, ends)
+        )
+    return [table]
 
 
 def _drift(found: dict[str, Any], row: int, column: int) -> Text:

@@ -117,6 +117,41 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "FILE:1: stream.0.environment.label: 3 is not a name",
         "",
     ),
+    "shift a number": (
+        "stream: [{environment: {name: maze, shift: 3}}]",
+        "FILE:1: stream.0.environment.shift: 3 is not a mapping",
+        "shift: {alias: 1}",
+    ),
+    "shift key": (
+        "stream: [{environment: {name: maze, shift: {alais: 1}}}]",
+        "FILE:1: stream.0.environment.shift.alais: unknown key",
+        "'alias'",
+    ),
+    "alias a text": (
+        "stream: [{environment: {name: maze, shift: {alias: seven}}}]",
+        "FILE:1: stream.0.environment.shift.alias: 'seven' is not a whole number",
+        "",
+    ),
+    "alias below 0": (
+        "stream: [{environment: {name: maze, shift: {alias: -1}}}]",
+        "FILE:1: stream.0.environment.shift.alias: -1 is too small",
+        "",
+    ),
+    "alias without forms": (
+        "stream: [{environment: {name: maze, shift: {alias: 1}}}]",
+        "FILE:1: stream.0.environment.shift.alias: the actions of 'maze' cannot be renamed",
+        "`forms`",
+    ),
+    "actions sometimes": (
+        "stream: [{environment: {name: maze, shift: {actions: sometimes}}}]",
+        "FILE:1: stream.0.environment.shift.actions: 'sometimes' is not",
+        "every",
+    ),
+    "too many distractions": (
+        "stream: [{environment: {name: maze, shift: {distract: 99}}}]",
+        "FILE:1: stream.0.environment.shift.distract: 99 is too large",
+        "",
+    ),
     "strategy name": (STREAM + "strategy: replya", "FILE:2: strategy: no strategy", "'replay'"),
     "strategy null": (STREAM + "strategy:", "FILE:2: strategy: null is neither", "replay"),
     "adapter name": (STREAM + "adapter: chose", "FILE:2: adapter: no adapter", "'choose'"),

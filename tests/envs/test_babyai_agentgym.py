@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from contrail.envs.babyai import agentgym
 from contrail.envs.babyai import environment as babyai
 from contrail.envs.babyai.agentgym import AgentGymBabyAI, start_of
 from contrail.envs.babyai.environment import BabyAI, BabyAIConfig, split_of, start_state
+from contrail.errors import ConfigError
 
 FIRST = contrail.Task("babyai", "agentgym-0", 0, "train")
 HERE = contrail.Task("babyai", "GoToRedBallGrey-v0/seed-0", 0, "train")
@@ -109,6 +112,29 @@ def test_tasks_are_in_order_and_split_by_their_start_states() -> None:
     assert {number for number in both if number <= last} == {
         number for number in range(last + 1) if number % 40 in (3, 18)
     }
+
+
+def test_the_tests_are_those_of_agentgyms_file(tmp_path: Path) -> None:
+    file = tmp_path / "babyai_test.json"
+    file.write_text(json.dumps([{"item_id": f"babyai_{number}"} for number in (58, 4, 3, 43)]))
+    environment = BabyAI(
+        BabyAIConfig(["GoToObjS6", "PickupLoc"], 30, 1, like="agentgym", test_ids=str(file))
+    )
+    assert [task.id for task in environment.tasks("test")] == [  # 4 is of another level
+        "agentgym-3",
+        "agentgym-43",
+        "agentgym-58",
+    ]
+    train = environment.tasks("train")
+    assert len(train) == 30
+    assert train[0].id == "agentgym-18"
+    states = [
+        {start_state(*start_of(task.seed))[0] for task in environment.tasks(split)}
+        for split in contrail.SPLITS
+    ]
+    assert not states[0] & states[1]
+    with pytest.raises(ConfigError, match="test_ids is for like"):
+        BabyAI(BabyAIConfig(test_ids=str(file)))
 
 
 def test_a_level_without_test_states_ends_the_list(monkeypatch: pytest.MonkeyPatch) -> None:

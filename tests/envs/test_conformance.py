@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-import contrail.check.subject
+import contrail.check
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()
-# openenv needs a server: tests/bridges/test_bridges.py starts one.
+# openenv needs a server: tests/bridges/test_bridges.py starts one. textworld fills the cache:
+# tests/envs/test_textworld.py checks it with one of its own.
 SLOW = ("alfworld", "sciworld", "textworld-express")
-NAMES = [name for name in PLUGINS.environments if name != "openenv"]
+NAMES = [name for name in PLUGINS.environments if name not in ("openenv", "textworld")]
 
 # Settings that keep it short, or without which there is nothing to check.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -46,13 +47,14 @@ def make(name: str) -> EnvironmentFactory:
     return EnvironmentFactory(name, registered, registered.value.Config(**SETTINGS.get(name, {})))
 
 
+@pytest.mark.usefixtures("quick_java")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES],
 )
-def test_it_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in SLOW:  # otherwise checks play further tasks for as long as they have time
-        monkeypatch.setattr(contrail.check.subject, "SECONDS", 0.1)
+def test_it_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> None:
+    if name in SLOW:
+        request.getfixturevalue("few_checked")
     factory = make(name)
     try:
         factory.here().close()

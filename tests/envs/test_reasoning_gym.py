@@ -95,7 +95,17 @@ def test_answers_of_several_lines_are_told() -> None:
     assert "adapter: xml" in world.notes[0]
     plain = make("chain_sum")
     plain.tasks("train")
-    assert plain.notes == ()
+    assert plain.notes == []
+
+
+def test_questions_that_follow_the_hash_seed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make("ransom_note", train_tasks=2, test_tasks=1)
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    world.tasks("train")
+    assert "PYTHONHASHSEED=0" in world.notes[0]
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    world.tasks("train")
+    assert world.notes == []
 
 
 @pytest.mark.parametrize("dataset", [*EXPRESSIONS, *LITERALS])

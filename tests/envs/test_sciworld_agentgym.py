@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,16 @@ def test_variations_are_numbered_through_task_by_task() -> None:
     easy = [number for number, task in tasks.items() if task.difficulty == "easy"]
     assert min(easy) == 120  # the first easy task is to use a thermometer
     assert max(tasks) == 4639 - 1
+
+
+def test_the_tests_are_those_of_agentgyms_file(tmp_path: Path) -> None:
+    file = tmp_path / "sciworld_test.json"
+    file.write_text('[{"item_id": "sciworld_31"}, {"item_id": "sciworld_3"}]')
+    environment = make(test_ids=str(file))
+    assert [task.id for task in environment.tasks("test")] == ["agentgym-3", "agentgym-31"]
+    assert len(environment.tasks("train")) == 4639 - 2
+    with pytest.raises(ConfigError, match="test_ids is for like"):
+        SciWorld(SciWorldConfig(test_ids=str(file)))
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,14 @@ TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 def test_split_by_start_of_textarena() -> None:
     """Of 100 test seeds of Sokoban 49 start as one of 500 training seeds does."""
     pytest.importorskip("textarena")
-    boards = TextArena(TextArenaConfig("Sokoban-v0", 60, 20, "start"))
+    boards = TextArena(TextArenaConfig("Sokoban-v0", 40, 10, "start"))
     outside = random.getstate()
-    seen = {s: [boards.reset(task).text for task in boards.tasks(s)] for s in ("train", "test")}
-    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 60, "test": 20}
+    tasks = {split: boards.tasks(split) for split in ("train", "test")}
+    seen = {split: [boards.reset(task).text for task in tasks[split]] for split in tasks}
+    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 40, "test": 10}
     assert not set(seen["train"]) & set(seen["test"])
+    by_seed = TextArena(TextArenaConfig("Sokoban-v0", 40, 10, "seed"))
+    assert all(tasks[split] != by_seed.tasks(split) for split in tasks)
     assert random.getstate() == outside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_tasks_are_the_goals_by_depth_and_file_name() -> None:
     tests = environment.tasks("test")
     assert {goal(environment, task.seed).replace(" ", "_") for task in tests} == usual
     assert {task.difficulty for task in make(depths=[3]).tasks("train")} == {3}
+
+
+def test_the_tests_are_those_of_agentgyms_file(tmp_path: Path) -> None:
+    file = tmp_path / "textcraft_test.json"
+    file.write_text('[{"item_id": "textcraft_7"}, {"item_id": "textcraft_543"}]')
+    environment = make(test_ids=str(file))
+    assert [task.id for task in environment.tasks("test")] == ["agentgym-7", "agentgym-543"]
+    assert len(environment.tasks("train")) == 542
+    with pytest.raises(ConfigError, match="test_ids is for like"):
+        TextCraft(TextCraftConfig(test_ids=str(file)))
 
 
 def test_its_words() -> None:

@@ -11,6 +11,8 @@ from checked import passes
 from contrail.envs.textworld_express.environment import TextWorldExpress, TextWorldExpressConfig
 from contrail.errors import ConfigError, ContrailError
 
+pytestmark = pytest.mark.usefixtures("quick_java")
+
 WAYS = ["left", "down", "right", "up"]
 TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 
@@ -22,7 +24,7 @@ def _twx() -> None:
         pytest.skip("needs Java")
 
 
-@pytest.mark.usefixtures("_twx")
+@pytest.mark.usefixtures("_twx", "few_checked")
 def test_a_game_that_would_disturb_another_in_one_java_machine() -> None:
     passes(TextWorldExpress, TextWorldExpressConfig(game="sorting"), set())
 

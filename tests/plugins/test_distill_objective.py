@@ -129,7 +129,7 @@ def test_a_mixture_fuses_without_rewards(specialists: Path, tmp_path: Path) -> N
 def test_one_policy_reaches_both_specialists(tmp_path: Path) -> None:
     """In the conflict stream: 98% of the teachers' scores, at three tenths of their updates."""
     conflict = str(EXAMPLES / "conflict.yaml")
-    settings = ["evaluate.baselines=false"]
+    settings = ["evaluate.baselines=false", "grpo.generation_batch_size=32"]
     own = contrail.run(conflict, *settings, "strategy=isolated", out=tmp_path / "own", quiet=True)
     best = [own.R[1][0], own.R[2][1]]
     assert min(best) > 0.9

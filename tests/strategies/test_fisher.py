@@ -58,16 +58,13 @@ def brute_force(policy: Policy, episodes: Sequence[Episode], temperature: float)
                     scores.append(tokens[torch.arange(len(branch)), branch].mean())
                 decisions = [(torch.stack(scores) / temperature).log_softmax(-1)]
             for logprobs in decisions if not turn.left_out else ():
-                each = torch.autograd.grad(  # (logprobs, …): of all at once
-                    logprobs,
-                    list(named.values()),
-                    torch.eye(len(logprobs), dtype=torch.double),
-                    retain_graph=True,
-                    is_grads_batched=True,
-                )
-                weights = logprobs.detach().exp() / len(episodes)
-                for name, gradients in zip(named, each, strict=True):
-                    fisher[name] += torch.tensordot(weights, gradients.square(), 1)
+                for logprob in logprobs:
+                    gradients = torch.autograd.grad(
+                        logprob, list(named.values()), retain_graph=True
+                    )
+                    weight = float(logprob.detach().exp()) / len(episodes)
+                    for name, gradient in zip(named, gradients, strict=True):
+                        fisher[name] += weight * gradient.square()
             history += turn.written
     return fisher
 

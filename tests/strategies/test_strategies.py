@@ -34,7 +34,7 @@ stream:
     updates: 2
 evaluate: {tasks: 4}
 lora: {r: 6}
-grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 2e-3, temperature: 0.2}
+grpo: {num_generations: 4, generation_batch_size: 16, learning_rate: 2e-3, temperature: 0.2}
 """
 STRATEGIES = [
     "sequential",
@@ -147,7 +147,7 @@ def test_every_strategy_that_ships_is_interrupted_here() -> None:
 @pytest.mark.parametrize("strategy", [item for item in STRATEGIES if item != "frozen"])
 def test_the_budget_is_the_same(strategy: str, run: Callable[..., Path]) -> None:
     budget = result(run(strategy))["budget"]
-    assert (budget["updates"], budget["episodes"]) == (6, 6 * 8)
+    assert (budget["updates"], budget["episodes"]) == (6, 6 * 16)
     beyond = {name: budget[name] for name in ("extra_episodes", "extra_tokens")}
     # Stored episodes, teachers, a reference (twice), a Fisher matrix.
     costly = ("episodes", "distill", "kl", "retain", "ewc")
@@ -182,15 +182,15 @@ def environments(path: Path, stage: int) -> list[str]:
 
 
 def test_replayed_tasks_stand_within_the_update(run: Callable[..., Path]) -> None:
-    assert environments(run("distill"), 2) == (["south"] * 4 + ["north"] * 4) * 2
-    assert environments(run("distill"), 3) == (["north"] * 4 + ["south"] * 4) * 2
+    assert environments(run("distill"), 2) == (["south"] * 8 + ["north"] * 8) * 2
+    assert environments(run("distill"), 3) == (["north"] * 8 + ["south"] * 8) * 2
     for mode in ("", "mode: mastery, "):
         replay = run(f"{{name: replay, {mode}fraction: 0.5}}")
-        assert environments(replay, 1) == ["north"] * 16
-        assert environments(replay, 2) == (["south"] * 4 + ["north"] * 4) * 2
-        assert environments(replay, 3) == (["north"] * 4 + ["south"] * 4) * 2
+        assert environments(replay, 1) == ["north"] * 32
+        assert environments(replay, 2) == (["south"] * 8 + ["north"] * 8) * 2
+        assert environments(replay, 3) == (["north"] * 8 + ["south"] * 8) * 2
     stored = run("{name: replay, mode: episodes, fraction: 0.5, buffer: 8}")
-    assert environments(stored, 2) == ["south"] * 16
+    assert environments(stored, 2) == ["south"] * 32
 
 
 def test_isolated_stages_begin_with_the_base_model(run: Callable[..., Path]) -> None:
