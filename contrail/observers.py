@@ -138,8 +138,7 @@ class Observers:
 
     def _failed(self, plugin: str, hook: str, error: str, arguments: dict[str, Any]) -> None:
         """Say that a hook has failed, if it is the plugin's first time, and keep it."""
-        error = visible(error)
-        error = error if len(error) <= LONGEST else f"{error[:LONGEST]} …"
+        error = visible(error[:LONGEST]) + " …" * (len(error) > LONGEST)
         if hook in REPORTS or plugin not in self._told:
             self._told.add(plugin)
             rest = "the other reports are made" if hook in REPORTS else "the run goes on"

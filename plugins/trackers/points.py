@@ -40,7 +40,7 @@ def identifier(directory: Path, tracker: str, new: Callable[[], str]) -> str:
 
     It is kept in the run's directory, so that a new run in its place is another one.
     """
-    file = directory / f".{tracker}"
+    file = directory / f".{tracker}-run"  # W&B would take .wandb for its directory
     if not file.is_file():
         file.write_text(new())
     return file.read_text()

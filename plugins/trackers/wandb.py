@@ -26,6 +26,7 @@ def contrail_run_start(run: Run) -> None:
     """Begin a run of W&B, or go on with that of the interrupted run."""
     import wandb
 
+    _close(run.directory)  # a run that was interrupted in this process, as in a notebook
     _runs[run.directory] = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "contrail"),
         name=run.name,
@@ -53,4 +54,9 @@ def contrail_evaluated(run: Run, stage: int, evaluations: dict[str, Scores]) -> 
 @contrail.hookimpl
 def contrail_run_end(run: Run) -> None:
     """Close the run."""
-    _runs.pop(run.directory).finish()
+    _close(run.directory)
+
+
+def _close(directory: Path) -> None:
+    if directory in _runs:
+        _runs.pop(directory).finish()

@@ -36,7 +36,6 @@ def play(tracker: ModuleType, directory: Path) -> None:
     for update in (1, 2):
         run.update = update
         tracker.contrail_update(run, {"loss": update / 2})
-    tracker._runs.clear()
     tracker.contrail_run_start(run)
     run.update = 3
     tracker.contrail_update(run, {"loss": 1.5})
@@ -70,7 +69,7 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"MODE": "offline", "SILENT": "true", "CACHE_DIR": str(tmp_path)}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     play(tracker, tmp_path)
-    number = (tmp_path / ".wandb").read_text()
+    number = (tmp_path / ".wandb-run").read_text()
     files = list(tmp_path.glob(f"wandb/offline-run-*-{number}/*.wandb"))
     assert len(files) == 2  # before the interruption and after; both are the same run
     kept = b"".join(file.read_bytes() for file in files)
@@ -86,7 +85,7 @@ def test_trackio_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from contrail.plugins.trackers import trackio as tracker
 
     play(tracker, tmp_path)
-    logs = SQLiteStorage.get_logs("contrail", f"course-{(tmp_path / '.trackio').read_text()}")
+    logs = SQLiteStorage.get_logs("contrail", f"course-{(tmp_path / '.trackio-run').read_text()}")
     losses = [(item["step"], item["train/loss"]) for item in logs if "train/loss" in item]
     assert losses == [(1, 0.5), (2, 1.0), (3, 1.5)]
     success = [item["step"] for item in logs if "evaluate/baby ai/success" in item]
