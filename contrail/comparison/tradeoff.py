@@ -53,20 +53,15 @@ def _curve(result: Mapping[str, Any], stage: int) -> Array | None:
         return None
     new = set(result["own"][stage])
     old = {name for names in result["own"][first:stage] for name in names} - new
-    if not new or not old:
-        return None
     curves = result["curves"][stage]
-    updates = [at for at, _ in curves[min(new)]]
-    if len(updates) < 2:
+    if not new or not old or not curves.keys() >= new | old:
         return None
-    table = np.array(
-        [
-            [np.mean([curves[name][point][1] for name in sorted(names)]) for names in (new, old)]
-            for point in range(len(updates))
-        ],
-        dtype=np.float64,
-    )
-    return np.column_stack([np.array(updates, dtype=np.float64), table])
+    points = {name: np.array(curves[name], dtype=np.float64) for name in sorted(new | old)}
+    updates = points[min(new)][:, 0]
+    means = [np.mean([points[name][:, 1] for name in sorted(part)], axis=0) for part in (new, old)]
+    table = np.column_stack([updates, *means])
+    # An evaluation that was lost to faults has no success.
+    return table if len(updates) > 1 and not np.isnan(table).any() else None
 
 
 def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:

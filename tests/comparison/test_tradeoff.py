@@ -86,8 +86,14 @@ def test_a_strategy_that_does_not_learn_does_not_set_the_level() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"restarts": True}, {"curves": [{}, {}]}, {"own": [["babyai"], []]}],
-    ids=["restarts", "no curves", "nothing of its own"],
+    [
+        {"restarts": True},
+        {"curves": [{}, {}]},
+        {"curves": [{}, {"textcraft": [[0, 0.2], [10, 0.8]]}]},
+        {"curves": [{}, {name: [[0, 0.2], [10, None]] for name in ORDER}]},
+        {"own": [["babyai"], []]},
+    ],
+    ids=["restarts", "no curves", "one curve", "lost to faults", "nothing of its own"],
 )
 def test_runs_that_have_no_trade_off(changes: dict[str, Any]) -> None:
     assert tradeoffs([learnt("one", [(0.2, 0.9), (0.8, 0.3)], **changes)], [ORDER]) == []
