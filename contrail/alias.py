@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-
-import numpy
+from typing import TYPE_CHECKING
 
 from contrail.actions import LONGEST
 from contrail.errors import PluginError
 from contrail.seeding import generator
+
+if TYPE_CHECKING:
+    import numpy
 
 _FORM = re.compile(r"([^{}]+)(?:\{([^{}]+)\}([^{}]*))?")
 _STARTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-import numpy
+if TYPE_CHECKING:
+    import numpy
 
 
 def generator(seed: int, *name: str | int) -> numpy.random.Generator:
@@ -20,5 +22,7 @@ def generator(seed: int, *name: str | int) -> numpy.random.Generator:
         seed: the run's seed, or a constant for draws that all runs share.
         name: identifies the draw: "rollout", stage, update, task, sample.
     """
+    import numpy  # here: stream files and help texts are read without it
+
     digest = hashlib.sha256(json.dumps([seed, *name]).encode()).digest()
     return numpy.random.default_rng(numpy.frombuffer(digest, dtype=numpy.uint32))

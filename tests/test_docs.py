@@ -356,7 +356,9 @@ def test_the_files_of_a_run_are_documented(directory: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     load_plugins().hook.contrail_report(result=result, directory=str(run))
     listed = {row[0].split("/")[0] for row in table("docs/run-directory.md", "# The run directory")}
-    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == listed
+    # Only if a plugin fails: tests/runs/test_observed_runs.py.
+    there = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert there | {"failed_hooks.json"} == listed
     keys = [row[0] for row in table("docs/run-directory.md", "## result.json")]
     assert set(re.findall(r"\w+", " ".join(keys))) == set(result)
     rows = table("docs/metrics.md", "## Of each environment")

@@ -74,7 +74,7 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
     learning = {
         label: mean for label, mean in means.items() if mean[:, 1].max() > mean[0, 1] + 1e-9
     }
-    level = min((mean[:, 1].max() for mean in learning.values()), default=None)
+    level = min((float(mean[:, 1].max()) for mean in learning.values()), default=0.0)
     forgot = {}
     for label, mean in learning.items():
         at = _first_reached(mean[:, 0], mean[:, 1], level)
@@ -89,7 +89,7 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
             "values": [float(value) for value in values],
         }
     return {
-        "level": None if level is None else float(level),
+        "level": level if learning else None,
         "strategies": forgot,
         "left_out": [label for label in curves if label not in learning],
         "curves": {label: mean.tolist() for label, mean in means.items()},

@@ -36,7 +36,7 @@ class TRLConfig:
     factory: str = ""
     """The name, in the module, of the class or function for `environment_factory`."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the factory. (TRL itself gives none.)"""
+    """Arguments of the factory, to which TRL itself gives none."""
     rows: str = field(default="", metadata={"path": ()})
     """The rows of the training data, whose columns `reset` is given: a JSON file, or the name, in
     the module, of a list, a Dataset, or a function that returns one. By default, a task is a seed,

@@ -210,8 +210,9 @@ def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, Rendera
         sections.append(("How it was played at the end (means)", _played(comparison)))
     if len(comparison["orders"]) > 1:
         sections.append(("Average score by order", _orders(comparison)))
-    if tables := _tradeoffs(comparison):
-        sections.append(("Forgotten at the same score on the stage's own environment", tables))
+    if shown_tradeoffs(comparison):
+        title = "Forgotten at the same score on the stage's own environment"
+        sections.append((title, _tradeoffs(comparison)))
     sections.append(("Budget of a run (means)", _budget(comparison)))
     for label, item in comparison["summary"].items():
         for matrix in item["R"][:1]:
@@ -321,16 +322,13 @@ def shown_tradeoffs(comparison: dict[str, Any]) -> list[tuple[str, dict[str, Any
     return found
 
 
-def _tradeoffs(comparison: dict[str, Any]) -> Table | None:
+def _tradeoffs(comparison: dict[str, Any]) -> Table:
     """Return a row per stage and strategy: updates to the level, and what was forgotten."""
-    shown = shown_tradeoffs(comparison)
-    if not shown:
-        return None
     table = _table("stage", [])
     table.add_column("strategy")
     for title in ("level", "updates", "forgotten", "95% interval"):
         table.add_column(title, justify="right")
-    for name, item in shown:
+    for name, item in shown_tradeoffs(comparison):
         for index, (label, value) in enumerate(item["strategies"].items()):
             table.add_row(
                 Text(folded(name, LABEL) if index == 0 else ""),

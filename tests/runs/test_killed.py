@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from benchmarks.kill import differences, kill_at_random
 from contrail.api import load
 from contrail.errors import ConfigError, ContrailError
 from contrail.runs.directory import read_checkpoint
-from contrail.runs.interrupt import Interrupted, Interruption, ending_at_once
+from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -390,16 +389,3 @@ def test_a_run_directory_may_move(within: tuple[Path, Path, Path], tmp_path: Pat
     path, run, undisturbed = within
     moved = run_stream(path, out=run.rename(tmp_path / "moved"), quiet=True).path
     assert not differences(moved, undisturbed)
-
-
-def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
-    assert threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with Interruption().handling() as interruption, ending_at_once("ended"):
-            signal.raise_signal(signal.SIGINT)
-            interruption.check()
-            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
