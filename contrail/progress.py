@@ -74,6 +74,12 @@ class Reporter:
         if self._bars is not None and self._bar is not None:
             self._bars.reset(self._bar, total=total, description=name, note=self._eta())
 
+    def expect(self, more: int) -> None:
+        """So many more episodes of this piece of work are played now."""
+        self._total = max(self._total, self._count + more)
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, total=self._total)
+
     def advance(self, episode: object = None) -> None:
         """One more episode has been played."""
         self._count += 1

@@ -122,6 +122,7 @@ class Rollouts:
             for place, task in enumerate(tasks)
             for sample in range(samples)
         ]
+        self._reporter.expect(len(jobs))
         episodes = play(
             self._policy,
             self._pool,
@@ -151,6 +152,7 @@ class Rollouts:
             )
             for task, script in zip(tasks, scripts, strict=True)
         ]
+        self._reporter.expect(len(jobs))
         episodes = play(
             self._policy,
             self._pool,

@@ -96,9 +96,11 @@ class AlfWorld(Environment):
         for kind in TASK_TYPES:
             yield {"task_types": [kind]}, f"A kind of ALFWorld's tasks: {kind.replace('_', ' ')}."
 
-    def __new__(cls, config: AlfWorldConfig | None = None) -> AlfWorld:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: AlfWorldConfig | None = None, *others: object, **named: object
+    ) -> AlfWorld:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is AlfWorld and config is not None and config.like == "agentgym":
             from contrail.envs.alfworld.agentgym import AgentGymAlfWorld
 
             return super().__new__(AgentGymAlfWorld)

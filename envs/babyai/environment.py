@@ -92,9 +92,11 @@ class BabyAI(contrail.Environment):
         for level in dict.fromkeys(unversioned(name) for name in registry()):
             yield {"levels": [level]}, f"A level of BabyAI, {difficulty(level)}."
 
-    def __new__(cls, config: BabyAIConfig | None = None) -> BabyAI:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: BabyAIConfig | None = None, *others: object, **named: object
+    ) -> BabyAI:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is BabyAI and config is not None and config.like == "agentgym":
             from contrail.envs.babyai.agentgym import AgentGymBabyAI as cls
         return super().__new__(cls)
 

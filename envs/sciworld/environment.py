@@ -106,9 +106,11 @@ class SciWorld(Environment):
     points = 100
     """The points of the score that are a reward of 1."""
 
-    def __new__(cls, config: SciWorldConfig | None = None) -> SciWorld:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: SciWorldConfig | None = None, *others: object, **named: object
+    ) -> SciWorld:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is SciWorld and config is not None and config.like == "agentgym":
             from contrail.envs.sciworld.agentgym import AgentGymSciWorld as cls
         return super().__new__(cls)
 

