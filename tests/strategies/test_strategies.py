@@ -248,7 +248,6 @@ def conflict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[l
         if strategy not in made:
             out = tmp_path_factory.mktemp("conflict") / "run"
             overrides = [f"strategy={strategy}", "evaluate={tasks: 16}"]
-            overrides.append("grpo.generation_batch_size=32")  # they learn as much in half the time
             # The others are there in half the time.
             if not any(name in strategy for name in ("replay", "distill", "mixture")):
                 overrides += ["stream.0.updates=25", "stream.1.updates=25"]
