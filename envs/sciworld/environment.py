@@ -87,7 +87,7 @@ class SciWorld(Environment):
         *("disconnect {X}", "use {X on Y}", "look around", "look at {X}", "look in {X}"),
         *("read {X}", "move {X to Y}", "pick up {X}", "put down {X}", "pour {X into Y}"),
         *("dunk {X into Y}", "mix {X}", "go to {X}", "teleport to {X}", "eat {X}", "flush {X}"),
-        *("focus on {X}", "wait", "wait1", "inventory", "task"),
+        *("focus on {X}", "wait", "wait1", "inventory", "task", "reset task"),
     )
     mentions = r"(?<=:\t).+"  # the readings of an ambiguous action
     finishing = (r"focus on .*",)
