@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("alfworld", reason="needs pip install 'contrail[alfworld]'")
+if find_spec("alfworld") is None:  # importing it would set ALFWORLD_DATA
+    pytest.skip("needs pip install 'contrail[alfworld]'", allow_module_level=True)
 
 from contrail import ConfigError
 from contrail.envs.alfworld import AlfWorld, AlfWorldConfig
