@@ -53,9 +53,10 @@ def in_a_fork(*arguments: str, output: Path) -> int:
     """The exit code of the command, in a process that need not import the libraries again."""
 
     def run() -> None:
-        with output.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+        file = output.open("w", buffering=1)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file  # pytest's own are not those of the process
         from benchmarks.gpu.__main__ import app  # it sets environment variables
 
         app([*arguments])
