@@ -141,7 +141,8 @@ class _Parser:
             return load_tracker(self.plugins, name, self.directory)
         except (PluginError, ValueError, OSError) as error:
             shipped = nearest(name, TRACKERS)
-            raise ConfigError(f"{error} {shipped}", key=("trackers", index)) from error
+            said = str(error).rstrip(".")
+            raise ConfigError(f"{said}. {shipped}", key=("trackers", index)) from error
 
     def strategy(self, value: Any) -> Component:
         """One strategy, or several in a list."""
