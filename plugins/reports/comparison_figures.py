@@ -254,6 +254,8 @@ def tradeoff(comparison: dict[str, Any]) -> Figure:
             )
             axes.plot(new[0], old[0], "o", ms=10, mfc="none", mec="0.3", zorder=4)
         axes.axvline(item["level"], color="0.3", lw=0.8, ls=":")
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
         axes.set_title(folded(name, 40), fontsize=10)
         axes.set_xlabel("success on the stage's own environment", fontsize=9)
         _bare(axes, grid="both")
