@@ -110,15 +110,27 @@ class WebShop(Environment):
         self._show_search()
 
     def tasks(self, split: str) -> list[Task]:
-        """Return a fifth of the products is for testing, in whole families (`webshop_split`).
+        """Return the tasks of a split.
 
+        A fifth of the products is for testing, in whole families (`contrail.envs.webshop.split`).
         No goal is fulfilled by a product that is a goal of the other split.
+
+        Raises:
+            ConfigError: there are none.
         """
         if split not in SPLITS:
             raise ConfigError(f"webshop has no split {split!r}. {nearest(split, SPLITS)}")
+        goals = self._shop.goals[split]
+        if not goals:
+            notes = f" ({'; '.join(self._shop.notes)})" if self._shop.notes else ""
+            raise ConfigError(
+                f"webshop: data: {self.config.data} leaves no goal to {split} on: all goals are of "
+                "one family of products, or products of the other split fulfil them. Add products "
+                f"of other kinds.{notes}"
+            )
         return [
             Task("webshop", name, 0, split, len(goal.attributes) + len(goal.options))
-            for name, goal in self._shop.goals[split].items()
+            for name, goal in goals.items()
         ]
 
     def reset(self, task: Task) -> Observation:

@@ -116,8 +116,20 @@ def test_nothing_to_test_on(tmp_path: Path) -> None:
     products = [{"asin": f"C{n}", "name": f"Soft {name}"} for n, name in enumerate("XY")]
     (tmp_path / "items_shuffle.json").write_text(json.dumps(products))
     (tmp_path / "items_ins_v2.json").write_text(json.dumps({"C0": said, "C1": said}))
-    with pytest.raises(ConfigError, match=r"no goal to test on.*\(1 are left out"):
-        WebShop(WebShopConfig(data=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"no goal to test on.*split tells them: 1\)"):
+        WebShop(WebShopConfig(data=str(tmp_path))).tasks("test")
+
+
+def test_products_of_one_family_are_described_though_they_cannot_be_split(tmp_path: Path) -> None:
+    said = {"instruction": "a soft thing", "instruction_attributes": ["soft"]}
+    asins = ["C1", "C2", "C3-too-long-for-one"]
+    products = [{"asin": asin, "name": "Soft thing"} for asin in asins]
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(products))
+    (tmp_path / "items_ins_v2.json").write_text(json.dumps(dict.fromkeys(asins, said)))
+    made = WebShop(WebShopConfig(data=str(tmp_path)))
+    assert "1 product left out: ASIN longer than 10 characters" in made.about_data
+    with pytest.raises(ConfigError, match="1 product left out: ASIN longer"):
+        made.tasks("test")
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
     (tmp_path / "items_shuffle.json").write_text(json.dumps([{"asin": "C1", "name": "thing"}]))
     (tmp_path / "items_ins_v2.json").write_text(json.dumps({"C1": said}))
     with pytest.raises(ConfigError, match=rf"{tmp_path} leaves no goal to train on"):
-        WebShop(WebShopConfig(data=str(tmp_path)))
+        WebShop(WebShopConfig(data=str(tmp_path))).tasks("train")
     said["instruction_attributes"] = ["beautiful"]
     (tmp_path / "items_ins_v2.json").write_text(json.dumps({"C1": said, "C2": said}))
     with pytest.raises(ConfigError, match="an instruction that can be fulfilled"):
