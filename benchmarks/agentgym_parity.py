@@ -15,6 +15,7 @@ import os
 import random
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ Facts = dict[str, Any]
 DIFFERENCES_SHOWN = 5
 
 
-class Pair:
+class Pair(ABC):
     """An environment here and there.
 
     Args:
@@ -59,17 +60,17 @@ class Pair:
         """Return AgentGym's server."""
         return load(checkout, f"agentenv_{self.name}.environment").server
 
+    @abstractmethod
     def numbers(self, rng: random.Random) -> Iterator[int]:
         """Yield AgentGym's numbers of the tasks to play."""
-        raise NotImplementedError
 
+    @abstractmethod
     def proposals(self, actions: list[str], rng: random.Random) -> str:
         """Return an action that may not be listed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self, ours: contrail.Observation, theirs: str) -> Iterator[str]:
         """Yield what differs between two observations."""
-        raise NotImplementedError
 
     def random(self, text: str) -> bool:
         """Return whether the two sides may go on differently after an observation."""
