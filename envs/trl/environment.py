@@ -19,7 +19,7 @@ from contrail import (
     nearest,
 )
 from contrail.envs.shared.calls import NoCall, Tool, describe, listed, read_calls
-from contrail.envs.shared.lent import LentRandomness
+from contrail.envs.shared.lent_random import LentRandom
 from contrail.envs.shared.loop import Loop
 from contrail.envs.trl.load import load_module, load_rows, member, text_of
 from contrail.leaks import TEST_EVERY, seed_tasks
@@ -76,11 +76,11 @@ class TRL(Environment):
         super().__init__(config)
         if min(self.config.train_tasks, self.config.test_tasks) < 1:
             raise ConfigError("trl: train_tasks and test_tasks must be 1 or more.")
-        self._random = LentRandomness()
+        self._random = LentRandom()
         self._loop: Loop | None = None
         module = load_module(self.config.module)
         factory = member(module, "factory", self.config.factory)
-        with self._random.lent():
+        with self._random():
             self._object = factory(**self.config.kwargs)
         self._reset_takes = _check(self._object, self.config.factory)
         self._tools = _tools_of(self._object, self.config.factory)
@@ -115,7 +115,7 @@ class TRL(Environment):
         self._random.seed(task.seed)
         self._row = dict(self._rows[task.split][task.seed]) if self._rows else {}
         given = self._row if self._rows else {"seed": task.seed} if self._takes("seed") else {}
-        with self._random.lent():
+        with self._random():
             seen = self._wait(self._object.reset(**given))
         prompt = self._row.get("prompt")
         text = text_of(prompt, seen) or self.system_prompt
@@ -157,7 +157,7 @@ class TRL(Environment):
     def _call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, bool]:
         """Return a tool's answer, and whether it took the call; like TRL, what it raises."""
         try:
-            with self._random.lent():
+            with self._random():
                 return str(self._wait(getattr(self._object, name)(**arguments))), True
         except Exception as error:  # noqa: BLE001 (whatever a tool raises is its answer)
             return f"error: {error}"[:1000], False
@@ -181,7 +181,7 @@ class TRL(Environment):
             ContrailError: a function gives no number.
         """
         values: list[Any] = []
-        with self._random.lent():
+        with self._random():
             if hasattr(self._object, "get_reward"):
                 values.append(self._wait(self._object.get_reward()))
             elif not self._functions:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from contrail import SPLITS, ConfigError, ContrailError
-from contrail.envs.shared.lent import LentRandomness
+from contrail.envs.shared.lent_random import LentRandom
 from contrail.envs.shared.loop import Loop
 from contrail.leaks import TEST_EVERY
 
@@ -177,7 +177,7 @@ def _guarded() -> Iterator[None]:
     bars.disable_progress_bar()
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with LentRandomness().lent():
+        with LentRandom()():
             yield
     finally:
         if shown:

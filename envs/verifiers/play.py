@@ -10,7 +10,7 @@ from typing import Any
 
 from contrail import ContrailError
 from contrail.envs.shared.calls import Call, Tool
-from contrail.envs.shared.lent import LentRandomness
+from contrail.envs.shared.lent_random import LentRandom
 from contrail.envs.verifiers.loaded import Loaded
 
 _playing: ContextVar[Play] = ContextVar("contrail_verifiers_play")
@@ -32,7 +32,7 @@ class Play:
         self.tools: list[Tool] = []
         self.state: Any = None
         self._loaded = loaded
-        self._random = LentRandomness()
+        self._random = LentRandom()
         self._rollout: asyncio.Task[Any] | None = None
         self._asked = asyncio.Event()
         self._reply: asyncio.Future[Any] | None = None
@@ -79,7 +79,7 @@ class Play:
         return await self._reply
 
     def _advance(self, row: Mapping[str, Any] | None) -> None:
-        with self._random.lent():
+        with self._random():
             self._loaded.loop.run(self._until_asked(row))
         if self._rollout is not None and self._rollout.done():
             self.state = self._rollout.result()
