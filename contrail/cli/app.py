@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import contrail
-from contrail.cli import environments, lists, play, runs
+from contrail.cli import environments, lists, new, play, runs
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -78,6 +78,7 @@ cli.command()(lists.models)
 cli.command()(lists.objectives)
 cli.command("plugins")(lists.list_plugins)
 cli.command()(environments.check)
+cli.command()(new.new)
 
 
 def main() -> None:

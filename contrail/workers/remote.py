@@ -13,7 +13,7 @@ from typing import Any
 
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import EnvironmentFault, PluginError
-from contrail.registry import FILE_PREFIX
+from contrail.plugin_files import FILE_PREFIX
 from contrail.workers.child import Child
 from contrail.workers.factory import EnvironmentFactory
 
