@@ -229,6 +229,14 @@ class Plugins:
                 return plugin
         return None
 
+    def without(self, name: str) -> Plugins:
+        """Return the same plugins but one."""
+        others = Plugins()
+        for plugin, (version, source) in self._origin.items():
+            if plugin != name:
+                others.add(self._manager.get_plugin(plugin), plugin, version, source)
+        return others
+
     def load(self, name: str, directory: Path) -> str:
         """Load a plugin as `add_named` does, unless it is loaded; return its name."""
         path = str((directory / name).resolve()) if name.endswith(".py") else name

@@ -107,6 +107,14 @@ class Remote(Environment):
             self.notes = answer.notes
         return value
 
+    def ready(self, seconds: float) -> bool:
+        """Wait for an answer, or the end of the process; return whether there is one."""
+        if self._child is None or not self._unanswered:
+            return True
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return True  # `receive` says so
+        return self._child.connection.poll(seconds)
+
     def hang_up(self) -> None:
         """Let the process close the instance and end, without waiting for it."""
         if self._unanswered:

@@ -1,0 +1,79 @@
+"""The environment of the small runs in which `contrail check` tries other plugins.
+
+It is a plugin, named by the stream of those runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import contrail
+
+NAME = "crossroads"
+PLACES = ("gate", "well", "mill", "barn", "bridge", "tower", "forge", "ford")
+WEATHERS = ("rain", "snow", "fog", "sun", "hail")
+WAYS = ("go left", "go right", "go back")
+DOORS = ("knock", "wait")
+
+
+@dataclass
+class CrossroadsConfig:
+    """The settings of an environment."""
+
+    rule: Literal["north", "south"] = "north"
+    """The right way is the left one in the north, and the right one in the south."""
+
+
+class Crossroads(contrail.Environment):
+    """Take the right way, then knock."""
+
+    Config = CrossroadsConfig
+    max_turns = 3
+
+    @property
+    def system_prompt(self) -> str:  # type: ignore[override]
+        """The rule."""
+        return f"You are in the {self.config.rule}."
+
+    def tasks(self, split: str) -> list[contrail.Task]:
+        """Every fifth place and weather is for testing."""
+        seeds = range(len(PLACES) * len(WEATHERS))
+        return [
+            contrail.Task(NAME, f"{NAME}-{seed}", seed, split)
+            for seed in seeds
+            if (seed % 5 == 4) == (split == "test")
+        ]
+
+    def reset(self, task: contrail.Task) -> contrail.Observation:
+        self._arrived = False
+        weather, place = divmod(task.seed, len(PLACES))
+        return contrail.Observation(
+            f"You come to the {PLACES[place]}. There is {WEATHERS[weather]}.", WAYS
+        )
+
+    def step(self, action: str) -> contrail.Step:
+        known = DOORS if self._arrived else WAYS
+        if action not in known:
+            return contrail.Step(contrail.Observation("That is not possible.", known), valid=False)
+        if self._arrived:
+            home = action == "knock"
+            end = contrail.Observation("You are home." if home else "Nothing happens.", DOORS)
+            return contrail.Step(end, reward=0.5 * home, terminated=home, success=home)
+        self._arrived = action == self._way
+        if self._arrived:
+            return contrail.Step(contrail.Observation("You see a door.", DOORS), reward=0.5)
+        return contrail.Step(contrail.Observation("You are lost.", WAYS), terminated=True)
+
+    def expert(self, task: contrail.Task) -> Sequence[str]:
+        return [self._way, "knock"]
+
+    @property
+    def _way(self) -> str:
+        return "go left" if self.config.rule == "north" else "go right"
+
+
+@contrail.hookimpl
+def contrail_environments(register: Callable[[str, type[contrail.Environment]], None]) -> None:
+    register(NAME, Crossroads)
