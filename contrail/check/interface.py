@@ -69,9 +69,8 @@ class AdapterSubject:
     def play(self, adapter: Adapter, environment: Environment, task: Task) -> Iterator[Shown]:
         """Yield the turns of an episode, in which the actions depend on nothing but the task."""
         rng = random.Random(task.id)
-        interface = Interface(
-            adapter, self.factory.name, environment, task, environment.reset(task)
-        )
+        first = environment.reset(task)
+        interface = Interface(adapter, self.factory.name, environment, task, first)
         for _ in range(min(TURNS, environment.max_turns)):
             actions = interface.observation.actions
             message, found = interface.render(), interface.candidates()
@@ -155,8 +154,9 @@ def answers(subject: AdapterSubject) -> str:
 
 def nonsense(subject: AdapterSubject) -> None:
     """parse reads an action in nonsense, or raises InvalidAction; soon."""
-    observation, view = _situation(subject)
-    for what, text in {**NONSENSE, "an open bracket": '{"action": [<', "Action": "Action:"}.items():
+    view = _situation(subject)
+    attempts = {**NONSENSE, "an open bracket": '{"action": [<', "nothing but Action:": "Action:"}
+    for what, text in attempts.items():
         begun = time.perf_counter()
         try:
             view.parse(text)
@@ -174,7 +174,7 @@ def nonsense(subject: AdapterSubject) -> None:
 
 def unlisted(subject: AdapterSubject) -> str:
     """An observation without a list of actions is shown, or refused with a ConfigError."""
-    view = _situation(subject)[1]
+    view = _situation(subject)
     view.observation = Observation("You see a door.")
     try:
         view.render()
@@ -229,11 +229,11 @@ def randomness(subject: AdapterSubject) -> None:
                 list(play)
 
 
-def _situation(subject: AdapterSubject) -> tuple[Observation, Interface]:
-    """Return a first observation, and the interface to it."""
+def _situation(subject: AdapterSubject) -> Interface:
+    """Return the interface to a first observation."""
     environment, task = subject.subject.used, subject.tasks[0]
     first = environment.reset(task)
-    return first, Interface(subject.make(), subject.factory.name, environment, task, first)
+    return Interface(subject.make(), subject.factory.name, environment, task, first)
 
 
 def _text(answer: Any, action: str) -> str:

@@ -130,7 +130,7 @@ class Subject:
             yield item
 
     def expert_plan(self, environment: Environment, task: Task) -> Sequence[str]:
-        """Return the expert's actions, or none; what is wrong with them is a finding of `expert`."""
+        """Return the expert's actions, or none; what is wrong with them is for `expert` to find."""
         try:
             with boundary(), self.during(f"expert({task.id!r})"):
                 plan = environment.expert(task)

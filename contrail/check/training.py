@@ -45,9 +45,7 @@ def repeat(trial: Trial) -> None:
     """The same run again has the same weights, scores and episodes."""
     found = difference(trial.first, trial.again())
     if found:
-        raise Failed(
-            f"{found}. {OWN_GENERATOR} Keep state in self, not in the class or the module."
-        )
+        raise Failed(f"{found}. {OWN_GENERATOR} Keep state in self alone, not in the module.")
 
 
 def state(trial: Trial) -> str:
@@ -152,9 +150,7 @@ def unchanged(trial: Trial) -> None:
     """A run has the same weights, scores and episodes without it."""
     found = difference(trial.plain, trial.first)
     if found:
-        raise Failed(
-            f"{found}. Change nothing of what a hook is given, and draw from no generator."
-        )
+        raise Failed(f"{found}. Change nothing that a hook is given, and draw from no generator.")
 
 
 def _same_weights(trial: Trial, row: int) -> bool:

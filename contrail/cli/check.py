@@ -194,10 +194,8 @@ def _shown(name: str, activity: Callable[[], object] = lambda: None) -> Iterator
 
     def line() -> Spinner:
         doing = activity()
-        text = f"{name}: {check}, {time.monotonic() - since:.0f} s"
-        spinner.update(
-            text=Text(visible(f"{text}: {doing}" if doing else text), overflow="ellipsis")
-        )
+        text = f"{name}: {check}, {time.monotonic() - since:.0f} s" + f": {doing}" * bool(doing)
+        spinner.update(text=Text(visible(text), no_wrap=True, overflow="ellipsis"))
         return spinner
 
     def show(name: str) -> None:
