@@ -24,7 +24,7 @@ def run(trial: Trial) -> str:
         spent = budget(trial.first)
     except ContrailError as error:
         raise Failed(str(error)) from error
-    return f"{spent['updates']} updates of three stages, {spent['wall_seconds']:.1f} s"
+    return f"{spent['updates']} updates, {spent['wall_seconds']:.1f} s"
 
 
 def cost(trial: Trial) -> str:
