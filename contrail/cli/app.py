@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import contrail
-from contrail.cli import environments, lists, new, play, runs
+from contrail.cli import environments, export, lists, new, play, runs
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -79,6 +79,7 @@ cli.command()(lists.objectives)
 cli.command("plugins")(lists.list_plugins)
 cli.command()(environments.check)
 cli.command()(new.new)
+cli.command()(export.export)
 
 
 def main() -> None:
