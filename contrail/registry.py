@@ -234,7 +234,8 @@ class Plugins:
         others = Plugins()
         for plugin, (version, source) in self._origin.items():
             if plugin != name:
-                others.add(self._manager.get_plugin(plugin), plugin, version, source)
+                module: Any = self._manager.get_plugin(plugin)
+                others.add(module, plugin, version, source)
         return others
 
     def load(self, name: str, directory: Path) -> str:

@@ -84,7 +84,8 @@ class AdapterSubject:
                 candidates = tuple((text, _read(interface, text)) for text in found)
             text = rng.choice(found) if found else adapter.answer(taken)
             read = _read(interface, text)
-            yield Shown(message, candidates, tuple(answers), actions and tuple(actions), text, read)
+            listed = None if actions is None else tuple(actions)
+            yield Shown(message, candidates, tuple(answers), listed, text, read)
             turn = Turn([], [], [], [], observation=message, text=text, action=read)
             if read is None:
                 turn.valid = False

@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class Trial:
         if self.environment is not None:
             for stage in stream["stream"]:
                 stage["environment"] = self.environment
-        settings = asdict(self.settings) if is_dataclass(self.settings) else {}
+        settings = {} if self.settings is None else asdict(self.settings)
         named = {"name": self.name, **settings}
         if with_it and self.kind == "objective":
             for stage in stream["stream"]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import contrail
+from contrail.environment import Environment, Observation, Step, Task
+from contrail.hookspecs import hookimpl
 
 NAME = "crossroads"
 PLACES = ("gate", "well", "mill", "barn", "bridge", "tower", "forge", "ford")
@@ -26,7 +27,7 @@ class CrossroadsConfig:
     """The right way is the left one in the north, and the right one in the south."""
 
 
-class Crossroads(contrail.Environment):
+class Crossroads(Environment):
     """Take the right way, then knock."""
 
     Config = CrossroadsConfig
@@ -37,36 +38,34 @@ class Crossroads(contrail.Environment):
         """The rule."""
         return f"You are in the {self.config.rule}."
 
-    def tasks(self, split: str) -> list[contrail.Task]:
+    def tasks(self, split: str) -> list[Task]:
         """Every fifth place and weather is for testing."""
         seeds = range(len(PLACES) * len(WEATHERS))
         return [
-            contrail.Task(NAME, f"{NAME}-{seed}", seed, split, ("easy", "hard")[seed % 2])
+            Task(NAME, f"{NAME}-{seed}", seed, split, ("easy", "hard")[seed % 2])
             for seed in seeds
             if (seed % 5 == 4) == (split == "test")
         ]
 
-    def reset(self, task: contrail.Task) -> contrail.Observation:
+    def reset(self, task: Task) -> Observation:
         self._arrived = False
         weather, place = divmod(task.seed, len(PLACES))
-        return contrail.Observation(
-            f"You come to the {PLACES[place]}. There is {WEATHERS[weather]}.", WAYS
-        )
+        return Observation(f"You come to the {PLACES[place]}. There is {WEATHERS[weather]}.", WAYS)
 
-    def step(self, action: str) -> contrail.Step:
+    def step(self, action: str) -> Step:
         known = DOORS if self._arrived else WAYS
         if action not in known:
-            return contrail.Step(contrail.Observation("That is not possible.", known), valid=False)
+            return Step(Observation("That is not possible.", known), valid=False)
         if self._arrived:
             home = action == "knock"
-            end = contrail.Observation("You are home." if home else "Nothing happens.", DOORS)
-            return contrail.Step(end, reward=0.5 * home, terminated=home, success=home)
+            end = Observation("You are home." if home else "Nothing happens.", DOORS)
+            return Step(end, reward=0.5 * home, terminated=home, success=home)
         self._arrived = action == self._way
         if self._arrived:
-            return contrail.Step(contrail.Observation("You see a door.", DOORS), reward=0.5)
-        return contrail.Step(contrail.Observation("You are lost.", WAYS), terminated=True)
+            return Step(Observation("You see a door.", DOORS), reward=0.5)
+        return Step(Observation("You are lost.", WAYS), terminated=True)
 
-    def expert(self, task: contrail.Task) -> Sequence[str]:
+    def expert(self, task: Task) -> Sequence[str]:
         return [self._way, "knock"]
 
     @property
@@ -74,6 +73,6 @@ class Crossroads(contrail.Environment):
         return "go left" if self.config.rule == "north" else "go right"
 
 
-@contrail.hookimpl
-def contrail_environments(register: Callable[[str, type[contrail.Environment]], None]) -> None:
+@hookimpl
+def contrail_environments(register: Callable[[str, type[Environment]], None]) -> None:
     register(NAME, Crossroads)

@@ -82,7 +82,7 @@ def check_named(
         if kind == "environment":
             yield _check_environment(one, source, plugins, options)
         else:
-            settings = None
+            settings: Any = None
             if kind != "tracker":
                 table: Any = getattr(plugins, TABLES[kind])
                 with source.located():
@@ -137,7 +137,7 @@ def _check_environment(name: str, source: Source, plugins: Plugins, options: Opt
     config = _config("environment", name, registered)
     with source.located():
         values = {key: value for key, value in source.values.items() if key != "shift"}
-        settings = build(config, values)
+        settings: Any = build(config, values)
         shift = read_shift(source.values.get("shift"), ("shift",), name, registered.value)
     if not importable(registered.value):
         return check(name, settings, tasks=options.tasks, plugins=plugins, shift=shift)

@@ -64,8 +64,8 @@ def model_card(
         "after every stage.",
         _table(["", ""], _facts(result, base, stage, license, own_license)),
         "## Success",
-        "The share of test tasks that are solved, with 95% intervals over tasks and dice. Episodes per "
-        f"task: {result['evaluate']['samples']}; decoding: {result['evaluate']['decoding']}.",
+        "The share of test tasks that are solved, with 95% intervals over tasks and dice. Episodes "
+        f"per task: {result['evaluate']['samples']}; decoding: {result['evaluate']['decoding']}.",
         _table(["", *map(_text, result["environments"])], _rows(result, stage)),
     ]
     if stage == len(result["R"]) - 1 and (metrics := _metrics(result)):
@@ -137,9 +137,8 @@ def _facts(
 def _rows(result: Mapping[str, Any], stage: int) -> list[list[str]]:
     rows = []
     for number in range(stage + 1):
-        name = (
-            "before training" if number == 0 else f"{number}. {_text(result['stages'][number - 1])}"
-        )
+        stage_name = _text(result["stages"][number - 1]) if number else ""
+        name = f"{number}. {stage_name}" if number else "before training"
         cells = zip(result["R"][number], result["interval"][number], strict=True)
         rows.append([name, *(_value(value, ends) for value, ends in cells)])
     return rows
