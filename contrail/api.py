@@ -206,6 +206,48 @@ def evaluate(
     )
 
 
+def split(
+    stream: Stream,
+    *overrides: str,
+    out: str | os.PathLike[str],
+    samples: int = 8,
+    tasks: int = 128,
+    threshold: float = 0.5,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> dict[str, Any]:
+    """Split the tasks of a stream's environments into easy and hard, by a policy's own pass rate.
+
+    The same call goes on with a split that was interrupted.
+
+    Args:
+        stream: a stream file, or its content as a mapping. The policy is its model, which may be a
+            run; of its stages only the environments and adapters matter.
+        overrides: keys to set, as on the command line.
+        out: the file to write. The key `split` of an environment names it.
+        samples: the number of episodes of each task.
+        tasks: the largest number of training tasks per environment; of test tasks there are
+            `evaluate.tasks`.
+        threshold: the least pass rate of an easy task.
+        plugins: as for `run`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Returns:
+        The content of the file: `environments`, each with its `pass_rates` by split and task id.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
+    """
+    from contrail.runs.split import SplitOptions, split_stream
+
+    source, texts, loaded = stream_of(stream, overrides, plugins, values)
+    options = SplitOptions(samples, tasks, threshold)
+    return split_stream(source, texts, options, loaded, out=Path(out), quiet=quiet)
+
+
 def stream_of(
     stream: Stream,
     overrides: Iterable[str],
