@@ -26,7 +26,7 @@ from contrail.environment import Environment
 from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError
 from contrail.registry import Plugins, load_plugins
-from contrail.results import Comparison, Result
+from contrail.results import Comparison, Result, Study
 from contrail.runs.directory import default_directory
 
 if TYPE_CHECKING:
@@ -246,6 +246,63 @@ def split(
     source, texts, loaded = stream_of(stream, overrides, plugins, values)
     options = SplitOptions(samples, tasks, threshold)
     return split_stream(source, texts, options, loaded, out=Path(out), quiet=quiet)
+
+
+def study(
+    experiment: str,
+    what: Stream | None = None,
+    *overrides: str,
+    size: str | None = None,
+    seeds: str | Sequence[int] | None = None,
+    jobs: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> Study:
+    """Ask the questions of the study (docs/study.md): matrices, and a verdict on each claim.
+
+    The same call goes on with a study that was interrupted. Experiments of one directory share
+    their runs.
+
+    Args:
+        experiment: within, transfer, sequence, mixture, interface, or all.
+        what: a study's file, or its content as a mapping; None for one of the sizes.
+        overrides: keys to set, as on the command line.
+        size: smoke (the default), laptop or paper, where no file is given.
+        seeds: for example [0, 1, 2]; by default the file's.
+        jobs: the number of processes; by default the file's, or 1.
+        out: the study's directory; by default one under runs/, the same for the same call.
+        plugins: as for `compare`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
+    """
+    from contrail.comparison.plan import read_options
+    from contrail.studies.launch import StudyOptions, carry_out
+
+    given = _Given(plugins)
+    texts = [*overrides, *given.overrides(values)]
+    source = None if what is None else given.source(what)
+    given.refuse_local("study")
+    if out is None and source is not None and source.path is None:
+        out = _directory(source, texts)
+    options = read_options(
+        None, None, seeds if isinstance(seeds, str) or seeds is None else list(seeds), None, jobs
+    )
+    outcome = carry_out(
+        experiment,
+        source,
+        texts,
+        StudyOptions(size, options.seeds, options.jobs),
+        given.plugins,
+        out=None if out is None else Path(out),
+        say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+    )
+    return Study(outcome.directory, outcome.study, outcome.failed)
 
 
 def stream_of(

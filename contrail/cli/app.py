@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import contrail
-from contrail.cli import environments, lists, play, runs, split
+from contrail.cli import environments, lists, play, runs, split, study
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -71,6 +71,7 @@ cli.command()(runs.compare)
 cli.command()(runs.report)
 cli.command("eval")(runs.evaluate)
 cli.command()(split.split)
+cli.command()(study.study)
 cli.command()(play.play)
 cli.command()(environments.environments)
 cli.command()(lists.strategies)

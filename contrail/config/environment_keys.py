@@ -33,9 +33,7 @@ def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift
     return shift
 
 
-def read_split(
-    value: Any, key: Key, environment: EnvironmentConfig, directory: Path
-) -> TaskSplit:
+def read_split(value: Any, key: Key, environment: EnvironmentConfig, directory: Path) -> TaskSplit:
     """Return the split that is written at a key of an environment: a file, or with its digest.
 
     Raises:
