@@ -15,6 +15,7 @@ from contrail.studies.contrasts import (
     average,
     criterion,
     extremes,
+    failure_shares,
     gain,
     gain_term,
     held_in_terms,
@@ -23,7 +24,7 @@ from contrail.studies.contrasts import (
     loss_by_semantics,
     minus,
 )
-from contrail.studies.criteria import EQUAL, LARGE, Criterion
+from contrail.studies.criteria import EQUAL, LARGE, OFTEN, Criterion
 from contrail.studies.design import EASY, HARD, Key, alone, mixture, shifted, twice
 from contrail.studies.evidence import FIRST, LAST, Evidence
 
@@ -323,39 +324,23 @@ def _balance(evidence: Evidence) -> Sequence[Criterion]:
     "transfer",
     "The commonest failure everywhere is confidence without verification",
     "at least 10% in every environment",
-    "failed episodes after training on the environment: the share of those that say that they are "
-    "done without a check, less 0.1, and less the share of the commonest other failure; least of "
-    "the environments; where the held-in gain is above 0",
+    "failed episodes after training on an environment: the share of those that say that they are "
+    f"done without a check, above {OFTEN:g}, and less the share of the commonest other failure, "
+    "above 0; in every environment; where the held-in gain is above 0",
 )
 def _unchecked(evidence: Evidence) -> Sequence[Criterion]:
-    labels = [label for label in evidence.subject.environments if label in evidence.checking]
-
-    def least(others: bool, seed: int) -> float | None:
-        found = []
-        for label in labels:
-            failures = evidence.played(alone(label), seed, label).get("failures", {})
-            if not failures.get("failed"):
-                return None
-            modes = dict(failures["modes"])
-            unchecked = modes.pop("unchecked", 0)
-            rest = max(modes.values(), default=0) if others else 0.1 * failures["failed"]
-            found.append((unchecked - rest) / failures["failed"])
-        return min(found) if found else None
-
-    missing = len(evidence.subject.environments) - len(labels)
-    why = f"in {missing} environments no action says that the agent is done" if missing else ""
-    return [
-        learnt(evidence),
-        *(
-            Criterion(
-                text,
-                None if missing else evidence.of_seeds(partial(least, others)),
-                low=0,
-                reason=why,
-            )
-            for text, others in (("share less 0.1", False), ("less the next", True))
-        ),
-    ]
+    found = [learnt(evidence)]
+    for label in evidence.subject.environments:
+        known = label in evidence.checking
+        why = "" if known else f"no action of {label} says that the agent is done, or checks"
+        terms = [partial(failure_shares, evidence, label, others) for others in (False, True)]
+        share = evidence.quantity(terms[:1], (0, 1)) if known else None
+        lead = evidence.quantity(terms[1:]) if known else None
+        found += [
+            Criterion(f"share in {label}", share, low=OFTEN, reason=why),
+            Criterion(f"less the next in {label}", lead, low=0, reason=why),
+        ]
+    return found
 
 
 def claims_of(experiments: Sequence[str]) -> list[Claim]:

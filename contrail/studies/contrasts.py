@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import mean
 
+import numpy as np
+
 from contrail.comparison.estimate import Parts, Quantity
 from contrail.metrics import Part
 from contrail.studies.criteria import Criterion
 from contrail.studies.design import Key, alone
 from contrail.studies.evidence import FIRST, LAST, Evidence, Term
+
+UNCHECKED = "unchecked"
+"""The failure mode of confidence without verification."""
 
 
 def criterion(
@@ -117,3 +122,27 @@ def extremes(
         most[seed] = row[max(places, key=means.__getitem__)]
         least[seed] = row[min(places, key=means.__getitem__)]
     return Quantity.of_values(most), Quantity.of_values(least)
+
+
+def failure_shares(evidence: Evidence, label: str, less_next: bool, seed: int) -> Parts:
+    """Return the share of failed episodes that end unchecked, after training on an environment.
+
+    Args:
+        evidence: the results.
+        label: of the environment.
+        less_next: subtract the share of the commonest other failure.
+        seed: of the run.
+
+    Raises:
+        KeyError: the run has not ended, or no episode has failed.
+    """
+    failures = evidence.played(alone(label), seed, label)["failures"]
+    if not failures["failed"]:
+        raise KeyError(label)
+    modes = dict(failures["modes"])
+    unchecked = modes.pop(UNCHECKED, 0)
+    rest = max(modes.values(), default=0) if less_next else 0
+    # One number per episode. Where one has both failures they cancel out: the interval is as wide.
+    neither = max(0, failures["failed"] - unchecked - rest)
+    values = np.repeat([1.0, -1.0, 0.0], [unchecked, rest, neither])
+    return {label: Part(values, difference=less_next)}

@@ -23,6 +23,8 @@ EQUAL = 0.05
 """Differences of success within this are about equal, and held-out gains within it small."""
 LARGE = 0.10
 """Held-in gains above this are large."""
+OFTEN = 0.10
+"""Failures with a greater share of the failed episodes are frequent."""
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@ class _Planner:
                 f"{show(values)} is not a list of strategies. Write `strategies: [sequential]`.",
                 key=("strategies",),
             )
-        found = {}
+        found: dict[str, Any] = {}
         for index, value in enumerate(values):
             try:
                 entry = read_entry(value)
