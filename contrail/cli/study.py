@@ -76,7 +76,9 @@ def study(
         from contrail.studies.page import show
 
         show(found.record, Console())
-        print(f"In {found.directory}: {experiment}.md, {experiment}.json, runs/")
+        endings = ("md", "json", "png")
+        files = ", ".join(f"{experiment}.{ending}" for ending in endings)
+        print(f"In {found.directory}: {files}, runs/")
     for name, error in found.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     if found.failed:

@@ -9,6 +9,7 @@ launch      makes the missing runs, and writes the page
 evidence    scores of the runs, as quantities over seeds
 criteria    when a claim holds, does not hold, or cannot be told
 claims      the claims of the study
-tables      matrices with intervals
-page        the page as Markdown and for the terminal
+tables      matrices with intervals; contrasts: differences that several claims take
+summary     the content of the JSON file
+page        the page as Markdown and for the terminal; figure: its matrices as heat maps
 """

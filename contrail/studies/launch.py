@@ -81,7 +81,9 @@ def carry_out(
     files = RunDirectory(directory)
     if files.config.is_file():
         raise ConfigError(f"--out {directory}: a run is kept there. Choose another.")
-    files.check_writable()
+    if not (directory / RUNS).is_dir():
+        files.check_writable()
+    from contrail.studies.figure import draw  # it imports matplotlib, which takes a second
 
     def plan() -> StudyPlan:
         source = Source(origin) if isinstance(origin, Path) else _copy(origin)
@@ -119,6 +121,7 @@ def carry_out(
         }
         _write(directory / f"{experiment}.json", json.dumps(study, indent=1))
         _write(directory / f"{experiment}.md", markdown(study))
+        draw(study, directory / f"{experiment}.png")
     return StudyOutcome(directory, study, failed)
 
 

@@ -17,7 +17,12 @@ VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"
 
 def markdown(study: Mapping[str, Any]) -> str:
     """Return the page as Markdown."""
-    lines = [f"# {_escape(study['name'])}: {', '.join(study['experiments'])}", "", about(study), ""]
+    lines = [
+        f"# {_escape(study['name'])}: {', '.join(study['experiments'])}",
+        "",
+        _escape(about(study)),
+        "",
+    ]
     for what, why in {**study["left_out"], **study["failed"]}.items():
         lines += [f"Left out: {_escape(what)}: {_escape(why)}", ""]
     if study["claims"]:
@@ -51,13 +56,13 @@ def markdown(study: Mapping[str, Any]) -> str:
 
 def show(study: Mapping[str, Any], console: Console) -> None:
     """Print the page."""
-    console.print(Text(about(study)))
+    console.print(Text(visible(about(study))))
     for what, why in {**study["left_out"], **study["failed"]}.items():
         console.print(Text(f"left out: {visible(what)}: {visible(why)}"))
     for table in study["tables"]:
         console.print(_matrix(table))
         if table["note"]:
-            console.print(Text(table["note"]))
+            console.print(Text(visible(table["note"])))
     if study["claims"]:
         console.print(_claims(study["claims"]))
         console.print(Text(study["rule"]))
@@ -70,7 +75,7 @@ def about(study: Mapping[str, Any]) -> str:
     ended = "" if runs["ended"] == runs["planned"] else f" of {runs['planned']}"
     return (
         f"{study['model']} with the adapter {study['adapter']}; environments: "
-        f"{', '.join(map(visible, study['environments']))}; seeds {seeds}; at most "
+        f"{', '.join(study['environments'])}; seeds {seeds}; at most "
         f"{study['test_tasks']} test tasks of each environment; {runs['ended']}{ended} runs, "
         f"{study['cpu_seconds'] / 60:.0f} CPU minutes."
     )
@@ -108,7 +113,7 @@ def cell_text(cell: Mapping[str, Any] | None, signed: bool) -> str:
 
 
 def _matrix(table: Mapping[str, Any]) -> RenderableType:
-    made = Table(title=Text(table["title"]), box=box.SIMPLE_HEAD, title_justify="left")
+    made = Table(title=Text(visible(table["title"])), box=box.SIMPLE_HEAD, title_justify="left")
     made.add_column("", overflow="fold")
     for column in table["columns"]:
         made.add_column(Text(visible(column)), justify="right", overflow="fold")

@@ -13,17 +13,17 @@ from typing import Any
 from contrail.comparison.entries import read_entry
 from contrail.comparison.plan import PlannedRun
 from contrail.config import RunConfig, Source, load, show
-from contrail.errors import ConfigError, nearest
+from contrail.errors import ConfigError, Key, nearest
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
 from contrail.stream import listed
+from contrail.studies import design
 from contrail.studies.design import (
     EASY,
     EXPERIMENTS,
     HARD,
     MIXTURE,
     SEQUENTIAL,
-    Key,
     Subject,
     runs_of,
     shifted,
@@ -40,7 +40,7 @@ NOT_KEYS = {
 }
 ORDERED = {"easy": 0, "medium": 1, "hard": 2}
 """Difficulties in words, in their order; numbers have theirs."""
-WARM: Key = (SEQUENTIAL, ("warmup",))
+WARM = (SEQUENTIAL, ("warmup",))
 ALL = "all"
 
 
@@ -55,7 +55,7 @@ class StudyPlan:
     jobs: int
     warm: Sequence[PlannedRun]
     """The runs whose policies all others begin with, one per seed; none without a warm-up."""
-    runs: Mapping[Key, Mapping[int, PlannedRun]]
+    runs: Mapping[design.Key, Mapping[int, PlannedRun]]
     checking: Sequence[str]
     """The environments whose actions say when an agent is done, and when it checks."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -190,7 +190,7 @@ class _Planner:
     # Runs
 
     def _runs(
-        self, key: Key, strategies: Mapping[str, Any], subject: Subject, seeds: Sequence[int]
+        self, key: design.Key, strategies: Mapping[str, Any], subject: Subject, seeds: Sequence[int]
     ) -> dict[int, PlannedRun]:
         strategy, names = key
         written = strategies.get(strategy, strategy)
@@ -340,13 +340,24 @@ class _Planner:
         try:
             yield
         except ConfigError as error:
-            key = error.key or ()
-            if key[:1] == ("stream",):
-                rest = key[2:] if key[2:3] != ("environment",) else key[3:]
-                error.key = ("environments", *key[1:2], *rest)
-            elif key[:2] == ("evaluate", "environments"):
-                error.key = ("interfaces",)
+            error.key = self._translate(error.key or ())
+            error.place = None  # that of the run's own stream, which has no file
             raise
+
+    def _translate(self, key: Key) -> Key:
+        """Return the key of the study's file at which a key of a run's stream is written."""
+        if key[:1] == ("stream",):
+            rest = key[2:]
+            wrapped = len(key) > 1 and _is_stage(self._stages[int(key[1])])
+            if not wrapped and rest[:1] == ("environment",):
+                rest = rest[1:]
+            return ("environments", *key[1:2], *rest)
+        if key[:2] == ("evaluate", "environments") and len(key) > 2:
+            place = int(key[2]) - len(self._stages)
+            if place < 0:
+                return ("environments", *key[2:])
+            return ("interfaces", place % len(self._interfaces), *key[4:])
+        return key
 
 
 def _is_stage(item: Any) -> bool:
