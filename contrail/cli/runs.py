@@ -13,7 +13,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 import contrail
-from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.dry_run import show_comparison, show_run
+from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
 from contrail.names import visible
 
 
@@ -28,12 +29,16 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option(help="The run directory. Default: runs/NAME."),
     ] = None,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Train over a stream and report forgetting.
 
     The same command goes on with a run that was interrupted.
     """
+    if dry_run:
+        show_run(stream, overrides or (), plugins_of(context), quiet)
+        return
     try:
         result = contrail.run(
             stream, *(overrides or ()), plugins=plugins_of(context), out=out, quiet=quiet
@@ -84,6 +89,7 @@ def compare(
         typer.Option(help="The comparison's directory. Default: runs/NAME_compare."),
     ] = None,
     share: Annotated[bool, typer.Option(help="Compute once what runs begin with alike.")] = True,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare strategies, orders and seeds.
@@ -93,6 +99,20 @@ def compare(
     The same command goes on with a comparison that was interrupted.
     """
     runs = Path(what[0]).is_dir()
+    if dry_run and not runs:
+        show_comparison(
+            Path(what[0]),
+            what[1:],
+            plugins_of(context),
+            share,
+            quiet,
+            strategies=strategies,
+            orders=orders,
+            seeds=seeds,
+            baseline=baseline,
+            jobs=jobs,
+        )
+        return
     try:
         comparison = contrail.compare(
             *([what] if runs else what),
