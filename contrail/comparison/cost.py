@@ -64,6 +64,7 @@ def _without_first(one: Estimate, quantity: str, rows: int) -> float:
     training = sum(part.total(quantity) for part in one.parts if part.kind != "evaluation")
     stages = sum(part.kind == "playing" for part in one.parts)
     shown = sum(part.total(quantity) for part in evaluations)
-    setup = one.setup[0 if quantity == "wall" else 1] + one.baselines
+    clock = 0 if quantity == "wall" else 1
+    setup = one.setup[clock] + one.baselines[clock]
     left = max(0, stages - max(0, rows - 1)) / stages if stages else 0.0
     return setup + training * left + shown * max(0, stages + 1 - rows) / (stages + 1)

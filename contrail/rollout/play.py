@@ -68,7 +68,7 @@ def play(
     open_sampler: OpenSampler = open_sampler,
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
-    waiting: Callable[[Wait, bool], None] | None = None,
+    on_wait: Callable[[Wait, bool], None] | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; the next job takes the place of a finished episode.
 
@@ -85,7 +85,7 @@ def play(
         open_sampler: opens the sampler that runs the model; by default contrail's own.
         progress: called with each finished episode.
         check: called before each step of the sampler; raises if the run is interrupted.
-        waiting: called while an environment takes long to answer, and when it has answered; see
+        on_wait: called while an environment takes long to answer, and when it has answered; see
             `contrail.rollout.watchdog`.
 
     Returns:
@@ -97,7 +97,7 @@ def play(
     try:
         with ExitStack() as stack:
             sampler = stack.enter_context(open_sampler(policy, temperature))
-            watchdog = None if waiting is None else stack.enter_context(Watchdog(waiting))
+            watchdog = None if on_wait is None else stack.enter_context(Watchdog(on_wait))
             player = _Player(policy, sampler, greedy, end_after_invalid, watchdog)
             while waiting or under_way:
                 while len(under_way) < concurrency:

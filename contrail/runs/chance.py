@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -97,14 +97,3 @@ def half_way(run: Run, environments: Sequence[str], updates: int, size: int) -> 
 
 def _is_chance(gain: Estimate) -> bool:
     return gain.interval is not None and gain.interval[0] <= 0
-
-
-def told(result: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each stage of a result that is at chance."""
-    said = []
-    for number, stage in enumerate(result.get("at_chance", ())):
-        for name in stage["environments"]:
-            named = result["stages"][number]
-            of = "" if named == name else f" after {named}"
-            said.append(f"{name}{of} is at chance: {stage['advice']}.")
-    return said

@@ -8,7 +8,6 @@ at the number of episodes that the run has; a part that was measured in full is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -98,8 +97,8 @@ class Estimate:
     """Measured parts; none if nothing was measured."""
     setup: tuple[float, float] = (0.0, 0.0)
     """Wall-clock and processor seconds before the first episode."""
-    baselines: float = 0.0
-    """Seconds that players without a model take."""
+    baselines: tuple[float, float] = (0.0, 0.0)
+    """The same of players without a model."""
     resident: int = 0
     """The peak of resident memory before the first measurement, in bytes."""
     children: int = 0
@@ -112,15 +111,15 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds."""
-        return self._total("wall", self.setup[0])
+        return self._total("wall", self.setup[0] + self.baselines[0])
 
     @property
     def cpu_seconds(self) -> float:
         """Processor seconds of the main process."""
-        return self._total("cpu", self.setup[1])
+        return self._total("cpu", self.setup[1] + self.baselines[1])
 
     def _total(self, quantity: str, setup: float) -> float:
-        return setup + self.baselines + sum(part.total(quantity) for part in self.parts)
+        return setup + sum(part.total(quantity) for part in self.parts)
 
     @property
     def memory(self) -> float:
@@ -181,7 +180,7 @@ def table(estimate: Estimate) -> list[tuple[str, str]]:
         (kind, sum(part.total("wall") for part in estimate.parts if part.kind == kind))
         for kind in ("playing", "learning", "evaluation")
     ]
-    spent = [("start", estimate.setup[0] + estimate.baselines), *by_kind]
+    spent = [("start", estimate.setup[0] + estimate.baselines[0]), *by_kind]
     memory = f"about {size(estimate.memory)} at the peak"
     if estimate.children:
         memory += f", and {size(estimate.children)} in processes of environments"
@@ -243,8 +242,3 @@ def _rounded(count: float) -> str:
     if count < 100:
         return f"{count:.0f}"
     return f"{int(float(f'{count:.2g}')):,}"
-
-
-def total(estimates: Sequence[Estimate]) -> tuple[float, float]:
-    """Return the wall-clock and processor seconds of several runs, one after the other."""
-    return sum(item.seconds for item in estimates), sum(item.cpu_seconds for item in estimates)

@@ -34,7 +34,7 @@ def evaluate(
     check: Callable[[], None] | None = None,
     diagnose: Diagnosis | None = None,
     dice: str | None = None,
-    waiting: Callable[[Wait, bool], None] | None = None,
+    on_wait: Callable[[Wait, bool], None] | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -64,7 +64,7 @@ def evaluate(
         end_after_invalid=end_after_invalid,
         progress=progress,
         check=check,
-        waiting=waiting,
+        on_wait=on_wait,
     )
     if diagnose is not None:
         diagnose(episodes)

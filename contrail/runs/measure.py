@@ -102,7 +102,8 @@ class Measurement:
         found.resident = memory.peak()
         found.setup = time.monotonic() - begun[0], time.process_time() - begun[1]
         if self._config.evaluate.baselines:
-            found.baselines = sum(map(self._baselines, self._made.scenario.test))
+            each = [self._baselines(test) for test in self._made.scenario.test]
+            found.baselines = sum(wall for wall, _ in each), sum(cpu for _, cpu in each)
         with untouched(self._made):
             for test in self._made.scenario.test:
                 found.parts.append(self._evaluation(test))
@@ -254,8 +255,9 @@ class Measurement:
         self._made.scenario.pool.give(label, environment)
         return min(most * each, self._made.policy.max_context)
 
-    def _baselines(self, test: Stage) -> float:
-        """Return the seconds of the players without a model, but for those known already."""
+    def _baselines(self, test: Stage) -> tuple[float, float]:
+        """Return the wall-clock and processor seconds of the players without a model, but for
+        those known already."""
         label = test.name
         config = next(item for item in self._config.environments if item.label == label)
         end = self._config.answers.end_after_invalid
@@ -266,16 +268,21 @@ class Measurement:
             test.tasks[label],
             end_after_invalid=end,
         )
-        seconds = 0.0
+        sums = [0.0, 0.0]
         for player in IN_A_RUN:
             if is_cached(subject, player):
                 continue
             few = replace(subject, tasks=subject.tasks[:2])
-            begun = time.monotonic()
+            begun = time.monotonic(), time.process_time()
             play_one(few, self._made.scenario.pool, player, samples=1, seconds=SECONDS)
-            took = (time.monotonic() - begun) * len(subject.tasks) / len(few.tasks)
-            seconds += min(took * SAMPLES, took + SECONDS) if player == RANDOM else took
-        return seconds
+            more = len(subject.tasks) / len(few.tasks)
+            wall = (time.monotonic() - begun[0]) * more
+            cpu = (time.process_time() - begun[1]) * more
+            # Further samples are played for SECONDS at most.
+            often = min(SAMPLES, 1 + SECONDS / wall) if player == RANDOM else 1.0
+            sums[0] += wall * often
+            sums[1] += cpu * often
+        return sums[0], sums[1]
 
 
 def _make_different(groups: Sequence[Sequence[Episode]]) -> None:

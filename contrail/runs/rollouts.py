@@ -135,7 +135,7 @@ class Rollouts:
             end_after_invalid=self._answers.end_after_invalid,
             progress=self._reporter.advance,
             check=self._check,
-            waiting=self._waiting,
+            on_wait=self._waiting,
         )
         mark(episodes, self._answers)
         self._diagnose(episodes)
@@ -165,7 +165,7 @@ class Rollouts:
             open_sampler=no_sampler,
             progress=self._reporter.advance,
             check=self._check,
-            waiting=self._waiting,
+            on_wait=self._waiting,
         )
         self._report_first_problem(episodes)
         return episodes
@@ -205,7 +205,7 @@ class Rollouts:
             check=self._check,
             diagnose=self._diagnose,
             dice=self._dice.get(test.name),
-            waiting=self._waiting,
+            on_wait=self._waiting,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)

@@ -74,7 +74,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
-    for line in without_signal(result):
+    for line in (*without_signal(result), *at_chance(result), *waited(result)):
         console.print(Text(line, style="yellow"))
     for line in filter(None, (*answer(result), worst(result))):
         console.print(Text(line, style="bold"))
@@ -86,6 +86,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         "In brackets: 95% intervals over test tasks and the dice of their evaluation, for this one "
         "training seed; another seed may end elsewhere (contrail compare --seeds).",
         evaluated(result["evaluate"]),
+        *result.get("notes", []),
     ]
     counts = [count for row in result["change"]["tasks"] for count in row]
     tasks = [result["evaluations"][0][name]["tasks"] for name in result["environments"]]
@@ -111,6 +112,28 @@ def without_signal(result: dict[str, Any]) -> list[str]:
             f"{often}{stage['advice']}."
         )
     return said
+
+
+def at_chance(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each environment whose own stage has left it at chance."""
+    said = []
+    for name, stage in zip(result["stages"], result.get("at_chance", []), strict=False):
+        for environment in stage["environments"]:
+            of = "" if environment == name else f" after {name}"
+            said.append(f"{environment}{of} is at chance: {stage['advice']}.")
+    return said
+
+
+def waited(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each environment that kept the run waiting."""
+    longest: dict[str, dict[str, Any]] = {}
+    for wait in result.get("waits", []):  # the longest first
+        longest.setdefault(wait["environment"], wait)
+    return [
+        f"The run waited for {name}, longest {wait['seconds']:.0f} s: {wait['call']} in task "
+        f"{wait['task']}."
+        for name, wait in longest.items()
+    ]
 
 
 def evaluated(settings: dict[str, Any]) -> str:
