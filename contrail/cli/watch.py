@@ -70,10 +70,7 @@ def _run(directory: Path) -> Callable[[], Shown]:
 
 
 def _comparison(directory: Path) -> Callable[[], Shown]:
-    runs = {
-        name: (Following(directory / name), strategy, seed)
-        for name, (strategy, _, seed) in planned(directory).items()
-    }
+    runs = {name: Following(directory / name) for name in planned(directory)}
 
     seen = time.monotonic()
 
@@ -81,7 +78,7 @@ def _comparison(directory: Path) -> Callable[[], Shown]:
         nonlocal seen
         table = _table("run", "state", "stage", "update", "success", "left")
         states = []
-        for name, (run, _, _) in runs.items():
+        for name, run in runs.items():
             state = run.look()
             states.append(state)
             update = (run.updates or [{}])[-1]

@@ -151,14 +151,12 @@ def find(directory: Path) -> Literal["run", "comparison"]:
     )
 
 
-def planned(directory: Path) -> dict[str, list[Any]]:
-    """Return the runs of a comparison: directory -> strategy, order, seed."""
-    plan = _read_json(directory / PLANS[0])
-    found = plan.get("planned")
-    if isinstance(found, dict):
-        return found
-    rows = _read_json(directory / PLANS[1]).get("rows", [])
-    return {row["run"]: [row["strategy"], [], row["seed"]] for row in rows}
+def planned(directory: Path) -> list[str]:
+    """Return the directories of a comparison's runs, as seen from its own."""
+    runs = _read_json(directory / PLANS[0]).get("runs")
+    if isinstance(runs, list):
+        return runs
+    return [row["run"] for row in _read_json(directory / PLANS[1]).get("rows", [])]
 
 
 def _lives(live: Mapping[str, Any]) -> bool:

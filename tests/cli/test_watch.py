@@ -112,8 +112,8 @@ def test_a_snapshot_is_printed_where_there_is_no_terminal(done: Path, command: C
 
 
 def test_a_comparison_has_a_line_for_each_run(done: Path, tmp_path: Path, command: Command) -> None:
-    names = {"sequential_a_seed0": ["sequential", ["a"], 0], "replay_a_seed0": ["replay", ["a"], 0]}
-    (tmp_path / "plan.json").write_text(json.dumps({"planned": names}))
+    names = ["sequential_a_seed0", "replay_a_seed0"]
+    (tmp_path / "plan.json").write_text(json.dumps({"runs": names}))
     shutil.copytree(done, tmp_path / "sequential_a_seed0")
     shown = command("watch", tmp_path)
     assert "1 of 2 runs finished" in shown.out
