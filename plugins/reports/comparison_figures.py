@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import (
-    HEADINGS,
-    fits,
-    heading,
-    shown_metrics,
-    shown_tradeoffs,
-)
+from contrail.plugins.reports.comparison import fits, heading, shown_tradeoffs
+from contrail.plugins.reports.comparison_names import HEADINGS, shown_metrics
 from contrail.plugins.reports.figures import literal, new_figure
 from contrail.plugins.reports.table import folded, interval, write
 
