@@ -159,6 +159,8 @@ class RunConfig:
     evaluate: EvaluateConfig
     warmup: WarmupConfig | None = None
     answers: AnswersConfig = field(default_factory=AnswersConfig)
+    name: str | None = field(default=None, metadata={"identity": False})
+    """The title of reports and figures; None for the name of the run's directory."""
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
@@ -225,7 +227,17 @@ def _game(environment: EnvironmentConfig) -> Any:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
-    order = ["model", "seed", "plugins", "warmup", "stream", "strategy", "adapter", "evaluate"]
+    order = [
+        "name",
+        "model",
+        "seed",
+        "plugins",
+        "warmup",
+        "stream",
+        "strategy",
+        "adapter",
+        "evaluate",
+    ]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
     for stage in written["stream"]:

@@ -21,7 +21,7 @@ from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.registry import Plugins
 from contrail.runs import memory
-from contrail.runs.estimate import WEARING, Estimate, Measured, Part
+from contrail.runs.estimate import WEARING, Clocks, Estimate, Measured, Part
 from contrail.runs.evaluate import evaluate
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay
@@ -36,8 +36,10 @@ START = 4.0
 """Seconds that this takes at most, about; a run in which it would take longer does without."""
 DRY_RUN = 120.0
 """Seconds that `--dry-run` takes, about; longer where a single episode of each part does."""
-GROWTH = 4
-"""The factor between two measurements of a part."""
+FIRST, GROWTH = 2, 4
+"""Of the sizes in which a part is measured: the first one, and the factor to the next."""
+WAITING = 0.25
+"""On a busy machine a second counts as so much at least, whatever this process gets of it."""
 
 
 def counted(config: RunConfig, made: Prepared, name: str) -> Estimate:
@@ -195,25 +197,22 @@ class Measurement:
         return groups
 
     def _sizes(self, full: int, *parts: Part) -> Iterator[int]:
-        """Yield sizes up to the full one, as long as the next one is expected to be in time.
+        """Yield sizes up to the full one, as long as the next one is expected to be in time; two
+        at least, since a batch of several takes less than several of one.
 
-        The first time, workers are started and caches filled: it is not counted if there is time
-        for a second.
+        The first time, workers are started and caches filled: it is not counted.
         """
-        begun, size = time.monotonic(), 1
+        begun = time.monotonic(), time.process_time()
+        yield 1
+        for part in parts:
+            part.points.clear()
+        size = min(FIRST, full)
         yield size
-        first = time.monotonic() - begun
-        if full > 1 and first > self._seconds / 2:
-            return
-        if first <= self._seconds / 4:
-            for part in parts:
-                part.points.clear()
-            yield size
         while size < full:
-            last, before = size, time.monotonic()
+            last, spent = size, _spent(begun)
             size = min(full, size * GROWTH)
-            took = sum(part.points[-1].wall for part in parts)
-            if before - begun + took * size / last > self._seconds:
+            took = sum(max(p.points[-1].cpu, WAITING * p.points[-1].wall) for p in parts)
+            if spent + took * size / last > self._seconds and len(parts[0].points) > 1:
                 return
             yield size
 
@@ -283,6 +282,12 @@ class Measurement:
             sums[0] += wall * often
             sums[1] += cpu * often
         return sums[0], sums[1]
+
+
+def _spent(begun: Clocks) -> float:
+    """Return the processor seconds since then, or a share of the wall clock if that is more."""
+    wall, cpu = begun
+    return max(time.process_time() - cpu, WAITING * (time.monotonic() - wall))
 
 
 def _make_different(groups: Sequence[Sequence[Episode]]) -> None:

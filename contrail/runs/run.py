@@ -308,6 +308,7 @@ class Run:
         evaluate = self.config.evaluate
         return {
             "name": self.name,
+            "title": self.config.name,
             "model": self.config.model,
             "adapter": self.config.adapter.name,
             "strategy": self.config.strategy.name,

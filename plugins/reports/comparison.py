@@ -67,7 +67,8 @@ def heading(comparison: dict[str, Any]) -> str:
         (len(comparison["seeds"]), "seed", "seeds"),
     ]
     text = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
-    return f"{comparison['name']}: {text} ({comparison['model']})"
+    title = comparison.get("title") or comparison["name"]
+    return f"{title}: {text} ({comparison['model']})"
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:

@@ -333,7 +333,8 @@ def _table() -> Table:
 
 def _heading(result: dict[str, Any]) -> Text:
     about = ", ".join(f"{key} {result[key]}" for key in ("model", "adapter", "strategy", "seed"))
-    return Text.assemble((str(result["name"]), "bold"), f"  ({about})\n")
+    name = str(result.get("title") or result["name"])
+    return Text.assemble((name, "bold"), f"  ({about})\n")
 
 
 def _budget(budget: dict[str, Any]) -> Text:
