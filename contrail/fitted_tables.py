@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,10 +27,16 @@ class Column:
 
     @property
     def width(self) -> int:
-        """The characters that it needs; a heading is broken between words."""
-        words = [len(word) for word in self.heading.split()]
+        """The characters that it needs."""
+        parts = self.heading.split("\n")
         lines = [len(line) for cell in self.cells for line in str(cell).splitlines()]
-        return max([1, *words, *lines])
+        return max([1, *map(len, parts), *lines])
+
+    def narrow(self) -> Column:
+        """Return the same with the heading broken between words."""
+        width = max(replace(self, heading="").width, *map(len, self.heading.split()), 1)
+        heading = textwrap.fill(self.heading, width, break_on_hyphens=False)
+        return replace(self, heading=heading)
 
 
 def fitted(
@@ -47,6 +53,8 @@ def fitted(
         width: of the terminal; a table is wider only if it has one column and this one is.
         styles: of the rows; by default none.
     """
+    if sum(column.width + GAP for column in (*labels, *columns)) - GAP > width:
+        labels, columns = ([item.narrow() for item in part] for part in (labels, columns))
     begun = sum(column.width + GAP for column in labels)
     parts: list[list[Column]] = [[]]
     for column in columns:
@@ -69,9 +77,8 @@ def fitted(
 def _table(columns: Sequence[Column], styles: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="underline")
     for column in columns:
-        heading = textwrap.fill(column.heading, column.width, break_on_hyphens=False)
         table.add_column(
-            Text(heading),
+            Text(column.heading),
             justify="left" if column.left else "right",
             width=column.width,
             no_wrap=True,

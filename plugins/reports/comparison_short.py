@@ -12,7 +12,7 @@ from contrail.plugins.reports.table import folded, interval, number
 
 SHOWN = ("average_score", "forgetting", "forward_transfer", "delta_held_out", "drift")
 LABEL = 20  # longer names are folded
-NARROWEST = 6  # a name of an environment is folded to so many letters at least
+HEADING = 14  # longer names of environments are folded
 COSTS = ("cpu_seconds", "episodes", "generated_tokens", "extra_episodes", "extra_tokens")
 
 
@@ -84,12 +84,11 @@ def _success(comparison: dict[str, Any], width: int) -> RenderableType:
     summary, environments = comparison["summary"], comparison["environments"]
     names = [folded(label, LABEL) for label in (*summary, *references)]
     labels = Column("", names, left=True)
-    room = (width - labels.width) // max(1, len(environments)) - 2
     columns = []
     for environment in environments:
         cells = [number(item["success"][environment]["mean"]) for item in summary.values()]
         cells += [number(scores.get(environment)) for scores in references.values()]
-        heading = folded(environment, max(NARROWEST, room)).replace("\n", " ")
+        heading = folded(environment, HEADING).replace("\n", " ")
         columns.append(Column(heading, cells))
     styles = [""] * len(summary) + ["dim"] * len(references)
     return fitted([labels], columns, width, styles)

@@ -49,10 +49,10 @@ def _gains(result: dict[str, Any]) -> dict[str, tuple[str, float | None]]:
 
 
 def _listed(texts: dict[str, str]) -> str:
-    """Return the texts as a list; of many, the first few and how many there are."""
+    """Return the texts as a list; of many, the first few and how many more there are."""
     shown = list(texts.values())
     if len(shown) > MOST:
-        return f"{len(shown)} environments ({', '.join(shown[:MOST])}, …)"
+        shown[MOST:] = [f"{len(shown) - MOST} more"]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
