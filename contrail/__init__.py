@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contrail.actions import read_action
     from contrail.adapter import Adapter, EpisodeView, Exchange
-    from contrail.api import compare, evaluate, load, run, split, study
+    from contrail.api import compare, estimate, evaluate, load, run, split, study
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
     from contrail.episode import Episode, Turn
     from contrail.episode_metrics import EpisodeMetric
@@ -77,6 +77,7 @@ __all__ = [
     "Turn",
     "compare",
     "draw_tasks",
+    "estimate",
     "evaluate",
     "generator",
     "hookimpl",
@@ -93,7 +94,7 @@ __all__ = [
 _HOMES = {
     "actions": ["read_action"],
     "adapter": ["Adapter", "EpisodeView", "Exchange"],
-    "api": ["compare", "evaluate", "load", "run", "split", "study"],
+    "api": ["compare", "estimate", "evaluate", "load", "run", "split", "study"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
     "episode": ["Episode", "Turn"],
     "episode_metrics": ["EpisodeMetric"],

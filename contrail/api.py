@@ -25,6 +25,9 @@ from contrail.registry import Plugins
 from contrail.results import Comparison, Result, Study
 
 if TYPE_CHECKING:
+    from contrail.comparison.cost import Cost
+    from contrail.comparison.plan import Plan
+    from contrail.runs.estimate import Estimate
     from contrail.scores import Scores
 
 
@@ -59,6 +62,32 @@ def run(
     directory = Path(out) if out is not None else directory_of(source, texts)
     files = run_stream(source, texts, plugins=loaded, out=directory, quiet=quiet)
     return Result.read(files.path, loaded)
+
+
+def estimate(
+    stream: Stream,
+    *overrides: str,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> Estimate:
+    """Return what a run of a stream would cost, from a few measured steps; nothing is written.
+
+    Args:
+        stream: a stream file, or its content as a mapping.
+        overrides: keys to set, as on the command line.
+        plugins: as for `run`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted.
+    """
+    from contrail.runs.launch import estimate_stream
+
+    source, texts, loaded = stream_of(stream, overrides, plugins, values)
+    return estimate_stream(source, texts, plugins=loaded, quiet=quiet)
 
 
 def compare(
@@ -130,6 +159,46 @@ def compare(
         say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
     )
     return Comparison(outcome.directory, outcome.comparison, given.plugins)
+
+
+def estimate_comparison(
+    what: Stream,
+    *overrides: str,
+    strategies: str | Sequence[Any] | None = None,
+    orders: str | int | Sequence[Sequence[str]] | None = None,
+    seeds: str | Sequence[int] | None = None,
+    baseline: str | None = None,
+    jobs: int | None = None,
+    plugins: Plugins | Iterable[Plugin] = (),
+    share: bool = True,
+    quiet: bool = False,
+    **values: Any,
+) -> tuple[Plan, list[Cost]]:
+    """Return the plan of a comparison and what its runs would cost, by strategy; nothing is
+    written.
+
+    The arguments are those of `compare`.
+    """
+    from contrail.comparison.launch import estimate_comparison as launch
+    from contrail.comparison.plan import read_options
+
+    given = _Given(plugins)
+    options = read_options(
+        strategies if isinstance(strategies, str) or strategies is None else list(strategies),
+        orders,
+        seeds if isinstance(seeds, str) or seeds is None else list(seeds),
+        baseline,
+        jobs,
+    )
+    texts = [*overrides, *given.overrides(values)]
+    return launch(
+        given.source(what),
+        texts,
+        options,
+        given.plugins,
+        sharing=share,
+        say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+    )
 
 
 def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugin] = ()) -> Result:

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import contrail
-from contrail.cli import environments, lists, play, runs, split, study
+from contrail.cli import environments, lists, play, runs, split, study, watch
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -69,6 +69,7 @@ def _options(
 cli.command()(runs.run)
 cli.command()(runs.compare)
 cli.command()(runs.report)
+cli.command()(watch.watch)
 cli.command("eval")(runs.evaluate)
 cli.command()(split.split)
 cli.command()(study.study)

@@ -161,6 +161,8 @@ class RunConfig:
     evaluate: EvaluateConfig
     warmup: WarmupConfig | None = None
     answers: AnswersConfig = field(default_factory=AnswersConfig)
+    name: str | None = field(default=None, metadata={"identity": False})
+    """The title of reports and figures; None for the name of the run's directory."""
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
@@ -234,7 +236,17 @@ def task_source(environment: EnvironmentConfig) -> dict[str, Any]:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
-    order = ["model", "seed", "plugins", "warmup", "stream", "strategy", "adapter", "evaluate"]
+    order = [
+        "name",
+        "model",
+        "seed",
+        "plugins",
+        "warmup",
+        "stream",
+        "strategy",
+        "adapter",
+        "evaluate",
+    ]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
     for stage in written["stream"]:
