@@ -203,6 +203,31 @@ class Result:
         )
         return PeftModel.from_pretrained(base, str(checkpoint)), tokenizer
 
+    def export(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        stage: int | None = None,
+        license: str | None = None,
+    ) -> Path:
+        """Collect the LoRA, its model card, tables, figures and reports, to give them away.
+
+        Args:
+            out: a folder, or an archive whose name ends in .zip; by default exports/NAME.
+            stage: whose LoRA; by default the last one's.
+            license: of the weights, as the hub names it.
+
+        Returns:
+            The folder, or the archive.
+
+        Raises:
+            ContrailError: there is no such stage, or `out` exists or cannot be written.
+        """
+        from contrail.runs.export import export_run
+
+        where = None if out is None else Path(out)
+        return export_run(self.directory, self._plugins, where, stage=stage, license=license)
+
     def report(self) -> list[str]:
         """Show the report that `contrail report` shows, and write its files.
 
