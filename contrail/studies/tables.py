@@ -39,6 +39,18 @@ def tables_of(experiment: str, evidence: Evidence) -> list[Table]:
     }[experiment](evidence)
 
 
+def warm_up_table(evidence: Evidence) -> Table:
+    """Return the success before and after the warm-up; `evidence` has its runs alone."""
+    (run,) = evidence.results
+    labels = evidence.subject.environments
+    rows = {
+        "untrained model": _scores(evidence, run, labels, FIRST),
+        "after the warm-up": _scores(evidence, run, labels, 1),
+    }
+    note = "The same for all runs of a seed; elsewhere it is what stands before training."
+    return _table("Warm-up: success", labels, rows, note)
+
+
 def _within(evidence: Evidence) -> list[Table]:
     found = []
     for label in evidence.subject.split:
