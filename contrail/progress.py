@@ -157,8 +157,8 @@ class Reporter:
 def line(scalars: dict[str, float]) -> str:
     """How an update went, for the line that reports it."""
     shown = {
-        "reward": "reward {:.2f}",
         "success": "success {:.2f}",
+        "reward": "reward {:.2f}",
         "turns": "turns {:.1f}",
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "zero-variance groups {:.0%}",
