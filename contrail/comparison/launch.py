@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def _carry_out(
 ) -> Outcome:
     """Make the missing runs, and write the summary."""
     directory = files.path
-    _attempt(plan, directory, workers)
+    attempt_runs(plan.runs, directory, workers)
     with files.locked():
         write_atomically(directory / PLAN, (json.dumps(_record(plan), indent=1) + "\n").encode())
         schedule = Schedule(
@@ -272,10 +272,14 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)
 
 
-def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
-    """Try one run of each strategy that has runs to be made, before any of them starts."""
+def attempt_runs(runs: Iterable[PlannedRun], directory: Path, workers: Workers) -> None:
+    """Try one run of each strategy that has runs to be made, before any of them starts.
+
+    Raises:
+        ContrailError: a run would be refused.
+    """
     left: dict[str, PlannedRun] = {}
-    for run in plan.runs:
+    for run in runs:
         if not RunDirectory(directory / run.directory).result.is_file():
             left.setdefault(run.strategy, run)
     if not left:

@@ -21,6 +21,7 @@ from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
 from contrail.observers import DEFAULT_TRACKERS
 from contrail.shift import Shift
+from contrail.task_split import TaskSplit
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class EnvironmentConfig(Component):
     step_timeout: float | None = None
     # Not written without one: so earlier versions' configurations, and their keys, stay the same.
     shift: Shift | None = field(default=None, metadata={"optional": True})
+    split: TaskSplit | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,13 @@ class RunConfig:
 def _game(environment: EnvironmentConfig) -> Any:
     """Return all that decides how an environment plays."""
     return plain(replace(environment, label="", workers=None, step_timeout=None))
+
+
+def task_source(environment: EnvironmentConfig) -> dict[str, Any]:
+    """Return all that decides which tasks an environment has, and how well they can be solved."""
+    found: dict[str, Any] = _game(replace(environment, split=None))
+    del found["label"], found["workers"], found["step_timeout"]
+    return found
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

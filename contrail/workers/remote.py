@@ -13,7 +13,7 @@ from typing import Any
 
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import EnvironmentFault, PluginError
-from contrail.registry import FILE_PREFIX
+from contrail.plugin_files import FILE_PREFIX
 from contrail.workers.child import Child
 from contrail.workers.factory import EnvironmentFactory
 
@@ -110,6 +110,14 @@ class Remote(Environment):
     def time_limit(self, method: str) -> float | None:
         """Return the number of seconds that a call of a method may take; None for no limit."""
         return self._factory.step_timeout if method in ("reset", "step") else None
+
+    def ready(self, seconds: float) -> bool:
+        """Wait for an answer, or the end of the process; return whether there is one."""
+        if self._child is None or not self._unanswered:
+            return True
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return True  # `receive` says so
+        return self._child.connection.poll(seconds)
 
     def hang_up(self) -> None:
         """Let the process close the instance and end, without waiting for it."""
