@@ -34,7 +34,7 @@ from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
 from contrail.runs.policies import make_policy
-from contrail.runs.position import Position
+from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
@@ -281,12 +281,5 @@ def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
     """Return the number of updates and evaluations a run makes."""
-    updates = sum(stage.updates for stage in made.stages)
-    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
-    if every := config.evaluate.every:
-        evaluations += sum(
-            (1 - -stage.updates // every) * len(made.scenario.test)
-            for stage in made.stages
-            if stage.updates
-        )
-    return updates, evaluations
+    updates, evaluations = work([stage.updates for stage in made.stages], config.evaluate.every)
+    return updates, evaluations * len(made.scenario.test)
