@@ -14,7 +14,6 @@ function short(text, most = 40) {
 function empty(bokeh, block, colour, more) {
   const made = bokeh.Plotting.figure({
     sizing_mode: "stretch_width",
-    output_backend: "svg",
     toolbar_location: null,
     tools: [],
     background_fill_color: null,
@@ -52,6 +51,9 @@ function withLegend(bokeh, made, items, colour, width) {
     background_fill_color: null,
     border_line_color: null,
     click_policy: "hide",
+    orientation: "horizontal",
+    location: "bottom_left",
+    padding: 0,
   }), "below");
 }
 

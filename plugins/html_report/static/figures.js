@@ -92,8 +92,9 @@ async function png(drawn) {
 /** Put a picture onto the clipboard, or into a file where that is not possible. */
 async function copyImage(blob, name) {
   try {
-    if (!ClipboardItem.supports(blob.type)) throw new TypeError(blob.type);
-    await navigator.clipboard.write([new ClipboardItem({ [blob.type]: blob })]);
+    // An SVG as text as well, which editors take.
+    const text = blob.type === "image/png" ? {} : { "text/plain": new Blob([await blob.text()], { type: "text/plain" }) };
+    await navigator.clipboard.write([new ClipboardItem({ [blob.type]: blob, ...text })]);
     say("Copied.");
   } catch {
     save(blob, name);
