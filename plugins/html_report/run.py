@@ -220,10 +220,9 @@ def training_curves(result: dict[str, Any], episodes: Packed) -> Block | None:
         series.append({"name": name, "x": [x for x, _ in points], "y": [y for _, y in points]})
     starts = [0, *episodes.updates.values()]
     marks = [[starts[n], f"{i}: {result['stages'][i - 1]}"] for n, i in enumerate(episodes.updates)]
-    updates = "an update" if width == 1 else f"{width} updates"
     return chart(
         "lines",
-        f"Training: share of episodes solved, the mean over {updates}",
+        "Training: share of episodes solved" + f", the mean over {width} updates" * (width > 1),
         series,
         x="updates",
         y="success",

@@ -22,7 +22,7 @@ export function openExplorer(data) {
   startEpisodes(data.rows);
   const form = el("form", { class: "filters", role: "search", "aria-label": "Filter episodes", onsubmit: (e) => e.preventDefault() });
   const count = el("p", { id: "count", role: "status" });
-  const list = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Episodes that pass the filter" });
+  const list = el("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Episodes that pass the filter" });
   const state = {};
   let shown = PAGE;
   let turn = 0;
@@ -130,8 +130,7 @@ function rows(columns, found, data) {
   const head = ["task", "environment", "stage", "outcome", "reward", "turns", "failure modes", ""];
   return el(
     "table",
-    { class: "episodes" },
-    el("caption", { class: "hidden" }, "Episodes"),
+    { class: "episodes", "aria-label": "Episodes" },
     el("thead", {}, el("tr", {}, head.map((name) =>
       name ? el("th", { scope: "col" }, name) : el("td", {})))),
     el("tbody", {}, found.map((i) => el("tr", {},

@@ -25,8 +25,22 @@ function section(found) {
     "section",
     { id: found.id, "aria-labelledby": `title-${found.id}` },
     title,
-    found.blocks.map((block) => MAKE[block.type](block)),
+    grouped(found.blocks),
   );
+}
+
+/** Charts, and heat maps, that follow one another stand side by side where there is room. */
+function grouped(blocks) {
+  const made = [];
+  blocks.forEach((block, k) => {
+    const shown = MAKE[block.type](block);
+    const beside = ["chart", "matrix"].includes(block.type)
+      && [blocks[k - 1], blocks[k + 1]].some((other) => other?.type === block.type);
+    if (!beside) made.push(shown);
+    else if (blocks[k - 1]?.type === block.type) made.at(-1).append(shown);
+    else made.push(el("div", { class: `beside ${block.type}s` }, shown));
+  });
+  return made;
 }
 
 document.title = data.title;
@@ -37,8 +51,8 @@ const sections = data.sections.map(({ id, title }) => [id, title]).filter(([, ti
 if (data.episodes) {
   startTasks(data);
   const explorer = openExplorer(data);
-  document.getElementById("success").after(explorer);
-  sections.splice(1, 0, ["episodes", "Episodes"]);
+  content.append(explorer);
+  sections.push(["episodes", "Episodes"]);
 }
 document.querySelector("nav").append(
   ...sections.map(([id, title]) => el("a", { href: `#${id}` }, title)),

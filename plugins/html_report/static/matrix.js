@@ -9,8 +9,7 @@ export function matrix(block, pick) {
   const largest = Math.max(...values, 1e-9);
   const made = el(
     "table",
-    { class: "matrix" },
-    el("caption", {}, block.caption),
+    { class: "matrix", "aria-label": block.caption },
     el("thead", {}, el("tr", {}, el("td", {}),
       block.columns.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, block.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name),

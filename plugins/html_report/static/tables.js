@@ -13,8 +13,7 @@ export function table(block) {
   const align = (j) => (numeric[j] ? "number" : null);
   const made = el(
     "table",
-    {},
-    el("caption", {}, block.caption),
+    { "aria-label": block.caption || null },
     el("thead", {}, el("tr", {}, block.columns.map(
       (name, j) => el("th", { scope: "col", class: align(j) }, name),
     ))),
@@ -35,7 +34,8 @@ export function framed(made, block, columns, rows) {
     made,
   );
   const note = block.note ? el("p", { class: "note" }, block.note) : null;
-  return el("div", { class: "block" }, box, note, copies(block.caption, columns, rows));
+  const caption = block.caption ? el("p", { class: "caption" }, block.caption) : null;
+  return el("div", { class: "block" }, caption, box, note, copies(block.caption, columns, rows));
 }
 
 /** The buttons that copy a table. */

@@ -1,0 +1,396 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from contrail.names import visible, visible_names
+from contrail.plugins.html_report.blocks import Block, cell, chart, matrix, section, table, text
+from contrail.plugins.reports.comparison import (
+    HEADINGS,
+    NONE,
+    fits,
+    form_of,
+    heading,
+    notes,
+    pairs,
+    shown_budget,
+    shown_metrics,
+    shown_tradeoffs,
+)
+from contrail.plugins.reports.table import interval, number
+from contrail.tables import row_names
+
+MOST_CHARTS = 8
+"""Metrics with a chart of their own; the table has all."""
+FIRST = ("average_score", "forgetting", "backward_transfer", "forward_transfer")
+"""Metrics whose charts come first."""
+
+
+def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Return the content of a comparison's page."""
+    links = run_links(comparison, directory)
+    shown = visible_names(comparison)
+    several = len(shown["strategies"]) > 1
+    sections = [
+        section("answer", "", text(*headline(shown))),
+        section("metrics", "Metrics", estimates(shown, "metrics"), *metric_charts(shown)),
+        section("differences", "Paired differences", *differences(shown)) if several else None,
+        section("end", "Success at the end", estimates(shown, "success"), *success_charts(shown)),
+        section("drift", "Forgetting over drift", *drift_charts(shown)),
+        section("curves", "Success after each stage", *curves(shown)),
+        section("matrices", "Mean R, side by side", *matrices(shown, links)),
+        section("tradeoffs", "Forgotten at the same score on the new", tradeoffs(shown)),
+        section("runs", "Runs", runs(shown)),
+        section("formulas", "Formulas", formulas(shown)),
+        section("budget", "Budget of a run", budget(shown), text(*notes(shown))),
+    ]
+    return {
+        "title": visible(comparison["name"]),
+        "about": heading(shown),
+        "sections": [found for found in sections if found],
+    }
+
+
+def headline(comparison: dict[str, Any]) -> list[str]:
+    """Return which strategy ends best, which forgets least, and what can be claimed of it."""
+    summary = comparison["summary"]
+
+    def ranked(name: str, best: Any) -> str | None:
+        known = {
+            label: item["metrics"][name]
+            for label, item in summary.items()
+            if item["metrics"].get(name, NONE)["mean"] is not None
+        }
+        if not known:
+            return None
+        label = best(known, key=lambda key: known[key]["mean"])
+        found = known[label]
+        return f"{label} ({found['mean']:.2f} {interval(found['interval'])})".replace(" )", ")")
+
+    said = []
+    if best := ranked("average_score", max):
+        said.append(f"{best} has the highest average score")
+    if least := ranked("forgetting", min):
+        said.append(f"{least} forgets least")
+    first = "; ".join(said) + "." if said else "No strategy has a score."
+    base = comparison["baseline"]
+    better, worse = [], []
+    for label, item in summary.items():
+        difference = item["metrics"].get("average_score", {}).get("difference")
+        if difference and difference["interval"]:
+            low, high = difference["interval"]
+            better += [label] if low > 0 else []
+            worse += [label] if high < 0 else []
+    lines = [first]
+    if len(summary) > 1:
+        for names, how in ((better, "higher"), (worse, "lower")):
+            if names:
+                lines.append(
+                    f"Average score {how} than {base}'s, by an interval without 0: "
+                    f"{', '.join(names)}."
+                )
+        if not better and not worse and len(comparison["seeds"]) > 1:
+            lines.append(
+                f"No strategy's average score differs from {base}'s by an interval without 0."
+            )
+    return lines
+
+
+def estimates(comparison: dict[str, Any], part: str, key: str | None = None) -> Block | None:
+    """Return the means over seeds with their intervals, a row per strategy; with `key`
+    "difference", the differences to the baseline."""
+    if part == "metrics":
+        names = {name: HEADINGS[name] for name in shown_metrics(comparison)}
+    else:
+        names = {name: name for name in comparison["environments"]}
+    sign = "+" if key else ""
+    rows = []
+    for label, item in comparison["summary"].items():
+        if key and label == comparison["baseline"]:
+            continue
+        cells = []
+        for name in names:
+            value = item[part].get(name, NONE)
+            value = value.get(key) if key else value
+            form = sign + form_of(name)
+            known = value is not None and value["mean"] is not None
+            shown = f"{number(value['mean'], form)}\n{interval(value['interval'], form)}".strip() \
+                if known and value is not None else number(None)
+            cells.append(shown)
+        rows.append((label, *cells))
+    if part == "success":
+        references = comparison.get("references", {})
+        for name in ("random", "base", "expert"):
+            scores = [references.get(name, {}).get(item) for item in names]
+            if any(score is not None for score in scores):
+                rows.append((name, *map(number, scores)))
+    captions = {
+        "metrics": "Means over seeds, with 95% intervals",
+        "success": "Success after the last stage: means over seeds, with 95% intervals",
+    }
+    caption = f"Difference to {comparison['baseline']}, paired by seed" if key else captions[part]
+    return table(caption, ("strategy", *names.values()), rows)
+
+
+def metric_charts(comparison: dict[str, Any]) -> list[Block]:
+    """Return a chart per metric: the seeds of each strategy as dots, mean and interval."""
+    shown = shown_metrics(comparison)
+    names = sorted(shown, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    made = [
+        _dots(
+            HEADINGS[name].capitalize(),
+            HEADINGS[name],
+            {
+                label: item["metrics"][name]
+                for label, item in comparison["summary"].items()
+                if name in item["metrics"]
+            },
+        )
+        for name in names[:MOST_CHARTS]
+    ]
+    return [block for block in made if block]
+
+
+def success_charts(comparison: dict[str, Any]) -> list[Block]:
+    """Return a chart per environment: success at the end, of each seed."""
+    made = [
+        _dots(
+            f"Success on {name} at the end",
+            "success",
+            {label: item["success"][name] for label, item in comparison["summary"].items()},
+        )
+        for name in comparison["environments"]
+    ]
+    return [block for block in made if block]
+
+
+def _dots(caption: str, axis: str, values: Mapping[str, Mapping[str, Any] | None]) -> Block | None:
+    """Return a chart with a row per label: a dot per seed, the mean and its interval."""
+    labels = list(values)
+    points = [
+        (place, value)
+        for place, label in enumerate(labels)
+        for value in (values[label] or {}).get("values", ())
+        if value is not None
+    ]
+    means = []
+    for label in labels:
+        found = values[label]
+        if found is None or found["mean"] is None:
+            means.append(None)
+        else:
+            means.append([found["mean"], *(found["interval"] or (None, None))])
+    return chart(
+        "dots",
+        caption,
+        [{"name": "a seed", "x": [v for _, v in points], "category": [p for p, _ in points]}],
+        x=axis,
+        categories=labels,
+        means=means,
+        note="Dots are seeds; lines are means with 95% intervals over seeds.",
+    )
+
+
+def differences(comparison: dict[str, Any]) -> list[Block]:
+    """Return the differences to the baseline, and the pairs of strategies."""
+    made = [estimates(comparison, "metrics", "difference")]
+    base = comparison["baseline"]
+    for name in (name for name in FIRST if name in shown_metrics(comparison)):
+        values = {
+            label: item["metrics"][name]["difference"]
+            for label, item in comparison["summary"].items()
+            if label != base and name in item["metrics"]
+        }
+        made.append(_dots(f"{HEADINGS[name].capitalize()} less that of {base}, seed by seed",
+                          f"difference of {HEADINGS[name]}", values))
+    rows = []
+    for pair in pairs(comparison):
+        found = pair["metrics"].get("average_score", NONE)
+        if found["mean"] is None:
+            continue
+        rows.append(
+            (
+                f"{pair['first']} - {pair['second']}",
+                number(found["mean"], "+.2f"),
+                interval(found["interval"], "+.2f"),
+                number(found["p"], ".3f"),
+                str(found["seeds"]),
+                number(found["seeds_needed"], "d"),
+            )
+        )
+    made.append(
+        table(
+            "Average score, pair by pair",
+            ("pair", "difference", "95% interval", "p", "seeds", "seeds for ±0.05"),
+            rows,
+            "p is that of the sign-flip permutation test over seeds.",
+        )
+    )
+    return [block for block in made if block]
+
+
+def drift_charts(comparison: dict[str, Any]) -> list[Block]:
+    """Return forgetting over each kind of drift, a dot per run, with the line through them."""
+    made = []
+    for kind, fit in fits(comparison).items():
+        points = comparison["forgetting_over_drift"]["points"]
+        series: list[Block] = []
+        for label in comparison["strategies"]:
+            own = [point for point in points if point["strategy"] == label]
+            x, y = ([point[key] for point in own] for key in (kind, "forgetting"))
+            series.append({"name": label, "x": x, "y": y, "points": True})
+        ends = [0.0, max(point[kind] for point in points)]
+        line = [fit["intercept"] + fit["slope"] * x for x in ends]
+        series.append({"name": "fit", "x": ends, "y": line, "line": True})
+        note = f"Slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
+        if fit["r2"] is not None:
+            note += f", R² {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
+        made.append(
+            chart(
+                "lines",
+                f"Forgetting over drift: {fit['x']}",
+                series,
+                x="drift, nats per decision",
+                y="forgetting",
+                note=f"{note}. A dot is a run.",
+            )
+        )
+    return [block for block in made if block]
+
+
+def curves(comparison: dict[str, Any]) -> list[Block]:
+    """Return success after each stage: a chart per order and environment, a line per strategy."""
+    made = []
+    for place, order in enumerate(comparison["orders"]):
+        for name in comparison["environments"]:
+            series = []
+            for label, item in comparison["summary"].items():
+                found = next((one for one in item["R"] if one["order"] == place), None)
+                if found is None:
+                    continue
+                column = found["environments"].index(name)
+                # A strategy with other stages, as a mixture, takes as long as the stream in all.
+                count = max(1, len(found["R"]) - 1)
+                ends = [row[column] or (None, None) for row in found["interval"]]
+                band = {"low": [low for low, _ in ends], "high": [high for _, high in ends]}
+                series.append(
+                    {
+                        "name": label,
+                        "x": [row * len(order) / count for row in range(len(found["R"]))],
+                        "y": [row[column] for row in found["R"]],
+                        # With many strategies the bands would hide one another.
+                        **(band if len(comparison["strategies"]) <= 4 else {}),
+                    }
+                )
+            caption = f"Success on {name} after each stage"
+            if len(comparison["orders"]) > 1:
+                caption += f", order {' > '.join(order)}"
+            made.append(
+                chart("lines", caption, series, x="stage", y="success", range=[0, 1],
+                      ticks=["base", *order])
+            )
+    return [block for block in made if block][: 2 * MOST_CHARTS]
+
+
+def run_links(comparison: dict[str, Any], directory: Path) -> dict[tuple[str, int], list[list[Any]]]:
+    """Return by strategy and order its runs: the seed, and the run's own page from here.
+
+    Pages that are not there are left out.
+    """
+    found: dict[tuple[str, int], list[list[Any]]] = {}
+    for row in comparison["rows"]:
+        run = Path(row["run"])
+        if not run.is_dir():  # the comparison has been moved
+            run = directory / run.name
+        if (run / "report.html").is_file():
+            link = Path(os.path.relpath(run / "report.html", directory)).as_posix()
+            own = found.setdefault((visible(row["strategy"]), row["order"]), [])
+            own.append([str(row["seed"]), link])
+    return found
+
+
+def matrices(
+    comparison: dict[str, Any], links: Mapping[tuple[str, int], Sequence[Sequence[Any]]]
+) -> list[Block]:
+    """Return R of each strategy, the mean over its seeds; cells lead to the runs' own pages."""
+    made = []
+    for label, item in comparison["summary"].items():
+        for found in item["R"]:
+            own = links.get((label, found["order"]), ())
+            rows = []
+            for i, name in enumerate(row_names(found)):
+                cells = [
+                    cell(
+                        value,
+                        found["interval"][i][j],
+                        own=i > 0 and found["environments"][j] in found["trained"][i - 1],
+                        links=[[seed, f"{page}#cell={i},{j}"] for seed, page in own],
+                    )
+                    for j, value in enumerate(found["R"][i])
+                ]
+                rows.append((name, cells))
+            order = " > ".join(comparison["orders"][found["order"]])
+            made.append(
+                matrix(
+                    f"{label} ({order}), {len(found['seeds'])} seeds",
+                    found["environments"],
+                    rows,
+                    scale="share",
+                    note="Numbers below a value open the cell in the page of the run with that "
+                    "seed: the tasks that it lost, and their episodes."
+                    if own
+                    else "",
+                )
+            )
+    return made
+
+
+def tradeoffs(comparison: dict[str, Any]) -> Block | None:
+    """Return what was forgotten by the time when strategies had learnt the same."""
+    rows = [
+        (name, label, number(item["level"]), number(value["updates"], ".1f"),
+         number(value["forgotten"], "+.2f"), interval(value["interval"], "+.2f"))
+        for name, item in shown_tradeoffs(comparison)
+        for label, value in item["strategies"].items()
+    ]
+    columns = ("stage", "strategy", "level", "updates", "forgotten", "95% interval")
+    return table("At the level that all strategies reach", columns, rows)
+
+
+def runs(comparison: dict[str, Any]) -> Block | None:
+    """Return a row per run."""
+    names = shown_metrics(comparison)
+    rows = [
+        (
+            row["strategy"],
+            " > ".join(comparison["orders"][row["order"]]),
+            row["seed"],
+            *(number(row["metrics"].get(name), form_of(name)) for name in names),
+        )
+        for row in comparison["rows"]
+    ]
+    return table(
+        "Each run", ("strategy", "order", "seed", *(HEADINGS[name] for name in names)), rows
+    )
+
+
+def formulas(comparison: dict[str, Any]) -> Block | None:
+    """Return the formulas of the metrics."""
+    found = comparison["formulas"]
+    rows = [(HEADINGS[name], found[name]) for name in shown_metrics(comparison) if name in found]
+    caption = "R[i][j] is success on j after stage i of T; row 0 is the base model"
+    return table(caption, ("metric", "formula"), rows)
+
+
+def budget(comparison: dict[str, Any]) -> Block | None:
+    """Return what a run of each strategy has cost, the mean."""
+    names = shown_budget(comparison)
+    rows = []
+    for label, item in comparison["summary"].items():
+        values = [item["budget"].get(key) for key in names]
+        rows.append((label, *("–" if value is None else f"{value:,.0f}" for value in values)))
+    return table("Means over runs", ("strategy", *names.values()), rows)
