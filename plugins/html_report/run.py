@@ -71,36 +71,35 @@ def headline(result: dict[str, Any]) -> list[str]:
 
 
 def overall(result: dict[str, Any]) -> str:
-    """Return one sentence: what the last stage's model has learnt, forgotten and gained."""
-    own = {name for names in result["own"] for name in names}
+    """Return one sentence: what the last row has learnt, forgotten and gained elsewhere.
+
+    Only what an interval without 0 shows is said.
+    """
+    trained = {name for names in result["own"] for name in names}
     last = len(result["R"]) - 1
-    learnt, lost, elsewhere = [], [], []
+    said: dict[str, list[str]] = {"above": [], "below": [], "elsewhere": [], "lost": []}
     for j, name in enumerate(result["environments"]):
         gain, ends = (result["change"][key][last][j] for key in ("value", "interval"))
-        if gain is not None and ends is not None and (ends[0] > 0 or ends[1] < 0):
-            said = f"{name} ({gain:+.2f} {interval(ends, '+.2f')})"
-            (elsewhere if name not in own else learnt).append(said)
-        best = _best(result, j, last)
-        if best is not None and result["turnover"].get(name, {}).get("lost", {}).get("value"):
-            found = result["turnover"][name]["lost"]
-            if found["interval"] is None or found["interval"][0] > 0:
-                lost.append(f"{name} ({found['value']:.0%} of its tasks)")
+        if ends is not None and not ends[0] <= 0 <= ends[1]:
+            kind = "elsewhere" if name not in trained else "above" if gain > 0 else "below"
+            said[kind].append(f"{name} ({gain:+.2f} {interval(ends, '+.2f')})")
+        lost = result.get("turnover", {}).get(name, {}).get("lost")
+        if lost and lost["interval"] is not None and lost["interval"][0] > 0:
+            said["lost"].append(f"{lost['value']:.0%} of {name}")
     parts = [
-        f"At the end {', '.join(learnt)} differ{'s' * (len(learnt) == 1)} from the base model"
-        if learnt
-        else "At the end no environment that was trained on differs from the base model beyond its "
-        "interval",
-    ]
-    if lost and not result.get("restarts"):
-        parts.append(f"tasks of {', '.join(lost)} that had been solved are lost")
-    if elsewhere:
-        parts.append(f"without training on them, {', '.join(elsewhere)} changed")
+        f"{_listed(said[kind])} end{'s' * (len(said[kind]) == 1)} {kind} the base model"
+        for kind in ("above", "below")
+        if said[kind]
+    ] or ["No environment that was trained on ends measurably above or below the base model"]
+    if said["elsewhere"]:
+        parts.append(f"without training on it, {_listed(said['elsewhere'])} changed")
+    if said["lost"] and not result.get("restarts"):
+        parts.append(f"test tasks that had been solved and are lost: {_listed(said['lost'])}")
     return "; ".join(parts) + "."
 
 
-def _best(result: Mapping[str, Any], column: int, last: int) -> int | None:
-    known = [(row[column], i) for i, row in enumerate(result["R"][:last]) if row[column] is not None]
-    return max(known)[1] if known else None
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def success(result: dict[str, Any]) -> Block:

@@ -12,6 +12,11 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Replace what is in an element. */
+export function fill(host, ...children) {
+  host.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+}
+
 /** Say something to those who look and to those who listen. */
 export function say(text) {
   document.getElementById("said").textContent = text;

@@ -1,6 +1,6 @@
 // One episode, or two of the same task side by side, turn by turn.
 
-import { button, el } from "report/dom";
+import { button, el, fill } from "report/dom";
 import { episode, index, outcome } from "report/index";
 import { setLink } from "report/links";
 import { turn } from "report/turn";
@@ -62,17 +62,18 @@ async function show(found, host, choices) {
     if (t === differ) rows.push(el("p", { class: "differ" }, "From here on they differ"));
     rows.push(el("div", { class: "turns" }, episodes.map((own, k) =>
       own.turns[t]
-        ? turn(own.turns[t], t, other(episodes, k)?.turns[t], k)
+        ? turn(own.turns[t], t, other(episodes, k)?.turns[t], k, sideName(columns, found[k]))
         : el("div", { class: "turn none" }, "–"))));
   }
   const prompt = episodes[0].prompt;
   viewer.className = found.length > 1 ? "panel pair" : "panel";
-  viewer.replaceChildren(
+  fill(
+    viewer,
     heading,
-    ...[choices].filter(Boolean),
+    choices,
     el("div", { class: "turns sides" }, sides),
     prompt ? el("details", {}, el("summary", {}, "The exact beginning of the context"),
-      el("pre", { dir: "auto", tabindex: 0 }, prompt)) : "",
+      el("pre", { dir: "auto", tabindex: 0 }, prompt)) : null,
     ...rows,
     el("div", { class: "turns" }, episodes.map((own, k) => ending(own, columns, found[k]))),
     siblings(columns, tests, now, found, host),
@@ -95,16 +96,18 @@ function firstDifference(a, b) {
   return -1;
 }
 
-function about(columns, place) {
-  const trained = columns.kind[place] === "train";
-  const name = trained
+function sideName(columns, place) {
+  return columns.kind[place] === "train"
     ? `training, update ${columns.update[place] + 1} of stage ${columns.stage[place]}`
     : rowNames[columns.stage[place]];
+}
+
+function about(columns, place) {
   const result = outcome(columns, place);
   return el(
     "div",
     { class: "side" },
-    el("strong", {}, name),
+    el("strong", {}, sideName(columns, place)),
     el("span", { class: `outcome ${result.replace(" ", "-")}` }, result),
     el("span", {}, `reward ${columns.reward[place]}`),
     el("span", {}, `${columns.turns[place]} turn${columns.turns[place] === 1 ? "" : "s"}`),
@@ -128,13 +131,13 @@ function ending(own, columns, place) {
 
 /** Buttons that show the same task after another stage beside this episode. */
 function siblings(columns, tests, now, found, host) {
-  if (columns.kind[now] !== "evaluate") return "";
+  if (columns.kind[now] !== "evaluate") return null;
   const same = rowNames.map((_, row) =>
     (tests.get(`${row}\n${columns.environment[now]}\n${columns.task[now]}`) ?? [])
       .find((place) => columns.sample[place] === columns.sample[now]));
   const others = same.map((place, row) => [place, row]).filter(
     ([place]) => place !== undefined && !found.includes(place));
-  if (!others.length) return "";
+  if (!others.length) return null;
   return el("p", { class: "chips" }, "The same task: ", others.map(([place, row]) => button(
     `beside ${rowNames[row]}`,
     () => show([place, now].sort((a, b) => columns.stage[a] - columns.stage[b]), host, null))));

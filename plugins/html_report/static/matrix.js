@@ -12,7 +12,8 @@ export function matrix(block, pick) {
     { class: "matrix", "aria-label": block.caption },
     el("thead", {}, el("tr", {}, el("td", {}),
       block.columns.map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, block.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name),
+    el("tbody", {}, block.rows.map((row) => el("tr", {},
+      el("th", { scope: "row", class: block.cells && !row.cells.some(({ at }) => at) ? "player" : null }, row.name),
       row.cells.map((cell, j) => td(block, cell, j, largest, pick, row.name))))),
   );
   const rows = block.rows.map((row) => [

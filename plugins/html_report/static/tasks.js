@@ -1,6 +1,6 @@
 // A cell of R: the tasks that were lost and gained, and both episodes of one of them.
 
-import { button, el } from "report/dom";
+import { button, el, fill } from "report/dom";
 import { index, testKey } from "report/index";
 import { setLink } from "report/links";
 import { showPair } from "report/episode";
@@ -59,11 +59,12 @@ export async function openTasks(row, column, before) {
   );
   const heading = el("h3", { tabindex: -1 }, `${environment}, ${data.rows[row]}`);
   const pick = (item, pressed) => openPair(environment, item, [first, second], pressed);
-  panel.replaceChildren(
+  fill(
+    panel,
     heading,
     el("p", {}, el("label", { for: "compared" }, "Compared with "), choose),
-    list("Lost", `solved ${data.rows[first]}, not ${data.rows[second]}`, groups.lost, pick),
-    list("Gained", `solved ${data.rows[second]}, not ${data.rows[first]}`, groups.gained, pick),
+    list("Lost", `solved less often ${data.rows[second]} than ${data.rows[first]}`, groups.lost, pick),
+    list("Gained", `solved more often ${data.rows[second]} than ${data.rows[first]}`, groups.gained, pick),
     rest("Solved as often in both", groups.solved, pick),
     rest("Solved in neither", groups.unsolved, pick),
     rest("Without a score in one of them, for faults", groups.unknown, pick),

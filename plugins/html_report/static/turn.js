@@ -4,8 +4,8 @@ import { el } from "report/dom";
 
 const percent = (chance) => `${(100 * chance).toFixed(chance > 0 && chance < 0.1 ? 1 : 0)}%`;
 
-/** Show a turn; `beside` is the same turn of the other episode, `side` 0 or 1. */
-export function turn(own, number, beside, side) {
+/** Show a turn; `beside` is the same turn of the other episode, `side` 0 or 1, of this `name`. */
+export function turn(own, number, beside, side, name) {
   const marks = [
     own.valid === false ? "not understood" : null,
     own.cut_off ? "cut off" : null,
@@ -17,7 +17,7 @@ export function turn(own, number, beside, side) {
   return el(
     "div",
     { class: "turn" },
-    el("h4", {}, `Turn ${number + 1}`),
+    el("h4", {}, `Turn ${number + 1}`, el("span", { class: "side-name" }, `, ${name}`)),
     own.restart ? el("p", { class: "note" }, "A new context: the turns before are not in it.") : null,
     el("p", { class: "who" }, "The model saw"),
     el("pre", { dir: "auto", tabindex: 0, class: "saw" }, own.observation),
