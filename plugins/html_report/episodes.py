@@ -107,7 +107,7 @@ def _fill(result: Packed, rows: list[Index], episodes: Sequence[tuple[Index, str
             size += len(episodes[end][1])
             end += 1
         text = f"[{','.join(shown for _, shown in episodes[start:end])}]"
-        chunk = gzip.compress(text.encode(), compresslevel=9, mtime=0)
+        chunk = gzip.compress(text.encode(), compresslevel=6, mtime=0)
         if len(chunk) > room:
             return 0
         room -= len(chunk)

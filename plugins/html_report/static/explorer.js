@@ -60,7 +60,7 @@ export function openExplorer(data) {
       type: "search", name: "text", oninput: (e) => change("text", e.target.value.toLowerCase()),
     })));
     return apply();
-  }).then(() => requestIdleCallback?.(() => allTexts(data)) ?? null);
+  }).then(() => performance.mark("episodes")).then(() => requestIdleCallback?.(() => allTexts(data)) ?? null);
   return section;
 }
 

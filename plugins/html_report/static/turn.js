@@ -2,6 +2,8 @@
 
 import { el } from "report/dom";
 
+/** A long text scrolls, so the keyboard has to reach it. */
+const reach = (text) => (text.length > 500 || text.split("\n").length > 12 ? 0 : null);
 const percent = (chance) => `${(100 * chance).toFixed(chance > 0 && chance < 0.1 ? 1 : 0)}%`;
 
 /** Show a turn; `beside` is the same turn of the other episode, `side` 0 or 1, of this `name`. */
@@ -20,9 +22,9 @@ export function turn(own, number, beside, side, name) {
     el("h4", {}, `Turn ${number + 1}`, el("span", { class: "side-name" }, `, ${name}`)),
     own.restart ? el("p", { class: "note" }, "A new context: the turns before are not in it.") : null,
     el("p", { class: "who" }, "The model saw"),
-    el("pre", { dir: "auto", tabindex: 0, class: "saw" }, own.observation),
+    el("pre", { dir: "auto", tabindex: reach(own.observation), class: "saw" }, own.observation),
     el("p", { class: "who" }, own.candidates || own.count ? "It chose" : "It wrote"),
-    own.pieces ? written(own) : el("pre", { dir: "auto", tabindex: 0, class: "wrote" }, own.text),
+    own.pieces ? written(own) : el("pre", { dir: "auto", tabindex: reach(own.text), class: "wrote" }, own.text),
     sureness(own),
     "action" in own
       ? el("p", {}, "Action: ", own.action === null ? el("em", {}, "none") : el("code", { dir: "auto" }, own.action))
@@ -34,7 +36,7 @@ export function turn(own, number, beside, side, name) {
 
 /** The tokens, each the darker the less likely it was. */
 function written(own) {
-  return el("pre", { dir: "auto", tabindex: 0, class: "wrote" }, own.pieces.map((piece, k) => el(
+  return el("pre", { dir: "auto", tabindex: reach(own.pieces.join("")), class: "wrote" }, own.pieces.map((piece, k) => el(
     "span",
     { class: "token", style: `--doubt-share: ${Math.round(100 * (1 - own.chances[k]))}%`, title: percent(own.chances[k]) },
     piece,
@@ -72,14 +74,13 @@ function candidates(own, beside, side) {
     "details",
     { open: order.length <= 12 },
     el("summary", {}, `${order.length} candidates`),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates" },
-      el("table", { class: "candidates" },
+    el("table", { class: "candidates" },
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "candidate"),
           before ? el("th", { scope: "col", class: "number" }, "before") : null,
           el("th", { scope: "col", class: "number" }, before ? "now" : "probability"))),
         el("tbody", {}, order.map((k) => el("tr", { class: k === own.choice ? "chosen" : null },
           el("th", { scope: "row", dir: "auto" }, own.candidates[k], k === own.choice ? " ◂" : "",
             k === own.choice ? el("span", { class: "hidden" }, " (chosen)") : null),
-          before ? cell(before[k]) : null, cell(chances[k])))))),
+          before ? cell(before[k]) : null, cell(chances[k]))))),
   );
 }
