@@ -74,7 +74,7 @@ class Decision:
     choice: int | None = None
     """The index of the chosen candidate; None for free text."""
     choice_logprobs: list[float] | None = None
-    """The log-probabilities of all candidates; None for free text, or where the backend has none."""
+    """The log-probabilities of all candidates; None for free text, or if they are not known."""
 
 
 class Sampler(Protocol):

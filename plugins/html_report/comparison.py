@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from contrail.names import visible, visible_names
-from contrail.plugins.html_report.blocks import Block, cell, chart, matrix, section, table, text
+from contrail.plugins.html_report.blocks import Block, cell, matrix, section, table, text
+from contrail.plugins.html_report.comparison_charts import (
+    FIRST,
+    curves,
+    dots,
+    drift_charts,
+    metric_charts,
+    success_charts,
+)
 from contrail.plugins.reports.comparison import (
     HEADINGS,
     NONE,
-    fits,
     form_of,
     heading,
     notes,
@@ -23,11 +30,6 @@ from contrail.plugins.reports.comparison import (
 )
 from contrail.plugins.reports.table import interval, number
 from contrail.tables import row_names
-
-MOST_CHARTS = 8
-"""Metrics with a chart of their own; the table has all."""
-FIRST = ("average_score", "forgetting", "backward_transfer", "forward_transfer")
-"""Metrics whose charts come first."""
 
 
 def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -118,8 +120,11 @@ def estimates(comparison: dict[str, Any], part: str, key: str | None = None) -> 
             value = value.get(key) if key else value
             form = sign + form_of(name)
             known = value is not None and value["mean"] is not None
-            shown = f"{number(value['mean'], form)}\n{interval(value['interval'], form)}".strip() \
-                if known and value is not None else number(None)
+            shown = (
+                f"{number(value['mean'], form)}\n{interval(value['interval'], form)}".strip()
+                if known and value is not None
+                else number(None)
+            )
             cells.append(shown)
         rows.append((label, *cells))
     if part == "success":
@@ -136,65 +141,6 @@ def estimates(comparison: dict[str, Any], part: str, key: str | None = None) -> 
     return table(caption, ("strategy", *names.values()), rows)
 
 
-def metric_charts(comparison: dict[str, Any]) -> list[Block]:
-    """Return a chart per metric: the seeds of each strategy as dots, mean and interval."""
-    shown = shown_metrics(comparison)
-    names = sorted(shown, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    made = [
-        _dots(
-            HEADINGS[name].capitalize(),
-            HEADINGS[name],
-            {
-                label: item["metrics"][name]
-                for label, item in comparison["summary"].items()
-                if name in item["metrics"]
-            },
-        )
-        for name in names[:MOST_CHARTS]
-    ]
-    return [block for block in made if block]
-
-
-def success_charts(comparison: dict[str, Any]) -> list[Block]:
-    """Return a chart per environment: success at the end, of each seed."""
-    made = [
-        _dots(
-            f"Success on {name} at the end",
-            "success",
-            {label: item["success"][name] for label, item in comparison["summary"].items()},
-        )
-        for name in comparison["environments"]
-    ]
-    return [block for block in made if block]
-
-
-def _dots(caption: str, axis: str, values: Mapping[str, Mapping[str, Any] | None]) -> Block | None:
-    """Return a chart with a row per label: a dot per seed, the mean and its interval."""
-    labels = list(values)
-    points = [
-        (place, value)
-        for place, label in enumerate(labels)
-        for value in (values[label] or {}).get("values", ())
-        if value is not None
-    ]
-    means = []
-    for label in labels:
-        found = values[label]
-        if found is None or found["mean"] is None:
-            means.append(None)
-        else:
-            means.append([found["mean"], *(found["interval"] or (None, None))])
-    return chart(
-        "dots",
-        caption,
-        [{"name": "a seed", "x": [v for _, v in points], "category": [p for p, _ in points]}],
-        x=axis,
-        categories=labels,
-        means=means,
-        note="Dots are seeds; lines are means with 95% intervals over seeds.",
-    )
-
-
 def differences(comparison: dict[str, Any]) -> list[Block]:
     """Return the differences to the baseline, and the pairs of strategies."""
     made = [estimates(comparison, "metrics", "difference")]
@@ -205,8 +151,13 @@ def differences(comparison: dict[str, Any]) -> list[Block]:
             for label, item in comparison["summary"].items()
             if label != base and name in item["metrics"]
         }
-        made.append(_dots(f"{HEADINGS[name].capitalize()} less that of {base}, seed by seed",
-                          f"difference of {HEADINGS[name]}", values))
+        made.append(
+            dots(
+                f"{HEADINGS[name].capitalize()} less that of {base}, seed by seed",
+                f"difference of {HEADINGS[name]}",
+                values,
+            )
+        )
     rows = []
     for pair in pairs(comparison):
         found = pair["metrics"].get("average_score", NONE)
@@ -233,70 +184,9 @@ def differences(comparison: dict[str, Any]) -> list[Block]:
     return [block for block in made if block]
 
 
-def drift_charts(comparison: dict[str, Any]) -> list[Block]:
-    """Return forgetting over each kind of drift, a dot per run, with the line through them."""
-    made = []
-    for kind, fit in fits(comparison).items():
-        points = comparison["forgetting_over_drift"]["points"]
-        series: list[Block] = []
-        for label in comparison["strategies"]:
-            own = [point for point in points if point["strategy"] == label]
-            x, y = ([point[key] for point in own] for key in (kind, "forgetting"))
-            series.append({"name": label, "x": x, "y": y, "points": True})
-        ends = [0.0, max(point[kind] for point in points)]
-        line = [fit["intercept"] + fit["slope"] * x for x in ends]
-        series.append({"name": "fit", "x": ends, "y": line, "line": True})
-        note = f"Slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
-        if fit["r2"] is not None:
-            note += f", R² {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
-        made.append(
-            chart(
-                "lines",
-                f"Forgetting over drift: {fit['x']}",
-                series,
-                x="drift, nats per decision",
-                y="forgetting",
-                note=f"{note}. A dot is a run.",
-            )
-        )
-    return [block for block in made if block]
-
-
-def curves(comparison: dict[str, Any]) -> list[Block]:
-    """Return success after each stage: a chart per order and environment, a line per strategy."""
-    made = []
-    for place, order in enumerate(comparison["orders"]):
-        for name in comparison["environments"]:
-            series = []
-            for label, item in comparison["summary"].items():
-                found = next((one for one in item["R"] if one["order"] == place), None)
-                if found is None:
-                    continue
-                column = found["environments"].index(name)
-                # A strategy with other stages, as a mixture, takes as long as the stream in all.
-                count = max(1, len(found["R"]) - 1)
-                ends = [row[column] or (None, None) for row in found["interval"]]
-                band = {"low": [low for low, _ in ends], "high": [high for _, high in ends]}
-                series.append(
-                    {
-                        "name": label,
-                        "x": [row * len(order) / count for row in range(len(found["R"]))],
-                        "y": [row[column] for row in found["R"]],
-                        # With many strategies the bands would hide one another.
-                        **(band if len(comparison["strategies"]) <= 4 else {}),
-                    }
-                )
-            caption = f"Success on {name} after each stage"
-            if len(comparison["orders"]) > 1:
-                caption += f", order {' > '.join(order)}"
-            made.append(
-                chart("lines", caption, series, x="stage", y="success", range=[0, 1],
-                      ticks=["base", *order])
-            )
-    return [block for block in made if block][: 2 * MOST_CHARTS]
-
-
-def run_links(comparison: dict[str, Any], directory: Path) -> dict[tuple[str, int], list[list[Any]]]:
+def run_links(
+    comparison: dict[str, Any], directory: Path
+) -> dict[tuple[str, int], list[list[Any]]]:
     """Return by strategy and order its runs: the seed, and the run's own page from here.
 
     Pages that are not there are left out.
@@ -352,8 +242,14 @@ def matrices(
 def tradeoffs(comparison: dict[str, Any]) -> Block | None:
     """Return what was forgotten by the time when strategies had learnt the same."""
     rows = [
-        (name, label, number(item["level"]), number(value["updates"], ".1f"),
-         number(value["forgotten"], "+.2f"), interval(value["interval"], "+.2f"))
+        (
+            name,
+            label,
+            number(item["level"]),
+            number(value["updates"], ".1f"),
+            number(value["forgotten"], "+.2f"),
+            interval(value["interval"], "+.2f"),
+        )
         for name, item in shown_tradeoffs(comparison)
         for label, value in item["strategies"].items()
     ]

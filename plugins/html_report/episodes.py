@@ -92,13 +92,17 @@ def packed(directory: Path, changed: Sequence[tuple[str, str]]) -> Packed:
     rows: list[Index] = []
     for kind, episodes in kept.items():
         room = _fill(result, rows, _thinned(episodes, room, kind), room)
-        result.counts[kind][0] = len(rows) - sum(n[0] for k, n in result.counts.items() if k != kind)
+        result.counts[kind][0] = len(rows) - sum(
+            n[0] for k, n in result.counts.items() if k != kind
+        )
     columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
     result.chunks.insert(0, pack(columns))
     return result
 
 
-def _fill(result: Packed, rows: list[Index], episodes: Sequence[tuple[Index, str]], room: int) -> int:
+def _fill(
+    result: Packed, rows: list[Index], episodes: Sequence[tuple[Index, str]], room: int
+) -> int:
     """Add chunks of episodes while there is room; return the room that is left."""
     start = 0
     while start < len(episodes):

@@ -133,10 +133,15 @@ def change(result: dict[str, Any]) -> Block | None:
         return None
     found = result["change"]
     rows = [
-        (name, [cell(*both, form="+.2f") for both in zip(*ends, strict=True)])
-        for name, *ends in list(
-            zip(row_names(result), found["value"], found["interval"], strict=True)
-        )[1:]
+        (
+            name,
+            [
+                cell(value, ends, "+.2f")
+                for value, ends in zip(found["value"][i], found["interval"][i], strict=True)
+            ],
+        )
+        for i, name in enumerate(row_names(result))
+        if i > 0
     ]
     return matrix(
         "Change of success against the base model, task by task",
@@ -291,9 +296,7 @@ def failures(result: dict[str, Any]) -> list[Block]:
 
 def budget(result: dict[str, Any]) -> Block | None:
     """Return what the run has cost."""
-    rows = [
-        (name.replace("_", " "), f"{value:,.0f}") for name, value in result["budget"].items()
-    ]
+    rows = [(name.replace("_", " "), f"{value:,.0f}") for name, value in result["budget"].items()]
     return table("What the run has cost", ("what", "amount"), rows)
 
 

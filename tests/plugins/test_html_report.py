@@ -8,10 +8,9 @@ import random
 import re
 from pathlib import Path
 
-
 import pytest
 from compared import row
-from pages import HOSTILE, make_run, record, turn, write_log
+from pages import HOSTILE, make_run, make_tokenizer, record, turn, write_log, write_tokenizer
 from results import MIXED, NAMES, make_result
 
 from contrail.comparison.summary import summarise
@@ -55,7 +54,7 @@ def test_every_episode_of_a_run_is_in_the_page(tmp_path):
     logs = {
         f"{log.name.removesuffix('.jsonl.gz')}:{number}": json.loads(line)
         for log in (tmp_path / "episodes").iterdir()
-        for number, line in enumerate(gzip.open(log, "rt"), start=1)
+        for number, line in enumerate(gzip.decompress(log.read_bytes()).splitlines(), start=1)
     }
     assert set(found) == set(logs)
     for where, (index, shown) in found.items():
@@ -139,7 +138,7 @@ def test_the_sentence_says_no_more_than_intervals_show(tmp_path):
     assert "without training on it, textcraft (-0.30" in run.overall(alike)
 
 
-@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("count", [3, 7])
 def test_results_of_older_versions_have_a_page(count, tmp_path):
     result = make_result(count, MIXED)  # no baselines, drift, turnover, episodes
     report.contrail_report(result, str(tmp_path))
@@ -153,7 +152,7 @@ def test_results_of_older_versions_have_a_page(count, tmp_path):
 def test_a_run_without_stages_has_a_page(tmp_path):
     result = make_result(2, ())
     report.contrail_report(result, str(tmp_path))
-    assert [found["id"] for found in data_of(tmp_path / "report.html")["sections"]][0] == "answer"
+    assert data_of(tmp_path / "report.html")["sections"][0]["id"] == "answer"
 
 
 def hostile_turns(row, rng, success):
@@ -244,16 +243,7 @@ def test_turns_that_cannot_be_told_apart_have_no_probabilities(tmp_path):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """A tokenizer of single bytes, and of a few words."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: place for place, letter in enumerate(letters)}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens(["<|end|>"])
-    return made
+    return make_tokenizer()
 
 
 @pytest.mark.parametrize("text", ["go north", "go \U0001f600 \u05e9 ü<|end|>", "\U0001f600", ""])
@@ -267,22 +257,15 @@ def test_pieces_are_the_text(tokenizer, text):
 
 
 def test_tokens_have_their_own_probabilities(tokenizer, tmp_path):
-    base = tmp_path / "base"
-    base.mkdir()
-    tokenizer.save(str(base / "tokenizer.json"))
-    checkpoint = tmp_path / "run" / "checkpoints" / "000"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "adapter_config.json").write_text(
-        json.dumps({"base_model_name_or_path": str(base)})
-    )
+    write_tokenizer(tmp_path)
     ids = tokenizer.encode("a \U0001f600").ids
     free = turn("see", "a \U0001f600", ids=ids, logprobs=[-0.5, 0.0, -1.0, -2.0, -0.1, 0.0])
     left, right = tokenizer.encode("left<|end|>").ids, tokenizer.encode("right<|end|>").ids
     choice = turn("see", "right", choices=[left, right], choice=1, choice_logprobs=[-1.0, -0.5])
     logged = [record("babyai", "00", [free, choice])]
     assert len(ids) == 6
-    write_log(tmp_path / "run", "000-evaluate", logged)
-    found = episodes.packed(tmp_path / "run", ())
+    write_log(tmp_path, "000-evaluate", logged)
+    found = episodes.packed(tmp_path, ())
     [shown] = json.loads(gzip.decompress(found.chunks[1]))
     written, chosen = shown["turns"]
     assert written["pieces"] == ["a", " ", "\U0001f600"]
@@ -334,7 +317,8 @@ def test_a_comparison_has_a_page(comparison, tmp_path):
     dots = block(data, "metrics", "chart")
     assert dots["categories"] == ["sequential", "replay"]
     values = comparison["summary"]["replay"]["metrics"]["average_score"]["values"]
-    own = [x for x, k in zip(dots["series"][0]["x"], dots["series"][0]["category"]) if k == 1]
+    points = dots["series"][0]
+    own = [x for x, k in zip(points["x"], points["category"], strict=True) if k == 1]
     assert own == values
     matrices = [b for s in data["sections"] if s["id"] == "matrices" for b in s["blocks"]]
     assert len(matrices) == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from results import make_result
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 STAGES = (("babyai",), ("textcraft",))
 HOSTILE = (
@@ -19,6 +20,8 @@ HOSTILE = (
     "\U0001f600 [bold]brackets[/bold] $x^2$ $$\\frac$$ \\(y\\) &amp; \u2028 \ud800"
 )
 
+LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
+LEFT, RIGHT = ([LETTERS.index(letter) for letter in word] for word in ("left", "right"))
 Turns = Callable[[int, random.Random, bool], list[dict[str, Any]]]
 
 
@@ -27,7 +30,7 @@ def chosen_turns(row: int, rng: random.Random, success: bool) -> list[dict[str, 
     logprob = math.log(0.9 if success else 0.4)
     other = math.log(0.1 if success else 0.6)
     return [
-        turn("You stand in a hall.", "left", choices=[[5, 6], [7]], choice=0,
+        turn("You stand in a hall.", "left", choices=[LEFT, RIGHT], choice=0,
              choice_logprobs=[round(logprob, 4), round(other, 4)], reward=float(success))
     ]  # fmt: skip
 
@@ -38,15 +41,15 @@ def turn(observation: str, text: str, **more: Any) -> dict[str, Any]:
     return {"observation": observation, "text": text, **plain, **more}
 
 
-def record(
-    environment: str, task: str, turns: list[dict[str, Any]], **more: Any
-) -> dict[str, Any]:
+def record(environment: str, task: str, turns: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Return an episode as the log has it; each turn is two tokens seen, and its own written."""
     ids: list[int] = []
     mask: list[int] = []
     logprobs: list[float] = []
     for item in turns:
-        own = item.pop("ids", [9, 9]) if item["choices"] is None else item["choices"][item["choice"]]
+        own = (
+            item.pop("ids", [9, 9]) if item["choices"] is None else item["choices"][item["choice"]]
+        )
         ids += [1, 2, *own]
         mask += [0, 0, *[1] * len(own)]
         logprobs += item.pop("logprobs", [-0.1] * len(own)) if item["choices"] is None else [
@@ -74,6 +77,7 @@ def make_run(
     training: int = 40,
     turns: Turns = chosen_turns,
     name: str = "quick",
+    label: str = "babyai",
 ) -> dict[str, Any]:
     """Write a finished run with two stages; return its result.
 
@@ -83,11 +87,13 @@ def make_run(
         training: training episodes of each stage, 8 an update; two in three are solved.
         turns: makes the turns of an episode, given its row, dice, and whether it is solved.
         name: of the run.
+        label: of the first environment.
     """
     result = make_result(count, STAGES) | {"name": name}
     result["curves"] = [
         {env: [[0, 0.25], [5, 0.5]] for env in result["environments"]} for _ in STAGES
     ]
+    result = json.loads(json.dumps(result).replace('"babyai"', json.dumps(label)))
     rng = random.Random(0)
     for row, evaluations in enumerate(result["evaluations"]):
         records = []
@@ -105,11 +111,32 @@ def make_run(
         for k in range(training):
             success = k % 3 > 0
             more = {"update": k // 8, "success": success, "split": "train"}
-            records.append(record(environment, f"train-{k}", turns(stage, rng, success), **more))
+            own = label if environment == "babyai" else environment
+            records.append(record(own, f"train-{k}", turns(stage, rng, success), **more))
         write_log(directory, f"{stage:03d}-train", records)
+    write_tokenizer(directory)
     (directory / "result.json").write_text(json.dumps(result))
     (directory / "config.yaml").write_text("plugins: []\ntrackers: []\n")
     return result
+
+
+def make_tokenizer() -> Tokenizer:
+    """Return a tokenizer of single bytes, with one special token."""
+    made = Tokenizer(models.BPE(vocab={letter: k for k, letter in enumerate(LETTERS)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(["<|end|>"])
+    return made
+
+
+def write_tokenizer(directory: Path) -> None:
+    """Write what leads from a run to its tokenizer."""
+    base, checkpoint = directory / "base", directory / "checkpoints" / "000"
+    for folder in (base, checkpoint):
+        folder.mkdir(parents=True, exist_ok=True)
+    make_tokenizer().save(str(base / "tokenizer.json"))
+    named = {"base_model_name_or_path": str(base.resolve())}
+    (checkpoint / "adapter_config.json").write_text(json.dumps(named))
 
 
 def write_log(directory: Path, name: str, records: list[dict[str, Any]]) -> None:

@@ -34,7 +34,7 @@ export function openExplorer(data) {
     if (mine !== turn) return; // the filter has changed meanwhile
     count.textContent = `${found.length.toLocaleString("en")} episodes`;
     const { columns } = await index();
-    list.replaceChildren(rows(columns, found.slice(0, shown), data));
+    list.replaceChildren(columns.where ? rows(columns, found.slice(0, shown), data) : "");
     more.hidden = found.length <= shown;
     performance.measure("filter", { start: began });
   };
@@ -49,7 +49,7 @@ export function openExplorer(data) {
   );
   index().then(({ columns }) => {
     const change = (name, value) => { state[name] = value; shown = PAGE; apply(); };
-    for (const [name, label] of Object.entries(FILTERS)) {
+    for (const [name, label] of Object.entries(columns.where ? FILTERS : {})) {
       const options = choices(name, columns, data);
       if (options.length < 2) continue;
       form.append(el("label", {}, label, el("select", { name, onchange: (e) => change(name, e.target.value) },
