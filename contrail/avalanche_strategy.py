@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from contrail.errors import ConfigError, PluginError, boundary, describe_error
-from contrail.registry import load_file
+from contrail.plugin_files import load_file
 from contrail.strategy import Strategy
 
 if TYPE_CHECKING:

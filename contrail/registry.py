@@ -8,13 +8,11 @@ their plugins in the entry-point group `contrail`; stream.yaml names files and m
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -39,6 +37,7 @@ from contrail.errors import (
     nearest,
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
+from contrail.plugin_files import importing, innermost, load_file, same_file
 from contrail.registered import Registered, Table
 from contrail.shift import Shift
 from contrail.strategy import Strategy
@@ -47,7 +46,6 @@ from contrail.training.objective import Objective
 T = TypeVar("T")
 R = TypeVar("R", EpisodeMetric, FailureRule)
 GROUP = "contrail"
-FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ class Plugins:
             package, version = about[id(point.dist)]
             if names is not None and point.name not in names and package != "contrail":
                 continue
-            module = _importing(point.name, point.value, point.load)
+            module = importing(point.name, point.value, point.load)
             self.add(module, point.name, version, point.value)
 
     def add_named(self, name: str, directory: Path) -> None:
@@ -214,10 +212,41 @@ class Plugins:
                 beside = [item.name for item in path.parent.glob("*.py")]
                 hint = nearest(path.name, beside) if beside else "There is no .py file beside it."
                 raise PluginError(f"plugin file {path} does not exist. {hint}")
-            module = _importing(short, str(path), functools.partial(load_file, path))
+            module = importing(short, str(path), functools.partial(load_file, path))
         else:
-            module = _importing(name, name, functools.partial(importlib.import_module, name))
+            module = importing(name, name, functools.partial(importlib.import_module, name))
         self.add(module, short, "-", str(path))
+
+    def find(self, name: str) -> str | None:
+        """Return the name of a loaded plugin, if there is one of this name, module or file.
+
+        A package that is installed has the plugin's file as its module, or a copy of it.
+        """
+        for plugin, (_, source) in self._origin.items():
+            if name in (plugin, source):
+                return plugin
+            if name.endswith(".py") and same_file(self._manager.get_plugin(plugin), Path(name)):
+                return plugin
+        return None
+
+    def without(self, name: str) -> Plugins:
+        """Return the same plugins but one."""
+        others = Plugins()
+        for plugin, (version, source) in self._origin.items():
+            if plugin != name:
+                module: Any = self._manager.get_plugin(plugin)
+                others.add(module, plugin, version, source)
+        return others
+
+    def load(self, name: str, directory: Path) -> str:
+        """Load a plugin as `add_named` does, unless it is loaded; return its name."""
+        path = str((directory / name).resolve()) if name.endswith(".py") else name
+        found = self.find(path)
+        if found is None:
+            self.add_named(name, directory)
+            found = self.find(path)
+            assert found is not None
+        return found
 
     def environments_of(self, name: str) -> list[str]:
         """Return the environments that a command line names: one, or those of a plugin file.
@@ -228,9 +257,10 @@ class Plugins:
         if not name.endswith(".py"):
             self.environments[name]
             return [name]
-        before = set(self.environments)
-        self.add_named(name, Path.cwd())
-        added = [item for item in self.environments if item not in before]
+        plugin = self.load(name, Path.cwd())
+        added = [
+            item for item, entry in self.environments.entries.items() if entry.plugin == plugin
+        ]
         if not added:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added
@@ -338,34 +368,6 @@ def _register(table: Table[Any], base: type | None, plugin: str, name: str, valu
     table.register(name, value, plugin)
 
 
-def load_file(path: Path) -> ModuleType:
-    """Import a plugin file, under a name that is the same in every process."""
-    # A name of its own, so that guess.py never shadows, or is, an installed module.
-    unique = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(unique, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[unique]
-        raise
-    return module
-
-
-def _importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:
-    def blame(error: BaseException) -> PluginError:
-        where = _innermost(error, source)
-        return PluginError(
-            f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
-        )
-
-    with boundary(blame):
-        return load()
-
-
 def _blame(
     outcome: pluggy.Result[Any],
     hook: str,
@@ -381,19 +383,10 @@ def _blame(
     names = {getattr(item.function, "__code__", None): item.plugin_name for item in implementations}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code in names:
-            where = _innermost(error, frame.f_code.co_filename)
+            where = innermost(error, frame.f_code.co_filename)
             blamed = PluginError(
                 f"plugin {names[frame.f_code]!r} raised in {hook}: {message_of(error)}{where}"
             )
             blamed.__cause__ = error
             outcome.force_exception(blamed)
             return
-
-
-def _innermost(error: BaseException, source: str) -> str:
-    """Where in the plugin's own file an error arose, as "; FILE line N"."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"; {error.filename} line {error.lineno}"
-    frames = traceback.walk_tb(error.__traceback__)
-    lines = [number for frame, number in frames if frame.f_code.co_filename == source]
-    return f"; {source} line {lines[-1]}" if lines else ""

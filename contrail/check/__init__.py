@@ -1,4 +1,4 @@
-"""Checks that an environment keeps the contract.
+"""Checks that an environment, an adapter, a strategy, an objective or a tracker keeps the contract.
 
 `contrail check` runs them, and so can the tests of a plugin:
 
@@ -7,6 +7,8 @@ import contrail.check
 def test_guess_number():
     assert not contrail.check.check(GuessNumber).failed
 
+Of an environment:
+
 subject         the environment under check, and walks through its tasks
 episodes        tasks, types, rewards; the same task gives the same episode
 games           no game stands in both splits
@@ -14,25 +16,43 @@ near            how alike test tasks and training tasks are
 actions         listed actions, nonsense, success, the expert
 surroundings    randomness, closing, speed
 other_process   the environment in a worker process
+doing           what it is doing there
+
+Of the others:
+
+others          which checks there are of which kind
+interface       what an adapter shows and reads
+training        strategies, objectives and trackers in small runs
+trial           a small run, repeated and interrupted
+world           its environment
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, Literal
 
 from contrail.check import actions, episodes, games, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
-from contrail.errors import EnvironmentFault, Raised, boundary, describe_error
-from contrail.registry import Plugins
+from contrail.errors import (
+    ConfigError,
+    EnvironmentFault,
+    Raised,
+    boundary,
+    describe_error,
+    nearest,
+)
+from contrail.hookspecs import OBSERVERS
+from contrail.registry import Plugins, load_plugins
 from contrail.shift import Shift
 from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]
 
-Check = Callable[[Subject], str | None]
+Check = Callable[[Any], str | None]
 State = Literal["passed", "warned", "failed", "skipped"]
 NEEDED: tuple[Check, ...] = (episodes.tasks, episodes.types, episodes.rewards)
 """While one of these fails, the others cannot be judged."""
@@ -76,57 +96,144 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of an environment."""
+    """The results of all checks of one thing that a plugin registers."""
 
-    environment: str
+    kind: str
+    name: str
     findings: tuple[Finding, ...]
 
     @property
     def failed(self) -> list[Finding]:
-        """The findings that need putting right; an environment that keeps the contract has none."""
+        """The findings that need putting right; what keeps the contract has none."""
         return [finding for finding in self.findings if finding.state == "failed"]
 
 
 def check(
-    environment: str | type[Environment],
+    plugin: str | type | ModuleType,
     settings: Any = None,
     *,
     tasks: int = 3,
     plugins: Plugins | None = None,
     shift: Shift | None = None,
+    environment: str | None = None,
 ) -> Report:
-    """Check that an environment keeps the contract, in this process.
+    """Check that a plugin keeps the contract, in this process.
 
     Args:
-        environment: a registered name, or a class.
+        plugin: a registered name, or the class of an environment, an adapter, a strategy or an
+            objective; or the module of a tracker.
         settings: an instance of its `Config`; by default the default settings.
-        tasks: the largest number of tasks to play per split; slow tasks may be fewer, at least one.
+        tasks: of an environment, the largest number of tasks to play per split; slow tasks may be
+            fewer, at least one.
         plugins: registers the name; by default the installed plugins.
-        shift: an interface shift, behind which the environment is checked.
+        shift: of an environment, an interface shift, behind which it is checked.
+        environment: a registered environment in which the others are tried; by default a small one.
 
     Raises:
-        ContrailError: the environment cannot be made at all.
+        ContrailError: it cannot be made at all, or there is no such plugin.
     """
-    make = EnvironmentFactory.of(environment, settings, plugins)
-    subject = Subject(replace(make, shift=shift), tasks)
-    _ = subject.used  # what is missing, or wrong in the settings, is told before any check
+    if isinstance(plugin, type) and issubclass(plugin, Environment):
+        return _check_environment(EnvironmentFactory.of(plugin, settings), tasks, shift)
+    plugins = load_plugins() if plugins is None else plugins
+    name = plugin if isinstance(plugin, str) else _registered(plugin, plugins)
+    kind = kinds_of(name, plugins)[0]
+    if kind == "environment":
+        return _check_environment(EnvironmentFactory.of(name, settings, plugins), tasks, shift)
+    return check_other(kind, name, plugins, settings, environment, run)
+
+
+def check_other(
+    kind: str,
+    name: str,
+    plugins: Plugins,
+    settings: Any,
+    environment: str | None,
+    run_one: Callable[[Check, Any], Finding],
+) -> Report:
+    """Check an adapter, a strategy, an objective or a tracker.
+
+    Args:
+        kind: which of them.
+        name: under which it is registered; of a tracker, the plugin's.
+        plugins: the loaded ones.
+        settings: as for `check`.
+        environment: as for `check`.
+        run_one: runs a check of the subject, as `run` does.
+
+    Raises:
+        ContrailError: it cannot be made at all.
+    """
+    from contrail.check.others import CHECKS, subject_of
+
+    subject = subject_of(kind, name, plugins, settings, environment)
+    checks = CHECKS[kind]
     try:
-        return report(subject.make.name, lambda one: run(one, subject))
+        return report(
+            kind, name, lambda one: run_one(one, subject), checks.needed, checks.others, {}
+        )
     finally:
         subject.close()
 
 
-def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
+def kinds_of(name: str, plugins: Plugins) -> list[str]:
+    """Return as what a name is registered; "tracker" for a plugin that watches runs.
+
+    Raises:
+        ConfigError: there is nothing of the name.
+    """
+    tables = (plugins.environments, plugins.adapters, plugins.strategies, plugins.objectives)
+    watching = [info.name for info in plugins.info() if OBSERVERS & set(info.hooks)]
+    if found := [table.kind for table in tables if name in table]:
+        return found
+    if name in watching:
+        return ["tracker"]
+    known = [*(item for table in tables for item in table), *watching]
+    raise ConfigError(f"nothing to check is called {name!r}. {nearest(name, known)}")
+
+
+def _registered(plugin: type | ModuleType, plugins: Plugins) -> str:
+    """Return the name of a class or a module, registered if it is not yet."""
+    if isinstance(plugin, type):
+        return plugins.name_of(plugin) or plugins.add_class(plugin)
+    file = plugin.__file__ or plugin.__name__
+    found = plugins.find(file)
+    if found is None:
+        found = plugin.__name__
+        plugins.add(plugin, found, source=file)
+    return found
+
+
+def _check_environment(make: EnvironmentFactory, tasks: int, shift: Shift | None) -> Report:
+    subject = Subject(replace(make, shift=shift), tasks)
+    _ = subject.used  # what is missing, or wrong in the settings, is told before any check
+    try:
+        return report("environment", subject.make.name, lambda one: run(one, subject))
+    finally:
+        subject.close()
+
+
+def report(
+    kind: str,
+    name: str,
+    run_one: Callable[[Check], Finding],
+    necessary: Sequence[Check] = NEEDED,
+    others: Sequence[Check] = OTHERS,
+    before_others: Mapping[Check, Check] = BEFORE,
+) -> Report:
     """Run one check after the other, except for checks whose preconditions have failed.
 
     Args:
-        name: the environment's name.
+        kind: of plugin.
+        name: under which it is registered.
         run_one: runs a check; raises EnvironmentFault if that has ended the process.
+        necessary: while one of these fails, the others cannot be judged.
+        others: the other checks.
+        before_others: by check, one that would find what it would find.
     """
     findings: list[Finding] = []
-    needed = {check.__name__ for check in NEEDED}
-    for one in (*NEEDED, *OTHERS):
-        before = needed | {BEFORE[one].__name__} if one in BEFORE else needed
+    needed = {check.__name__ for check in necessary}
+    for one in (*necessary, *others):
+        before = needed | {before_others[one].__name__} if one in before_others else needed
         failed = [item.check for item in findings if item.state == "failed"]
         first = next((check for check in failed if check in before), None)
         if first is not None:
@@ -137,10 +244,10 @@ def report(name: str, run_one: Callable[[Check], Finding]) -> Report:
         except EnvironmentFault as fault:
             findings.append(_finding(one, "failed", f"{fault}. {ENDLESS}"))
             needed.add(one.__name__)
-    return Report(name, tuple(findings))
+    return Report(kind, name, tuple(findings))
 
 
-def run(one: Check, subject: Subject) -> Finding:
+def run(one: Check, subject: Any) -> Finding:
     """Return the result of one check."""
     states: dict[type, State] = {Failed: "failed", Warned: "warned", Skipped: "skipped"}
     try:

@@ -111,7 +111,8 @@ def expert(subject: Subject) -> str:
     solved, without, long = 0, 0, 0
     environment = subject.used
     for task in subject.tasks:
-        plan = environment.expert(task)
+        with subject.during(f"expert({task.id!r})"):
+            plan = environment.expert(task)
         if plan is not None:
             try:
                 plan = as_texts(plan, f"expert({task.id!r})")

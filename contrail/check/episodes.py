@@ -17,8 +17,9 @@ def tasks(subject: Subject) -> str:
     """tasks(split) lists the tasks of "train" and "test", the same ones every time."""
     with subject.instance() as one, subject.instance() as other:
         for split in SPLITS:
-            listed, again = one.tasks(split), other.tasks(split)
             what = f"tasks({split!r})"
+            with subject.during(what):
+                listed, again = one.tasks(split), other.tasks(split)
             if not isinstance(listed, list) or not all(isinstance(task, Task) for task in listed):
                 raise Failed(f"{what} returned {quoted(listed)}. Return a list of contrail.Task.")
             if not listed:
@@ -91,7 +92,8 @@ def abandoned(subject: Subject) -> None:
 
 def process(subject: Subject) -> None:
     """Another process, with another hash seed, plays the same episodes, in another order."""
-    backwards = reversed(walks_elsewhere(subject, subject.tasks[::-1]))
+    with subject.during("the same in another process"):
+        backwards = reversed(walks_elsewhere(subject, subject.tasks[::-1]))
     for task, first, second in zip(subject.tasks, subject.walks, backwards, strict=True):
         same(first, second, task, f"{ADVICE} Let reset(task) set everything anew.")
 

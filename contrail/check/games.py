@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from contrail.check.subject import Failed, Subject, expert_plan
+from contrail.check.subject import Failed, Subject
 from contrail.environment import Task
 
 COMPARED = 50  # tasks of each split
@@ -67,7 +67,7 @@ def _games(subject: Subject) -> list[list[Task]]:
         return list(subject.walk(environment, task, key="", turns=turns))
 
     def plan(task: Task) -> object:
-        return expert_plan(subject.used, task)
+        return subject.expert_plan(subject.used, task)
 
     # Tasks played already come first: they cost no reset.
     tasks = (*subject.tasks, *subject.sample(COMPARED))
@@ -90,7 +90,7 @@ def _games(subject: Subject) -> list[list[Task]]:
 def _is_known(subject: Subject) -> bool:
     """Return whether sensible actions are known: random words would not distinguish any games."""
     return any(walk[0].actions for walk in subject.walks) or any(
-        expert_plan(subject.used, task) for task in subject.tasks
+        subject.expert_plan(subject.used, task) for task in subject.tasks
     )
 
 

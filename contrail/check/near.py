@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from contrail.check.subject import Subject, Warned, expert_plan, quoted
+from contrail.check.subject import Subject, Warned, quoted
 from contrail.environment import Task
 
 COMPARED = 500  # tasks of each split; of slow environments as many as there is time for
@@ -81,7 +81,7 @@ def _seen(subject: Subject) -> tuple[dict[Task, str], dict[Task, Sequence[str]]]
         starts[task] = (known or subject.reset(environment, task)).text
     plans: dict[Task, Sequence[str]] = {}
     for task in subject.in_time(starts, least=1):
-        plan = expert_plan(environment, task)
+        plan = subject.expert_plan(environment, task)
         if plan:
             plans[task] = plan
     return starts, plans

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from contrail.check.doing import Activity, Doing
 from contrail.check.subject import Failed, Moment, Skipped, Subject
 from contrail.environment import Task
 from contrail.errors import ContrailError, EnvironmentFault
@@ -15,7 +19,9 @@ from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote
 
 TIMEOUT = 300.0
-"""The number of seconds that a call may take; checks of slow environments take a minute."""
+"""The number of seconds that a check may take; those of slow environments take a minute."""
+LONG = 10.0
+"""The number of seconds after which a call of the environment is told of."""
 
 
 def importable(cls: type) -> bool:
@@ -24,11 +30,32 @@ def importable(cls: type) -> bool:
 
 
 class RemoteSubject:
-    """An environment under check, with the functions that examine it run in a worker process."""
+    """An environment under check, with the functions that examine it run in a worker process.
+
+    Args:
+        factory: makes the environment.
+        count: the largest number of tasks to play per split.
+        timeout: seconds that a function may take.
+        hash_seed: Python's, in the process.
+        limit: seconds that one call of the environment may take.
+        say: called with a sentence where a call takes long.
+    """
 
     def __init__(
-        self, factory: EnvironmentFactory, count: int, timeout: float, hash_seed: str | None = None
+        self,
+        factory: EnvironmentFactory,
+        count: int,
+        timeout: float,
+        hash_seed: str | None = None,
+        limit: float = math.inf,
+        say: Callable[[str], object] | None = None,
     ) -> None:
+        handle, name = tempfile.mkstemp(prefix="contrail-check-")
+        os.close(handle)
+        self._note = Path(name)
+        Doing.make(self._note)
+        self._doing = Doing(self._note)
+        self._limit, self._say = limit, say
         self._remote = Remote(
             _SubjectFactory(
                 factory.name,
@@ -37,32 +64,64 @@ class RemoteSubject:
                 step_timeout=timeout,
                 shift=factory.shift,
                 count=count,
+                note=name,
             ),
             None if hash_seed is None else {"PYTHONHASHSEED": hash_seed},
         )
+
+    @property
+    def activity(self) -> Activity | None:
+        """The call of the environment that is under way."""
+        return self._doing.read()
 
     def call(self, function: Callable[[Subject, Any], Any], argument: Any) -> Any:
         """Return `function(subject, argument)`, computed in the worker process.
 
         Raises:
             ContrailError: the environment cannot be made.
-            EnvironmentFault: the function raised, the process died, or took too long.
+            EnvironmentFault: the function raised, the process died, or took too long; it says in
+                which call of the environment.
         """
+        self._remote.send("step", (_begin, None))
+        self._remote.receive()
         self._remote.send("step", (function, argument))
-        return self._remote.receive()
+        told: str | None = None
+        try:
+            while not self._remote.ready(0.5):
+                activity = self.activity
+                if activity is None:
+                    continue
+                if activity.seconds > self._limit:
+                    self._remote.kill()
+                    raise EnvironmentFault(f"no answer within {self._limit:g} s (--timeout)")
+                if self._say and activity.seconds > LONG and activity.what != told:
+                    told = activity.what
+                    self._say(f"{activity} …")
+            return self._remote.receive()
+        except EnvironmentFault as fault:
+            activity = self.activity
+            if activity is None:
+                raise
+            raise EnvironmentFault(f"{fault}; in {activity.what}") from fault
 
     def close(self) -> None:
         """End the process and all that the environment has started."""
         self._remote.close()
+        self._note.unlink(missing_ok=True)
+
+
+def _begin(subject: Subject, _: None) -> None:
+    """Nothing: once it has been answered, the process has made the environment."""
 
 
 @dataclass(frozen=True)
 class _SubjectFactory(EnvironmentFactory):
     count: int = 3
+    note: str = ""
 
     def here(self) -> Any:
         plain = EnvironmentFactory(self.name, self.registered, self.settings, shift=self.shift)
-        return _Caller(Subject(plain, self.count))
+        return _Caller(Subject(plain, self.count, doing=Doing(Path(self.note))))
 
 
 class _Caller:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from typing import TypeVar
 
+from contrail.check.doing import Doing
 from contrail.environment import SPLITS, Environment, Observation, Step, Task
 from contrail.errors import Raised, boundary
 from contrail.values import as_texts
@@ -71,6 +72,7 @@ class Subject:
         starts: what the tasks that were reset so far start with.
         resets: the seconds of every reset so far.
         steps: the seconds of every step so far.
+        doing: where the call under way is noted, if anybody reads it.
     """
 
     make: EnvironmentFactory
@@ -81,6 +83,15 @@ class Subject:
     starts: dict[Task, Moment] = field(default_factory=dict)
     resets: list[float] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
+    doing: Doing | None = None
+    _task: Task | None = None  # the one last reset
+
+    def during(self, call: str) -> AbstractContextManager[None]:
+        """Return a context manager around a call of the environment, such as "step('go')"."""
+        if self.doing is None:
+            return nullcontext()
+        task = "" if self._task is None else f"task {self._task.id!r}, "
+        return self.doing.during(f"{task}{call}")
 
     @contextmanager
     def instance(self) -> Iterator[Environment]:
@@ -118,10 +129,21 @@ class Subject:
                 return
             yield item
 
+    def expert_plan(self, environment: Environment, task: Task) -> Sequence[str]:
+        """Return the expert's actions, or none; what is wrong with them is for `expert` to find."""
+        try:
+            with boundary(), self.during(f"expert({task.id!r})"):
+                plan = environment.expert(task)
+                return () if plan is None else as_texts(plan, "expert()")
+        except Raised:
+            return ()
+
     def reset(self, environment: Environment, task: Task) -> Moment:
         """Begin a task, with the time taken."""
+        self._task = task
         begun = time.perf_counter()
-        observation = environment.reset(task)
+        with self.during("reset"):
+            observation = environment.reset(task)
         self.resets.append(time.perf_counter() - begun)
         moment = Moment(None, *_observed(f"reset({task.id!r})", observation))
         self.starts.setdefault(task, moment)
@@ -130,9 +152,10 @@ class Subject:
     def step(self, environment: Environment, action: str) -> Moment:
         """Carry out an action, with the time taken."""
         begun = time.perf_counter()
-        step = environment.step(action)
-        self.steps.append(time.perf_counter() - begun)
         what = f"step({quoted(action)})"
+        with self.during(what):
+            step = environment.step(action)
+        self.steps.append(time.perf_counter() - begun)
         if not isinstance(step, Step):
             raise Failed(f"{what} returned {quoted(step)}. Return a contrail.Step.")
         flags = (step.terminated, step.truncated, step.success, step.valid)
@@ -173,16 +196,6 @@ def same(first: list[Moment], second: list[Moment], task: Task, advice: str) -> 
                 )
     if len(first) != len(second):
         raise Failed(f"task {task.id!r}: {len(first)} turns and then {len(second)}. {advice}")
-
-
-def expert_plan(environment: Environment, task: Task) -> Sequence[str]:
-    """Return the expert's actions, or none; what is wrong with them is a finding of `expert`."""
-    try:
-        with boundary():
-            plan = environment.expert(task)
-            return () if plan is None else as_texts(plan, "expert()")
-    except Raised:
-        return ()
 
 
 def quoted(value: object) -> str:

@@ -19,16 +19,16 @@ PATIENCE = 5.0  # seconds for processes and threads to end in
 
 def randomness(subject: Subject) -> None:
     """The random state of random, numpy and torch, which belongs to others, stays as it is."""
-    with _untouched("making an instance"), subject.instance() as environment:
-        with _untouched("tasks"):
+    with untouched("making an instance"), subject.instance() as environment:
+        with untouched("tasks"):
             environment.tasks("test")
         for task in subject.tasks:
             walk = subject.walk(environment, task)
-            with _untouched("reset"):
+            with untouched("reset"):
                 next(walk)
-            with _untouched("step"):
+            with untouched("step"):
                 list(walk)
-            with _untouched("expert"):
+            with untouched("expert"):
                 environment.expert(task)
 
 
@@ -57,11 +57,11 @@ def speed(subject: Subject) -> str:
 
 
 @contextmanager
-def _untouched(what: str) -> Iterator[None]:
+def untouched(what: str) -> Iterator[None]:
     """Refuse changes of the global random state."""
-    before = _random_states()
+    before = random_states()
     yield
-    for name, state in _random_states().items():
+    for name, state in random_states().items():
         if before.get(name, state) != state:
             raise Failed(
                 f"{what} changes the global state of {name}, on which other plugins and training "
@@ -69,7 +69,7 @@ def _untouched(what: str) -> Iterator[None]:
             )
 
 
-def _random_states() -> dict[str, object]:
+def random_states() -> dict[str, object]:
     states: dict[str, object] = {"random": random.getstate()}
     if "numpy" in sys.modules:
         states["numpy.random"] = repr(sys.modules["numpy"].random.get_state(legacy=False))

@@ -108,7 +108,13 @@ def environments(
 
 def check(
     context: typer.Context,
-    environment: Annotated[str, typer.Argument(help="An environment, or a plugin file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An environment, adapter, strategy, objective or tracker; or a plugin file.",
+            metavar="NAME | PLUGIN.PY",
+        ),
+    ],
     more: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
@@ -117,27 +123,47 @@ def check(
         ),
     ] = None,
     tasks: Annotated[
-        int, typer.Option(min=1, help="At most so many of each split are played.")
+        int,
+        typer.Option(min=1, help="Of an environment, at most so many of each split are played."),
     ] = 3,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            help="Seconds that one reset or step may take. Default: the environment's own limit.",
+            show_default=False,
+        ),
+    ] = float("inf"),
+    environment: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="In which an adapter or a strategy is tried. Default: a small one."),
+    ] = None,
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What to check, if several things have the name: strategy, …"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that an environment keeps the contract.
+    """Check that a plugin keeps the contract.
 
-    The exit code is 1 if it does not.
+    An environment is played; an adapter, a strategy, an objective and a tracker are tried in small
+    runs with the model tiny-random. The exit code is 1 if one does not keep the contract.
     """
-    from contrail.cli.check import check_named
+    from contrail.cli.check import Options, check_named
 
-    reports = check_named(environment, more or (), plugins_of(context), tasks)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
-    else:
-        for report in reports:
-            title = Text(visible(report.environment))
+    options = Options(tasks, timeout, environment, kind)
+    reports = []
+    for report in check_named(name, more or (), plugins_of(context), options):
+        reports.append(report)
+        if not as_json:
+            title = Text(visible(f"{report.kind} {report.name}"))
             table = Table("check", "", "", title=title, title_justify="left")
             for finding in report.findings:
                 passed = finding.state == "passed"
                 note = f"{finding.what} {finding.note}" if passed else finding.note
                 table.add_row(finding.check, finding.state, Text(note))
             Console().print(table)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
     if any(report.failed for report in reports):
         raise typer.Exit(1)

@@ -27,8 +27,7 @@ def load_plugin(plugins: Plugins, name: str, directory: Path) -> str:
     """
     is_file = name.endswith(".py") or os.sep in name
     path = str((directory / os.path.expanduser(name)).resolve()) if is_file else name
-    loaded = plugins.info()
-    if not any(path == (plugin.source if is_file else plugin.name) for plugin in loaded):
+    if plugins.find(path) is None:
         plugins.add_named(path, directory)
     return path
 

@@ -1,4 +1,7 @@
-"""The README.md of a checkpoint, in place of PEFT's empty model card."""
+"""The README.md of a saved policy, in place of PEFT's empty model card.
+
+After a stage `contrail.runs.card` takes its place.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,35 @@ tags: [lora, contrail]{link}
 | the run's configuration | `../../config.yaml` |
 | position in the stream, test scores, checksums | `state.json` |
 
-Load them with PEFT:
+{loading}
+"""
+LOADING = """Load it with PEFT:
 
 ```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
+{imports}
 
-base = AutoModelForCausalLM.from_pretrained({base!r})
+{directory}base = AutoModelForCausalLM.from_pretrained({base})
 model = PeftModel.from_pretrained(base, "path/to/this/directory")
 ```
 
-Or evaluate them with contrail: `contrail eval path/to/this/directory ENVIRONMENT`
-"""
+Or evaluate it with contrail: `contrail eval path/to/this/directory ENVIRONMENT`"""
+
+
+def loading(base: str, registered: bool = False) -> str:
+    """Return how to load the weights, in Markdown.
+
+    Args:
+        base: the directory or hub id of the base model, or its registered name.
+        registered: whether it is a registered name.
+    """
+    imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
+    if registered:
+        imports += ["", "from contrail.registry import load_plugins"]
+    return LOADING.format(
+        imports="\n".join(imports),
+        directory=f"directory = load_plugins().models[{base!r}].value()\n" * registered,
+        base="directory" if registered else repr(base),
+    )
 
 
 def write_card(directory: Path, base: str) -> None:
@@ -38,4 +58,5 @@ def write_card(directory: Path, base: str) -> None:
         base: the base model: a directory, or a hub id.
     """
     link = "" if Path(base).is_dir() else f"\nbase_model: {base}"
-    (directory / "README.md").write_text(CARD.format(base=base, link=link))
+    text = CARD.format(base=base, link=link, loading=loading(base))
+    (directory / "README.md").write_text(text)

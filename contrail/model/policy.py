@@ -183,7 +183,12 @@ class Policy:
         # PEFT would make a model card out of a template, which takes longer than the weights do.
         self.model.create_or_update_model_card = _no_card  # type: ignore[method-assign]
         self.model.save_pretrained(str(directory), selected_adapters=[LORA_NAME])
-        write_card(directory, str(self.model.peft_config[LORA_NAME].base_model_name_or_path))
+        write_card(directory, self.base_name)
+
+    @property
+    def base_name(self) -> str:
+        """The directory of the base model, or its hub id."""
+        return str(self.model.peft_config[LORA_NAME].base_model_name_or_path)
 
     def restore(self, directory: Path, adapter: str = LORA_NAME) -> None:
         """Take up an adapter written by `save`, or elsewhere by PEFT.

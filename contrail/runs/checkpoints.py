@@ -17,6 +17,7 @@ from contrail.environment import Task
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.progress import Reporter
+from contrail.runs.card import license_of, model_card
 from contrail.runs.composition import Composition
 from contrail.runs.directory import DamagedError, read_checkpoint, write_state
 from contrail.runs.position import Position
@@ -169,6 +170,8 @@ class Checkpoints:
         def write(directory: Path) -> None:
             try:
                 self._policy.save(directory)
+                if not position.update:
+                    self._write_card(directory, position.stage)
                 save_tensors(tensors, directory)
             except SafetensorError as error:  # a full disk, say; it has no error number
                 raise ContrailError(
@@ -182,6 +185,12 @@ class Checkpoints:
         self._newest = position
         self._saved = time.monotonic()
         return position
+
+    def _write_card(self, directory: Path, stage: int) -> None:
+        run, base = self._run, self._policy.base_name
+        known = license_of(run.config.model, base, run.plugins)
+        card = model_card(run.result(), run.config_text, base, stage, license=known)
+        (directory / "README.md").write_text(card)
 
     def save_if_due(self, position: Position, updates: int, log_size: int) -> None:
         """Save the run within a stage of `updates` updates, if it is time, and at their end."""

@@ -12,7 +12,8 @@ import numpy
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.observers import told
-from contrail.progress import Reporter, line
+from contrail.progress import Reporter, entry, line
+from contrail.runs import chance
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
@@ -82,6 +83,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 self.policy.begin_here()
                 self.strategy.begin(self.learner, self.stages[1:])
             self.rows.evaluate(number)
+            for text in chance.after_stage(self.run, number):
+                self.reporter.say(text)
             self.checkpoints.save(Position(number))
             self.observers.call("contrail_stage_end", run=self.run, stage=stage)
         self.run.clock()
@@ -134,9 +137,13 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
             run.count(episodes, signal=not scalars["no_signal"])
             self.observers.call("contrail_update", run=run, scalars=dict(scalars))
-            self.reporter.done(line(scalars))
+            self.reporter.done(line(scalars), entry(stage.name, update, stage.updates, scalars))
             if scalars["no_signal"] and run.silent == 1:
                 self.reporter.say(f"{stage.name}: {advice(episodes)}.")
+            for text in chance.half_way(
+                run, run.meant[number - 1], stage.updates, learner.batch_size
+            ):
+                self.reporter.say(f"{stage.name}: {text}")
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")

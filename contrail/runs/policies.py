@@ -78,7 +78,11 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
     lora = LoRADirectory.find(Path(config.model), plugins)
-    policy = _fresh_policy(config, plugins) if lora is None else _begun_policy(config, lora, start)
+    policy = (
+        _fresh_policy(config, plugins)
+        if lora is None
+        else _begun_policy(config, lora, plugins, start)
+    )
     if config.answers.past_thoughts == "drop":
         try:
             policy.chat.drop_past_thoughts()
@@ -89,7 +93,9 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
     return policy
 
 
-def _begun_policy(config: RunConfig, lora: LoRADirectory, start: Path | None) -> Policy:
+def _begun_policy(
+    config: RunConfig, lora: LoRADirectory, plugins: Plugins, start: Path | None
+) -> Policy:
     """Return the policy of a configuration that names a LoRA."""
     if config.lora != LoRASettings():
         raise ConfigError(
@@ -97,7 +103,7 @@ def _begun_policy(config: RunConfig, lora: LoRADirectory, start: Path | None) ->
         )
     if start is not None:
         read_checkpoint(start)
-    return _trained_policy(LoRADirectory(start or lora.path), config, key="model")
+    return _trained_policy(LoRADirectory(start or lora.path), plugins, config, key="model")
 
 
 def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
@@ -114,7 +120,7 @@ def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Pol
     if lora is None:
         return _bare_policy(name, plugins)
     if lora.config is None:
-        return _trained_policy(lora)
+        return _trained_policy(lora, plugins)
     policy = make_policy(lora.config, plugins, start=lora.path)
     policy.restore(lora.path)
     return policy
@@ -149,13 +155,18 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
 
 
 def _trained_policy(
-    lora: LoRADirectory, config: RunConfig | None = None, key: str | None = None
+    lora: LoRADirectory,
+    plugins: Plugins,
+    config: RunConfig | None = None,
+    key: str | None = None,
 ) -> Policy:
     """Return the model that a LoRA belongs to, with it."""
     where = ""
     try:
         settings = lora.settings()
         name = str(settings.base_model_name_or_path)
+        if name in plugins.models:  # as an exported run names it
+            name = settings.base_model_name_or_path = str(plugins.models[name].value())
         where = f" onto its model {name!r}"
         if config is None:
             base, tokenizer = load_base(name)

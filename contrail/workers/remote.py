@@ -13,7 +13,7 @@ from typing import Any
 
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import EnvironmentFault, PluginError
-from contrail.registry import FILE_PREFIX
+from contrail.plugin_files import FILE_PREFIX
 from contrail.workers.child import Child
 from contrail.workers.factory import EnvironmentFactory
 
@@ -84,8 +84,8 @@ class Remote(Environment):
         if self._child is None:
             self._child = self._start()
         self._post(self._child, method, argument)
-        timed = method in ("reset", "step")
-        self._deadline = time.monotonic() + self._factory.step_timeout if timed else None
+        limit = self.time_limit(method)
+        self._deadline = None if limit is None else time.monotonic() + limit
 
     def receive(self) -> Any:
         """Return the result of the last call.
@@ -106,6 +106,18 @@ class Remote(Environment):
             self.system_prompt, self.max_turns = answer.system_prompt, answer.max_turns
             self.notes = answer.notes
         return value
+
+    def time_limit(self, method: str) -> float | None:
+        """Return the number of seconds that a call of a method may take; None for no limit."""
+        return self._factory.step_timeout if method in ("reset", "step") else None
+
+    def ready(self, seconds: float) -> bool:
+        """Wait for an answer, or the end of the process; return whether there is one."""
+        if self._child is None or not self._unanswered:
+            return True
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return True  # `receive` says so
+        return self._child.connection.poll(seconds)
 
     def hang_up(self) -> None:
         """Let the process close the instance and end, without waiting for it."""

@@ -22,7 +22,7 @@ from contrail.errors import (
     boundary,
     describe_error,
 )
-from contrail.registry import load_file
+from contrail.plugin_files import load_file
 from contrail.workers.child import listen
 from contrail.workers.remote import GRACE, Answer
 

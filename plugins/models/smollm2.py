@@ -60,6 +60,9 @@ def tiny_random() -> Path:
     return cached("models/tiny-random-1", _make_tiny_random)  # changed it? count its name up
 
 
+smollm2_135m.license = "apache-2.0"  # type: ignore[attr-defined]
+
+
 def _convert_smollm2(directory: Path) -> None:
     from rich.console import Console
 

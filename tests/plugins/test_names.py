@@ -17,6 +17,7 @@ from results import make_result
 from contrail.comparison.summary import summarise
 from contrail.names import visible
 from contrail.observers import Observers
+from contrail.plugin_files import load_file
 from contrail.plugins.reports import (
     comparison,
     comparison_figures,
@@ -27,7 +28,7 @@ from contrail.plugins.reports import (
 )
 from contrail.plugins.trackers import tensorboard
 from contrail.progress import Reporter
-from contrail.registry import Plugins, load_file
+from contrail.registry import Plugins
 
 NAMES = [
     "shop_$5_$10",

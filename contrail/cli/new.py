@@ -1,0 +1,39 @@
+"""The command `new`: the package of a new plugin."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from contrail.cli.options import plugins_of
+from contrail.scaffold import KINDS, create
+
+Kind = StrEnum("Kind", {name.upper(): name for name in KINDS})  # type: ignore[misc]
+
+
+def new(
+    context: typer.Context,
+    kind: Annotated[Kind, typer.Argument(help="What to write.")],
+    name: Annotated[str, typer.Argument(help="The name to register, such as number-hunt.")],
+    directory: Annotated[
+        Optional[Path],  # noqa: UP045 (Typer reads it at run time)
+        typer.Option("--dir", help="Where to write it. Default: contrail-NAME."),
+    ] = None,
+) -> None:
+    """Write the package of a new plugin.
+
+    It works as it is, and is there to be edited.
+    """
+    written = create(kind.value, name, plugins_of(context), directory)
+    module = f"contrail_{name.replace('-', '_')}.py"
+    place = directory or written.name
+    print(f"""{written}
+
+  cd {place}
+  contrail check {module}
+  contrail run stream.yaml
+
+README.md goes on from there.""")

@@ -1,0 +1,40 @@
+"""All experiments, from the command line to the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contrail.cli import app as cli
+from contrail.studies.claims import CLAIMS
+from contrail.studies.design import EXPERIMENTS
+
+
+@pytest.mark.slow
+def test_all_experiments_run_and_without_learning_no_claim_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "study"
+    command = ["contrail", "study", "all", "grpo.learning_rate=0", "--out", str(out), "-q"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    study = json.loads((out / "all.json").read_text())
+    assert study["experiments"] == list(EXPERIMENTS)
+    assert study["runs"]["ended"] == study["runs"]["planned"]
+    verdicts = {claim["number"]: claim["verdict"] for claim in study["claims"]}
+    assert verdicts.keys() == {claim.number for claim in CLAIMS}
+    assert "holds" not in verdicts.values()
+    for table in study["tables"]:
+        if table["signed"]:  # nothing has changed anywhere
+            cells = [cell for row in table["rows"] for cell in row["cells"]]
+            assert {cell["mean"] for cell in cells if cell} == {0.0}
+    shown = capsys.readouterr().out
+    page = (out / "all.md").read_text()
+    for table in study["tables"]:
+        assert table["title"] in shown
+        assert f"## {table['title']}" in page
+    assert (out / "all.png").stat().st_size > 10_000
