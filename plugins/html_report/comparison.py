@@ -17,17 +17,15 @@ from contrail.plugins.html_report.comparison_charts import (
     metric_charts,
     success_charts,
 )
-from contrail.plugins.reports.comparison import (
+from contrail.plugins.reports.comparison import heading, notes, pairs, shown_tradeoffs
+from contrail.plugins.reports.comparison_names import (
     HEADINGS,
     NONE,
     form_of,
-    heading,
-    notes,
-    pairs,
     shown_budget,
     shown_metrics,
-    shown_tradeoffs,
 )
+from contrail.plugins.reports.comparison_short import answer
 from contrail.plugins.reports.table import interval, number
 from contrail.tables import row_names
 
@@ -38,7 +36,7 @@ def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
     shown = visible_names(comparison)
     several = len(shown["strategies"]) > 1
     sections = [
-        section("answer", "", text(*headline(shown))),
+        section("answer", "", text(*filter(None, [answer(shown)]))),
         section("metrics", "Metrics", estimates(shown, "metrics"), *metric_charts(shown)),
         section("differences", "Paired differences", *differences(shown)) if several else None,
         section("end", "Success at the end", estimates(shown, "success"), *success_charts(shown)),
@@ -51,55 +49,10 @@ def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
         section("budget", "Budget of a run", budget(shown), text(*notes(shown))),
     ]
     return {
-        "title": visible(comparison["name"]),
+        "title": visible(comparison.get("title") or comparison["name"]),
         "about": heading(shown),
         "sections": [found for found in sections if found],
     }
-
-
-def headline(comparison: dict[str, Any]) -> list[str]:
-    """Return which strategy ends best, which forgets least, and what can be claimed of it."""
-    summary = comparison["summary"]
-
-    def ranked(name: str, best: Any) -> str | None:
-        known = {
-            label: item["metrics"][name]
-            for label, item in summary.items()
-            if item["metrics"].get(name, NONE)["mean"] is not None
-        }
-        if not known:
-            return None
-        label = best(known, key=lambda key: known[key]["mean"])
-        found = known[label]
-        return f"{label} ({found['mean']:.2f} {interval(found['interval'])})".replace(" )", ")")
-
-    said = []
-    if best := ranked("average_score", max):
-        said.append(f"{best} has the highest average score")
-    if least := ranked("forgetting", min):
-        said.append(f"{least} forgets least")
-    first = "; ".join(said) + "." if said else "No strategy has a score."
-    base = comparison["baseline"]
-    better, worse = [], []
-    for label, item in summary.items():
-        difference = item["metrics"].get("average_score", {}).get("difference")
-        if difference and difference["interval"]:
-            low, high = difference["interval"]
-            better += [label] if low > 0 else []
-            worse += [label] if high < 0 else []
-    lines = [first]
-    if len(summary) > 1:
-        for names, how in ((better, "higher"), (worse, "lower")):
-            if names:
-                lines.append(
-                    f"Average score {how} than {base}'s, by an interval without 0: "
-                    f"{', '.join(names)}."
-                )
-        if not better and not worse and len(comparison["seeds"]) > 1:
-            lines.append(
-                f"No strategy's average score differs from {base}'s by an interval without 0."
-            )
-    return lines
 
 
 def estimates(comparison: dict[str, Any], part: str, key: str | None = None) -> Block | None:

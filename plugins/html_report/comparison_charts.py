@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from contrail.plugins.html_report.blocks import Block, chart
-from contrail.plugins.reports.comparison import HEADINGS, fits, shown_metrics
+from contrail.plugins.reports.comparison import fits
+from contrail.plugins.reports.comparison_names import HEADINGS, shown_metrics
 from contrail.plugins.reports.table import interval
 
 MOST_CHARTS = 8

@@ -19,7 +19,8 @@ from contrail.plugins.html_report.blocks import (
 )
 from contrail.plugins.html_report.episodes import Packed, packed
 from contrail.plugins.reports import why
-from contrail.plugins.reports.console import answer, notes, without_signal
+from contrail.plugins.reports.console import answer, at_chance, notes, waited, without_signal
+from contrail.plugins.reports.headline import headline
 from contrail.plugins.reports.table import interval, number, shown_rows, trained_on
 from contrail.tables import curve_rows, difficulty_rows, episode_metrics, row_names
 
@@ -34,7 +35,12 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
     shown = visible_names(result)
     about = ", ".join(f"{key} {shown[key]}" for key in ("model", "adapter", "strategy", "seed"))
     sections = [
-        section("answer", "", text(*headline(shown)), text(*without_signal(shown))),
+        section(
+            "answer",
+            "",
+            text(*filter(None, (headline(shown), *answer(shown), why.worst(shown)))),
+            text(*without_signal(shown), *at_chance(shown), *waited(shown)),
+        ),
         section("success", "Success", success(shown)),
         section("change", "Change against the base model", change(shown)),
         section("drift", "Drift", *drift(shown)),
@@ -52,7 +58,7 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
         section("budget", "Budget", budget(shown), provenance(shown), text(*notes(shown))),
     ]
     data = {
-        "title": visible(result["name"]),
+        "title": visible(result.get("title") or result["name"]),
         "about": about,
         "sections": [found for found in sections if found],
         "rows": row_names(shown),
@@ -63,43 +69,6 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
         "episodes": {"counts": episodes.counts, "packed": len(episodes.chunks)},
     }
     return data, episodes.chunks
-
-
-def headline(result: dict[str, Any]) -> list[str]:
-    """Return what was learnt and what was forgotten: one sentence, then one per environment."""
-    return [overall(result), *answer(result)]
-
-
-def overall(result: dict[str, Any]) -> str:
-    """Return one sentence: what the last row has learnt, forgotten and gained elsewhere.
-
-    Only what an interval without 0 shows is said.
-    """
-    trained = {name for names in result["own"] for name in names}
-    last = len(result["R"]) - 1
-    said: dict[str, list[str]] = {"above": [], "below": [], "elsewhere": [], "lost": []}
-    for j, name in enumerate(result["environments"]):
-        gain, ends = (result["change"][key][last][j] for key in ("value", "interval"))
-        if ends is not None and not ends[0] <= 0 <= ends[1]:
-            kind = "elsewhere" if name not in trained else "above" if gain > 0 else "below"
-            said[kind].append(f"{name} ({gain:+.2f} {interval(ends, '+.2f')})")
-        lost = result.get("turnover", {}).get(name, {}).get("lost")
-        if lost and lost["interval"] is not None and lost["interval"][0] > 0:
-            said["lost"].append(f"{lost['value']:.0%} of {name}")
-    parts = [
-        f"{_listed(said[kind])} end{'s' * (len(said[kind]) == 1)} {kind} the base model"
-        for kind in ("above", "below")
-        if said[kind]
-    ] or ["No environment that was trained on ends measurably above or below the base model"]
-    if said["elsewhere"]:
-        parts.append(f"without training on it, {_listed(said['elsewhere'])} changed")
-    if said["lost"] and not result.get("restarts"):
-        parts.append(f"test tasks that had been solved and are lost: {_listed(said['lost'])}")
-    return "; ".join(parts) + "."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def success(result: dict[str, Any]) -> Block:

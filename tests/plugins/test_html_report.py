@@ -17,6 +17,8 @@ from contrail.comparison.summary import summarise
 from contrail.plugins.html_report import comparison as comparison_page
 from contrail.plugins.html_report import episodes, page, report, run
 from contrail.plugins.html_report.tokens import TokenTexts
+from contrail.plugins.reports.comparison_short import answer
+from contrail.plugins.reports.headline import headline
 
 
 def data_of(file: Path) -> dict:
@@ -116,26 +118,11 @@ def test_a_stage_without_an_environment_breaks_its_curve(tmp_path):
     assert curve["series"][0]["y"][2] is None
 
 
-def test_the_sentence_says_no_more_than_intervals_show(tmp_path):
-    alike = make_result(2)
-    for key in ("value", "interval"):
-        alike["change"][key][-1] = [0.0, 0.0] if key == "value" else [[-0.1, 0.1]] * 2
-    assert run.overall(alike) == (
-        "No environment that was trained on ends measurably above or below the base model."
-    )
-    alike["change"]["value"][-1] = [0.4, -0.3]
-    alike["change"]["interval"][-1] = [[0.2, 0.6], [-0.5, -0.1]]
-    alike["turnover"] = {
-        "babyai": {"lost": {"value": 0.25, "interval": [0.1, 0.4]}},
-        "textcraft": {"lost": {"value": 0.03, "interval": [0.0, 0.1]}},
-    }
-    assert run.overall(alike) == (
-        "babyai (+0.40 [+0.20, +0.60]) ends above the base model; "
-        "textcraft (-0.30 [-0.50, -0.10]) ends below the base model; "
-        "test tasks that had been solved and are lost: 25% of babyai."
-    )
-    alike["own"] = [["babyai"], []]
-    assert "without training on it, textcraft (-0.30" in run.overall(alike)
+def test_the_answer_stands_first(tmp_path):
+    result = make_run(tmp_path)
+    report.contrail_report(result, str(tmp_path))
+    lines = block(data_of(tmp_path / "report.html"), "answer", "text")["lines"]
+    assert lines[0] == headline(result) != ""
 
 
 @pytest.mark.parametrize("count", [3, 7])
@@ -311,9 +298,7 @@ def comparison(tmp_path):
 def test_a_comparison_has_a_page(comparison, tmp_path):
     report.contrail_comparison(comparison, str(tmp_path))
     data = data_of(tmp_path / "report.html")
-    first = data["sections"][0]["blocks"][0]["lines"][0]
-    assert first.startswith("replay (0.70")
-    assert "forgets least" in first
+    assert data["sections"][0]["blocks"][0]["lines"] == [answer(comparison)]
     dots = block(data, "metrics", "chart")
     assert dots["categories"] == ["sequential", "replay"]
     values = comparison["summary"]["replay"]["metrics"]["average_score"]["values"]
