@@ -29,6 +29,8 @@ from contrail.plugins.reports.comparison_short import answer
 from contrail.plugins.reports.table import interval, number
 from contrail.tables import row_names
 
+LINKS = "A seed's number opens the cell in the page of its run, with the tasks that it lost."
+
 
 def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Return the content of a comparison's page."""
@@ -42,7 +44,12 @@ def page(comparison: dict[str, Any], directory: Path) -> dict[str, Any]:
         section("end", "Success at the end", estimates(shown, "success"), *success_charts(shown)),
         section("drift", "Forgetting over drift", *drift_charts(shown)),
         section("curves", "Success after each stage", *curves(shown)),
-        section("matrices", "Mean R, side by side", *matrices(shown, links)),
+        section(
+            "matrices",
+            "Mean R, side by side",
+            text(LINKS) if links else None,
+            *matrices(shown, links),
+        ),
         section("tradeoffs", "Forgotten at the same score on the new", tradeoffs(shown)),
         section("runs", "Runs", runs(shown)),
         section("formulas", "Formulas", formulas(shown)),
@@ -183,10 +190,6 @@ def matrices(
                     found["environments"],
                     rows,
                     scale="share",
-                    note="Numbers below a value open the cell in the page of the run with that "
-                    "seed: the tasks that it lost, and their episodes."
-                    if own
-                    else "",
                 )
             )
     return made

@@ -306,6 +306,9 @@ def test_a_comparison(reader, comparison, look, tmp_path):  # noqa: F811
     reader.draw()
     assert page.locator("#metrics .plot").count() > 1
     links = page.locator("#matrices .links a").all()
+    cells = page.locator("#matrices .matrix").nth(1).locator("tr").nth(3).locator(".value")
+    assert cells.all_inner_texts() == ["0.70", "0.90", "0.50"]
+    assert "[object" not in page.inner_text("body")
     assert links[0].get_attribute("href") == "run0/report.html#cell=0,0"
     assert reader.violations() == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -305,7 +305,7 @@ def test_a_comparison_has_a_page(comparison, tmp_path):
     points = dots["series"][0]
     own = [x for x, k in zip(points["x"], points["category"], strict=True) if k == 1]
     assert own == values
-    matrices = [b for s in data["sections"] if s["id"] == "matrices" for b in s["blocks"]]
+    _, *matrices = next(s["blocks"] for s in data["sections"] if s["id"] == "matrices")
     assert len(matrices) == 2
     cell = matrices[1]["rows"][2]["cells"][0]
     assert cell["value"] == pytest.approx(0.7)

@@ -8,13 +8,13 @@ export function el(name, attributes = {}, ...children) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else made.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
 /** Replace what is in an element. */
 export function fill(host, ...children) {
-  host.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  host.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
 }
 
 /** Say something to those who look and to those who listen. */

@@ -39,8 +39,8 @@ function td(block, cell, j, largest, pick, name) {
       onclick: () => pick(...cell.at),
     }, inside);
   } else if (cell.links) {
-    content = [inside, el("span", { class: "links" }, cell.links.map(([text, href]) =>
-      el("a", { href, title: `Open ${href}` }, text)))];
+    content = [inside, cell.links.length ? el("span", { class: "links" }, "seed", cell.links.map(
+      ([text, href]) => el("a", { href, "aria-label": `Open the page of seed ${text}` }, text))) : null];
   }
   const kind = cell.value === null ? "undefined" : block.scale === "change" && cell.value < 0
     ? "heat less" : "heat";
