@@ -182,7 +182,7 @@ def estimate_comparison(
     from contrail.comparison.launch import estimate_comparison as launch
     from contrail.comparison.plan import read_options
 
-    given = _Given(plugins)
+    given = Given(plugins)
     options = read_options(
         strategies if isinstance(strategies, str) or strategies is None else list(strategies),
         orders,

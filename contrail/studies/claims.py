@@ -224,16 +224,15 @@ def _shift(evidence: Evidence) -> Sequence[Criterion]:
     "sequence",
     "The second environment gains, the first is hardly forgotten",
     "WebShop, then TextCraft: TextCraft 80.88 to 82.50, WebShop 86.50 to 86.32",
-    f"gain of the second by its stage, above 0; change of the first in it, above -{EQUAL:g}; mean "
-    "of all ordered pairs",
+    "gain of the second environment of a sequence by its stage, above 0; change of the first in "
+    f"it, above -{EQUAL:g}; mean of the pairs that the orders begin with",
 )
 def _pairs(evidence: Evidence) -> Sequence[Criterion]:
     second, first = [], []
-    for strategy in evidence.subject.strategies[:1]:
-        for one, other in evidence.subject.pairs:
-            run = (strategy, (one, other))
-            second.append(evidence.change((run, 1), (run, 2), other))
-            first.append(evidence.change((run, 1), (run, 2), one))
+    for (one, other), order in evidence.subject.beginnings.items():
+        run = (evidence.subject.strategies[0], order)
+        second.append(evidence.change((run, 1), (run, 2), other))
+        first.append(evidence.change((run, 1), (run, 2), one))
     return [
         criterion(evidence, "gain of the second", second, ONE),
         criterion(evidence, "change of the first", first, ONE, low=-EQUAL),

@@ -25,6 +25,7 @@ class Subject:
         environments: labels.
         strategies: labels of the strategies that learn the sequences.
         interfaces: names of the interface shifts; the columns of each are `shifted(label, name)`.
+        most_orders: how many orders of all environments there are at most.
         halves: of the environments that have tasks of several difficulties: the difficulties of
             their easy tasks and of their hard tasks.
     """
@@ -32,20 +33,30 @@ class Subject:
     environments: Sequence[str]
     strategies: Sequence[str] = (SEQUENTIAL,)
     interfaces: Sequence[str] = ()
+    most_orders: int = MOST_ORDERS
     halves: Mapping[str, Mapping[str, Sequence[str | int]]] | None = None
 
     @property
     def orders(self) -> list[tuple[str, ...]]:
-        """The orders of all environments: all, or `MOST_ORDERS` drawn ones with the given one."""
+        """The orders of all environments: all, or the given one, its reverse, and drawn ones."""
         given = tuple(self.environments)
-        every = list(itertools.islice(itertools.permutations(given), 1000))
-        if len(every) <= MOST_ORDERS:
+        every = list(itertools.islice(itertools.permutations(given), self.most_orders + 1))
+        if len(every) <= self.most_orders:
             return every
         rng = generator(0, "orders of a study")
-        drawn = {given: None}
-        while len(drawn) < MOST_ORDERS:
-            drawn[tuple(given[index] for index in rng.permutation(len(given)))] = None
-        return list(drawn)
+        found = dict.fromkeys([given, given[::-1]][: self.most_orders])
+        while len(found) < self.most_orders:
+            found[tuple(given[index] for index in rng.permutation(len(given)))] = None
+        return list(found)
+
+    @property
+    def beginnings(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """The pairs of environments that orders begin with, and the first order that does."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for order in self.orders:
+            if len(order) > 1:
+                found.setdefault((order[0], order[1]), order)
+        return found
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -97,10 +108,9 @@ def runs_of(experiment: str, subject: Subject) -> Iterator[Key]:
     if experiment in ("transfer", "mixture", "interface"):
         yield from map(alone, subject.environments)
     if experiment in ("sequence", "mixture"):
-        orders = [*subject.pairs, *subject.orders] if experiment == "sequence" else subject.orders
         for strategy in subject.strategies:
-            yield from ((strategy, order) for order in dict.fromkeys(orders))
-    if experiment in ("sequence", "mixture"):
+            yield from ((strategy, order) for order in subject.orders)
+    if experiment == "mixture":
         yield mixture(subject)
     if experiment == "interface":
         for label, interface in itertools.product(subject.environments, subject.interfaces):

@@ -31,7 +31,9 @@ from contrail.studies.design import (
 from contrail.tasks import test_tasks
 
 SIZES = ("smoke", "laptop", "paper")
-KEYS = ("environments", "strategies", "interfaces", "seeds", "updates", "jobs", "warmup")
+KEYS = (
+    *("environments", "strategies", "interfaces", "orders", "seeds", "updates", "jobs", "warmup"),
+)
 """Of a study's file, beside the keys of a stream file."""
 NOT_KEYS = {
     "stream": "Write the environments under `environments`.",
@@ -152,7 +154,8 @@ class _Planner:
         self._labels = labels
         with self._translated():
             halves = self._halves(first) if "within" in experiments else {}
-        subject = Subject(labels, list(strategies), interfaces, halves)
+        orders = self._whole("orders", self._source.values.get("orders", design.MOST_ORDERS), 1)
+        subject = Subject(labels, list(strategies), interfaces, orders, halves)
         left_out = {
             experiment: "no environment has tasks of several difficulties (see `contrail split`)"
             for experiment in experiments

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from contrail.studies.claims import Claim, claims_of
 from contrail.studies.criteria import OPEN, judge, record, together
 from contrail.studies.evidence import Evidence
-from contrail.studies.plan import StudyPlan
-from contrail.studies.tables import tables_of
+from contrail.studies.plan import WARM, StudyPlan
+from contrail.studies.tables import tables_of, warm_up_table
 
 PAPER = (
     "Does Reinforcement Fine-Tuning Improve Generalization of LLM Agents? An Empirical Study "
@@ -50,9 +51,10 @@ def summarise(
         "seeds": list(plan.seeds),
         "test_tasks": first.config.evaluate.tasks,
         "runs": {"planned": sum(map(len, plan.runs.values())), "ended": ended},
-        "warmup": _warm_up(warm, evidence),
+        "warmup": bool(warm),
         "tables": [
-            table for experiment in plan.experiments for table in tables_of(experiment, evidence)
+            *([warm_up_table(replace(evidence, results={WARM: warm}))] if warm else []),
+            *(table for name in plan.experiments for table in tables_of(name, evidence)),
         ],
         "claims": [judged(claim, evidence) for claim in claims_of(plan.experiments)],
     }
@@ -72,17 +74,3 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         "verdict": verdict,
         "reason": reason if verdict == OPEN else "",
     }
-
-
-def _warm_up(warm: Mapping[int, Mapping[str, Any]], evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the success before and after the warm-up: a row per seed and environment."""
-    return [
-        {
-            "seed": seed,
-            "environment": label,
-            "before": result["evaluations"][0][label]["success"],
-            "after": result["evaluations"][1][label]["success"],
-        }
-        for seed, result in warm.items()
-        for label in evidence.subject.environments
-    ]

@@ -39,6 +39,18 @@ def tables_of(experiment: str, evidence: Evidence) -> list[Table]:
     }[experiment](evidence)
 
 
+def warm_up_table(evidence: Evidence) -> Table:
+    """Return the success before and after the warm-up; `evidence` has its runs alone."""
+    (run,) = evidence.results
+    labels = evidence.subject.environments
+    rows = {
+        "untrained model": _scores(evidence, run, labels, FIRST),
+        "after the warm-up": _scores(evidence, run, labels, 1),
+    }
+    note = "The same for all runs of a seed; elsewhere it is what stands before training."
+    return _table("Warm-up: success", labels, rows, note)
+
+
 def _within(evidence: Evidence) -> list[Table]:
     found = []
     for label in evidence.subject.split:
@@ -86,22 +98,24 @@ def _sequence(evidence: Evidence) -> list[Table]:
     if len(labels) > 1:
         strategy = subject.strategies[0]
         rows = {}
-        for one, other in subject.pairs:
-            run = (strategy, (one, other))
+        for (one, other), order in subject.beginnings.items():
+            run = (strategy, order)
             changes = [
                 evidence.change((run, FIRST), (run, 1), one),
-                evidence.change((run, 1), (run, LAST), one),
-                evidence.change((run, 1), (run, LAST), other),
+                evidence.change((run, 1), (run, 2), one),
+                evidence.change((run, 1), (run, 2), other),
             ]
             rows[f"{one}, then {other}"] = [evidence.quantity([change]) for change in changes]
         columns = ["gain of the first", "its change in the second stage", "gain of the second"]
-        found.append(_table(f"Sequences of two ({strategy})", columns, rows, signed=True))
+        found.append(
+            _table(f"Sequences: the first two stages ({strategy})", columns, rows, signed=True)
+        )
     for strategy in subject.strategies:
         rows = {
             ", ".join(order): _scores(evidence, (strategy, order), labels, summary=True)
             for order in subject.orders
         }
-        title = f"Sequences of all ({strategy}): success at the end"
+        title = f"Sequences: success at the end ({strategy})"
         found.append(_table(title, [*labels, AVERAGE, WORST], rows))
     return found
 

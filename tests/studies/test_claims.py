@@ -102,6 +102,8 @@ def all_true(key: Key, row: int, column: str, difficulty: int) -> float:
         return base
     if strategy == MIXTURE:
         return 0.75
+    if len(stages) == 3 and row < 3:
+        return base + (0.5 if label in stages[:row] else 0.0)
     if len(stages) == 3:
         place = [*SUBJECT.orders].index(stages)
         # On average 0.75 as after the mixture, with a worse worst environment.
@@ -119,8 +121,7 @@ def all_true(key: Key, row: int, column: str, difficulty: int) -> float:
         if interface.startswith("actions"):
             return base - 0.15
         return base + {("a", "b"): 0.15, ("b", "a"): -0.15}.get((own, label), 0.0)
-    done = stages[:row]
-    return base + (0.5 if label in done else 0.0)
+    raise AssertionError(key)
 
 
 def all_false(key: Key, row: int, column: str, difficulty: int) -> float:
@@ -132,6 +133,9 @@ def all_false(key: Key, row: int, column: str, difficulty: int) -> float:
         return base
     if strategy == MIXTURE:
         return {"a": 0.6, "b": 0.6, "c": 0.55}[label]
+    if len(stages) == 3 and row < 3:
+        gained = {1: 0.4, 2: 0.0}[row] if label == stages[0] else 0.0
+        return base + gained - (0.1 if row == 2 and label == stages[1] else 0.0)
     if len(stages) == 3:
         return 0.9
     if "." in stages[0] or (len(stages) == 2 and stages[0] == stages[1]):
@@ -144,8 +148,7 @@ def all_false(key: Key, row: int, column: str, difficulty: int) -> float:
         if label == own and not interface:
             return base + 0.06
         return base + (0.12 if label == own else 0.3)
-    gained = {0: 0.0, 1: 0.4, 2: 0.0}[row] if label == stages[0] else 0.0
-    return base + gained - (0.1 if row == 2 and label == stages[1] else 0.0)
+    raise AssertionError(key)
 
 
 def test_where_every_claim_is_true_each_holds():

@@ -85,6 +85,7 @@ def test_experiments_share_runs():
     assert set(runs_of("mixture", subject)) <= {
         *runs_of("sequence", subject),
         *runs_of("transfer", subject),
+        ("mixture", ("a", "b", "c")),
     }
 
 
@@ -92,6 +93,9 @@ def test_many_environments_have_some_orders():
     subject = Subject([f"e{number}" for number in range(9)])
     assert len(subject.orders) == len(set(subject.orders)) == 6
     assert subject.orders[0] == tuple(subject.environments)
+    assert subject.orders[1] == tuple(reversed(subject.environments))
+    assert len(Subject(["a", "b", "c"], most_orders=1).orders) == 1
+    assert len(Subject(["a", "b", "c"]).beginnings) == 6
 
 
 @pytest.mark.parametrize("size", SIZES)
