@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contrail.actions import read_action
     from contrail.adapter import Adapter, EpisodeView, Exchange
-    from contrail.api import compare, evaluate, load, run
+    from contrail.api import compare, estimate, evaluate, load, run, split, study
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
     from contrail.episode import Episode, Turn
     from contrail.episode_metrics import EpisodeMetric
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contrail.hookspecs import hookimpl
     from contrail.model.policy import Policy
     from contrail.model.teacher import Teacher
-    from contrail.results import Comparison, Result
+    from contrail.results import Comparison, Result, Study
     from contrail.runs.loras import lora_digest, lora_directories
     from contrail.runs.run import Run
     from contrail.scores import Scores
@@ -71,11 +71,13 @@ __all__ = [
     "StageTasks",
     "Step",
     "Strategy",
+    "Study",
     "Task",
     "Teacher",
     "Turn",
     "compare",
     "draw_tasks",
+    "estimate",
     "evaluate",
     "generator",
     "hookimpl",
@@ -85,12 +87,14 @@ __all__ = [
     "nearest",
     "read_action",
     "run",
+    "split",
+    "study",
 ]
 
 _HOMES = {
     "actions": ["read_action"],
     "adapter": ["Adapter", "EpisodeView", "Exchange"],
-    "api": ["compare", "evaluate", "load", "run"],
+    "api": ["compare", "estimate", "evaluate", "load", "run", "split", "study"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
     "episode": ["Episode", "Turn"],
     "episode_metrics": ["EpisodeMetric"],
@@ -99,7 +103,7 @@ _HOMES = {
     "hookspecs": ["hookimpl"],
     "model.policy": ["Policy"],
     "model.teacher": ["Teacher"],
-    "results": ["Comparison", "Result"],
+    "results": ["Comparison", "Result", "Study"],
     "runs.loras": ["lora_digest", "lora_directories"],
     "runs.run": ["Run"],
     "scores": ["Scores"],

@@ -12,28 +12,23 @@ An environment, an adapter or a strategy can be given by its name or by its clas
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from contrail.config import Source
 from contrail.environment import Environment
-from contrail.episode_metrics import EpisodeMetric
-from contrail.errors import ConfigError
-from contrail.registry import Plugins, load_plugins
-from contrail.results import Comparison, Result
-from contrail.runs.directory import default_directory
+from contrail.given import Given, Plugin, Stream, directory_of
+from contrail.registry import Plugins
+from contrail.results import Comparison, Result, Study
 
 if TYPE_CHECKING:
+    from contrail.comparison.cost import Cost
+    from contrail.comparison.plan import Plan
+    from contrail.runs.estimate import Estimate
     from contrail.scores import Scores
-
-Stream = str | os.PathLike[str] | Mapping[str, Any]
-Plugin = str | os.PathLike[str] | ModuleType | type | EpisodeMetric
 
 
 def run(
@@ -64,9 +59,35 @@ def run(
     from contrail.runs.launch import run_stream
 
     source, texts, loaded = stream_of(stream, overrides, plugins, values)
-    directory = Path(out) if out is not None else _directory(source, texts)
+    directory = Path(out) if out is not None else directory_of(source, texts)
     files = run_stream(source, texts, plugins=loaded, out=directory, quiet=quiet)
     return Result.read(files.path, loaded)
+
+
+def estimate(
+    stream: Stream,
+    *overrides: str,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> Estimate:
+    """Return what a run of a stream would cost, from a few measured steps; nothing is written.
+
+    Args:
+        stream: a stream file, or its content as a mapping.
+        overrides: keys to set, as on the command line.
+        plugins: as for `run`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted.
+    """
+    from contrail.runs.launch import estimate_stream
+
+    source, texts, loaded = stream_of(stream, overrides, plugins, values)
+    return estimate_stream(source, texts, plugins=loaded, quiet=quiet)
 
 
 def compare(
@@ -110,7 +131,7 @@ def compare(
     from contrail.comparison.launch import compare_runs, compare_stream
     from contrail.comparison.plan import read_options
 
-    given = _Given(plugins)
+    given = Given(plugins)
     options = read_options(
         strategies if isinstance(strategies, str) or strategies is None else list(strategies),
         orders,
@@ -126,7 +147,7 @@ def compare(
     source = given.source(what)
     given.refuse_local("compare")
     if out is None:
-        directory = _directory(source, texts)
+        directory = directory_of(source, texts)
         directory = directory.with_name(f"{directory.name}_compare")
     outcome = compare_stream(
         source,
@@ -140,6 +161,46 @@ def compare(
     return Comparison(outcome.directory, outcome.comparison, given.plugins)
 
 
+def estimate_comparison(
+    what: Stream,
+    *overrides: str,
+    strategies: str | Sequence[Any] | None = None,
+    orders: str | int | Sequence[Sequence[str]] | None = None,
+    seeds: str | Sequence[int] | None = None,
+    baseline: str | None = None,
+    jobs: int | None = None,
+    plugins: Plugins | Iterable[Plugin] = (),
+    share: bool = True,
+    quiet: bool = False,
+    **values: Any,
+) -> tuple[Plan, list[Cost]]:
+    """Return the plan of a comparison and what its runs would cost, by strategy; nothing is
+    written.
+
+    The arguments are those of `compare`.
+    """
+    from contrail.comparison.launch import estimate_comparison as launch
+    from contrail.comparison.plan import read_options
+
+    given = Given(plugins)
+    options = read_options(
+        strategies if isinstance(strategies, str) or strategies is None else list(strategies),
+        orders,
+        seeds if isinstance(seeds, str) or seeds is None else list(seeds),
+        baseline,
+        jobs,
+    )
+    texts = [*overrides, *given.overrides(values)]
+    return launch(
+        given.source(what),
+        texts,
+        options,
+        given.plugins,
+        sharing=share,
+        say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+    )
+
+
 def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugin] = ()) -> Result:
     """Return the result of a finished run.
 
@@ -150,7 +211,7 @@ def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugi
     Raises:
         ContrailError: there is no run, or it has not ended.
     """
-    return Result.read(directory, _Given(plugins).plugins)
+    return Result.read(directory, Given(plugins).plugins)
 
 
 def evaluate(
@@ -190,7 +251,7 @@ def evaluate(
     from contrail.runs.evaluate_policy import evaluate_policy
 
     own = policy._plugins if isinstance(policy, Result) and not plugins else plugins
-    given = _Given(own)
+    given = Given(own)
     single = isinstance(environments, (str, type))
     named = given.named([environments] if single else list(environments))  # type: ignore[arg-type]
     return evaluate_policy(
@@ -206,6 +267,105 @@ def evaluate(
     )
 
 
+def split(
+    stream: Stream,
+    *overrides: str,
+    out: str | os.PathLike[str],
+    samples: int = 8,
+    tasks: int = 128,
+    threshold: float = 0.5,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> dict[str, Any]:
+    """Split the tasks of a stream's environments into easy and hard, by a policy's own pass rate.
+
+    The same call goes on with a split that was interrupted.
+
+    Args:
+        stream: a stream file, or its content as a mapping. The policy is its model, which may be a
+            run; of its stages only the environments and adapters matter.
+        overrides: keys to set, as on the command line.
+        out: the file to write. The key `split` of an environment names it.
+        samples: the number of episodes of each task.
+        tasks: the largest number of training tasks per environment; of test tasks there are
+            `evaluate.tasks`.
+        threshold: the least pass rate of an easy task.
+        plugins: as for `run`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Returns:
+        The content of the file: `environments`, each with its `pass_rates` by split and task id.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
+    """
+    from contrail.runs.split import SplitOptions, split_stream
+
+    source, texts, loaded = stream_of(stream, overrides, plugins, values)
+    options = SplitOptions(samples, tasks, threshold)
+    return split_stream(source, texts, options, loaded, out=Path(out), quiet=quiet)
+
+
+def study(
+    experiment: str,
+    what: Stream | None = None,
+    *overrides: str,
+    size: str | None = None,
+    seeds: str | Sequence[int] | None = None,
+    jobs: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    plugins: Plugins | Iterable[Plugin] = (),
+    quiet: bool = False,
+    **values: Any,
+) -> Study:
+    """Ask the questions of the study (docs/study.md): matrices, and a verdict on each claim.
+
+    The same call goes on with a study that was interrupted. Experiments of one directory share
+    their runs.
+
+    Args:
+        experiment: within, transfer, sequence, mixture, interface, or all.
+        what: a study's file, or its content as a mapping; None for one of the sizes.
+        overrides: keys to set, as on the command line.
+        size: smoke (the default), laptop or paper, where no file is given.
+        seeds: for example [0, 1, 2]; by default the file's.
+        jobs: the number of processes; by default the file's, or 1.
+        out: the study's directory; by default one under runs/, the same for the same call.
+        plugins: as for `compare`.
+        quiet: show no progress.
+        values: keys to set, by name.
+
+    Raises:
+        ContrailError: the message says what is wrong and how to correct it.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
+    """
+    from contrail.comparison.plan import read_options
+    from contrail.studies.launch import StudyOptions, carry_out
+
+    given = Given(plugins)
+    texts = [*overrides, *given.overrides(values)]
+    source = None if what is None else given.source(what)
+    given.refuse_local("study")
+    if out is None and source is not None and source.path is None:
+        out = directory_of(source, texts)
+    options = read_options(
+        None, None, seeds if isinstance(seeds, str) or seeds is None else list(seeds), None, jobs
+    )
+    outcome = carry_out(
+        experiment,
+        source,
+        texts,
+        StudyOptions(size, options.seeds, options.jobs),
+        given.plugins,
+        out=None if out is None else Path(out),
+        say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+    )
+    return Study(outcome.directory, outcome.study, outcome.failed)
+
+
 def stream_of(
     stream: Stream,
     overrides: Iterable[str],
@@ -213,110 +373,6 @@ def stream_of(
     values: Mapping[str, Any],
 ) -> tuple[Source, list[str], Plugins]:
     """What `contrail.config.load` takes, made of the arguments of `run`."""
-    given = _Given(plugins)
+    given = Given(plugins)
     texts = [*overrides, *given.overrides(values)]
     return given.source(stream), texts, given.plugins
-
-
-class _Given:
-    """The plugins and classes of a call."""
-
-    def __init__(self, plugins: Plugins | Iterable[Plugin]) -> None:
-        self._written: list[str] = []  # what a stream file could name
-        self._local: list[str] = []  # what it could not
-        if isinstance(plugins, Plugins):
-            self.plugins = plugins
-            return
-        self.plugins = load_plugins()
-        for item in [plugins] if isinstance(plugins, (str, Path)) else plugins:
-            self._add(item)
-
-    def _add(self, item: Plugin) -> None:
-        if isinstance(item, (str, os.PathLike)):
-            name = os.fspath(item)
-            if name.endswith(".py") or os.sep in name:
-                name = str(Path(name).expanduser().resolve())
-            self.plugins.add_named(name, Path.cwd())
-            self._written.append(name)
-        elif isinstance(item, ModuleType):
-            place = getattr(item, "__file__", None)
-            self.plugins.add(item, item.__name__, "-", place or item.__name__)
-            if item.__name__ == "__main__" or place is None:
-                self._local.append(item.__name__)
-            else:
-                self._written.append(item.__name__)
-        elif isinstance(item, EpisodeMetric):
-            self.plugins.register_metric(_module(item.value), item)
-            self._local.append(item.name)
-        else:
-            self._local.append(self.plugins.add_class(item))
-
-    def named(self, value: Any) -> Any:
-        """Return the value with registered names in place of classes."""
-        if isinstance(value, type):
-            known = self.plugins.name_of(value)
-            if known is None:
-                known = self.plugins.add_class(value)
-                self._local.append(known)
-            return known
-        if isinstance(value, Mapping):
-            return {key: self.named(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.named(item) for item in value]
-        return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-    def source(self, stream: Stream) -> Source:
-        """Return the stream, with the plugins of the call beside its own."""
-        values = isinstance(stream, Mapping)
-        source = Source(self.named(stream) if values else Path(stream))  # type: ignore[arg-type]
-        own = source.values.get("plugins", [])
-        if isinstance(own, list) and self._written:
-            source.values["plugins"] = [*own, *(n for n in self._written if n not in own)]
-        return source
-
-    def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """Keyword arguments as `key=value`, the way they would be written on the command line."""
-        return [f"{key}={_text(self.named(value))}" for key, value in values.items()]
-
-    def refuse_local(self, what: str) -> None:
-        """Refuse classes and metrics that another process could not load.
-
-        Raises:
-            ConfigError: a class or metric was given that no plugin file or module registers.
-        """
-        if self._local:
-            raise ConfigError(
-                f"contrail.{what} makes its runs in processes of their own, which cannot load "
-                f"{self._local[0]!r}. Register it in a plugin file (docs/plugins.md), and give its "
-                "path in `plugins`."
-            )
-
-
-def _text(value: Any) -> str:
-    """Return a plain value as YAML on one line; simple words without quotes."""
-    import yaml
-
-    if isinstance(value, str):
-        try:
-            simple = yaml.safe_load(f"[{value}]") == [value]
-        except yaml.YAMLError:
-            simple = False
-        if simple:
-            return value
-    try:
-        return json.dumps(value)
-    except TypeError as error:
-        raise ConfigError(f"{value!r} cannot stand in a stream: {error}.") from error
-
-
-def _directory(source: Source, overrides: Sequence[str]) -> Path:
-    """Return the default run directory: the same for the same call."""
-    if source.path is not None:
-        return default_directory(source.path, overrides)
-    content = json.dumps(source.values, sort_keys=True, default=str)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return default_directory(Path(f"stream-{digest}"), overrides)
-
-
-def _module(function: Any) -> str:
-    return str(getattr(function, "__module__", None) or "__main__")

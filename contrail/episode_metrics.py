@@ -21,7 +21,7 @@ RESERVED = {
     *("run", "strategy", "seed", "stage", "stage_name", "environment", "low", "high", "change"),
     *("change_low", "change_high", "scores", "tasks", "difficulty", "by_difficulty", "interval"),
     *("samples", "action", "first_fault", "loss", "episodes", "outcomes", "avg_at", "pass_at"),
-    *("drift", "failures"),
+    *("difficulties", "drift", "failures"),
 }
 """Names with another meaning in the files that contain metrics."""
 

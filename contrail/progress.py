@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from contrail.live import Live
 from contrail.names import visible
 
 LINE_SECONDS = 20.0
@@ -18,7 +21,11 @@ class Reporter:
     """Shows the progress of a run, and estimates when it will end.
 
     Used as a context manager; `start` and `advance` follow one piece of work, `done` ends it.
+
+    `live`: where others can read it, if anywhere.
     """
+
+    live: Live | None = None
 
     def __init__(self, updates: int, evaluations: int, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -36,6 +43,7 @@ class Reporter:
                 transient=True,
             )
         self._left = {"update": updates, "evaluation": evaluations}
+        self._all = dict(self._left)
         self._seconds: dict[str, list[float]] = {"update": [], "evaluation": []}
         self._kind = ""
         self._name = ""
@@ -57,6 +65,13 @@ class Reporter:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+        if self.live is not None:
+            self.live.end(None if error is None else type(error).__name__)
+
+    def skip(self, updates: int, evaluations: int) -> None:
+        """Count work as done that an earlier process has done."""
+        self._left["update"] -= updates
+        self._left["evaluation"] -= evaluations
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -73,6 +88,7 @@ class Reporter:
         self._begun = self._said = time.monotonic()
         if self._bars is not None and self._bar is not None:
             self._bars.reset(self._bar, total=total, description=name, note=self._eta())
+        self._tell(True)
 
     def expect(self, more: int) -> None:
         """So many more episodes of this piece of work are played now."""
@@ -85,38 +101,67 @@ class Reporter:
         self._count += 1
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=self._count, note=self._eta())
-        elif time.monotonic() - self._said > LINE_SECONDS:
+        self._tell()
+        if self._bars is None and time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             self.say(f"{self._name}: {self._count} of {self._total} episodes played")
 
-    def done(self, text: str) -> None:
-        """End the piece of work; `text` is its result."""
+    def waiting(self, text: str) -> None:
+        """Say what the piece of work is waiting for. May be called from any thread."""
+        self.say(f"{self._name}: {text}")
+        self._tell(True, waiting=text)
+
+    def done(self, text: str, entry: Mapping[str, Any] | None = None) -> None:
+        """End the piece of work.
+
+        Args:
+            text: its result.
+            entry: the same in numbers, for `live`.
+        """
         if self._kind in self._left:
             self._seconds[self._kind].append(time.monotonic() - self._begun)
             self._left[self._kind] -= 1
         self.say(f"{self._name}: {text}  {self._eta()}".rstrip())
         sys.stderr.flush()
+        if self.live is not None and entry is not None:
+            number = self._all[self._kind] - self._left[self._kind]
+            about = {"kind": self._kind, "number": number, "name": self._name}
+            self.live.done({**about, **entry})
+        self._tell(True)
+
+    def _tell(self, force: bool = False, **more: str) -> None:
+        if self.live is not None:
+            state = {"kind": self._kind, "name": self._name, "left": self._seconds_left()}
+            self.live.now({**state, "count": self._count, "total": self._total, **more}, force)
 
     def _eta(self) -> str:
+        """Return the time left."""
+        left = self._seconds_left()
+        if left is None:
+            return ""
+        minutes, seconds = divmod(round(left), 60)
+        return f"({minutes}:{seconds:02d} left)"
+
+    def _seconds_left(self) -> float | None:
         """Return the time left: recent updates and evaluations are taken for the coming ones."""
         left = 0.0
         for kind, count in self._left.items():
             recent = self._seconds[kind][-4:]
-            if count and not recent:
-                return ""
-            if count:
+            if count > 0 and not recent:
+                return None
+            if count > 0:
                 left += count * sum(recent) / len(recent)
-        minutes, seconds = divmod(round(left), 60)
-        return f"({minutes}:{seconds:02d} left)"
+        return left
 
 
 def line(scalars: dict[str, float]) -> str:
     """How an update went, for the line that reports it."""
     shown = {
         "success": "success {:.2f}",
+        "reward": "reward {:.2f}",
         "turns": "turns {:.1f}",
         "policy_entropy": "entropy {:.2f}",
-        "zero_variance_groups": "equal groups {:.0%}",
+        "zero_variance_groups": "zero-variance groups {:.0%}",
         "failed_demonstrations": "failed demonstrations {:.0%}",
     }
     if scalars.get("no_signal"):
@@ -126,8 +171,22 @@ def line(scalars: dict[str, float]) -> str:
         said.insert(0, f"loss {scalars['loss']:.3f}")
     if scalars.get("no_signal", "loss" not in scalars):
         equal = scalars.get("zero_variance_groups") == 1
-        reason = " (no group's rewards differ)" if equal else ""
+        reason = " (all groups are zero-variance: their rewards are equal)" if equal else ""
         said.insert(0, f"nothing to learn from{reason}")
     if scalars.get("fault_rate"):
         said.append(f"faults {scalars['fault_rate']:.0%}")
     return ", ".join(said)
+
+
+SHOWN = ("reward", "success", "policy_entropy", "tokens_per_second", "zero_variance_groups")
+"""Scalars of an update that are told to those who watch from elsewhere."""
+
+
+def entry(stage: str, update: int, updates: int, scalars: Mapping[str, float]) -> dict[str, Any]:
+    """Return an update as an entry of `contrail.live`."""
+    kept = {
+        name: value
+        for name, value in scalars.items()
+        if name in (*SHOWN, "no_signal") or name.startswith("success/")
+    }
+    return {"stage": stage, "update": update + 1, "updates": updates, **kept}

@@ -315,6 +315,40 @@ def _warn(lines: Iterable[str]) -> None:
         print(f"warning: {line}", file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class Study:
+    """An experiment of the study, or all: `contrail.study` returns one.
+
+    Attributes:
+        directory: of the study.
+        record: the content of EXPERIMENT.json.
+        failed: the runs that failed, with their errors; the same call tries them again.
+    """
+
+    directory: Path
+    record: dict[str, Any] = field(repr=False)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict on each claim, by its number: "holds", "does not hold", "cannot be told"."""
+        return {claim["number"]: claim["verdict"] for claim in self.record["claims"]}
+
+    def frame(self, title: str) -> pandas.DataFrame:
+        """Return the means of one of the tables, as a DataFrame.
+
+        Raises:
+            ConfigError: there is no table of this title.
+        """
+        found = {table["title"]: table for table in self.record["tables"]}
+        if title not in found:
+            raise ConfigError(f"no table is called {title!r}. {nearest(title, found)}")
+        table = found[title]
+        rows = [[cell and cell["mean"] for cell in row["cells"]] for row in table["rows"]]
+        index = [row["label"] for row in table["rows"]]
+        return _pandas().DataFrame(rows, index=index, columns=table["columns"])
+
+
 def _pandas() -> Any:
     try:
         import pandas

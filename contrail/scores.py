@@ -11,7 +11,7 @@ from contrail.episode_metrics import EpisodeMetric, averages, mean
 from contrail.failures import count
 from contrail.pass_at import repeated
 
-PARTS = ("by_difficulty", "outcomes", "drift", "failures")
+PARTS = ("by_difficulty", "difficulties", "outcomes", "drift", "failures")
 """Fields of `Scores` that are kept where they are not empty."""
 OTHERS = ("scores", "tasks", "avg_at", "pass_at", *PARTS)
 """Keys of a record or summary that are no metrics of an episode."""
@@ -28,6 +28,8 @@ class Scores:
     by_difficulty: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Difficulty -> the mean success of its tasks (`success`), and their number (`tasks`). Empty if
     tasks have no difficulty."""
+    difficulties: dict[str, str | int] = field(default_factory=dict)
+    """Task id -> its difficulty. Tasks without one are left out."""
     outcomes: dict[str, list[float | None]] = field(default_factory=dict)
     """Task id -> 1 or 0 for each of its episodes, None for a fault. Empty with one episode per
     task, where `scores` says as much."""
@@ -46,11 +48,11 @@ class Scores:
             PluginError: a metric cannot be computed.
         """
         by_task: dict[str, list[Episode]] = {}
-        difficulties: dict[str | int, list[str]] = {}
+        groups: dict[str | int, list[str]] = {}
         for episode in episodes:
             task = episode.task
             if task.difficulty is not None and task.id not in by_task:
-                difficulties.setdefault(task.difficulty, []).append(task.id)
+                groups.setdefault(task.difficulty, []).append(task.id)
             by_task.setdefault(task.id, []).append(episode)
         scores = {
             task: mean([float(item.success) for item in played if item.fault is None])
@@ -70,7 +72,10 @@ class Scores:
                     "success": mean([scores[task] for task in tasks]),
                     "tasks": len(tasks),
                 }
-                for difficulty, tasks in difficulties.items()
+                for difficulty, tasks in groups.items()
+            },
+            difficulties={
+                task: difficulty for difficulty, tasks in groups.items() for task in tasks
             },
         )
 

@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contrail import leaks
 from contrail.adapter import Adapter, EpisodeView, call
-from contrail.config import Component, EnvironmentConfig, RunConfig
+from contrail.config import Component, EnvironmentConfig, RunConfig, task_source
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, Key, PluginError, Raised, boundary, nearest
 from contrail.registry import Plugins, blaming
+from contrail.task_split import read_rates
 from contrail.tasks import test_tasks
 from contrail.training.objective import Objective
 from contrail.values import as_text, as_texts
@@ -280,6 +282,14 @@ def list_tasks(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
                 f"list of at least one contrail.Task; it returned {str(tasks)[:80]}"
             )
+        if config.split is not None:
+            rates = read_rates(Path(config.split.file), task_source(config))
+            tasks = rates.applied(split, tasks)
+            if not tasks:
+                raise ConfigError(
+                    f"{config.split.file} names no {split} task that {config.label!r} has. Run "
+                    "`contrail split` again."
+                )
         times = Counter(task.id for task in tasks)
         repeated = [name for name, count in times.items() if count > 1]
         if repeated:

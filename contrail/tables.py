@@ -8,8 +8,8 @@ from typing import Any
 PLAYERS = ("random", "expert")
 """Players without a model; rows of theirs follow those of the stages."""
 OTHERS = (
-    *("scores", "success", "by_difficulty", "tasks", "outcomes", "avg_at", "pass_at"),
-    *("drift", "failures"),
+    *("scores", "success", "by_difficulty", "difficulties", "tasks", "outcomes", "avg_at"),
+    *("pass_at", "drift", "failures"),
 )
 """Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 

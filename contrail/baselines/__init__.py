@@ -45,6 +45,8 @@ __all__ = [
     "Baseline",
     "Subject",
     "baselines",
+    "is_cached",
+    "play_one",
     "warning",
 ]
 
@@ -96,20 +98,10 @@ def baselines(
     """
     found = {}
     for name in names:
-        learnt = [subject.training] if name == CONSTANT else []
-        tasks = [subject.tasks, *learnt]
-        digest = cache.key(
-            subject.label,
-            subject.make,
-            subject.adapter,
-            tasks,
-            name,
-            samples,
-            subject.end_after_invalid,
-        )
+        digest = _key(subject, name, samples)
         known, baseline = cache.read(digest)
         if not known:
-            baseline = _played(subject, pool, name, samples, seconds, progress)
+            baseline = play_one(subject, pool, name, samples, seconds, progress)
             # With more time the best constant action may be found.
             if baseline is not None or name != CONSTANT:
                 cache.write(digest, baseline)
@@ -117,14 +109,33 @@ def baselines(
     return found
 
 
-def _played(
+def is_cached(subject: Subject, name: str, samples: int = SAMPLES) -> bool:
+    """Return whether `baselines` need not play."""
+    return cache.read(_key(subject, name, samples))[0]
+
+
+def _key(subject: Subject, name: str, samples: int) -> str | None:
+    learnt = [subject.training] if name == CONSTANT else []
+    return cache.key(
+        subject.label,
+        subject.make,
+        subject.adapter,
+        [subject.tasks, *learnt],
+        name,
+        samples,
+        subject.end_after_invalid,
+    )
+
+
+def play_one(
     subject: Subject,
     pool: EnvironmentPool,
     name: str,
     samples: int,
     seconds: float,
-    progress: Progress,
+    progress: Progress = lambda: None,
 ) -> Baseline | None:
+    """Play an environment's test tasks with one player, whether or not that is cached."""
     label, adapter, end = subject.label, subject.adapter, subject.end_after_invalid
     player: Player | None
     if name == CONSTANT:

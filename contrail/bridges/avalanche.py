@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import Any
 
 from contrail.adapter import Adapter
-from contrail.api import Plugin, stream_of
+from contrail.api import stream_of
 from contrail.bridges.gymnasium import Played
 from contrail.compat.avalanche import CLExperience, EagerCLStream
 from contrail.config import load
 from contrail.environment import Task
 from contrail.errors import ConfigError
+from contrail.given import Plugin
 from contrail.registry import Plugins
 from contrail.stage import Stage
 from contrail.stream import listed, make_scenario, maker

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import contrail
-from contrail.cli import environments, export, lists, new, play, runs
+from contrail.cli import environments, export, lists, new, play, runs, split, study, watch
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -69,7 +69,10 @@ def _options(
 cli.command()(runs.run)
 cli.command()(runs.compare)
 cli.command()(runs.report)
+cli.command()(watch.watch)
 cli.command("eval")(runs.evaluate)
+cli.command()(split.split)
+cli.command()(study.study)
 cli.command()(play.play)
 cli.command()(environments.environments)
 cli.command()(lists.strategies)

@@ -9,6 +9,9 @@ import typer
 from contrail.registry import Plugins
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what it would cost, from a few measured steps.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

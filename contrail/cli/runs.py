@@ -9,12 +9,13 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 import contrail
-from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.dry_run import show_comparison, show_run
+from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
+from contrail.fitted_tables import Column, fitted
 from contrail.names import visible
+from contrail.reporting import read_formats, reporting
 
 
 def run(
@@ -28,12 +29,16 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option(help="The run directory. Default: runs/NAME."),
     ] = None,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Train over a stream and report forgetting.
 
     The same command goes on with a run that was interrupted.
     """
+    if dry_run:
+        show_run(stream, overrides or (), plugins_of(context), quiet)
+        return
     try:
         result = contrail.run(
             stream, *(overrides or ()), plugins=plugins_of(context), out=out, quiet=quiet
@@ -84,6 +89,7 @@ def compare(
         typer.Option(help="The comparison's directory. Default: runs/NAME_compare."),
     ] = None,
     share: Annotated[bool, typer.Option(help="Compute once what runs begin with alike.")] = True,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare strategies, orders and seeds.
@@ -93,6 +99,20 @@ def compare(
     The same command goes on with a comparison that was interrupted.
     """
     runs = Path(what[0]).is_dir()
+    if dry_run and not runs:
+        show_comparison(
+            Path(what[0]),
+            what[1:],
+            plugins_of(context),
+            share,
+            quiet,
+            strategies=strategies,
+            orders=orders,
+            seeds=seeds,
+            baseline=baseline,
+            jobs=jobs,
+        )
+        return
     try:
         comparison = contrail.compare(
             *([what] if runs else what),
@@ -119,20 +139,47 @@ def compare(
 
 def report(
     context: typer.Context,
-    directory: Annotated[
-        Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
+    directories: Annotated[
+        list[Path],
+        typer.Argument(help="Directories of runs or comparisons.", metavar="RUN|COMPARISON..."),
     ],
+    full: Annotated[
+        bool, typer.Option(help="Show all of a comparison: every metric, pairs, R by strategy.")
+    ] = False,
+    formats: Annotated[
+        str, typer.Option("--figures", help="Formats of the figures: png, pdf, svg, or several.")
+    ] = "png",
+    show: Annotated[bool, typer.Option("--open", help="Show report.html in a browser.")] = False,
 ) -> None:
-    """Show the report of a run or a comparison.
+    """Show the reports of runs and comparisons.
 
     The exit code is 1 if a report failed; the others are made all the same.
     """
     from contrail.comparison.launch import PLAN, RESULT
 
-    compared = any((directory / name).is_file() for name in (RESULT, PLAN))
-    found = contrail.Comparison if compared else contrail.Result
-    if found.read(directory, plugins_of(context)).report():
+    failed = False
+    with reporting(full, read_formats(formats)):
+        for directory in directories:
+            compared = any((directory / name).is_file() for name in (RESULT, PLAN))
+            found = contrail.Comparison if compared else contrail.Result
+            failed |= bool(found.read(directory, plugins_of(context)).report())
+            if show:
+                failed |= not _shown_in_browser(directory / "report.html")
+    if failed:
         raise typer.Exit(1)
+
+
+def _shown_in_browser(page: Path) -> bool:
+    """Show a page in the user's browser, if both are there."""
+    import webbrowser
+
+    if not page.is_file():
+        print(f"there is no {page} to open", file=sys.stderr)
+        return False
+    if not webbrowser.open(page.resolve().as_uri()):
+        print(f"no browser was found; open {page.resolve()} in one", file=sys.stderr)
+        return False
+    return True
 
 
 def evaluate(
@@ -186,14 +233,11 @@ def evaluate(
         for item in plugins_of(context).episode_metrics
         if any(item.name in result.metrics for result in results.values())
     ]
-    table = Table(
-        "environment", "tasks", *(Column(Text(item.about()["heading"])) for item in metrics)
-    )
-    for name, result in results.items():
-        values = [result.metrics.get(item.name) for item in metrics]
-        cells = [
-            "–" if value is None else format(value, item.format)
-            for item, value in zip(metrics, values, strict=True)
-        ]
-        table.add_row(Text(visible(name)), str(len(result.scores)), *cells)
-    Console().print(table)
+    columns = [Column("tasks", [str(len(result.scores)) for result in results.values()])]
+    for item in metrics:
+        values = [result.metrics.get(item.name) for result in results.values()]
+        cells = ["–" if value is None else format(value, item.format) for value in values]
+        columns.append(Column(item.about()["heading"], cells))
+    console = Console(highlight=False)
+    names = Column("environment", [visible(name) for name in results], left=True)
+    console.print(fitted([names], columns, console.width))

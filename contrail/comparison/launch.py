@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from contrail.comparison.cost import Cost, costs
 from contrail.comparison.gather import check_comparable, read_row, read_rows
 from contrail.comparison.plan import ComparisonOptions, Plan, PlannedRun, read_plan
 from contrail.comparison.processes import Workers
@@ -20,7 +21,8 @@ from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-from contrail.runs.launch import check_same
+from contrail.runs.estimate import Estimate
+from contrail.runs.launch import check_same, estimate_stream
 
 PLAN = "plan.json"
 RESULT = "compare.json"
@@ -69,6 +71,42 @@ def compare_stream(
         return _carry_out(plan, files, plugins, workers, sharing=sharing, say=say)
 
 
+def estimate_comparison(
+    origin: Path | Source,
+    overrides: Sequence[str],
+    options: ComparisonOptions,
+    plugins: Plugins,
+    *,
+    sharing: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Plan, list[Cost]]:
+    """Return the plan of a comparison and what its runs would cost, by strategy. Nothing is
+    written.
+
+    Raises:
+        ContrailError: the plan, or a run, is impossible.
+    """
+    plan = read_plan(origin, overrides, options, plugins)
+    measured: dict[str, Estimate] = {}
+    with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
+        for number, run in enumerate(plan.runs):
+            if run.strategy in measured:
+                continue
+            say(f"{run.strategy}: measuring a few steps …")
+            path = Path(scratch, f"{number}.yaml")
+            path.write_text(to_yaml(run.config))
+            try:
+                measured[run.strategy] = estimate_stream(path, plugins=plugins, quiet=True)
+            except ContrailError as error:
+                raise ContrailError(_of_strategy(str(error), path, run)) from error
+    return plan, costs(plan, measured, plugins, sharing=sharing)
+
+
+def _of_strategy(text: str, path: Path, run: PlannedRun) -> str:
+    """Return an error with a run's strategy in place of its file, which says nothing to anyone."""
+    return re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+
+
 def _carry_out(
     plan: Plan,
     files: RunDirectory,
@@ -80,7 +118,7 @@ def _carry_out(
 ) -> Outcome:
     """Make the missing runs, and write the summary."""
     directory = files.path
-    _attempt(plan, directory, workers)
+    attempt_runs(plan.runs, directory, workers)
     with files.locked():
         write_atomically(directory / PLAN, (json.dumps(_record(plan), indent=1) + "\n").encode())
         schedule = Schedule(
@@ -234,10 +272,14 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)
 
 
-def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
-    """Try one run of each strategy that has runs to be made, before any of them starts."""
+def attempt_runs(runs: Iterable[PlannedRun], directory: Path, workers: Workers) -> None:
+    """Try one run of each strategy that has runs to be made, before any of them starts.
+
+    Raises:
+        ContrailError: a run would be refused.
+    """
     left: dict[str, PlannedRun] = {}
-    for run in plan.runs:
+    for run in runs:
         if not RunDirectory(directory / run.directory).result.is_file():
             left.setdefault(run.strategy, run)
     if not left:
@@ -250,8 +292,8 @@ def _attempt(plan: Plan, directory: Path, workers: Workers) -> None:
             attempt(list(tries), workers)
         except ContrailError as error:
             text = str(error)
-            for path, run in tries.items():  # the file says nothing to anyone
-                text = re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+            for path, run in tries.items():
+                text = _of_strategy(text, path, run)
             raise ContrailError(text) from error
 
 

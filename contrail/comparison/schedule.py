@@ -19,6 +19,7 @@ from contrail.observers import failure_text, read_failures
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
 
+SHARED = "shared.json"
 POLL = 0.2  # seconds
 GRACE = 30.0  # seconds that a process has to end after it has been told to
 
@@ -83,7 +84,7 @@ class Schedule:
         self._workers = workers
         self._count = jobs
         self._say = say
-        self._saved_in = directory / "shared.json"
+        self._saved_in = directory / SHARED
         self.saved = share.recorded(self._saved_in)
         self.jobs = [
             ScheduledRun(

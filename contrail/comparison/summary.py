@@ -129,6 +129,7 @@ def summarise(
 
     return {
         "name": name,
+        "title": _title(rows),
         "model": first.result["model"],
         "adapter": first.result["adapter"],
         "environments": environments,
@@ -172,6 +173,12 @@ def summarise(
         "tradeoffs": tradeoffs(rows, places),
         "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
+
+
+def _title(rows: Sequence[Row]) -> str | None:
+    """Return the `name` that the runs' stream has; None if it has none, or runs have several."""
+    titles = {row.result.get("title") for row in rows}
+    return titles.pop() if len(titles) == 1 else None
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -13,7 +13,8 @@ Nothing here imports torch, trl or peft, except the last two functions.
 """
 
 from contrail.config.convert import build
-from contrail.config.parse import load, read_shift
+from contrail.config.environment_keys import read_shift
+from contrail.config.parse import load
 from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
     AnswersConfig,
@@ -30,6 +31,7 @@ from contrail.config.schema import (
     identity,
     names,
     plain,
+    task_source,
     to_dict,
     to_yaml,
 )
@@ -62,6 +64,7 @@ __all__ = [
     "plain",
     "read_shift",
     "show",
+    "task_source",
     "to_dict",
     "to_yaml",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.config.convert import UnknownKey, build, check_keys
+from contrail.config.environment_keys import read_shift, read_split
 from contrail.config.hints import add_hint
 from contrail.config.model import find_model
 from contrail.config.plugins import load_plugin, load_tracker
@@ -30,12 +31,11 @@ from contrail.config.schema import (
 )
 from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
-from contrail.environment import OVERRIDES, Environment
+from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
 from contrail.observers import TRACKERS
 from contrail.registered import Table
 from contrail.registry import Plugins, load_plugins
-from contrail.shift import Shift, check_alias
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -276,7 +276,7 @@ class _Parser:
         for name, (wanted, allowed) in OVERRIDES.items():
             if own.get(name) is not None and not allowed(own[name]):
                 raise ConfigError(f"{show(own[name])} is not {wanted}.", key=(*key, name))
-        reserved = ("label", "shift", *OVERRIDES)
+        reserved = ("label", "shift", "split", *OVERRIDES)
         found = self.component(key, value, self.plugins.environments, reserved)
         shift = read_shift(
             value.get("shift") if isinstance(value, dict) else None,
@@ -287,6 +287,9 @@ class _Parser:
         environment = EnvironmentConfig(
             found.name, found.settings, label or found.name, **own, shift=shift
         )
+        if isinstance(value, dict) and value.get("split") is not None:
+            split = read_split(value["split"], (*key, "split"), environment, self.directory)
+            environment = dataclasses.replace(environment, split=split)
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             raise ConfigError(
@@ -346,25 +349,6 @@ class _Parser:
         except ConfigError as error:
             raise ConfigError(str(error), key=key) from error
         self.plugins.strategies.register(path, found, path.rpartition(":")[0])
-
-
-def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift | None:
-    """Return the interface shift that is written at a key of an environment; None for none.
-
-    Raises:
-        ConfigError: a value is wrong, or the environment does not offer the shift.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        message = f"{show(value)} is not a mapping. Write for example `shift: {{alias: 1}}`."
-        raise ConfigError(message, key=key)
-    shift = build(Shift, value, key)
-    try:
-        check_alias(shift, name, cls.forms)
-    except ConfigError as error:
-        raise ConfigError(str(error), key=(*key, "alias")) from error
-    return shift
 
 
 def _fill_in(values: dict[str, Any]) -> None:

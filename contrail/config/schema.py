@@ -21,6 +21,7 @@ from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
 from contrail.observers import DEFAULT_TRACKERS
 from contrail.shift import Shift
+from contrail.task_split import TaskSplit
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class EnvironmentConfig(Component):
     step_timeout: float | None = None
     # Not written without one: so earlier versions' configurations, and their keys, stay the same.
     shift: Shift | None = field(default=None, metadata={"optional": True})
+    split: TaskSplit | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class RunConfig:
     evaluate: EvaluateConfig
     warmup: WarmupConfig | None = None
     answers: AnswersConfig = field(default_factory=AnswersConfig)
+    name: str | None = field(default=None, metadata={"identity": False})
+    """The title of reports and figures; None for the name of the run's directory."""
     model: str = "smollm2-135m"
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     plugins: tuple[str, ...] = ()
@@ -223,9 +227,26 @@ def _game(environment: EnvironmentConfig) -> Any:
     return plain(replace(environment, label="", workers=None, step_timeout=None))
 
 
+def task_source(environment: EnvironmentConfig) -> dict[str, Any]:
+    """Return all that decides which tasks an environment has, and how well they can be solved."""
+    found: dict[str, Any] = _game(replace(environment, split=None))
+    del found["label"], found["workers"], found["step_timeout"]
+    return found
+
+
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the whole configuration as plain values, in the order of a stream file."""
-    order = ["model", "seed", "plugins", "warmup", "stream", "strategy", "adapter", "evaluate"]
+    order = [
+        "name",
+        "model",
+        "seed",
+        "plugins",
+        "warmup",
+        "stream",
+        "strategy",
+        "adapter",
+        "evaluate",
+    ]
     values = {name: getattr(config, name) for name in dict.fromkeys(order + names(RunConfig))}
     written: dict[str, Any] = plain(values)
     for stage in written["stream"]:

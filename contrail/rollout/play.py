@@ -14,6 +14,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from contrail.engine.sampler import open_sampler
@@ -33,6 +34,7 @@ from contrail.rollout.job import Job as Job
 from contrail.rollout.job import Play as _Play
 from contrail.rollout.prompts import next_prompt
 from contrail.rollout.script import EXPERT, moves_of, scripted
+from contrail.rollout.watchdog import Wait, Watchdog
 from contrail.sampler import (
     Choose,
     Context,
@@ -66,6 +68,7 @@ def play(
     open_sampler: OpenSampler = open_sampler,
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
+    on_wait: Callable[[Wait, bool], None] | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; the next job takes the place of a finished episode.
 
@@ -82,6 +85,8 @@ def play(
         open_sampler: opens the sampler that runs the model; by default contrail's own.
         progress: called with each finished episode.
         check: called before each step of the sampler; raises if the run is interrupted.
+        on_wait: called while an environment takes long to answer, and when it has answered; see
+            `contrail.rollout.watchdog`.
 
     Returns:
         The episodes, in the order of the jobs.
@@ -90,8 +95,10 @@ def play(
     done: dict[int, Episode] = {}
     under_way: dict[int, _Play] = {}
     try:
-        with open_sampler(policy, temperature) as sampler:
-            player = _Player(policy, sampler, greedy, end_after_invalid)
+        with ExitStack() as stack:
+            sampler = stack.enter_context(open_sampler(policy, temperature))
+            watchdog = None if on_wait is None else stack.enter_context(Watchdog(on_wait))
+            player = _Player(policy, sampler, greedy, end_after_invalid, watchdog)
             while waiting or under_way:
                 while len(under_way) < concurrency:
                     place = _next(waiting, pool)
@@ -127,8 +134,14 @@ def _next(waiting: Sequence[tuple[int, Job]], pool: EnvironmentPool) -> int | No
 
 class _Player:
     def __init__(
-        self, policy: Policy, sampler: Sampler, greedy: bool, end_after_invalid: int | None
+        self,
+        policy: Policy,
+        sampler: Sampler,
+        greedy: bool,
+        end_after_invalid: int | None,
+        watchdog: Watchdog | None,
     ) -> None:
+        self._watchdog = watchdog
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._sampler = sampler
@@ -184,7 +197,7 @@ class _Player:
         assert item.asked is not None
         (member, argument), item.asked = item.asked, None
         try:
-            with boundary():
+            with boundary(), self._watching(item, member, argument):
                 value = answer()
         except Raised as raised:
             where = f"step({argument!r})" if member == "step" else member
@@ -200,6 +213,14 @@ class _Player:
             self._started(item, value)
         else:
             self._after_step(item, value)
+
+    def _watching(self, item: _Play, member: str, argument: Any) -> AbstractContextManager[None]:
+        if self._watchdog is None:
+            return nullcontext()
+        call = f"step({argument!r})" if member == "step" else member
+        environment = item.environment
+        limit = environment.time_limit(member) if isinstance(environment, Remote) else None
+        return self._watchdog.watching(item.job.environment, item.job.task.id, call, limit)
 
     def _started(self, item: _Play, observation: Observation) -> None:
         if not isinstance(observation, Observation):
@@ -296,6 +317,7 @@ class _Player:
                 entropies=decision.entropies,
                 choices=choices,
                 choice=decision.choice,
+                choice_logprobs=decision.choice_logprobs,
                 observation=item.shown,
                 restart=item.restart,
                 cut_off=cut_off,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,19 +18,23 @@ from contrail.config import (
     to_yaml,
 )
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
+from contrail.live import Live
 from contrail.model.tools import check_tools
 from contrail.observers import Observers
 from contrail.progress import Reporter
 from contrail.registry import Plugins
+from contrail.rollout.watchdog import Wait
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
+from contrail.runs.estimate import Clocks, Estimate, short
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
+from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
 from contrail.runs.policies import make_policy
-from contrail.runs.position import Position
+from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
@@ -134,10 +139,12 @@ def run(
     listing: Listing,
     interruption: Interruption,
     quiet: bool,
+    begun: Clocks,
 ) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
-    Nothing is written before everything that can be checked has been.
+    Nothing is written before everything that can be checked has been. A long run says at its
+    beginning what it will cost; `begun` is when its process began to prepare it.
 
     Raises:
         ContrailError: something the user can put right.
@@ -151,9 +158,13 @@ def run(
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         for note in made.policy.notes:
             reporter.say(note)
+        reporter.live = Live(files.path)
         files.reopen()
         files.write_config(to_yaml(config))
-        known = files.newest_state().get("baselines", {})
+        state = files.newest_state()
+        if not state and not quiet:
+            reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
+        known = state.get("baselines", {})
         wanted = config.evaluate.baselines
         beside = of_run(config, made.scenario, plugins, reporter, known) if wanted else {}
         run = Run(
@@ -169,26 +180,9 @@ def run(
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             baselines=beside,
+            notes=list(made.policy.notes),
         )
-        rollouts = Rollouts(
-            made.policy,
-            made.scenario.pool,
-            made.scenario.adapters,
-            seed=config.seed,
-            temperature=made.learner.config.temperature,
-            settings=config.evaluate,
-            answers=config.answers,
-            reporter=reporter,
-            check=interruption.check,
-            metrics=plugins.episode_metrics,
-            diagnose=plugins.diagnosis(
-                {
-                    item.label: (item.name, item.max_turns, item.shift)
-                    for item in config.environments
-                }
-            ),
-            dice={item.label: config.dice_of(item.label) for item in config.environments},
-        )
+        rollouts = _rollouts(config, made, plugins, reporter, interruption.check, waited=run.waited)
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test
         drift = Drift(made.policy, made.learner, made.strategy, reporter, interruption.check)
@@ -206,6 +200,79 @@ def run(
         ).go()
 
 
+def estimate(
+    config: RunConfig, plugins: Plugins, listing: Listing, name: str, begun: Clocks
+) -> Estimate:
+    """Return what a run would cost, from a few measured steps. Nothing is written.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    torch.set_num_threads(config.threads)
+    with prepared(config, plugins, listing) as made:
+        return _measured(config, made, plugins, name, begun, DRY_RUN, lambda: None)
+
+
+def _at_the_start(
+    config: RunConfig, made: Prepared, plugins: Plugins, name: str, begun: Clocks
+) -> Estimate:
+    """Return what a run will cost: in steps if it is long and they are quickly measured, or
+    its episodes alone."""
+    found = counted(config, made, name)
+    if found.training + found.evaluation < LONG:
+        return found
+    end = time.monotonic() + START
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise TooLong
+
+    try:
+        return _measured(config, made, plugins, name, begun, START, check)
+    except TooLong:
+        return found
+
+
+def _measured(
+    config: RunConfig,
+    made: Prepared,
+    plugins: Plugins,
+    name: str,
+    begun: Clocks,
+    seconds: float,
+    check: Callable[[], None],
+) -> Estimate:
+    rollouts = _rollouts(config, made, plugins, Reporter(0, 0, quiet=True), check)
+    return Measurement(config, made, rollouts, plugins, seconds, check).estimate(name, begun)
+
+
+def _rollouts(
+    config: RunConfig,
+    made: Prepared,
+    plugins: Plugins,
+    reporter: Reporter,
+    check: Callable[[], None],
+    waited: Callable[[Wait], None] | None = None,
+) -> Rollouts:
+    return Rollouts(
+        made.policy,
+        made.scenario.pool,
+        made.scenario.adapters,
+        seed=config.seed,
+        temperature=made.learner.config.temperature,
+        settings=config.evaluate,
+        answers=config.answers,
+        reporter=reporter,
+        check=check,
+        metrics=plugins.episode_metrics,
+        diagnose=plugins.diagnosis(
+            {item.label: (item.name, item.max_turns, item.shift) for item in config.environments}
+        ),
+        dice={item.label: config.dice_of(item.label) for item in config.environments},
+        waited=waited,
+    )
+
+
 def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
     """Return the checkpoint after the warm-up, if there is one."""
     path = files.checkpoint(Position(1))
@@ -214,12 +281,5 @@ def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
     """Return the number of updates and evaluations a run makes."""
-    updates = sum(stage.updates for stage in made.stages)
-    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
-    if every := config.evaluate.every:
-        evaluations += sum(
-            (1 - -stage.updates // every) * len(made.scenario.test)
-            for stage in made.stages
-            if stage.updates
-        )
-    return updates, evaluations
+    updates, evaluations = work([stage.updates for stage in made.stages], config.evaluate.every)
+    return updates, evaluations * len(made.scenario.test)

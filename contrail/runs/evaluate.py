@@ -11,6 +11,7 @@ from contrail.episode_metrics import EpisodeMetric
 from contrail.failures import Diagnosis
 from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
+from contrail.rollout.watchdog import Wait
 from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.workers.pool import EnvironmentPool
@@ -33,6 +34,7 @@ def evaluate(
     check: Callable[[], None] | None = None,
     diagnose: Diagnosis | None = None,
     dice: str | None = None,
+    on_wait: Callable[[Wait, bool], None] | None = None,
 ) -> tuple[Scores, list[Episode]]:
     """Play each task `samples` times.
 
@@ -62,6 +64,7 @@ def evaluate(
         end_after_invalid=end_after_invalid,
         progress=progress,
         check=check,
+        on_wait=on_wait,
     )
     if diagnose is not None:
         diagnose(episodes)

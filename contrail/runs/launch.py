@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
+from contrail.runs.estimate import Estimate
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.stream import listed
@@ -43,6 +45,7 @@ def run_stream(
     Raises:
         ContrailError: something the user can put right.
     """
+    begun = time.monotonic(), time.process_time()
     source = origin if isinstance(origin, Source) else Source(origin)
     with source.located():
         config, plugins = load(source, overrides, plugins)
@@ -54,8 +57,7 @@ def run_stream(
         extended = check_same(files, config, plugins)
         if extended or not files.result.is_file():
             if not quiet:
-                labels = ", ".join(item.label for item in config.environments)
-                print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
+                _say_listing(config)
             with Interruption().handling() as interruption, listed(config, plugins) as listing:
                 if not quiet:
                     for label, notes in listing.notes.items():
@@ -66,7 +68,7 @@ def run_stream(
                     from contrail.runs import assemble
 
                 try:
-                    assemble.run(config, plugins, files, listing, interruption, quiet)
+                    assemble.run(config, plugins, files, listing, interruption, quiet, begun)
                 except OSError as error:
                     if error.errno not in NO_ROOM:
                         raise
@@ -75,6 +77,45 @@ def run_stream(
                         "room, then give the same command: it goes on from the last checkpoint."
                     ) from error
     return files
+
+
+def estimate_stream(
+    origin: Path | Source,
+    overrides: Sequence[str] = (),
+    *,
+    plugins: Plugins | None = None,
+    quiet: bool = False,
+) -> Estimate:
+    """Return what a run of a stream would cost, from a few measured steps. Nothing is written.
+
+    Args:
+        origin: the stream file, or its content.
+        overrides: `key=value` each.
+        plugins: those loaded already; by default the installed ones.
+        quiet: show nothing while it works.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    begun = time.monotonic(), time.process_time()
+    source = origin if isinstance(origin, Source) else Source(origin)
+    name = source.path.stem if source.path is not None else "stream"
+    with source.located():
+        config, plugins = load(source, overrides, plugins)
+        if not quiet:
+            _say_listing(config)
+        with Interruption().handling(), listed(config, plugins) as listing:
+            with ending_at_once("interrupted; nothing was written"):
+                load_libraries(quiet=quiet)
+                from contrail.runs import assemble
+            if not quiet:
+                print("measuring a few steps …", file=sys.stderr, flush=True)
+            return assemble.estimate(config, plugins, listing, name, begun)
+
+
+def _say_listing(config: RunConfig) -> None:
+    labels = ", ".join(item.label for item in config.environments)
+    print(f"listing the tasks of {labels} …", file=sys.stderr, flush=True)
 
 
 def check_same(files: RunDirectory, config: RunConfig, plugins: Plugins) -> bool:

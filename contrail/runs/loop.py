@@ -12,13 +12,14 @@ import numpy
 from contrail.compat.avalanche import BaseTemplate
 from contrail.environment import Task
 from contrail.observers import told
-from contrail.progress import Reporter, line
+from contrail.progress import Reporter, entry, line
+from contrail.runs import chance
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
-from contrail.runs.position import Position
+from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
@@ -69,6 +70,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         position = self.checkpoints.restore(updates)
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
+        if position is not None:
+            made, evaluated = work(updates, self.run.config.evaluate.every, position)
+            self.reporter.skip(made, evaluated * len(self.run.environments))
         self.observers.call("contrail_run_start", run=self.run)
         if position is None:
             self.rows.evaluate(0)
@@ -82,6 +86,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 self.policy.begin_here()
                 self.strategy.begin(self.learner, self.stages[1:])
             self.rows.evaluate(number)
+            for text in chance.after_stage(self.run, number):
+                self.reporter.say(text)
             self.checkpoints.save(Position(number))
             self.observers.call("contrail_stage_end", run=self.run, stage=stage)
         self.run.clock()
@@ -134,9 +140,13 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
             run.count(episodes, signal=not scalars["no_signal"])
             self.observers.call("contrail_update", run=run, scalars=dict(scalars))
-            self.reporter.done(line(scalars))
+            self.reporter.done(line(scalars), entry(stage.name, update, stage.updates, scalars))
             if scalars["no_signal"] and run.silent == 1:
                 self.reporter.say(f"{stage.name}: {advice(episodes)}.")
+            for text in chance.half_way(
+                run, run.meant[number - 1], stage.updates, learner.batch_size
+            ):
+                self.reporter.say(f"{stage.name}: {text}")
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")

@@ -20,6 +20,7 @@ from contrail.progress import Reporter
 from contrail.rollout.answers import mark
 from contrail.rollout.play import Job, play
 from contrail.rollout.script import EXPERT, Move, Script, no_sampler
+from contrail.rollout.watchdog import Wait
 from contrail.runs.evaluate import evaluate
 from contrail.scores import Scores
 from contrail.seeding import generator
@@ -56,6 +57,7 @@ class Rollouts:
         metrics: of an episode, for evaluations.
         diagnose: finds the failure modes of episodes.
         dice: of evaluations, by environment: see `contrail.runs.evaluate`.
+        waited: called with each long wait for an environment, when it has ended.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Rollouts:
         metrics: Sequence[EpisodeMetric],
         diagnose: Diagnosis,
         dice: Mapping[str, str] | None = None,
+        waited: Callable[[Wait], None] | None = None,
     ) -> None:
+        self._waited = waited
         self._policy = policy
         self._pool = pool
         self._adapters = adapters
@@ -131,6 +135,7 @@ class Rollouts:
             end_after_invalid=self._answers.end_after_invalid,
             progress=self._reporter.advance,
             check=self._check,
+            on_wait=self._waiting,
         )
         mark(episodes, self._answers)
         self._diagnose(episodes)
@@ -160,6 +165,7 @@ class Rollouts:
             open_sampler=no_sampler,
             progress=self._reporter.advance,
             check=self._check,
+            on_wait=self._waiting,
         )
         self._report_first_problem(episodes)
         return episodes
@@ -180,7 +186,8 @@ class Rollouts:
         self._reporter.start("evaluation", title, len(tasks) * settings.samples)
         last = self._evaluated.get(test.name)
         if last is not None and self._policy.has(last.lora):
-            self._reporter.done(f"{_shown(last.scores)}, as evaluated before")
+            about = {"environment": test.name, "when": when, "success": last.scores.success}
+            self._reporter.done(f"{_shown(last.scores)}, as evaluated before", about)
             return last.scores, last.episodes
         scores, episodes = evaluate(
             self._policy,
@@ -198,6 +205,7 @@ class Rollouts:
             check=self._check,
             diagnose=self._diagnose,
             dice=self._dice.get(test.name),
+            on_wait=self._waiting,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)
@@ -209,8 +217,17 @@ class Rollouts:
             )
         if settings.every is not None:
             self._evaluated[test.name] = _Evaluated(self._policy.snapshot(), scores, episodes)
-        self._reporter.done(_shown(scores))
+        about = {"environment": test.name, "when": when, "success": scores.success}
+        self._reporter.done(_shown(scores), about)
         return scores, episodes
+
+    def _waiting(self, wait: Wait, ended: bool) -> None:
+        if not ended:
+            self._reporter.waiting(str(wait))
+            return
+        self._reporter.say(f"{wait.environment} answered after {wait.seconds:.0f} s")
+        if self._waited is not None:
+            self._waited(wait)
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
         """Report each environment's first fault, and its first task that the context cannot hold.

@@ -28,10 +28,13 @@ from contrail.registry import Plugins
 from contrail.reliance import FORMULA as RELIANCE
 from contrail.reliance import at_the_end as reliance_at_the_end
 from contrail.reliance import reliance
-from contrail.runs import provenance, signal
+from contrail.rollout.watchdog import Wait
+from contrail.runs import chance, provenance, signal
 from contrail.runs.directory import RunDirectory
 from contrail.runs.signal import Kind, kind_of
 from contrail.scores import Scores
+
+MOST_WAITS = 20  # that are kept
 
 
 @dataclass
@@ -85,6 +88,13 @@ class Run:
     """The rows of R: after each stage, the scores by environment."""
     made: list[int] = field(default_factory=list)
     """Per stage, the number of updates so far."""
+    training: list[dict[str, list[list[float]]]] = field(default_factory=list)
+    """Per stage, by environment: [updates made, success] of the episodes that the model played in
+    the updates."""
+    waits: list[Wait] = field(default_factory=list)
+    """The longest waits for an environment, that were told while they lasted."""
+    notes: list[str] = field(default_factory=list)
+    """Notes about the model, such as the format it is used with if it has no chat template."""
     no_signal: list[dict[Kind, int]] = field(default_factory=list)
     """Per stage, the number of updates that taught nothing, by kind: see `contrail.runs.signal`."""
     baselines: Baselines = field(default_factory=dict)
@@ -134,6 +144,7 @@ class Run:
         self.curves.append({})
         self.made.append(0)
         self.no_signal.append({})
+        self.training.append({})
 
     def count(self, episodes: Sequence[Episode], signal: bool = True) -> None:
         """Count an update and the episodes that it learnt from.
@@ -151,12 +162,23 @@ class Run:
         played_by_model = [item for item in episodes if not item.demonstrated]
         self.budget.demonstrations += len(episodes) - len(played_by_model)
         self.budget.generated_tokens += sum(item.generated_tokens for item in played_by_model)
+        successes: dict[str, list[float]] = {}
+        for item in played_by_model:
+            if item.fault is None:
+                successes.setdefault(item.environment, []).append(float(item.success))
+        for name, values in successes.items():
+            point = [self.made[-1], sum(values) / len(values)]
+            self.training[-1].setdefault(name, []).append(point)
         played = self.played[-1]
         for episode in episodes:
             if episode.fault is None:
                 played[episode.environment] = played.get(episode.environment, 0) + 1
             else:
                 self.budget.faults += 1
+
+    def waited(self, wait: Wait) -> None:
+        """Keep a wait for an environment, if it is among the longest."""
+        self.waits = sorted([*self.waits, wait], key=lambda item: -item.seconds)[:MOST_WAITS]
 
     def clock(self) -> None:
         """Add the time since the last call to the budget."""
@@ -208,6 +230,8 @@ class Run:
             "curves": self.curves,
             "made": self.made,
             "no_signal": self.no_signal,
+            "training": self.training,
+            "waits": [asdict(wait) for wait in self.waits],
             "evaluations": [self.row_state(row) for row in range(len(self.evaluations))],
             "baselines": {
                 label: {name: item and item.record() for name, item in players.items()}
@@ -228,6 +252,8 @@ class Run:
         self.made = state["made"]
         # An earlier version did not count them.
         self.no_signal = state.get("no_signal", [{} for _ in self.made])
+        self.training = state.get("training", [{} for _ in self.made])
+        self.waits = [Wait(**wait) for wait in state.get("waits", ())]
         self.evaluations = [
             {name: Scores.read(record) for name, record in row.items()}
             for row in state["evaluations"]
@@ -255,12 +281,12 @@ class Run:
         results = TaskScores.read(judged, first=0)
         start = min(int(self.config.warmup is not None), results.stages)
         cells, changes = matrix(results), change(results, start)
-        chance = {
+        by_chance = {
             label: random.scores
             for label, players in self.baselines.items()
             if (random := players.get("random")) is not None
         }
-        gains = over(results, chance)
+        gains = over(results, by_chance)
         stream = TaskScores.read(judged, first=start)
         found = {name: metric(stream) for name, metric in METRICS.items()}
         drifts = drift(judged)
@@ -282,6 +308,7 @@ class Run:
         evaluate = self.config.evaluate
         return {
             "name": self.name,
+            "title": self.config.name,
             "model": self.config.model,
             "adapter": self.config.adapter.name,
             "strategy": self.config.strategy.name,
@@ -299,6 +326,10 @@ class Run:
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
             "no_signal": signal.summary(self.made, self.no_signal),
+            "at_chance": chance.summary(self),
+            "training": self.training,
+            "waits": [asdict(wait) for wait in self.waits],
+            "notes": self.notes,
             "restarts": self.restarts,
             "turnover": {} if self.restarts else turnover_by_environment(stream, start),
             **({"drift": drifts} if drifts else {}),

@@ -84,8 +84,8 @@ class Remote(Environment):
         if self._child is None:
             self._child = self._start()
         self._post(self._child, method, argument)
-        timed = method in ("reset", "step")
-        self._deadline = time.monotonic() + self._factory.step_timeout if timed else None
+        limit = self.time_limit(method)
+        self._deadline = None if limit is None else time.monotonic() + limit
 
     def receive(self) -> Any:
         """Return the result of the last call.
@@ -106,6 +106,10 @@ class Remote(Environment):
             self.system_prompt, self.max_turns = answer.system_prompt, answer.max_turns
             self.notes = answer.notes
         return value
+
+    def time_limit(self, method: str) -> float | None:
+        """Return the number of seconds that a call of a method may take; None for no limit."""
+        return self._factory.step_timeout if method in ("reset", "step") else None
 
     def ready(self, seconds: float) -> bool:
         """Wait for an answer, or the end of the process; return whether there is one."""

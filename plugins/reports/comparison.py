@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.fitted_tables import Column, filled, fitted
 from contrail.names import visible, visible_names
+from contrail.plugins.reports.comparison_names import (
+    HEADINGS,
+    form_of,
+    shown_budget,
+    shown_metrics,
+)
+from contrail.plugins.reports.comparison_short import answer
+from contrail.plugins.reports.comparison_short import sections as in_brief
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import folded, interval, number
-from contrail.plugins.reports.why import NATS
-
-HEADINGS = {
-    "average_score": "average score",
-    "worst_environment": "worst environment",
-    "backward_transfer": "backward transfer",
-    "forgetting": "forgetting",
-    "drop_from_best": "drop from best",
-    "turnover": "turnover",
-    "gained": "gained",
-    "forward_transfer": "forward transfer",
-    "continual_world_forward_transfer": "forward transfer (Continual World)",
-    "delta_held_in": "change held in",
-    "delta_held_out": "change held out",
-    "delta_overall": "change overall",
-    "drift": "drift",
-    "interface_reliance": "interface reliance",
-}
-"""The metrics, in the order of the tables; one that is undefined for all strategies is left out."""
+from contrail.reporting import report_options
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
 """Metrics whose absence is noted if they are undefined for all strategies."""
 
-NONE = {"mean": None}  # of a comparison by an earlier version, or without drift
 CELL = 14  # the width of "[-0.51, +0.73]"
 FEWEST_SEEDS = 6  # 2 / 2^6 < 0.05
 MOST_PAIRS = 10  # of the table of pairs; with more, those with the baseline
 PAIRED = ("average_score", "backward_transfer")
 """Metrics by which pairs of strategies are compared."""
-
-BUDGET = {
-    "updates": "updates",
-    "episodes": "episodes",
-    "faults": "lost to faults",
-    "extra_episodes": "extra episodes",
-    "generated_tokens": "generated tokens",
-    "extra_tokens": "extra tokens",
-    "cpu_seconds": "CPU seconds",
-}
 
 
 @contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
@@ -61,16 +40,24 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     comparison = visible_names(comparison)
     console = Console(highlight=False)
     console.print(Text(heading(comparison), style="bold"))
+    if said := answer(comparison):
+        console.print(Text(filled(said, console.width)))
     console.print()
-    for title, table in _sections(comparison, console.width):
+    full = report_options().full
+    for title, table in (_sections if full else in_brief)(comparison, console.width):
         if title:
             console.print(Text(title, style="bold"))
         console.print(table)
         console.print()
-    for line in notes(comparison):
-        console.print(Text(line, style="dim"))
+    for line in notes(comparison, full):
+        console.print(Text(filled(line, console.width), style="dim"))
+    if not full:
+        more = "All metrics, pairs, how it was played, R by strategy: contrail report --full."
+        console.print(Text(more, style="dim"))
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
-    files = sorted(path.name for path in Path(directory).glob("compare.*"))
+    names = [path.name for path in Path(directory).glob("compare.*")]
+    names += [path.name for path in Path(directory).glob("report.html")]
+    files = sorted(names)
     console.print(Text("  " + ", ".join(files)))
 
 
@@ -82,23 +69,8 @@ def heading(comparison: dict[str, Any]) -> str:
         (len(comparison["seeds"]), "seed", "seeds"),
     ]
     text = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
-    return f"{comparison['name']}: {text} ({comparison['model']})"
-
-
-def shown_metrics(comparison: dict[str, Any]) -> list[str]:
-    """Return the metrics that are defined for a strategy at least."""
-    summary = comparison["summary"].values()
-    return [
-        name
-        for name in HEADINGS
-        if any(item["metrics"].get(name, NONE)["mean"] is not None for item in summary)
-    ]
-
-
-def shown_budget(comparison: dict[str, Any]) -> dict[str, str]:
-    """Return headings of the budget's entries that any strategy has spent, by key."""
-    spent = [item["budget"] for item in comparison["summary"].values()]
-    return {key: name for key, name in BUDGET.items() if any(item.get(key) for item in spent)}
+    title = comparison.get("title") or comparison["name"]
+    return f"{title}: {text} ({comparison['model']})"
 
 
 def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
@@ -107,11 +79,6 @@ def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
         return number(None)
     ends = interval(value["interval"], form)
     return format(value["mean"], form) + (f"\n{ends}" if ends else "")
-
-
-def form_of(name: str) -> str:
-    """Return the format of a metric."""
-    return NATS if name == "drift" else ".2f"
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,7 +90,7 @@ def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     return [pair for pair in found if base in (pair["first"], pair["second"])]
 
 
-def notes(comparison: dict[str, Any]) -> list[str]:
+def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
     """Return notes on how to read the tables."""
     seeds = len(comparison["seeds"])
     said = [
@@ -146,7 +113,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         )
     said.append(evaluated(comparison["evaluate"]))
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name, labels in comparison["undefined"].items():
+    for name, labels in comparison["undefined"].items() if full else ():
         if name not in shown_metrics(comparison) and name not in MAIN:
             continue
         for reason in dict.fromkeys(labels.values()):
@@ -159,7 +126,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
     ):
         said.append("Runs are missing: a seed counts where it has all orders.")
-    said += fitted(comparison)
+    said += drift_lines(comparison) if full else []
     shared = comparison["shared"]
     if shared and shared["runs"]:
         said.append(
@@ -175,7 +142,7 @@ def fits(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {kind: fit for kind, fit in found.items() if fit["slope"] is not None}
 
 
-def fitted(comparison: dict[str, Any]) -> list[str]:
+def drift_lines(comparison: dict[str, Any]) -> list[str]:
     """Return what the lines through forgetting over drift say, if there are any."""
     found = fits(comparison)
     if not found:
@@ -194,7 +161,7 @@ def fitted(comparison: dict[str, Any]) -> list[str]:
 
 def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
     metrics = {name: HEADINGS[name] for name in shown_metrics(comparison)}
-    environments = {name: folded(name, CELL) for name in comparison["environments"]}
+    environments = {name: _heading(name) for name in comparison["environments"]}
     base = comparison["baseline"]
     sections: list[tuple[str, RenderableType]] = [
         ("Metrics", _estimates(comparison, "metrics", metrics, width)),
@@ -207,7 +174,7 @@ def _sections(comparison: dict[str, Any], width: int) -> list[tuple[str, Rendera
             title = f"{metrics[key].capitalize()}, pair by pair"
             sections.insert(place, (title, _pairs(comparison, key)))
     if any(comparison.get("episode_metrics", {})):
-        sections.append(("How it was played at the end (means)", _played(comparison)))
+        sections.append(("How it was played at the end (means)", _played(comparison, width)))
     if len(comparison["orders"]) > 1:
         sections.append(("Average score by order", _orders(comparison)))
     if shown_tradeoffs(comparison):
@@ -230,65 +197,66 @@ def _estimates(
     width: int,
     difference: bool = False,
 ) -> RenderableType:
-    """Return tables with a row per strategy and a column per key of `headings`, divided so that
-    each stays within `width`."""
-    summary = comparison["summary"]
-    names = [folded(label, LABEL) for label in summary]
-    label_width = max(len("strategy"), *(len(line) for name in names for line in name.splitlines()))
-    fit = max(1, (width - label_width) // (CELL + 2))
-    share = math.ceil(len(headings) / math.ceil(len(headings) / fit)) if headings else 1
-    keys = list(headings)
-    tables: list[RenderableType] = []
-    for start in range(0, len(keys), share):
-        chosen = keys[start : start + share]
-        table = _table("strategy", [headings[key] for key in chosen], label_width)
-        for name, (label, item) in zip(names, summary.items(), strict=True):
-            values = {key: item[part][key] for key in chosen}
-            if not difference:
-                cells = [estimate(value, form_of(key)) for key, value in values.items()]
-                table.add_row(Text(name), *cells)
-            elif label != comparison["baseline"]:
-                cells = [
-                    estimate(value["difference"], f"+{form_of(key)}")
-                    for key, value in values.items()
-                ]
-                table.add_row(Text(name), *cells)
-        if part == "success":
-            _add_references(table, comparison, chosen)
-        tables.append(Group("", table) if tables else table)
-    return Group(*tables)
-
-
-def _add_references(table: Table, comparison: dict[str, Any], environments: list[str]) -> None:
-    """Rows below those of the strategies: random play, the base model and the expert."""
-    references = comparison.get("references", {})
-    for name in ("random", "base", "expert"):
-        scores = [references.get(name, {}).get(item) for item in environments]
-        if any(score is not None for score in scores):
-            table.add_row(Text(name), *map(number, scores), style="dim")
-
-
-def _played(comparison: dict[str, Any]) -> Table:
-    """Return a row for each environment and strategy, a column for each metric of an episode."""
-    played = [row for item in comparison["summary"].values() for row in item["played"].values()]
-    metrics = {
-        name: about
-        for name, about in comparison["episode_metrics"].items()
-        if any(row[name]["mean"] is not None for row in played)
+    """Return tables with a row per strategy and a column per key of `headings`."""
+    shown = {
+        label: item
+        for label, item in comparison["summary"].items()
+        if not difference or label != comparison["baseline"]
     }
-    table = _table("environment", [])
-    table.add_column("strategy")
-    for about in metrics.values():
-        table.add_column(Text(about["heading"]), justify="right")
-    for environment in comparison["environments"]:
-        for index, (label, item) in enumerate(comparison["summary"].items()):
-            values = item["played"][environment]
-            table.add_row(
-                Text(folded(environment, LABEL) if index == 0 else ""),
-                Text(folded(label, LABEL)),
-                *(number(values[name]["mean"], about["format"]) for name, about in metrics.items()),
-            )
-    return table
+    references = _references(comparison) if part == "success" else {}
+    names = [folded(label, LABEL) for label in (*shown, *references)]
+    columns = []
+    for key, heading in headings.items():
+        values = [item[part][key] for item in shown.values()]
+        form = form_of(key)
+        if difference:
+            cells = [estimate(value["difference"], f"+{form}") for value in values]
+        else:
+            cells = [estimate(value, form) for value in values]
+        cells += [number(scores.get(key)) for scores in references.values()]
+        columns.append(Column(heading, cells))
+    styles = [""] * len(shown) + ["dim"] * len(references)
+    return fitted([Column("strategy", names, left=True)], columns, width, styles)
+
+
+def _heading(name: str) -> str:
+    """Return a name as words, so that a long one is broken in a heading."""
+    return folded(name, CELL).replace("\n", " ")
+
+
+def _references(comparison: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return the scores of random play, the base model and the expert, where there are any."""
+    found = comparison.get("references", {})
+    return {
+        name: found[name]
+        for name in ("random", "base", "expert")
+        if any(score is not None for score in found.get(name, {}).values())
+    }
+
+
+def _played(comparison: dict[str, Any], width: int) -> RenderableType:
+    """Return a row for each environment and strategy, a column for each metric of an episode."""
+    summary = comparison["summary"]
+    rows = [
+        (environment, label, item["played"][environment])
+        for environment in comparison["environments"]
+        for label, item in summary.items()
+    ]
+    first = next(iter(summary))
+    labels = [
+        Column(
+            "environment",
+            [folded(name, LABEL) if label == first else "" for name, label, _ in rows],
+            left=True,
+        ),
+        Column("strategy", [folded(label, LABEL) for _, label, _ in rows], left=True),
+    ]
+    columns = [
+        Column(about["heading"], [number(row[name]["mean"], about["format"]) for _, _, row in rows])
+        for name, about in comparison["episode_metrics"].items()
+        if any(row[name]["mean"] is not None for _, _, row in rows)
+    ]
+    return fitted(labels, columns, width)
 
 
 def _orders(comparison: dict[str, Any]) -> Table:

@@ -8,7 +8,12 @@ from typing import Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import HEADINGS, form_of, shown_budget, shown_metrics
+from contrail.plugins.reports.comparison_names import (
+    HEADINGS,
+    form_of,
+    shown_budget,
+    shown_metrics,
+)
 from contrail.plugins.reports.table import csv_table, write
 from contrail.tables import QUANTITY, quantities, run_rows
 

@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.fitted_tables import Column, filled, fitted
 from contrail.names import visible, visible_names
+from contrail.plugins.reports.headline import headline
 from contrail.plugins.reports.table import (
     Row,
     folded,
@@ -37,7 +39,10 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     """Print the result as tables."""
     result = visible_names(result)
     console = Console(highlight=False)
+    width = console.width
     console.print(_heading(result))
+    if said := headline(result):
+        console.print(Text(f"{filled(said, width)}\n"))
     sections: dict[str, list[RenderableType]] = {
         "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
         "Change against the base model and random play, after the last stage": [
@@ -69,15 +74,15 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             console.print(table)
             console.print()
     for line in notes(result):
-        console.print(Text(line, style="dim"))
+        console.print(Text(filled(line, width), style="dim"))
     console.print(_budget(result["budget"]))
     # Not wrapped, so that the path can be copied out of the terminal.
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
     console.print(Text("  " + ", ".join(_files(Path(directory)))))
-    for line in without_signal(result):
-        console.print(Text(line, style="yellow"))
+    for line in (*without_signal(result), *at_chance(result), *waited(result)):
+        console.print(Text(filled(line, width), style="yellow"))
     for line in filter(None, (*answer(result), worst(result))):
-        console.print(Text(line, style="bold"))
+        console.print(Text(filled(line, width), style="bold"))
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -86,6 +91,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         "In brackets: 95% intervals over test tasks and the dice of their evaluation, for this one "
         "training seed; another seed may end elsewhere (contrail compare --seeds).",
         evaluated(result["evaluate"]),
+        *result.get("notes", []),
     ]
     counts = [count for row in result["change"]["tasks"] for count in row]
     tasks = [result["evaluations"][0][name]["tasks"] for name in result["environments"]]
@@ -111,6 +117,28 @@ def without_signal(result: dict[str, Any]) -> list[str]:
             f"{often}{stage['advice']}."
         )
     return said
+
+
+def at_chance(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each environment whose own stage has left it at chance."""
+    said = []
+    for name, stage in zip(result["stages"], result.get("at_chance", []), strict=False):
+        for environment in stage["environments"]:
+            of = "" if environment == name else f" after {name}"
+            said.append(f"{environment}{of} is at chance: {stage['advice']}.")
+    return said
+
+
+def waited(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each environment that kept the run waiting."""
+    longest: dict[str, dict[str, Any]] = {}
+    for wait in result.get("waits", []):  # the longest first
+        longest.setdefault(wait["environment"], wait)
+    return [
+        f"The run waited for {name}, longest {wait['seconds']:.0f} s: {wait['call']} in task "
+        f"{wait['task']}."
+        for name, wait in longest.items()
+    ]
 
 
 def evaluated(settings: dict[str, Any]) -> str:
@@ -249,7 +277,7 @@ def _metric_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _detail_table(result: dict[str, Any], width: int) -> Table:
+def _detail_table(result: dict[str, Any], width: int) -> RenderableType:
     """Two rows per environment: how it was played before any training, and at the end.
 
     A metric that is undefined in all of them has no column.
@@ -260,24 +288,23 @@ def _detail_table(result: dict[str, Any], width: int) -> Table:
         for name, about in episode_metrics(result).items()
         if any(row.get(name) is not None for row in played)
     }
-    headings = [*(about["heading"] for about in metrics.values()), "tasks"]
-    room = width - len("base  ") - sum(max(len("625.2"), len(name)) + 2 for name in headings)
-    label = max(CELL, min(LABEL, room))
-    table = _table()
-    table.add_column("environment")
-    table.add_column("", no_wrap=True)
-    for heading in headings:
-        table.add_column(Text(heading), justify="right")
-    for environment in result["environments"]:
-        for index, (moment, evaluations) in enumerate(moments(result).items()):
-            own = evaluations.get(environment, {})
-            table.add_row(
-                Text(folded(environment, label) if index == 0 else ""),
-                moment,
-                *(number(own.get(name), about["format"]) for name, about in metrics.items()),
-                number(own.get("tasks"), "d"),
-            )
-    return table
+    rows = [
+        (environment, moment, evaluations.get(environment, {}))
+        for environment in result["environments"]
+        for moment, evaluations in moments(result).items()
+    ]
+    first = next(iter(moments(result)))
+    names = [folded(name, LABEL) if moment == first else "" for name, moment, _ in rows]
+    labels = [
+        Column("environment", names, left=True),
+        Column("", [moment for _, moment, _ in rows], left=True),
+    ]
+    columns = [
+        Column(about["heading"], [number(own.get(name), about["format"]) for _, _, own in rows])
+        for name, about in metrics.items()
+    ]
+    tasks = Column("tasks", [number(own.get("tasks"), "d") for _, _, own in rows])
+    return fitted(labels, [*columns, tasks], width)
 
 
 def _difficulty_table(result: dict[str, Any]) -> Table:
@@ -306,7 +333,8 @@ def _table() -> Table:
 
 def _heading(result: dict[str, Any]) -> Text:
     about = ", ".join(f"{key} {result[key]}" for key in ("model", "adapter", "strategy", "seed"))
-    return Text.assemble((str(result["name"]), "bold"), f"  ({about})\n")
+    name = str(result.get("title") or result["name"])
+    return Text.assemble((name, "bold"), f"  ({about})\n")
 
 
 def _budget(budget: dict[str, Any]) -> Text:

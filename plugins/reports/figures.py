@@ -1,4 +1,4 @@
-"""R as a heat map: R.png; and learning curves: curves.png."""
+"""R as a heat map: R.png; learning curves: curves.png; success in training: training.png."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from contrail.plugins.reports.table import (
     trained_on,
     write,
 )
+from contrail.reporting import report_options
 from contrail.tables import curve_rows
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL_WIDTH, CELL_HEIGHT = 1.15, 0.68  # inches
@@ -31,12 +33,22 @@ ROW_NAME, COLUMN_NAME = 20, 13  # characters on one line of a name
 
 @contrail.hookimpl
 def contrail_report(result: dict[str, Any], directory: str) -> None:
-    """Draw R.png and, where environments were evaluated within stages, curves.png."""
-    write(Path(directory, "R.png"), png(result))
+    """Draw R; where environments were evaluated within stages, curves; and training."""
+    save(heat_map(result), Path(directory, "R"))
     if curve_rows(result):
+        save(curves(result), Path(directory, "curves"))
+    if any(result.get("training", ())):
+        save(training(result), Path(directory, "training"))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in each of the report's formats, under a path without its ending."""
+    for form in report_options().formats:
         image = io.BytesIO()
-        curves(result).savefig(image, format="png", dpi=150)
-        write(Path(directory, "curves.png"), image.getvalue())
+        # A date would make two reports of one result differ.
+        about = {"CreationDate": None} if form == "pdf" else {"Date": None} if form == "svg" else {}
+        figure.savefig(image, format=form, dpi=150, metadata=about)
+        write(path.with_name(f"{path.name}.{form}"), image.getvalue())
 
 
 def png(result: dict[str, Any]) -> bytes:
@@ -96,9 +108,9 @@ def heat_map(result: dict[str, Any]) -> Figure:
     about = f"{result['model']}, {result['strategy']}, {result['adapter']}, seed {result['seed']}"
     characters = int(size[0] * 11)
     figure.suptitle(
-        _wrapped(f"{result['name']}: success after each stage", characters)
+        wrapped(f"{title_of(result)}: success after each stage", characters)
         + "\n"
-        + _wrapped(about, characters),
+        + wrapped(about, characters),
         fontsize=10,
     )
     figure.colorbar(image, ax=axes, label="success")
@@ -133,18 +145,65 @@ def curves(result: dict[str, Any]) -> Figure:
                 ms=4,
                 label=f"\u200b{folded(environment, 30)}" if stage == min(starts) else None,
             )
+    _course(axes, result, starts, "success")
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(wrapped(f"{title_of(result)}: success over the stream", 76), fontsize=10)
+    figure.supxlabel("thick: in a stage of its own", fontsize=7)
+    return literal(figure)
+
+
+def training(result: dict[str, Any]) -> Figure:
+    """Draw the success of the episodes that were learnt from, over the updates of the whole stream.
+
+    Dots are updates, lines means of the last few updates.
+    """
+    result = visible_names(result)
+    figure = new_figure(7.6, 3.8)
+    axes = figure.add_subplot()
+    starts, made = [], 0
+    for stage in result["training"]:
+        starts.append(made)
+        updates = [int(update) for points in stage.values() for update, _ in points]
+        made += max(updates, default=0)
+    window = max(3, made // (12 * max(1, len(starts))))
+    named: set[str] = set()
+    for at, environment in enumerate(result["environments"]):
+        for start, stage in zip(starts, result["training"], strict=True):
+            points = stage.get(environment, [])
+            if not points:
+                continue
+            x = [start + update for update, _ in points]
+            y = [success for _, success in points]
+            recent = [y[max(0, n - window + 1) : n + 1] for n in range(len(y))]
+            label = None if environment in named else f"\u200b{folded(environment, 30)}"
+            named.add(environment)
+            colour, line = f"C{at % 10}", LINES[at // 10 % len(LINES)]
+            axes.plot(x, y, ".", color=colour, ms=3, alpha=0.45)
+            means = [sum(values) / len(values) for values in recent]
+            axes.plot(x, means, line, color=colour, lw=1.8, label=label)
+    _course(axes, result, dict(enumerate(starts, start=1)), "success in training")
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(wrapped(f"{title_of(result)}: success in training", 76), fontsize=10)
+    figure.supxlabel(f"dots: updates; lines: means of the last {window} updates", fontsize=7)
+    return literal(figure)
+
+
+def _course(axes: Axes, result: dict[str, Any], starts: dict[int, int], what: str) -> None:
+    """Draw the borders and names of the stages, and the axes of a share over updates."""
     for stage, start in starts.items():
         axes.axvline(start, color="0.85", lw=0.8, zorder=0)
         name = folded(f"{stage}: {result['stages'][stage - 1]}", 18)
         axes.text(start, 1.04, f" {name}", fontsize=7, va="bottom")
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("updates", fontsize=9)
-    axes.set_ylabel("success", fontsize=9)
+    axes.set_ylabel(what, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    figure.supxlabel("thick: in a stage of its own", fontsize=7)
-    return literal(figure)
+
+
+def title_of(result: dict[str, Any]) -> str:
+    """Return the title: the stream's `name`, or that of the run's directory."""
+    return str(result.get("title") or result["name"])
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -168,7 +227,8 @@ def literal(figure: Figure) -> Figure:
     return figure
 
 
-def _wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
+    """Return a text on lines of at most `width` characters."""
     return textwrap.fill(text, width, max_lines=4, placeholder="…")
 
 

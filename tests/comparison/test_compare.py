@@ -192,7 +192,13 @@ def test_a_report_of_the_comparison(
 ) -> None:
     out = compared
     assert main(monkeypatch, "report", out) == 0
+    assert "Difference to sequential" not in capsys.readouterr().out
+    assert main(monkeypatch, "report", out, "--full", "--figures", "pdf,svg") == 0
     assert "Difference to sequential, paired by seed" in capsys.readouterr().out
+    assert (out / "compare.pdf").read_bytes().startswith(b"%PDF")
+    assert "<svg" in (out / "compare.curves.svg").read_text()
+    assert main(monkeypatch, "report", out, "--figures", "pgn") == 2
+    assert "Did you mean 'png'" in capsys.readouterr().err
     with (out / "compare.runs.csv").open() as file:
         assert [Path(row["run"]).name for row in csv.DictReader(file)] == RUNS
     for name in ("compare.png", "compare.curves.png"):

@@ -13,6 +13,7 @@ from contrail.comparison.fit import linear_fit
 from contrail.comparison.gather import check_comparable
 from contrail.comparison.summary import summarise
 from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
+from contrail.reporting import reporting
 
 ORDER = ("babyai", "textcraft")
 
@@ -85,8 +86,9 @@ def test_a_comparison_has_drift_and_turnover(tmp_path: Path, capsys: Any) -> Non
     assert 0.9 < fit["fits"]["base"]["r2"] <= 1
     assert found["rows"][0]["metrics"]["drift"] == 0.05
     assert found["summary"]["kl"]["metrics"]["turnover"]["mean"] is not None
-    for plugin in (comparison_tables, comparison_figures, comparison):
-        plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
+    with reporting(full=True):
+        for plugin in (comparison_tables, comparison_figures, comparison):
+            plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
     shown = capsys.readouterr().out
     assert "drift" in shown
     assert "turnover" in shown

@@ -17,6 +17,7 @@ from contrail.comparison.summary import CONTINUAL_WORLD, summarise
 from contrail.errors import ConfigError
 from contrail.metrics import METRICS, TaskScores
 from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
+from contrail.reporting import reporting
 
 AB, BA = ("babyai", "textcraft"), ("textcraft", "babyai")
 T_2 = 4.302652729911275  # the 97.5% point of Student's t with 2 degrees of freedom
@@ -314,8 +315,9 @@ SIZES = [(1, 1, (AB,)), (2, 2, (AB, BA)), (4, 3, (AB, BA))]
 @pytest.mark.parametrize("size", SIZES)
 def test_the_reports_take_any_size(size: Any, tmp_path: Path, capsys: Any) -> None:
     found = many(*size)
-    for plugin in (comparison_tables, comparison_figures, comparison):
-        plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
+    with reporting(full=True):
+        for plugin in (comparison_tables, comparison_figures, comparison):
+            plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
     shown = capsys.readouterr().out
     assert all(len(line) <= 80 for line in shown.splitlines() if str(tmp_path) not in line)
     assert ("Difference to sequential" in shown) == (size[0] > 1)
@@ -326,10 +328,41 @@ def test_the_reports_take_any_size(size: Any, tmp_path: Path, capsys: Any) -> No
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
 
 
+SIX = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_comparison_of_six_environments_is_short(
+    width: int, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    found = many(4, 3, (AB,))
+    for item in found["summary"].values():
+        item["success"] = dict.fromkeys(SIX, item["success"]["babyai"])
+    found["environments"] = SIX
+    found["references"] = {name: dict.fromkeys(SIX, 0.25) for name in ("random", "base", "expert")}
+    comparison.contrail_comparison(comparison=found, directory=str(tmp_path))
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.splitlines() if str(tmp_path) not in line]
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= width
+    assert all(line.count("[") == line.count("]") for line in lines)  # no bracket is broken
+    assert all(f" {name}" in shown for name in SIX)
+    average = found["summary"]["sequential"]["metrics"]["average_score"]
+    low, high = average["interval"]
+    assert f"{average['mean']:.2f} [{low:.2f}, {high:.2f}]" in shown
+    scores = {
+        label: item["metrics"]["average_score"]["mean"] for label, item in found["summary"].items()
+    }
+    best = max(scores, key=lambda label: scores[label])
+    assert shown.splitlines()[1].startswith(f"{best} ends with the highest average score")
+
+
 def test_the_terminal_shows_what_the_summary_says(tmp_path: Path, capsys: Any) -> None:
     found = many(2, 3, (AB,))
     found["shared"] = {"cpu_seconds": 83.4, "evaluations": 12, "updates": 4, "runs": [1]}
-    comparison.contrail_comparison(comparison=found, directory=str(tmp_path))
+    with reporting(full=True):
+        comparison.contrail_comparison(comparison=found, directory=str(tmp_path))
     shown = capsys.readouterr().out
     half = T_2 * 0.03 / math.sqrt(3)
     # Forgetting of `sequential`: 0.9 - 0.2 - 0.03.

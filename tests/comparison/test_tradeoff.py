@@ -12,6 +12,7 @@ from compared import row
 from contrail.comparison.summary import summarise
 from contrail.comparison.tradeoff import tradeoffs
 from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
+from contrail.reporting import reporting
 
 ORDER = ("babyai", "textcraft")
 R: list[list[float | None]] = [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2], [0.5, 0.8, 0.2]]
@@ -115,8 +116,9 @@ def test_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     names = ["sequential", "imitation"]
     found = summarise("fit", rows, names, [ORDER], [0, 1], "sequential")
     found |= {"failed": {}, "shared": None}
-    for plugin in (comparison_tables, comparison_figures, comparison):
-        plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
+    with reporting(full=True):
+        for plugin in (comparison_tables, comparison_figures, comparison):
+            plugin.contrail_comparison(comparison=found, directory=str(tmp_path))
     shown = capsys.readouterr().out
     assert "Forgotten at the same score" in shown
     assert "2: textcraft" in shown

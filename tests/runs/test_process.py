@@ -72,6 +72,8 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
         "checkpoints",
         "config.yaml",
         "episodes",
+        "progress.jsonl",
+        "training.png",
         "result.csv",
         "result.difficulty.csv",
         "result.json",

@@ -71,7 +71,7 @@ def test_a_run_says_what_taught_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert (always["updates"], always["made"], always["kinds"]) == (2, 2, {"solved": 2})
     # A coin in each episode, 8 in each of 4 groups: it teaches something.
     assert (left["updates"], left["made"], left["advice"]) == (0, 1, None)
-    assert said.count("nothing to learn from (no group's rewards differ)") == 5
+    assert said.count("nothing to learn from (all groups are zero-variance") == 5
     assert said.count(ADVICE["failed"]) == said.count(ADVICE["solved"]) == 1  # once a stage
     run.report()
     shown = " ".join(capsys.readouterr().out.split())
@@ -111,5 +111,7 @@ def test_the_advice_is_that_of_the_commonest_reason() -> None:
 
 def test_the_line_says_it() -> None:
     said = line({"no_signal": 1.0, "zero_variance_groups": 1.0, "success": 0.0, "loss": 0.1})
-    assert said == "nothing to learn from (no group's rewards differ), success 0.00"
+    why = "all groups are zero-variance: their rewards are equal"
+    assert said == f"nothing to learn from ({why}), success 0.00"
+    assert "zero-variance groups 50%" in line({"no_signal": 0.0, "zero_variance_groups": 0.5})
     assert "nothing" not in line({"no_signal": 0.0, "zero_variance_groups": 1.0, "loss": 0.1})

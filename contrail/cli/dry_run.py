@@ -1,0 +1,98 @@
+"""`--dry-run`: what a run or a comparison would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import contrail
+from contrail.api import estimate_comparison
+from contrail.names import visible
+from contrail.registry import Plugins
+from contrail.runs.estimate import Estimate, duration, measured, size, table
+
+
+def show_run(stream: Path, overrides: Sequence[str], plugins: Plugins, quiet: bool) -> None:
+    """Print what a run would cost."""
+    found = contrail.estimate(stream, *overrides, plugins=plugins, quiet=quiet)
+    console = Console(highlight=False)
+    console.print(Text(visible(found.name), style="bold"))
+    console.print(_lines(found))
+    console.print()
+    parts = _table("part", "episodes measured", "of", "seconds", "times")
+    for row in measured(found):
+        parts.add_row(*map(Text, row))
+    console.print(parts)
+    console.print(
+        Text("Nothing was written. The run itself is the same command without --dry-run.")
+    )
+
+
+def show_comparison(
+    stream: Path,
+    overrides: Sequence[str],
+    plugins: Plugins,
+    sharing: bool,
+    quiet: bool,
+    *,
+    strategies: str | None,
+    orders: str | None,
+    seeds: str | None,
+    baseline: str | None,
+    jobs: int | None,
+) -> None:
+    """Print what a comparison would cost."""
+    plan, costs = estimate_comparison(
+        stream,
+        *overrides,
+        strategies=strategies,
+        orders=orders,
+        seeds=seeds,
+        baseline=baseline,
+        jobs=jobs,
+        plugins=plugins,
+        share=sharing,
+        quiet=quiet,
+    )
+    console = Console(highlight=False)
+    rows = _table("strategy", "runs", "time of one", "processor time of all", "memory of one")
+    for cost in costs:
+        rows.add_row(
+            Text(visible(cost.strategy)),
+            str(cost.runs),
+            duration(cost.one.seconds),
+            duration(cost.cpu_seconds),
+            size(cost.one.memory + cost.one.children),
+        )
+    console.print(rows)
+    console.print()
+    seconds = sum(cost.seconds for cost in costs) / min(plan.jobs, len(plan.runs))
+    most = max(cost.one.memory + cost.one.children for cost in costs)
+    shared = "what runs have in common is computed once" if sharing else "nothing is shared"
+    console.print(
+        Text(
+            f"{len(plan.runs)} runs, {plan.jobs} at a time: about {duration(seconds)}, and "
+            f"{size(most * min(plan.jobs, len(plan.runs)))} of memory; {shared}."
+        )
+    )
+    console.print(Text("Nothing was written."))
+
+
+def _lines(found: Estimate) -> Table:
+    lines = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column()
+    for heading, text in table(found):
+        lines.add_row(heading, Text(visible(text)))
+    return lines
+
+
+def _table(*headings: str) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    for index, heading in enumerate(headings):
+        made.add_column(heading, justify="right" if index else "left")
+    return made

@@ -1,0 +1,86 @@
+"""`contrail study`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+import contrail
+from contrail.cli.options import AsJson, Quiet, plugins_of
+
+
+def study(
+    context: typer.Context,
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="within, transfer, sequence, mixture, interface, or all.", metavar="EXPERIMENT"
+        ),
+    ],
+    what: Annotated[
+        Optional[list[str]],  # noqa: UP045 (Typer reads it at run time)
+        typer.Argument(
+            help="A study's file, and keys to set. Default: one of the sizes.",
+            metavar="[STUDY.YAML] [KEY=VALUE]...",
+        ),
+    ] = None,
+    size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="smoke (default), laptop or paper; without a file."),
+    ] = None,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For example 0,1,2. Default: the file's."),
+    ] = None,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Processes at a time. Default: the file's, or 1."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The study's directory. Default: runs/study_NAME."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask the study's questions: matrices, and a verdict on each claim.
+
+    The same command goes on with a study that was interrupted. Experiments of one directory share
+    their runs.
+    """
+    given = list(what or ())
+    file = given.pop(0) if given and "=" not in given[0] else None
+    try:
+        found = contrail.study(
+            experiment,
+            file,
+            *given,
+            size=size,
+            seeds=seeds,
+            jobs=jobs,
+            out=out,
+            plugins=plugins_of(context),
+            quiet=quiet,
+        )
+    except KeyboardInterrupt as interruption:
+        print("\ninterrupted; the same command goes on", file=sys.stderr)
+        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+    if as_json:
+        print(json.dumps(found.record, indent=1))
+    else:
+        from contrail.studies.page import show
+
+        show(found.record, Console())
+        endings = ("md", "json", "png")
+        files = ", ".join(f"{experiment}.{ending}" for ending in endings)
+        print(f"In {found.directory}: {files}, runs/")
+    for name, error in found.failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    if found.failed:
+        print("The same command tries them again.", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,70 @@
+"""What a comparison will cost: a run of each strategy is measured, and the runs are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from contrail.comparison.plan import Plan
+from contrail.comparison.share import row_keys
+from contrail.registry import Plugins
+from contrail.runs.estimate import Estimate
+
+Measure = Callable[[str], Estimate]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the runs of a strategy cost together."""
+
+    strategy: str
+    runs: int
+    one: Estimate
+    """Of one of them, if it shares nothing."""
+    seconds: float
+    """Wall-clock seconds of all of them, one after the other."""
+    cpu_seconds: float
+    """Processor seconds of all of them."""
+
+
+def costs(
+    plan: Plan, measured: Mapping[str, Estimate], plugins: Plugins, *, sharing: bool
+) -> list[Cost]:
+    """Return the costs of a plan's runs, by strategy.
+
+    Rows of R that several runs have in common are computed once. Stages are taken to cost the same,
+    and so are the rows' evaluations.
+
+    Args:
+        plan: of the comparison.
+        measured: an estimate for each strategy.
+        plugins: the loaded ones.
+        sharing: whether the comparison shares.
+    """
+    known: set[str] = set()
+    sums = {label: [0, 0.0, 0.0] for label in plan.strategies}
+    for run in plan.runs:
+        one = measured[run.strategy]
+        keys = row_keys(run, plugins) if sharing else []
+        rows = next((row for row, key in enumerate(keys) if key not in known), len(keys))
+        known.update(key for key in keys if key is not None)
+        total = sums[run.strategy]
+        total[0] += 1
+        for place, quantity in enumerate(("wall", "cpu"), start=1):
+            total[place] += _without_first(one, quantity, rows)
+    return [
+        Cost(label, int(count), measured[label], wall, cpu)
+        for label, (count, wall, cpu) in sums.items()
+    ]
+
+
+def _without_first(one: Estimate, quantity: str, rows: int) -> float:
+    """Return what a run costs that takes over its first rows of R from another."""
+    evaluations = [part for part in one.parts if part.kind == "evaluation"]
+    training = sum(part.total(quantity) for part in one.parts if part.kind != "evaluation")
+    stages = sum(part.kind == "playing" for part in one.parts)
+    shown = sum(part.total(quantity) for part in evaluations)
+    clock = 0 if quantity == "wall" else 1
+    setup = one.setup[clock] + one.baselines[clock]
+    left = max(0, stages - max(0, rows - 1)) / stages if stages else 0.0
+    return setup + training * left + shown * max(0, stages + 1 - rows) / (stages + 1)

@@ -1,0 +1,124 @@
+"""What a call of contrail's functions is given: a stream, plugins and classes, keys to set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from contrail.config import Source
+from contrail.episode_metrics import EpisodeMetric
+from contrail.errors import ConfigError
+from contrail.registry import Plugins, load_plugins
+from contrail.runs.directory import default_directory
+
+Stream = str | os.PathLike[str] | Mapping[str, Any]
+Plugin = str | os.PathLike[str] | ModuleType | type | EpisodeMetric
+
+
+class Given:
+    """The plugins and classes of a call."""
+
+    def __init__(self, plugins: Plugins | Iterable[Plugin]) -> None:
+        self._written: list[str] = []  # what a stream file could name
+        self._local: list[str] = []  # what it could not
+        if isinstance(plugins, Plugins):
+            self.plugins = plugins
+            return
+        self.plugins = load_plugins()
+        for item in [plugins] if isinstance(plugins, (str, Path)) else plugins:
+            self._add(item)
+
+    def _add(self, item: Plugin) -> None:
+        if isinstance(item, (str, os.PathLike)):
+            name = os.fspath(item)
+            if name.endswith(".py") or os.sep in name:
+                name = str(Path(name).expanduser().resolve())
+            self.plugins.add_named(name, Path.cwd())
+            self._written.append(name)
+        elif isinstance(item, ModuleType):
+            place = getattr(item, "__file__", None)
+            self.plugins.add(item, item.__name__, "-", place or item.__name__)
+            if item.__name__ == "__main__" or place is None:
+                self._local.append(item.__name__)
+            else:
+                self._written.append(item.__name__)
+        elif isinstance(item, EpisodeMetric):
+            self.plugins.register_metric(_module(item.value), item)
+            self._local.append(item.name)
+        else:
+            self._local.append(self.plugins.add_class(item))
+
+    def named(self, value: Any) -> Any:
+        """Return the value with registered names in place of classes."""
+        if isinstance(value, type):
+            known = self.plugins.name_of(value)
+            if known is None:
+                known = self.plugins.add_class(value)
+                self._local.append(known)
+            return known
+        if isinstance(value, Mapping):
+            return {key: self.named(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.named(item) for item in value]
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+    def source(self, stream: Stream) -> Source:
+        """Return the stream, with the plugins of the call beside its own."""
+        values = isinstance(stream, Mapping)
+        source = Source(self.named(stream) if values else Path(stream))  # type: ignore[arg-type]
+        own = source.values.get("plugins", [])
+        if isinstance(own, list) and self._written:
+            source.values["plugins"] = [*own, *(n for n in self._written if n not in own)]
+        return source
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """Keyword arguments as `key=value`, the way they would be written on the command line."""
+        return [f"{key}={_text(self.named(value))}" for key, value in values.items()]
+
+    def refuse_local(self, what: str) -> None:
+        """Refuse classes and metrics that another process could not load.
+
+        Raises:
+            ConfigError: a class or metric was given that no plugin file or module registers.
+        """
+        if self._local:
+            raise ConfigError(
+                f"contrail.{what} makes its runs in processes of their own, which cannot load "
+                f"{self._local[0]!r}. Register it in a plugin file (docs/plugins.md), and give its "
+                "path in `plugins`."
+            )
+
+
+def _text(value: Any) -> str:
+    """Return a plain value as YAML on one line; simple words without quotes."""
+    import yaml
+
+    if isinstance(value, str):
+        try:
+            simple = yaml.safe_load(f"[{value}]") == [value]
+        except yaml.YAMLError:
+            simple = False
+        if simple:
+            return value
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ConfigError(f"{value!r} cannot stand in a stream: {error}.") from error
+
+
+def directory_of(source: Source, overrides: Sequence[str]) -> Path:
+    """Return the default run directory: the same for the same call."""
+    if source.path is not None:
+        return default_directory(source.path, overrides)
+    content = json.dumps(source.values, sort_keys=True, default=str)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return default_directory(Path(f"stream-{digest}"), overrides)
+
+
+def _module(function: Any) -> str:
+    return str(getattr(function, "__module__", None) or "__main__")

@@ -1,0 +1,99 @@
+"""Stages whose success does not leave chance: random play does as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from contrail.intervals import Estimate, difference_interval
+
+if TYPE_CHECKING:
+    from contrail.runs.run import Run
+
+ADVICE = (
+    "its success cannot be told from random play. Train for more updates or with a larger "
+    "grpo.learning_rate, begin with easier tasks (`train` of the stage, or the strategy "
+    "`curriculum`), or evaluate more tasks (evaluate.tasks), so that less shows"
+)
+WINDOW = 0.25
+"""The share of a stage's updates whose success in training is compared with random play."""
+FEWEST = 32
+"""Episodes that this takes at least."""
+
+
+def over_random(run: Run, row: int, environment: str) -> Estimate | None:
+    """Return success in a row of R less that of random play, task by task; None if unknown."""
+    random = run.baselines.get(environment, {}).get("random")
+    scores = run.evaluations[row].get(environment) if row < len(run.evaluations) else None
+    if random is None or scores is None:
+        return None
+    theirs = [random.scores.get(task) for task in scores.scores]
+    return difference_interval(
+        numpy.array([*scores.scores.values()], float) - numpy.array(theirs, float)
+    )
+
+
+def at_chance(run: Run) -> list[list[str]]:
+    """Return for each stage its own environments in which success is not above random play."""
+    found = []
+    for stage, own in enumerate(run.own, start=1):
+        gains = {name: over_random(run, stage, name) for name in own}
+        found.append([name for name, gain in gains.items() if gain and _is_chance(gain)])
+    return found
+
+
+def summary(run: Run) -> list[dict[str, Any]]:
+    """Return `at_chance` of result.json: for each stage the environments, and what to do."""
+    return [
+        {"environments": names, "advice": ADVICE if names else None} for names in at_chance(run)
+    ]
+
+
+def after_stage(run: Run, stage: int) -> list[str]:
+    """Return what to tell the user after the evaluation of a stage."""
+    said = []
+    for name in at_chance(run)[stage - 1]:
+        gain = over_random(run, stage, name)
+        assert gain is not None
+        assert gain.interval is not None
+        low, high = gain.interval
+        said.append(
+            f"{name} is at chance: {gain.value:+.2f} [{low:+.2f}, {high:+.2f}] against random "
+            f"play; {ADVICE}."
+        )
+    return said
+
+
+def half_way(run: Run, environments: Sequence[str], updates: int, size: int) -> list[str]:
+    """Return what to tell the user in the middle of a stage, by its success in training.
+
+    Args:
+        run: whose stage it is.
+        environments: that the stage is meant for.
+        updates: of the stage.
+        size: the number of episodes of an update.
+    """
+    made = run.made[-1]
+    if made != (updates + 1) // 2:
+        return []
+    first = made - max(1, round(WINDOW * updates))
+    said = []
+    for name in environments:
+        random = run.baselines.get(name, {}).get("random")
+        recent = [success for update, success in run.training[-1].get(name, ()) if update > first]
+        ends = random and random.summary()["interval"]
+        if not ends or len(recent) * size < FEWEST:
+            continue
+        success = sum(recent) / len(recent)
+        if success <= ends[1]:
+            said.append(
+                f"{name} is at chance after {made} of {updates} updates: success in training "
+                f"{success:.2f}, random play [{ends[0]:.2f}, {ends[1]:.2f}]."
+            )
+    return said
+
+
+def _is_chance(gain: Estimate) -> bool:
+    return gain.interval is not None and gain.interval[0] <= 0

@@ -1,0 +1,224 @@
+"""`contrail split`: which tasks are easy and which are hard, by a policy's own pass rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrail.compat.loading import load_libraries
+from contrail.config import EnvironmentConfig, RunConfig, Source, load, task_source, to_dict
+from contrail.environment import SPLITS, Task
+from contrail.errors import ConfigError, ContrailError
+from contrail.files import write_atomically
+from contrail.progress import Reporter
+from contrail.registry import Plugins
+from contrail.runs.interrupt import Interruption
+from contrail.stream import Listing, Scenario, listed, make_scenario
+from contrail.task_split import FORMAT, read_content
+from contrail.tasks import test_tasks
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How tasks are split."""
+
+    samples: int = 8
+    """Episodes of each task."""
+    tasks: int = 128
+    """The largest number of training tasks; of test tasks there are `evaluate.tasks`."""
+    threshold: float = 0.5
+    """A task is easy if its pass rate is at least this."""
+
+
+def split_stream(
+    origin: Path | Source,
+    overrides: Sequence[str],
+    options: SplitOptions,
+    plugins: Plugins,
+    *,
+    out: Path,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Play the tasks of a stream's environments with its model, and write their pass rates.
+
+    The same call goes on with a file that an interruption has left.
+
+    Args:
+        origin: the stream file; of its stages only the environments and adapters matter.
+        overrides: `key=value` each.
+        options: how tasks are split.
+        plugins: the loaded ones.
+        out: the file to write.
+        quiet: show no progress.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ContrailError: something the user can put right.
+    """
+    source = origin if isinstance(origin, Source) else Source(origin)
+    with source.located():
+        config, plugins = load(source, overrides, plugins)
+        chosen = _environments(config)
+        content = _begin(out, config, options)
+        with Interruption().handling() as interruption, listed(config, plugins) as listing:
+            load_libraries(quiet=quiet)
+            from contrail.runs.policies import make_policy  # it imports torch
+
+            scenario = make_scenario(config, plugins, listing)
+            policy = make_policy(config, plugins)
+            with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
+                measure = _Measure(config, options, scenario, policy, plugins, reporter)
+                for environment in chosen:
+                    rates = _entry(content, environment)["pass_rates"]
+                    for split in SPLITS:
+                        if split in rates:
+                            continue
+                        tasks = _tasks(listing, environment.label, split, config, options)
+                        rates[split] = measure(environment, split, tasks, interruption.check)
+                        _write(out, content)
+    return content
+
+
+class _Measure:
+    """Plays tasks with a policy."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        options: SplitOptions,
+        scenario: Scenario,
+        policy: Any,
+        plugins: Plugins,
+        reporter: Reporter,
+    ) -> None:
+        self._config = config
+        self._samples = options.samples
+        self._scenario = scenario
+        self._policy = policy
+        self._plugins = plugins
+        self._reporter = reporter
+
+    def __call__(
+        self, environment: EnvironmentConfig, split: str, tasks: Sequence[Task], check: Any
+    ) -> dict[str, float]:
+        """Return the pass rate of each task, by id; a task all of whose episodes were faults has
+        none."""
+        from contrail.runs.evaluate import evaluate
+
+        label, config = environment.label, self._config
+        title = f"split {label}, {split} tasks"
+        self._reporter.start("evaluation", title, len(tasks) * self._samples)
+        scores, _ = evaluate(
+            self._policy,
+            self._scenario.pool,
+            label,
+            tasks,
+            self._scenario.adapters[label],
+            seed=config.seed,
+            samples=self._samples,
+            temperature=config.grpo.temperature,
+            greedy=config.evaluate.decoding == "greedy",
+            end_after_invalid=config.answers.end_after_invalid,
+            progress=self._reporter.advance,
+            check=check,
+            # Others than those of an evaluation: a task that was lucky here is hard or easy by its
+            # luck, and the same luck in the first row of R would look like forgetting later.
+            dice=f"split {label}",
+        )
+        rates = {task: rate for task, rate in scores.scores.items() if rate is not None}
+        success = scores.success
+        self._reporter.done("success –" if success is None else f"success {success:.2f}")
+        if len(rates) < len(tasks):
+            self._reporter.say(f"{label}: {len(tasks) - len(rates)} tasks left out: faults")
+        if not rates:
+            raise ContrailError(f"{label!r}: every episode of the {split} tasks was a fault.")
+        return rates
+
+
+def counts(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers of easy and hard tasks: a row per environment and split."""
+    return [
+        {
+            "environment": item["label"],
+            "split": split,
+            "easy": sum(rate >= content["threshold"] for rate in rates.values()),
+            "hard": sum(rate < content["threshold"] for rate in rates.values()),
+            "pass_rate": sum(rates.values()) / len(rates),
+        }
+        for item in content["environments"]
+        for split, rates in item["pass_rates"].items()
+    ]
+
+
+def _environments(config: RunConfig) -> list[EnvironmentConfig]:
+    """Return the environments to split.
+
+    Raises:
+        ConfigError: one has a split already.
+    """
+    for item in config.environments:
+        if item.split is not None:
+            raise ConfigError(f"{item.label!r} has a split already. Remove the key `split`.")
+    return list(config.environments)
+
+
+def _tasks(
+    listing: Listing, label: str, split: str, config: RunConfig, options: SplitOptions
+) -> list[Task]:
+    found = listing.tasks[label][split]
+    return test_tasks(found, options.tasks if split == "train" else config.evaluate.tasks)
+
+
+def _begin(out: Path, config: RunConfig, options: SplitOptions) -> dict[str, Any]:
+    """Return the content to go on with: that of the file, or none yet.
+
+    Raises:
+        ConfigError: the file is something else, or of another policy.
+    """
+    written = to_dict(config)
+    policy = {name: written[name] for name in ("model", "adapter", "seed", "dtype")}
+    policy |= {
+        "samples": options.samples,
+        "train_tasks": options.tasks,
+        "test_tasks": config.evaluate.tasks,
+        "decoding": config.evaluate.decoding,
+        "temperature": config.grpo.temperature,
+    }
+    new = {"format": FORMAT, "threshold": options.threshold, "policy": policy, "environments": []}
+    if not out.exists():
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: {error.strerror}. Choose another.") from error
+        return new
+    found = read_content(out)
+    if {**found, "environments": []} != new:
+        raise ConfigError(
+            f"--out {out}: the file is the split of another policy, or with other options. Choose "
+            "another, or remove it."
+        )
+    return found
+
+
+def _entry(content: dict[str, Any], environment: EnvironmentConfig) -> dict[str, Any]:
+    """Return the entry of an environment, which is added if there is none."""
+    source = json.loads(json.dumps(task_source(environment)))
+    for item in content["environments"]:
+        known: dict[str, Any] = item
+        if known["environment"] == source:
+            return known
+    entry: dict[str, Any] = {"label": environment.label, "environment": source, "pass_rates": {}}
+    content["environments"].append(entry)
+    return entry
+
+
+def _write(out: Path, content: dict[str, Any]) -> None:
+    try:
+        write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
+    except OSError as error:
+        raise ContrailError(f"{out} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,76 @@
+"""The figure of a study: its matrices as heat maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from contrail.names import visible
+
+WIDTH = 1.5  # inches of a column
+HEIGHT = 0.55  # of a row
+MARGIN = 2.6  # for the labels of the rows
+LONGEST = 26  # characters of a label
+
+
+def draw(study: Mapping[str, Any], path: Path) -> None:
+    """Draw all matrices of a study below each other.
+
+    Args:
+        study: the content of its JSON file.
+        path: of the figure; its suffix decides the format.
+    """
+    tables = study["tables"]
+    heights = [HEIGHT * (len(table["rows"]) + 2) for table in tables]
+    width = MARGIN + WIDTH * max(len(table["columns"]) for table in tables)
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, table in zip(axes, tables, strict=True):
+        _heat_map(axis, table)
+    figure.savefig(path, dpi=130)
+
+
+def _heat_map(axis: Axes, table: Mapping[str, Any]) -> None:
+    values = np.array(
+        [
+            [math.nan if cell is None or cell["mean"] is None else cell["mean"] for cell in cells]
+            for cells in (row["cells"] for row in table["rows"])
+        ]
+    )
+    least, most, colours = (-0.8, 0.8, "RdBu") if table["signed"] else (0.0, 1.0, "Blues")
+    axis.imshow(values, vmin=least, vmax=most, cmap=colours, aspect="auto")
+    axis.set_title(_plain(table["title"]), loc="left", fontsize=10)
+    axis.set_xticks(range(len(table["columns"])), [_short(name) for name in table["columns"]])
+    labels = [_short(row["label"]) for row in table["rows"]]
+    axis.set_yticks(range(len(labels)), labels)
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines[:].set_visible(False)
+    form = "+.2f" if table["signed"] else ".2f"
+    for y, row in enumerate(table["rows"]):
+        for x, cell in enumerate(row["cells"]):
+            if cell is None or cell["mean"] is None:
+                axis.text(x, y, "–", ha="center", va="center", fontsize=8)
+                continue
+            ends = cell["interval"]
+            text = f"{cell['mean']:{form}}"
+            text += f"\n[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else ""
+            dark = abs(cell["mean"]) > (0.5 if table["signed"] else 0.6)
+            axis.text(
+                x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+            )
+
+
+def _short(label: str) -> str:
+    text = _plain(label)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _plain(text: str) -> str:
+    """Return a text that matplotlib does not take for a formula."""
+    return visible(text).replace("$", r"\$")

@@ -1,0 +1,152 @@
+"""The page of a study: Markdown, and the same for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from contrail.names import visible
+
+VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"}
+
+
+def markdown(study: Mapping[str, Any]) -> str:
+    """Return the page as Markdown."""
+    lines = [
+        f"# {_escape(study['name'])}: {', '.join(study['experiments'])}",
+        "",
+        _escape(about(study)),
+        "",
+    ]
+    for what, why in {**study["left_out"], **study["failed"]}.items():
+        lines += [f"Left out: {_escape(what)}: {_escape(why)}", ""]
+    if study["claims"]:
+        lines += ["## Claims", "", study["rule"], "", f"Claims and figures: {study['paper']}.", ""]
+        lines += _rows(
+            ["#", "claim", "published", "here, with 95% interval over seeds", "verdict"],
+            [
+                [
+                    claim["number"],
+                    claim["claim"],
+                    claim["published"],
+                    "; ".join(map(figure, claim["criteria"])),
+                    verdict(claim),
+                ]
+                for claim in study["claims"]
+            ],
+        )
+        lines += ["What is compared:", ""]
+        lines += [f"- {claim['number']}: {claim['rule']}." for claim in study["claims"]]
+        lines += [""]
+    for table in study["tables"]:
+        lines += [f"## {_escape(table['title'])}", ""]
+        lines += [_escape(table["note"]), ""] if table["note"] else []
+        rows = [
+            [row["label"], *(cell_text(cell, table["signed"]) for cell in row["cells"])]
+            for row in table["rows"]
+        ]
+        lines += _rows(["", *table["columns"]], rows)
+    return "\n".join(lines)
+
+
+def show(study: Mapping[str, Any], console: Console) -> None:
+    """Print the page."""
+    console.print(Text(visible(about(study))))
+    for what, why in {**study["left_out"], **study["failed"]}.items():
+        console.print(Text(f"left out: {visible(what)}: {visible(why)}"))
+    for table in study["tables"]:
+        console.print(_matrix(table))
+        if table["note"]:
+            console.print(Text(visible(table["note"])))
+    if study["claims"]:
+        console.print(_claims(study["claims"]))
+        console.print(Text(study["rule"]))
+
+
+def about(study: Mapping[str, Any]) -> str:
+    """Return what was run, in one sentence."""
+    seeds = ", ".join(map(str, study["seeds"]))
+    runs = study["runs"]
+    ended = "" if runs["ended"] == runs["planned"] else f" of {runs['planned']}"
+    return (
+        f"{study['model']} with the adapter {study['adapter']}; environments: "
+        f"{', '.join(study['environments'])}; seeds {seeds}; at most "
+        f"{study['test_tasks']} test tasks of each environment; {runs['ended']}{ended} runs, "
+        f"{study['cpu_seconds'] / 60:.0f} CPU minutes."
+    )
+
+
+def verdict(claim: Mapping[str, Any]) -> str:
+    """Return a verdict, with the reason why it cannot be told."""
+    reason = f": {claim['reason']}" if claim["reason"] else ""
+    return f"{claim['verdict']}{reason}"
+
+
+def figure(criterion: Mapping[str, Any]) -> str:
+    """Return a criterion with its figures."""
+    needed = " (needed)" if criterion["needed"] else ""
+    if criterion["mean"] is None:
+        return f"{criterion['text']}{needed}: -"
+    return (
+        f"{criterion['text']}{needed} {criterion['mean']:+.2f}{interval(criterion, '+.2f')}, "
+        f"{criterion['seeds']} seeds; wanted {criterion['region']}"
+    )
+
+
+def interval(estimate: Mapping[str, Any], form: str) -> str:
+    """Return an interval in brackets, or nothing."""
+    ends = estimate["interval"]
+    return "" if ends is None else f" [{ends[0]:{form}}, {ends[1]:{form}}]"
+
+
+def cell_text(cell: Mapping[str, Any] | None, signed: bool) -> str:
+    """Return an estimate with its interval; a dash without one."""
+    if cell is None or cell["mean"] is None:
+        return "-"
+    form = "+.2f" if signed else ".2f"
+    return f"{cell['mean']:{form}}{interval(cell, form)}"
+
+
+def _matrix(table: Mapping[str, Any]) -> RenderableType:
+    made = Table(title=Text(visible(table["title"])), box=box.SIMPLE_HEAD, title_justify="left")
+    made.add_column("", overflow="fold")
+    for column in table["columns"]:
+        made.add_column(Text(visible(column)), justify="right", overflow="fold")
+    for row in table["rows"]:
+        cells = []
+        for cell in row["cells"]:
+            value, _, ends = cell_text(cell, table["signed"]).partition(" ")
+            cells.append(Text(f"{value}\n{ends}" if ends else value))
+        made.add_row(Text(visible(row["label"])), *cells)
+    return made
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> RenderableType:
+    made = Table(title=Text("Claims"), box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("#", "claim", "published", "here", "verdict"):
+        made.add_column(name, overflow="fold")
+    for claim in claims:
+        made.add_row(
+            claim["number"],
+            claim["claim"],
+            claim["published"],
+            Group(*(Text(figure(item)) for item in claim["criteria"])),
+            Text(verdict(claim), style=VERDICTS[claim["verdict"]]),
+        )
+    return made
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(map(_escape, line)) + " |" for line in lines] + [""]
+
+
+def _escape(text: str) -> str:
+    """Return a text as it is in Markdown, on one line, in a cell."""
+    plain = visible(text).replace("\n", " ").replace("|", "\\|")
+    return plain.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")

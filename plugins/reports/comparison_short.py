@@ -1,0 +1,122 @@
+"""A comparison in brief: the answer, then one table each of metrics, success and cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import RenderableType
+
+from contrail.fitted_tables import Column, fitted
+from contrail.plugins.reports.comparison_names import HEADINGS, NONE, form_of, shown_budget
+from contrail.plugins.reports.table import folded, interval, number
+
+SHOWN = ("average_score", "forgetting", "forward_transfer", "delta_held_out", "drift")
+LABEL = 20  # longer names are folded
+HEADING = 14  # longer names of environments are folded
+COSTS = ("cpu_seconds", "episodes", "generated_tokens", "extra_episodes", "extra_tokens")
+
+
+def answer(comparison: dict[str, Any]) -> str:
+    """Return what the comparison says, in a sentence: what was kept, forgotten, gained."""
+    said = []
+    ranked = _ranked(comparison, "average_score")
+    if ranked:
+        best, value = ranked[-1]
+        text = f"{best} ends with the highest average score, {_estimate(value)}"
+        if value["difference"] is not None and value["difference"]["mean"] is not None:
+            difference = _estimate(value["difference"], "+.2f")
+            text += f", {difference} against {comparison['baseline']}"
+        said.append(text)
+    forgot = _ranked(comparison, "forgetting")
+    if forgot:
+        (least, small), (most, large) = forgot[0], forgot[-1]
+        text = f"{least} forgets least, {_estimate(small)}"
+        if least != most:
+            text += f", {most} most, {_estimate(large)}"
+        said.append(text)
+    for name, where in (
+        ("delta_held_out", "in environments never trained on"),
+        ("forward_transfer", "in environments before their own stage"),
+    ):
+        gained = _ranked(comparison, name)
+        if len(gained) > 1 or len(comparison["summary"]) == len(gained) == 1:
+            label, value = gained[-1]
+            low = (value.get("interval") or [None])[0]
+            sure = low is not None and low > 0
+            text = f"{label} gains most" if sure else f"no gain shows, at most {label}'s,"
+            said.append(f"{where}, {text} {_estimate(value, '+.2f')}")
+            break
+    return "; ".join(said) + "." if said else ""
+
+
+def sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:
+    """Return the tables with their titles."""
+    summary = comparison["summary"]
+    labels = [Column("strategy", [folded(label, LABEL) for label in summary], left=True)]
+    base = comparison["baseline"]
+    metrics = []
+    for name in SHOWN:
+        values = [item["metrics"].get(name, NONE) for item in summary.values()]
+        if all(value["mean"] is None for value in values):
+            continue
+        form = form_of(name)
+        metrics.append(Column(HEADINGS[name], [_estimate(value, form) for value in values]))
+        if name == "average_score" and len(summary) > 1:
+            differences = [value["difference"] or NONE for value in values]
+            cells = [_estimate(value, "+.2f") for value in differences]
+            metrics.append(Column(f"against {base}", cells))
+    found = [
+        ("Metrics, over all stages and environments", fitted(labels, metrics, width)),
+        ("Success at the end", _success(comparison, width)),
+        ("Cost of a run (means)", fitted(labels, _costs(comparison), width)),
+    ]
+    return found
+
+
+def _success(comparison: dict[str, Any], width: int) -> RenderableType:
+    """Return a row per strategy and per reference, a column per environment."""
+    found = comparison.get("references", {})
+    references = {
+        name: found[name]
+        for name in ("random", "base", "expert")
+        if any(score is not None for score in found.get(name, {}).values())
+    }
+    summary, environments = comparison["summary"], comparison["environments"]
+    names = [folded(label, LABEL) for label in (*summary, *references)]
+    labels = Column("", names, left=True)
+    columns = []
+    for environment in environments:
+        cells = [number(item["success"][environment]["mean"]) for item in summary.values()]
+        cells += [number(scores.get(environment)) for scores in references.values()]
+        heading = folded(environment, HEADING).replace("\n", " ")
+        columns.append(Column(heading, cells))
+    styles = [""] * len(summary) + ["dim"] * len(references)
+    return fitted([labels], columns, width, styles)
+
+
+def _costs(comparison: dict[str, Any]) -> list[Column]:
+    summary = comparison["summary"]
+    headings = {"runs": "runs", **shown_budget(comparison)}
+    columns = [Column("runs", [str(item["runs"]) for item in summary.values()])]
+    for key in COSTS:
+        if key in headings:
+            cells = [f"{item['budget'].get(key, 0):,.0f}" for item in summary.values()]
+            columns.append(Column(headings[key], cells))
+    return columns
+
+
+def _ranked(comparison: dict[str, Any], metric: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the strategies for which a metric is defined, the lowest first."""
+    found = {
+        label: item["metrics"].get(metric, NONE) for label, item in comparison["summary"].items()
+    }
+    known = {label: value for label, value in found.items() if value["mean"] is not None}
+    return sorted(known.items(), key=lambda item: item[1]["mean"])
+
+
+def _estimate(value: dict[str, Any], form: str = ".2f") -> str:
+    """Return a mean with its interval on one line."""
+    if value["mean"] is None:
+        return number(None)
+    ends = interval(value.get("interval"), form)
+    return f"{number(value['mean'], form)} {ends}".rstrip()

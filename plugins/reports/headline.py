@@ -1,0 +1,62 @@
+"""The answer of a run in one sentence: what was learnt, forgotten and gained elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contrail.plugins.reports.table import interval, number
+
+MOST = 3  # environments that are named with their numbers
+
+
+def headline(result: dict[str, Any]) -> str:
+    """Return the sentence; "" for a result without training."""
+    gains = _gains(result)
+    if not gains:
+        return ""
+    learnt = {name: text for name, (text, low) in gains.items() if low is not None and low > 0}
+    others = {name: text for name, (text, _) in gains.items() if name not in learnt}
+    said = [f"Learnt {_listed(learnt)}" if learnt else "Learnt nothing that shows"]
+    if others:
+        said.append(f"not shown for {_listed(others)}")
+    if not result.get("restarts"):
+        for metric, text in (
+            ("forgetting", "forgot {} since"),
+            ("forward_transfer", "gained {} in environments before their own stage"),
+            ("delta_held_out", "gained {} in environments never trained on"),
+        ):
+            value = result["metrics"].get(metric)
+            if value is not None:
+                said.append(text.format(_metric(result, metric)))
+    return "; ".join(said) + "."
+
+
+def _gains(result: dict[str, Any]) -> dict[str, tuple[str, float | None]]:
+    """Return by trained environment its change in its own stage, and the interval's lower end."""
+    found = {}
+    change = result["change"]
+    for j, name in enumerate(result["environments"]):
+        stages = [i for i, names in enumerate(result["own"], start=1) if name in names]
+        if not stages or change["value"][stages[-1]][j] is None:
+            continue
+        ends = change["interval"][stages[-1]][j]
+        value = number(change["value"][stages[-1]][j], "+.2f")
+        found[name] = (
+            f"{name} {value} {interval(ends, '+.2f')}".rstrip(),
+            None if ends is None else ends[0],
+        )
+    return found
+
+
+def _listed(texts: dict[str, str]) -> str:
+    """Return the texts as a list; of many, the first few and how many more there are."""
+    shown = list(texts.values())
+    if len(shown) > MOST:
+        shown[MOST:] = [f"{len(shown) - MOST} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _metric(result: dict[str, Any], name: str) -> str:
+    form = ".2f" if name == "forgetting" else "+.2f"
+    ends = interval(result["metric_intervals"].get(name), form)
+    return f"{number(result['metrics'][name], form)} {ends}".rstrip()
