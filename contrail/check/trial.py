@@ -113,7 +113,11 @@ class Trial:
     def _stream(self, with_it: bool = True) -> dict[str, Any]:
         stream = copy.deepcopy(STREAM)
         if self.kind == "adapter":  # free text takes long
-            stream |= {"stream": stream["stream"][:2], "evaluate": {"tasks": 1, "baselines": False}}
+            stream["stream"] = stream["stream"][::2]
+            for stage in stream["stream"]:
+                stage["updates"] = 2
+                stage["environment"]["max_turns"] = 2
+            stream["evaluate"]["tasks"] = 1
             stream["grpo"] |= {"num_generations": 2, "generation_batch_size": 4}
         if self.environment is not None:
             for stage in stream["stream"]:
