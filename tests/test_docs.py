@@ -15,6 +15,7 @@ import dataclasses
 import inspect
 import json
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -88,6 +89,7 @@ def blocks(language: str) -> list[Block]:
 
 
 FILES = {block.comment: block.text for block in blocks("python") if block.comment}
+STREAMS = {block.comment: block.text for block in blocks("yaml") if block.comment}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader of the documentation is: the examples, and what the pages have them write."""
     directory = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "examples", directory / "examples")
-    for name, text in FILES.items():
+    for name, text in (FILES | STREAMS).items():
         (directory / name).write_text(text)
     return directory
 
@@ -205,7 +207,9 @@ def test_links_resolve(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
-            assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+            assert anchor in [
+                heading.lower().replace(" ", "-").replace(".", "") for heading in headings
+            ]
 
 
 # docs/stream.md
@@ -383,3 +387,14 @@ def test_the_settings_of_what_ships_mean_what_their_docstrings_say() -> None:
             for key in keys_of(kind[name].value.Config):
                 plain = rows[name, key.name].replace("`", "")
                 assert plain.startswith(key.meaning.replace("`", "")), (name, key.name)
+
+
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    writer = runpy.run_path(str(ROOT / "docs/write_cli.py"))
+    assert (ROOT / "docs/cli.md").read_text() == writer["page"](), "python docs/write_cli.py"
+
+
+def test_every_page_stands_in_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"- {page.name}\n" in site, page.name
