@@ -34,6 +34,7 @@ import yaml
 import contrail
 from contrail import hookspecs
 from contrail.check import NEEDED, OTHERS
+from contrail.check.others import CHECKS
 from contrail.cli import app as cli
 from contrail.config import (
     AnswersConfig,
@@ -146,6 +147,7 @@ def test_the_commands_of_a_block_run(lines: list[str], monkeypatch: pytest.Monke
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for lines in COMMANDS.values() for line in lines}
     commands = "run compare report eval play plugins check environments strategies adapters models"
+    commands += " new export"
     assert used >= set(commands.split())
 
 
@@ -305,6 +307,17 @@ def test_every_check_is_documented() -> None:
         check.__name__: " ".join((inspect.getdoc(check) or "").split())
         for check in (*NEEDED, *OTHERS)
     }
+
+
+def test_every_check_of_other_plugins_is_documented() -> None:
+    rows = {(row[0], row[2]): row[1].split(", ") for row in table("docs/plugins.md", "## Check")}
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind, checks in CHECKS.items():
+        for check in (*checks.needed, *checks.others):
+            about = " ".join((inspect.getdoc(check) or "").split())
+            found.setdefault((check.__name__, about), []).append(kind)
+    # Markdown's back ticks are left out of the cells' ends.
+    assert {(name, about.strip("`")): kinds for (name, about), kinds in found.items()} == rows
 
 
 def test_every_environment_has_its_line() -> None:
