@@ -45,6 +45,8 @@ class Turn:
     """Subtracted from the reward in training; see `answers` in stream.yaml."""
     left_out: bool = False
     """Whether training learns nothing from the turn's decisions; see `answers.cut_off`."""
+    choice_logprobs: list[float] | None = None
+    """The log-probabilities of all candidates, where the model chose."""
 
     @property
     def training_reward(self) -> float:
@@ -182,6 +184,16 @@ class Episode:
                     "reward": turn.reward,
                     "choices": turn.choices,
                     "choice": turn.choice,
+                    **(
+                        {
+                            # JSON has no infinity.
+                            "choice_logprobs": [
+                                max(round(value, 4), -1e4) for value in turn.choice_logprobs
+                            ]
+                        }
+                        if turn.choice_logprobs is not None
+                        else {}
+                    ),
                     **({"info": turn.info} if turn.info else {}),
                     **({"restart": True} if turn.restart else {}),
                     **({"cut_off": True} if turn.cut_off else {}),

@@ -73,6 +73,8 @@ class Decision:
     """The entropies of that distribution, one per log-probability."""
     choice: int | None = None
     """The index of the chosen candidate; None for free text."""
+    choice_logprobs: list[float] | None = None
+    """The log-probabilities of all candidates; None for free text, or if they are not known."""
 
 
 class Sampler(Protocol):

@@ -139,8 +139,9 @@ def compare(
 
 def report(
     context: typer.Context,
-    directory: Annotated[
-        Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
+    directories: Annotated[
+        list[Path],
+        typer.Argument(help="Directories of runs or comparisons.", metavar="RUN|COMPARISON..."),
     ],
     full: Annotated[
         bool, typer.Option(help="Show all of a comparison: every metric, pairs, R by strategy.")
@@ -148,19 +149,37 @@ def report(
     formats: Annotated[
         str, typer.Option("--figures", help="Formats of the figures: png, pdf, svg, or several.")
     ] = "png",
+    show: Annotated[bool, typer.Option("--open", help="Show report.html in a browser.")] = False,
 ) -> None:
-    """Show the report of a run or a comparison.
+    """Show the reports of runs and comparisons.
 
     The exit code is 1 if a report failed; the others are made all the same.
     """
     from contrail.comparison.launch import PLAN, RESULT
 
-    compared = any((directory / name).is_file() for name in (RESULT, PLAN))
-    found = contrail.Comparison if compared else contrail.Result
+    failed = False
     with reporting(full, read_formats(formats)):
-        failed = found.read(directory, plugins_of(context)).report()
+        for directory in directories:
+            compared = any((directory / name).is_file() for name in (RESULT, PLAN))
+            found = contrail.Comparison if compared else contrail.Result
+            failed |= bool(found.read(directory, plugins_of(context)).report())
+            if show:
+                failed |= not _shown_in_browser(directory / "report.html")
     if failed:
         raise typer.Exit(1)
+
+
+def _shown_in_browser(page: Path) -> bool:
+    """Show a page in the user's browser, if both are there."""
+    import webbrowser
+
+    if not page.is_file():
+        print(f"there is no {page} to open", file=sys.stderr)
+        return False
+    if not webbrowser.open(page.resolve().as_uri()):
+        print(f"no browser was found; open {page.resolve()} in one", file=sys.stderr)
+        return False
+    return True
 
 
 def evaluate(

@@ -29,7 +29,8 @@ class Drawn:
     """Its log-probability, under the distribution that it was drawn from."""
     entropy: float
     """The entropy of that distribution, in nats."""
-    candidates: torch.Tensor | None = None
+    choice_logprobs: list[float] | None = None
+    """The log-probabilities of all candidates."""
 
 
 def choice_logprobs(scores: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -45,8 +46,7 @@ def choice_logprobs(scores: torch.Tensor, temperature: float) -> torch.Tensor:
 
 def choose(scores: torch.Tensor, temperature: float, draw: float | None) -> Drawn:
     """Draw one of the candidates; see `choice_logprobs`."""
-    candidates = choice_logprobs(scores, temperature)
-    logprobs = candidates.double().numpy()
+    logprobs = choice_logprobs(scores, temperature).double().numpy()
     probabilities = numpy.exp(logprobs)
     if draw is None:
         choice = int(logprobs.argmax())
@@ -56,7 +56,7 @@ def choose(scores: torch.Tensor, temperature: float, draw: float | None) -> Draw
         choice = min(int(place), len(logprobs) - 1)
     surprise = numpy.where(probabilities > 0, logprobs, 0.0)
     entropy = max(0.0, -float((probabilities * surprise).sum()))
-    return Drawn(choice, float(logprobs[choice]), entropy, candidates)
+    return Drawn(choice, float(logprobs[choice]), entropy, logprobs.tolist())
 
 
 def sample(logits: torch.Tensor, temperature: float, draws: Sequence[float | None]) -> list[Drawn]:

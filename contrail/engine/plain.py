@@ -78,6 +78,7 @@ class PlainSampler:
             means = [picked(rows.log_softmax(-1), tokens).mean() for rows, tokens in candidates]
             drawn = choose(torch.stack(means).cpu(), self._temperature, draw)
             decision.choice = drawn.choice
+            decision.choice_logprobs = drawn.choice_logprobs
             new = list(request.candidates[drawn.choice])
         else:
             [drawn] = sample(logits[0], self._temperature, [draw])

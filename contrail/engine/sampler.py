@@ -129,6 +129,7 @@ class EngineSampler:
         decision.entropies.append(drawn.entropy)
         if isinstance(request, Choose):
             decision.choice = drawn.choice
+            decision.choice_logprobs = drawn.choice_logprobs
             decision.written.extend(request.candidates[drawn.choice])
             return True
         decision.written.append(drawn.choice)

@@ -317,6 +317,7 @@ class _Player:
                 entropies=decision.entropies,
                 choices=choices,
                 choice=decision.choice,
+                choice_logprobs=decision.choice_logprobs,
                 observation=item.shown,
                 restart=item.restart,
                 cut_off=cut_off,

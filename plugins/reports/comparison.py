@@ -55,7 +55,9 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
         more = "All metrics, pairs, how it was played, R by strategy: contrail report --full."
         console.print(Text(more, style="dim"))
     console.print(Text(f"Everything lies in {visible(directory)}"), soft_wrap=True)
-    files = sorted(path.name for path in Path(directory).glob("compare.*"))
+    names = [path.name for path in Path(directory).glob("compare.*")]
+    names += [path.name for path in Path(directory).glob("report.html")]
+    files = sorted(names)
     console.print(Text("  " + ", ".join(files)))
 
 

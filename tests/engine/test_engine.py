@@ -37,9 +37,9 @@ def difference(policy: Policy, tokens: list[int], request: Extension, decision: 
         logprobs = plain(policy, [*tokens, *branch])[len(tokens) - 1 : -1].log_softmax(-1)
         scores.append(logprobs[torch.arange(len(branch)), list(branch)].mean())
     expected = choice_logprobs(torch.stack(scores), TEMPERATURE)
-    assert decision.candidates is not None
-    assert decision.logprob == pytest.approx(float(decision.candidates[decision.choice]))
-    return float((decision.candidates - expected).abs().max())
+    assert decision.choice_logprobs is not None
+    assert decision.logprob == pytest.approx(decision.choice_logprobs[decision.choice])
+    return float((torch.tensor(decision.choice_logprobs) - expected).abs().max())
 
 
 def assert_empty(engine: Engine) -> None:
