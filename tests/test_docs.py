@@ -15,7 +15,6 @@ import dataclasses
 import inspect
 import json
 import re
-import runpy
 import shlex
 import shutil
 import sys
@@ -400,14 +399,3 @@ def test_the_settings_of_what_ships_mean_what_their_docstrings_say() -> None:
             for key in keys_of(kind[name].value.Config):
                 plain = rows[name, key.name].replace("`", "")
                 assert plain.startswith(key.meaning.replace("`", "")), (name, key.name)
-
-
-def test_the_page_of_commands_is_that_of_the_commands() -> None:
-    writer = runpy.run_path(str(ROOT / "docs/write_cli.py"))
-    assert (ROOT / "docs/cli.md").read_text() == writer["page"](), "python docs/write_cli.py"
-
-
-def test_every_page_stands_in_the_site() -> None:
-    site = (ROOT / "mkdocs.yml").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f"- {page.name}\n" in site, page.name
