@@ -208,9 +208,8 @@ def test_links_resolve(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
-            assert anchor in [
-                heading.lower().replace(" ", "-").replace(".", "") for heading in headings
-            ]
+            titles = [title.lower().replace(" ", "-").replace(".", "") for title in headings]
+            assert anchor in titles
 
 
 # docs/stream.md
