@@ -34,6 +34,6 @@ def new(
 
   cd {place}
   contrail check {module}
-  contrail run stream.yaml
+  contrail run stream.yaml --out runs/1
 
 README.md goes on from there.""")

@@ -78,6 +78,12 @@ def run_stream(
                         f"{error.filename or files.path} cannot be written: {error.strerror}. Make "
                         "room, then give the same command: it goes on from the last checkpoint."
                     ) from error
+        elif not quiet:
+            print(
+                f"{files.path} has ended and is not run again. To run what you have changed, choose "
+                "another --out.",
+                file=sys.stderr,
+            )
     return files
 
 
