@@ -161,7 +161,7 @@ def _lives(live: Mapping[str, Any]) -> bool:
     """Return whether the process that wrote it still runs."""
     if live.get("host") != socket.gethostname():
         return time.time() - float(live.get("time", 0)) < SILENT
-    return psutil.pid_exists(int(live["process"]))
+    return bool(psutil.pid_exists(int(live["process"])))
 
 
 def _members(data: bytes) -> tuple[str, int]:
