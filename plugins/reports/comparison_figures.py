@@ -98,8 +98,8 @@ def bars(comparison: dict[str, Any]) -> Figure:
                 for k in range(len(seeds))
             ]
             axes.plot(seeds, spread, "o", ms=3.5, mfc="white", mec=colour, mew=1, zorder=3)
-            if (drawn := shown[at]) is not None:
-                low, high = drawn
+            if (ends_of := shown[at]) is not None:
+                low, high = ends_of
                 axes.plot([low, high], [at, at], color="black", lw=1.3, zorder=2)
                 axes.plot([low, high], [at, at], "|", color="black", ms=8, zorder=2)
         _limit(axes, values, ends)
