@@ -80,8 +80,8 @@ def run_stream(
                     ) from error
         elif not quiet:
             print(
-                f"{files.path} has ended and is not run again. To run what you have changed, choose "
-                "another --out.",
+                f"{files.path} has ended and is not run again. To run what you have changed, "
+                "choose another --out.",
                 file=sys.stderr,
             )
     return files
