@@ -329,6 +329,28 @@ class Study:
     record: dict[str, Any] = field(repr=False)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def find(cls, directory: str | os.PathLike[str]) -> list[Study]:
+        """Return the experiments that a study's directory has the results of; none in another
+        directory.
+
+        Raises:
+            ContrailError: a result cannot be read.
+        """
+        from contrail.studies.launch import read_studies
+
+        path = Path(directory).resolve()
+        return [cls(path, record, record["failed"]) for record in read_studies(path)]
+
+    def report(self) -> list[str]:
+        """Show the page on the terminal. No plugin takes part, so no report can fail."""
+        from rich.console import Console
+
+        from contrail.studies.page import show
+
+        show(self.record, Console())
+        return []
+
     @property
     def verdicts(self) -> dict[str, str]:
         """The verdict on each claim, by its number: "holds", "does not hold", "cannot be told"."""

@@ -141,7 +141,9 @@ def report(
     context: typer.Context,
     directories: Annotated[
         list[Path],
-        typer.Argument(help="Directories of runs or comparisons.", metavar="RUN|COMPARISON..."),
+        typer.Argument(
+            help="Directories of runs, comparisons or studies.", metavar="RUN|COMPARISON|STUDY..."
+        ),
     ],
     full: Annotated[
         bool, typer.Option(help="Show all of a comparison: every metric, pairs, R by strategy.")
@@ -151,7 +153,7 @@ def report(
     ] = "png",
     show: Annotated[bool, typer.Option("--open", help="Show report.html in a browser.")] = False,
 ) -> None:
-    """Show the reports of runs and comparisons.
+    """Show the reports of runs, comparisons and studies.
 
     The exit code is 1 if a report failed; the others are made all the same.
     """
@@ -160,6 +162,11 @@ def report(
     failed = False
     with reporting(full, read_formats(formats)):
         for directory in directories:
+            studies = contrail.Study.find(directory)
+            for study in studies:
+                study.report()
+            if studies:
+                continue
             compared = any((directory / name).is_file() for name in (RESULT, PLAN))
             found = contrail.Comparison if compared else contrail.Result
             failed |= bool(found.read(directory, plugins_of(context)).report())

@@ -139,12 +139,13 @@ def run(
     listing: Listing,
     interruption: Interruption,
     quiet: bool,
-    begun: Clocks,
+    begun: Clocks | None,
 ) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
     Nothing is written before everything that can be checked has been. A long run says at its
-    beginning what it will cost; `begun` is when its process began to prepare it.
+    beginning what it will cost; `begun` is when its process began to prepare it, None to say
+    nothing.
 
     Raises:
         ContrailError: something the user can put right.
@@ -162,7 +163,7 @@ def run(
         files.reopen()
         files.write_config(to_yaml(config))
         state = files.newest_state()
-        if not state and not quiet:
+        if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
         known = state.get("baselines", {})
         wanted = config.evaluate.baselines
@@ -216,8 +217,8 @@ def estimate(
 def _at_the_start(
     config: RunConfig, made: Prepared, plugins: Plugins, name: str, begun: Clocks
 ) -> Estimate:
-    """Return what a run will cost: in steps if it is long and they are quickly measured, or
-    its episodes alone."""
+    """Return what a run will cost, from the fewest steps there can be; its episodes alone if it is
+    short, or if they take too long."""
     found = counted(config, made, name)
     if found.training + found.evaluation < LONG:
         return found
@@ -228,7 +229,7 @@ def _at_the_start(
             raise TooLong
 
     try:
-        return _measured(config, made, plugins, name, begun, START, check)
+        return _measured(config, made, plugins, name, begun, 0.0, check)
     except TooLong:
         return found
 

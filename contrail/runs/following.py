@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import time
 import zlib
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import yaml
 
 from contrail.errors import ContrailError
@@ -161,13 +161,7 @@ def _lives(live: Mapping[str, Any]) -> bool:
     """Return whether the process that wrote it still runs."""
     if live.get("host") != socket.gethostname():
         return time.time() - float(live.get("time", 0)) < SILENT
-    try:
-        os.kill(int(live["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return bool(psutil.pid_exists(int(live["process"])))
 
 
 def _members(data: bytes) -> tuple[str, int]:

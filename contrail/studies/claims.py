@@ -113,7 +113,7 @@ def _curriculum(evidence: Evidence) -> Sequence[Criterion]:
 )
 def _shorter(evidence: Evidence) -> Sequence[Criterion]:
     def fall(metric: str, seed: int) -> float | None:
-        falls = []
+        falls: list[float] = []
         for label in evidence.subject.environments:
             rows = [evidence.played(alone(label), seed, label, row) for row in (FIRST, LAST)]
             before, after = (row.get(metric) for row in rows)

@@ -19,10 +19,10 @@ from contrail.files import write_atomically
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import check_same
-from contrail.studies.design import Key
+from contrail.studies.design import EXPERIMENTS, Key
 from contrail.studies.evidence import Evidence
 from contrail.studies.page import markdown
-from contrail.studies.plan import StudyPlan, read_study, size_file
+from contrail.studies.plan import ALL, StudyPlan, read_study, size_file
 from contrail.studies.summary import summarise
 
 RUNS = "runs"
@@ -123,6 +123,25 @@ def carry_out(
         _write(directory / f"{experiment}.md", markdown(study))
         draw(study, directory / f"{experiment}.png")
     return StudyOutcome(directory, study, failed)
+
+
+def read_studies(directory: Path) -> list[dict[str, Any]]:
+    """Return the content of the JSON files of a study's directory, in the experiments' order.
+
+    Raises:
+        ContrailError: one cannot be read.
+    """
+    if not (directory / RUNS).is_dir():
+        return []
+    found = []
+    for name in (*EXPERIMENTS, ALL):
+        path = directory / f"{name}.json"
+        if path.is_file():
+            try:
+                found.append(json.loads(path.read_text()))
+            except (OSError, ValueError) as error:
+                raise ContrailError(f"{path} cannot be read: {error}") from error
+    return found
 
 
 def _make(

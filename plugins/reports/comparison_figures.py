@@ -98,8 +98,8 @@ def bars(comparison: dict[str, Any]) -> Figure:
                 for k in range(len(seeds))
             ]
             axes.plot(seeds, spread, "o", ms=3.5, mfc="white", mec=colour, mew=1, zorder=3)
-            if shown[at]:
-                low, high = shown[at]
+            if (ends_of := shown[at]) is not None:
+                low, high = ends_of
                 axes.plot([low, high], [at, at], color="black", lw=1.3, zorder=2)
                 axes.plot([low, high], [at, at], "|", color="black", ms=8, zorder=2)
         _limit(axes, values, ends)
@@ -111,12 +111,12 @@ def bars(comparison: dict[str, Any]) -> Figure:
         axes.set_title(HEADINGS[name], fontsize=10)
         bare(axes, grid="x")
     figure.suptitle(wrapped(heading(comparison), int(width * 10)), fontsize=10)
-    seeds = len(comparison["seeds"])
-    note = "one seed" if seeds == 1 else "bars: means over seeds; dots: seeds"
-    if seeds >= FEWEST_SEEDS:
+    count = len(comparison["seeds"])
+    note = "one seed" if count == 1 else "bars: means over seeds; dots: seeds"
+    if count >= FEWEST_SEEDS:
         note += "; lines: 95% intervals over seeds"
-    elif seeds > 1:
-        note += f"; {seeds} seeds are too few for an interval that says anything"
+    elif count > 1:
+        note += f"; {count} seeds are too few for an interval that says anything"
     figure.supxlabel(wrapped(note, int(width * 14)), fontsize=7)
     return literal(figure)
 

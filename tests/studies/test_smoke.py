@@ -35,6 +35,9 @@ def test_all_experiments_run_and_without_learning_no_claim_holds(
             assert {cell["mean"] for cell in cells if cell} == {0.0}
     shown = capsys.readouterr().out
     page = (out / "all.md").read_text()
+    (again,) = contrail.Study.find(out)
+    again.report()
+    assert capsys.readouterr().out in shown
     for table in study["tables"]:
         assert table["title"] in shown
         assert f"## {table['title']}" in page

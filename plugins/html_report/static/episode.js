@@ -81,7 +81,7 @@ async function show(found, host, choices) {
   viewer.hidden = false;
   host.append(viewer);
   heading.focus({ preventScroll: true });
-  viewer.scrollIntoView({ block: "nearest" });
+  viewer.scrollIntoView({ block: "start" });
 }
 
 const other = (episodes, k) => (episodes.length > 1 ? episodes[1 - k] : null);
