@@ -1,7 +1,7 @@
 """What a run is doing, in its directory, for those who watch it from elsewhere.
 
 `progress.jsonl` has a line for each update and evaluation that is done; `.live.json` says what is
-under way. Neither is read by the run itself.
+under way, and is gone when the run has come to its end. Neither is read by the run itself.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Live:
         self._directory = directory
         self._written = 0.0
         self._begun = time.time()
+        self.now({}, force=True)
 
     def now(self, state: Mapping[str, Any], force: bool = False) -> None:
         """Say what is under way; some calls are passed over, unless `force`."""
@@ -51,6 +52,19 @@ class Live:
         with contextlib.suppress(OSError):
             new.write_text(json.dumps(content))
             new.replace(place)
+
+    def end(self, error: str | None) -> None:
+        """Say that the run has ended.
+
+        Args:
+            error: the name of what ended it early; None if it has come to its end. Then the result
+                says everything.
+        """
+        if error is not None:
+            self.now({"ended": error}, force=True)
+            return
+        with contextlib.suppress(OSError):
+            (self._directory / LIVE).unlink()
 
     def done(self, entry: Mapping[str, Any]) -> None:
         """Add a line about what is done."""

@@ -43,6 +43,7 @@ class Reporter:
                 transient=True,
             )
         self._left = {"update": updates, "evaluation": evaluations}
+        self._all = dict(self._left)
         self._seconds: dict[str, list[float]] = {"update": [], "evaluation": []}
         self._kind = ""
         self._name = ""
@@ -64,7 +65,13 @@ class Reporter:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
-        self._tell(True, ended="finished" if error is None else type(error).__name__)
+        if self.live is not None:
+            self.live.end(None if error is None else type(error).__name__)
+
+    def skip(self, updates: int, evaluations: int) -> None:
+        """Count work as done that an earlier process has done."""
+        self._left["update"] -= updates
+        self._left["evaluation"] -= evaluations
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -117,7 +124,9 @@ class Reporter:
         self.say(f"{self._name}: {text}  {self._eta()}".rstrip())
         sys.stderr.flush()
         if self.live is not None and entry is not None:
-            self.live.done({"kind": self._kind, "name": self._name, **entry})
+            number = self._all[self._kind] - self._left[self._kind]
+            about = {"kind": self._kind, "number": number, "name": self._name}
+            self.live.done({**about, **entry})
         self._tell(True)
 
     def _tell(self, force: bool = False, **more: str) -> None:
@@ -138,9 +147,9 @@ class Reporter:
         left = 0.0
         for kind, count in self._left.items():
             recent = self._seconds[kind][-4:]
-            if count and not recent:
+            if count > 0 and not recent:
                 return None
-            if count:
+            if count > 0:
                 left += count * sum(recent) / len(recent)
         return left
 
@@ -148,8 +157,8 @@ class Reporter:
 def line(scalars: dict[str, float]) -> str:
     """How an update went, for the line that reports it."""
     shown = {
-        "reward": "reward {:.2f}",
         "success": "success {:.2f}",
+        "reward": "reward {:.2f}",
         "turns": "turns {:.1f}",
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "zero-variance groups {:.0%}",

@@ -1,21 +1,26 @@
-"""Small policies in fp32."""
+"""What all tests share: small policies in fp32, and what spares time."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from configs import complain, read  # noqa: F401  (fixtures)
+from forked import ForkedWorkers
 from rooms import train
 
 # Several processes run tests side by side: more threads than that would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Java machines live for seconds here: optimising their code takes longer than it spares.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 if TYPE_CHECKING:
+    from contrail.comparison.processes import Workers
     from contrail.model.policy import Policy
 
 
@@ -25,10 +30,27 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_disk() -> Iterator[None]:
+    """What is written reaches the disk when it may: only a power cut would tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Workers]:
+    """A fork server of comparisons, itself forked from this process: it starts at once."""
+    with ForkedWorkers() as workers:
+        yield workers
+
+
 @pytest.fixture
-def quick_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Java machines that live for seconds: optimising their code takes longer than it spares."""
-    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+def quick_comparisons(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons take their processes from that server, and start none."""
+    monkeypatch.setattr(
+        "contrail.comparison.launch.Workers", lambda: contextlib.nullcontext(workers)
+    )
 
 
 @pytest.fixture

@@ -216,6 +216,7 @@ def test_a_plugin_file_and_the_default_directory(
 
 
 def test_comparisons_run_what_a_plugin_file_registers(tmp_path: Path) -> None:
+    """In the processes of a fork server that is started anew, as by any user."""
     (tmp_path / "shed.py").write_text(PLUGIN)
     stream = {**STREAM, "stream": [{"environment": "shed", "updates": 1}]}
     with pytest.raises(ConfigError, match="cannot load 'Depot'"):

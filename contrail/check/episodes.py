@@ -6,11 +6,9 @@ import math
 from collections import Counter
 from itertools import zip_longest
 
-from contrail.check.other_process import walks_elsewhere
+from contrail.check.other_process import ADVICE, walks_elsewhere
 from contrail.check.subject import Failed, Moment, Subject, quoted, same
 from contrail.environment import SPLITS, Task
-
-ADVICE = "Take all randomness from random.Random(task.seed), and sort what comes out of sets."
 
 
 def tasks(subject: Subject) -> str:
@@ -91,9 +89,8 @@ def abandoned(subject: Subject) -> None:
 
 
 def process(subject: Subject) -> None:
-    """Another process, with another hash seed, plays the same episodes, in another order."""
-    with subject.during("the same in another process"):
-        backwards = reversed(walks_elsewhere(subject, subject.tasks[::-1]))
+    """Another process, with another hash seed, lists the same tasks and plays the same episodes."""
+    backwards = reversed(walks_elsewhere(subject, subject.tasks[::-1]))
     for task, first, second in zip(subject.tasks, subject.walks, backwards, strict=True):
         same(first, second, task, f"{ADVICE} Let reset(task) set everything anew.")
 

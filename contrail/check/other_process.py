@@ -13,11 +13,12 @@ from typing import Any
 
 from contrail.check.doing import Activity, Doing
 from contrail.check.subject import Failed, Moment, Skipped, Subject
-from contrail.environment import Task
+from contrail.environment import SPLITS, Task
 from contrail.errors import ContrailError, EnvironmentFault
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote
 
+ADVICE = "Take all randomness from random.Random(task.seed), and sort what comes out of sets."
 TIMEOUT = 300.0
 """The number of seconds that a check may take; those of slow environments take a minute."""
 LONG = 10.0
@@ -144,16 +145,22 @@ class _Caller:
         self._subject.close()
 
 
-def walks(subject: Subject, tasks: Sequence[Task]) -> list[list[Moment]]:
-    """Walk through tasks on the shared instance."""
-    return [list(subject.walk(subject.used, task)) for task in tasks]
+Played = tuple[dict[str, list[Task]], list[list[Moment]]]
+"""All tasks, by split, and walks through some."""
+
+
+def played(subject: Subject, tasks: Sequence[Task]) -> Played:
+    """List all tasks, and walk through these, on the shared instance."""
+    listed: dict[str, list[Task]] = {split: subject.used.tasks(split) for split in SPLITS}
+    return listed, [list(subject.walk(subject.used, task)) for task in tasks]
 
 
 def walks_elsewhere(subject: Subject, tasks: Sequence[Task]) -> list[list[Moment]]:
-    """Walk through tasks in a fresh process with another hash seed.
+    """Walk through tasks in a fresh process with another hash seed, where all are listed alike.
 
     Raises:
-        Failed: the environment raised there, the process died, or took too long.
+        Failed: the environment raised there, the process died, or took too long; or it lists
+            other tasks there.
         Skipped: the class cannot be imported from another process.
     """
     cls = subject.make.registered.value
@@ -162,11 +169,15 @@ def walks_elsewhere(subject: Subject, tasks: Sequence[Task]) -> list[list[Moment
     hash_seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     elsewhere = RemoteSubject(subject.make, subject.count, TIMEOUT, hash_seed)
     try:
-        moments: list[list[Moment]] = elsewhere.call(walks, tasks)
+        found: Played = elsewhere.call(played, tasks)
     except (ContrailError, EnvironmentFault) as error:
         raise Failed(
             f"in another process: {error}. Do not rely on what this process has set up."
         ) from error
     finally:
         elsewhere.close()
+    listed, moments = found
+    for split, known in subject.listed.items():
+        if listed[split] != known:
+            raise Failed(f"tasks({split!r}) differs in another process. {ADVICE}")
     return moments

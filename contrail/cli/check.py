@@ -19,6 +19,7 @@ from rich.text import Text
 from contrail.check import (
     NEEDED,
     OTHERS,
+    TRACKED,
     Check,
     Finding,
     Report,
@@ -32,7 +33,6 @@ from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
 from contrail.config import Source, build, read_shift
 from contrail.errors import PluginError
-from contrail.hookspecs import OBSERVERS
 from contrail.names import visible
 from contrail.registered import Registered
 from contrail.registry import Plugins
@@ -112,7 +112,7 @@ def _of_file(file: str, plugins: Plugins) -> list[tuple[str, str]]:
         if kind == "environment" or kind in TABLES:
             found.append((kind, name))
     hooks = next(info.hooks for info in plugins.info() if info.name == plugin)
-    if not found and OBSERVERS & set(hooks):
+    if not found and TRACKED & set(hooks):
         found.append(("tracker", plugin))
     if not found:
         raise PluginError(

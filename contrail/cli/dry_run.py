@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import contrail
+from contrail.api import estimate_comparison
 from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.runs.estimate import Estimate, duration, measured, size, table
@@ -37,13 +38,26 @@ def show_comparison(
     plugins: Plugins,
     sharing: bool,
     quiet: bool,
-    **options: str | int | None,
+    *,
+    strategies: str | None,
+    orders: str | None,
+    seeds: str | None,
+    baseline: str | None,
+    jobs: int | None,
 ) -> None:
     """Print what a comparison would cost."""
-    found = contrail.api.estimate_comparison(
-        stream, *overrides, plugins=plugins, share=sharing, quiet=quiet, **options
+    plan, costs = estimate_comparison(
+        stream,
+        *overrides,
+        strategies=strategies,
+        orders=orders,
+        seeds=seeds,
+        baseline=baseline,
+        jobs=jobs,
+        plugins=plugins,
+        share=sharing,
+        quiet=quiet,
     )
-    plan, costs = found
     console = Console(highlight=False)
     rows = _table("strategy", "runs", "time of one", "processor time of all", "memory of one")
     for cost in costs:

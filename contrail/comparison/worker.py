@@ -68,7 +68,7 @@ def run(config: Path, directory: Path) -> None:
     from contrail.runs.reports import observers_of
 
     plugins = load_plugins()
-    files = run_stream(config, plugins=plugins, out=directory)
+    files = run_stream(config, plugins=plugins, out=directory, measured=False)
     observers, missing = observers_of(files.path, [files.path], plugins)
     for line in missing:
         print(f"warning: {line}", file=sys.stderr)

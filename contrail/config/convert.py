@@ -89,7 +89,7 @@ def build(
     if not isinstance(values, dict):
         message = f"{show(values)} is not a mapping. Write `key: value` pairs."
         raise ConfigError(message, key=key)
-    hints = annotations_of(cls)
+    hints = annotations_of(cls)  # type: ignore[arg-type]  # classes can be hashed
     fields = {
         item.name: item
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -97,30 +97,40 @@ def build(
     }
     check_keys(key, values, fields)
     plain = {name: item for name, item in fields.items() if name not in built}
-    schema = _schema(cls, frozenset(plain))  # type: ignore[arg-type]  # classes can be hashed
     values = {
         name: _found(directory, value, fields[name].metadata.get("path"))
         for name, value in values.items()
     }
     try:
-        node = OmegaConf.structured(schema)
+        defaults = _defaults(cls, frozenset(plain))  # type: ignore[arg-type]
+        # OmegaConf takes longest: it converts what is not as it is by default.
+        given = {
+            name: value
+            for name, value in values.items()
+            if name in plain and not _is_default(value, plain[name].default)
+        }
+        converted = frozenset({*given, *(plain.keys() - defaults)})
+        node = OmegaConf.structured(_schema(cls, converted)) if converted else None  # type: ignore[arg-type]
     except Exception as error:
         text = str(error).splitlines()[0]
         raise PluginError(f"{_name(cls)} cannot be read from YAML: {text}") from error
-    for name in [name for name in values if name in plain]:
+    for name, value in given.items():
         try:
-            node = OmegaConf.unsafe_merge(node, {name: escape(values[name])})  # in place
+            node = OmegaConf.unsafe_merge(node, {name: escape(value)})  # in place
         except OmegaConfBaseException as error:
-            raise _explained((*key, name), error, hints[name], values[name]) from error
+            raise _explained((*key, name), error, hints[name], value) from error
         except TypeError as error:  # a list for a mapping, or the reverse
-            message = f"{show(values[name])} is not {in_words(hints[name])}."
+            message = f"{show(value)} is not {in_words(hints[name])}."
             raise ConfigError(message, key=(*key, name)) from error
-    missing = [name for name in plain if OmegaConf.is_missing(node, name)]
+    missing = [name for name in plain if name in converted and OmegaConf.is_missing(node, name)]
     if missing:
         raise ConfigError("needs a value. It has no default.", key=(*key, missing[0]))
     try:
-        converted: Any = OmegaConf.to_object(node)
-        settled = {name: getattr(converted, name) for name in plain}
+        found: Any = None if node is None else OmegaConf.to_object(node)
+        settled = {
+            name: getattr(found, name) if name in converted else copy.deepcopy(defaults[name])
+            for name in plain
+        }
         for name, value in settled.items():
             if name in values and not fits(value, hints[name]):
                 inside = f"{show(values[name])} holds a value of the wrong kind"
@@ -147,7 +157,32 @@ def build(
         raise PluginError(message) from error
 
 
+def _is_default(value: object, default: object) -> bool:
+    """Return whether a plain value is a field's default, which need not be converted again."""
+    return (
+        type(value) is type(default)
+        and isinstance(value, (bool, int, float, str))
+        and value == default
+        and "$" not in str(value)
+    )
+
+
 @functools.lru_cache(maxsize=256)
+def _defaults(cls: Any, names: frozenset[str]) -> dict[str, Any]:
+    """Return the defaults of these fields of `cls` as OmegaConf converts them; of those that are
+    values, not made by a function."""
+    node = OmegaConf.structured(_schema(cls, names))
+    fixed = {
+        item.name
+        for item in dataclasses.fields(cls)
+        if item.name in names and item.default is not dataclasses.MISSING
+    }
+    fixed = {name for name in fixed if not OmegaConf.is_missing(node, name)}
+    converted: Any = OmegaConf.to_object(OmegaConf.structured(_schema(cls, frozenset(fixed))))
+    return {name: getattr(converted, name) for name in fixed}
+
+
+@functools.lru_cache(maxsize=1024)
 def _schema(cls: Any, names: frozenset[str]) -> type:
     """Return a dataclass of these fields of `cls`; making one takes a millisecond."""
     hints = annotations_of(cls)
@@ -267,7 +302,13 @@ def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object
     return ConfigError(f"{show(value)} is not {in_words(hint)}.", key=place)
 
 
-def annotations_of(cls: type) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1024)
+def annotations_of(cls: Any) -> Mapping[str, Any]:
+    """Return the types of a class's fields. Do not change them.
+
+    Raises:
+        PluginError: they cannot be read.
+    """
     try:
         return typing.get_type_hints(cls)
     except Exception as error:

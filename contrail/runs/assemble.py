@@ -34,7 +34,7 @@ from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
 from contrail.runs.policies import make_policy
-from contrail.runs.position import Position
+from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
@@ -139,12 +139,13 @@ def run(
     listing: Listing,
     interruption: Interruption,
     quiet: bool,
-    begun: Clocks,
+    begun: Clocks | None,
 ) -> None:
     """Run a stream from its beginning or its last checkpoint to its end.
 
     Nothing is written before everything that can be checked has been. A long run says at its
-    beginning what it will cost; `begun` is when its process began to prepare it.
+    beginning what it will cost; `begun` is when its process began to prepare it, None to say
+    nothing.
 
     Raises:
         ContrailError: something the user can put right.
@@ -162,7 +163,7 @@ def run(
         files.reopen()
         files.write_config(to_yaml(config))
         state = files.newest_state()
-        if not state and not quiet:
+        if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
         known = state.get("baselines", {})
         wanted = config.evaluate.baselines
@@ -216,8 +217,8 @@ def estimate(
 def _at_the_start(
     config: RunConfig, made: Prepared, plugins: Plugins, name: str, begun: Clocks
 ) -> Estimate:
-    """Return what a run will cost: in steps if it is long and they are quickly measured, or
-    its episodes alone."""
+    """Return what a run will cost, from the fewest steps there can be; its episodes alone if it is
+    short, or if they take too long."""
     found = counted(config, made, name)
     if found.training + found.evaluation < LONG:
         return found
@@ -228,7 +229,7 @@ def _at_the_start(
             raise TooLong
 
     try:
-        return _measured(config, made, plugins, name, begun, START, check)
+        return _measured(config, made, plugins, name, begun, 0.0, check)
     except TooLong:
         return found
 
@@ -281,12 +282,5 @@ def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:
     """Return the number of updates and evaluations a run makes."""
-    updates = sum(stage.updates for stage in made.stages)
-    evaluations = (len(made.stages) + 1) * len(made.scenario.test)
-    if every := config.evaluate.every:
-        evaluations += sum(
-            (1 - -stage.updates // every) * len(made.scenario.test)
-            for stage in made.stages
-            if stage.updates
-        )
-    return updates, evaluations
+    updates, evaluations = work([stage.updates for stage in made.stages], config.evaluate.every)
+    return updates, evaluations * len(made.scenario.test)

@@ -22,6 +22,7 @@ def license_of(model: str, base: str, plugins: Plugins) -> str | None:
         base: its directory, or its hub id.
         plugins: the loaded ones: the source of a registered model may have an attribute `license`.
     """
+    import yaml
     from huggingface_hub import ModelCard
 
     if model in plugins.models:
@@ -31,7 +32,7 @@ def license_of(model: str, base: str, plugins: Plugins) -> str | None:
         return None
     try:
         found = ModelCard.load(readme).data.get("license")
-    except (ValueError, OSError):  # it has no header that can be read
+    except (ValueError, OSError, yaml.YAMLError):  # it has no header that can be read
         return None
     return found if isinstance(found, str) else None
 
@@ -69,7 +70,7 @@ def model_card(
         _table(["", *map(_text, result["environments"])], _rows(result, stage)),
     ]
     if stage == len(result["R"]) - 1 and (metrics := _metrics(result)):
-        parts += ["## Transfer and forgetting", _table(["", "", "formula"], metrics)]
+        parts += ["## Metrics", _table(["", "", "formula"], metrics)]
     parts += [
         "## Use",
         loading(base, registered),

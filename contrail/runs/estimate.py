@@ -70,7 +70,7 @@ class Part:
             steady = quantity in ("memory", "gpu")
             return value if steady else value * episodes / last.episodes
         slope = (value - getattr(before, quantity)) / (last.episodes - before.episodes)
-        return max(0.0, value + max(0.0, slope) * (episodes - last.episodes))
+        return float(max(0.0, value + max(0.0, slope) * (episodes - last.episodes)))
 
     def total(self, quantity: str) -> float:
         """Return a quantity of all repetitions."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import time
 import zlib
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import yaml
 
 from contrail.errors import ContrailError
@@ -35,8 +35,8 @@ class Following:
     """The content of config.yaml; empty before the run has begun."""
     live: dict[str, Any] = field(default_factory=dict)
     """What is under way: see `contrail.live`."""
-    entries: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    """What has been done, by kind and name."""
+    entries: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """What has been done, by kind and number."""
     episode: dict[str, Any] | None = None
     """The last episode, as in the logs."""
     _read: dict[Path, int] = field(default_factory=dict)
@@ -83,9 +83,7 @@ class Following:
         if not self.live:
             done = (self.directory / "result.json").is_file()
             return "finished" if done else "stopped" if self.config else "waiting"
-        if ended := self.live.get("ended"):
-            return "finished" if ended == "finished" else "stopped"
-        return "running" if _lives(self.live) else "stopped"
+        return "running" if "ended" not in self.live and _lives(self.live) else "stopped"
 
     def _look_at_progress(self) -> None:
         path = self.directory / PROGRESS
@@ -103,7 +101,7 @@ class Following:
         for line in whole.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
-                key = (entry["kind"], entry["name"])
+                key = (entry["kind"], entry["number"])
                 self.entries.pop(key, None)  # a run that went on from a checkpoint repeats some
                 self.entries[key] = entry
 
@@ -163,13 +161,7 @@ def _lives(live: Mapping[str, Any]) -> bool:
     """Return whether the process that wrote it still runs."""
     if live.get("host") != socket.gethostname():
         return time.time() - float(live.get("time", 0)) < SILENT
-    try:
-        os.kill(int(live["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return psutil.pid_exists(int(live["process"]))
 
 
 def _members(data: bytes) -> tuple[str, int]:

@@ -32,6 +32,7 @@ def run_stream(
     plugins: Plugins | None = None,
     out: Path | None = None,
     quiet: bool = False,
+    measured: bool = True,
 ) -> RunDirectory:
     """Run a stream to its end, or go on with it where it was interrupted.
 
@@ -41,11 +42,12 @@ def run_stream(
         plugins: those loaded already; by default the installed ones.
         out: the run directory; by default one under runs/, named after the file and the overrides.
         quiet: show nothing while it works.
+        measured: say at the beginning of a long run what it will cost.
 
     Raises:
         ContrailError: something the user can put right.
     """
-    begun = time.monotonic(), time.process_time()
+    begun = (time.monotonic(), time.process_time()) if measured else None
     source = origin if isinstance(origin, Source) else Source(origin)
     with source.located():
         config, plugins = load(source, overrides, plugins)

@@ -19,7 +19,7 @@ from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
-from contrail.runs.position import Position
+from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
@@ -70,6 +70,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         position = self.checkpoints.restore(updates)
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
+        if position is not None:
+            made, evaluated = work(updates, self.run.config.evaluate.every, position)
+            self.reporter.skip(made, evaluated * len(self.run.environments))
         self.observers.call("contrail_run_start", run=self.run)
         if position is None:
             self.rows.evaluate(0)

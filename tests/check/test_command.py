@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from corridors import Corridor, Raises
 
+from contrail.check.doing import Doing
 from contrail.registry import Plugins
 
 PLUGIN = '''
@@ -144,3 +145,100 @@ def test_environments(command: Command, monkeypatch: pytest.MonkeyPatch) -> None
     }
     assert maze["tasks"] == {}
     assert "KeyError: 'door'" in broken["missing"]
+
+
+def test_where_an_environment_hangs(command: Command, tmp_path: Path) -> None:
+    hangs = "        if action == 'xyzzy': time.sleep(60)\n        lit ="
+    (tmp_path / "lamp.py").write_text(f"import time\n{PLUGIN.replace('        lit =', hangs)}")
+    code, out, _ = command("check", "lamp.py", "--json", "--timeout", "0.5")
+    assert code == 1
+    (report,) = json.loads(out)
+    (failed,) = [finding for finding in report["findings"] if finding["state"] == "failed"]
+    assert failed["check"] == "nonsense"
+    assert "no answer within 0.5 s (--timeout); in task 'train', step('xyzzy')" in failed["note"]
+
+
+def test_a_call_that_takes_long_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contrail.check.other_process.LONG", 0.2)
+    slow = "        if action == 'xyzzy': time.sleep(1.5)\n        lit ="
+    (tmp_path / "lamp.py").write_text(f"import time\n{PLUGIN.replace('        lit =', slow)}")
+    code, _, err = command("check", "lamp.py")
+    assert code == 0
+    assert "lamp: nonsense: task 'train', step('xyzzy'), for " in err
+
+
+def test_a_check_that_is_interrupted_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "note"
+    Doing.make(file)
+    writer, reader = Doing(file), Doing(file)
+    assert reader.read() is None
+    with pytest.raises(KeyError), writer.during("reset \ud800" + "x" * 10_000):
+        raise KeyError
+    activity = reader.read()
+    assert activity is not None
+    assert activity.what.startswith("reset ?xxx")
+    with writer.during("step"):
+        pass
+    assert reader.read() is None
+
+
+KINDS = """
+import contrail
+
+class Mine(contrail.Adapter):
+    def render(self, observation):
+        return observation.text
+    def parse(self, text, observation):
+        return text
+
+class Same(contrail.Strategy):
+    starts_at = contrail.Strategy.NEVER
+
+@contrail.hookimpl
+def contrail_adapters(register):
+    register("mine", Mine)
+
+@contrail.hookimpl
+def contrail_strategies(register):
+    register("mine", Same)
+"""
+
+
+@pytest.mark.slow
+def test_a_file_with_an_adapter_and_a_strategy(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(KINDS)
+    code, out, _ = command("check", "mine.py", "--json")
+    assert code == 0
+    reports = json.loads(out)
+    assert [(report["kind"], report["name"]) for report in reports] == [
+        ("adapter", "mine"),
+        ("strategy", "mine"),
+    ]
+    code, out, _ = command("check", "mine", "mine.py", "--kind", "strategy")
+    assert code == 0
+    assert "strategy mine" in out
+    assert "adapter mine" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["babyai", "--kind", "strategy"], ["'babyai' is no strategy"]),
+        (["replay", "mod=tasks"], ["mod=tasks", "'mode'"]),
+        (["nothing.py"], ["registers nothing that can be checked"]),
+        (["choose", "--environment", "babyia"], ["'babyai'"]),
+    ],
+)
+def test_usage_errors_of_others(
+    command: Command, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "nothing.py").write_text(
+        "import contrail\n@contrail.hookimpl\ndef contrail_commands(cli): pass\n"
+    )
+    code, out, err = command("check", *arguments)
+    assert code == 2
+    assert not out
+    for word in words:
+        assert word in err

@@ -59,17 +59,17 @@ def test_what_is_added_later_is_read_later(tmp_path: Path) -> None:
     assert run.look() == "waiting"
     live = Live(tmp_path)
     scalars = {"success": 0.5, "success/a": 0.5, "policy_entropy": 1.2, "loss": 3.0}
-    live.done({"kind": "update", "name": "a 1/2", **entry("a", 0, 2, scalars)})
+    live.done({"kind": "update", "number": 1, **entry("a", 0, 2, scalars)})
     live.now({"name": "a 2/2", "count": 1, "total": 8, "left": 12.0}, force=True)
     assert run.look() == "running"
     assert (run.scalars("policy_entropy"), run.environments) == ([1.2], ["a"])
     with (tmp_path / PROGRESS).open("a") as file:
-        file.write('{"kind": "update", "name": "a 2/2", "succ')  # half a line
+        file.write('{"kind": "update", "number": 2, "succ')  # half a line
     run.look()
     assert len(run.updates) == 1
     with (tmp_path / PROGRESS).open("a") as file:
         file.write('ess/a": 0.75}\n')
-    live.done({"kind": "update", "name": "a 1/2", "success/a": 0.25})  # again, after a resumption
+    live.done({"kind": "update", "number": 1, "success/a": 0.25})  # again, after a resumption
     run.look()
     assert run.success("a", "update") == [0.75, 0.25]
 
@@ -98,7 +98,11 @@ def test_what_a_reporter_says_is_live(tmp_path: Path) -> None:
         reporter.done("", {"success": 0.5})
         run.look()
         assert "waiting" not in run.live
+    assert run.look() == "waiting"  # for a result
+    (tmp_path / "result.json").touch()
     assert run.look() == "finished"
+    Live(tmp_path).end("Interrupted")
+    assert run.look() == "stopped"
 
 
 def test_a_snapshot_is_printed_where_there_is_no_terminal(done: Path, command: Command) -> None:

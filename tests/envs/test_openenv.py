@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,42 +24,54 @@ WAYS = ["left", "down", "right", "up"]
 TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 
 
-class Server:
-    """A real server process on loopback."""
+class Servers:
+    """Two real server processes on loopback; the one at `mortal` may be ended."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        ports = free_ports(2)
+        self.url, self.mortal = (f"http://127.0.0.1:{port}" for port in ports)
         script = Path(__file__).parents[1] / "support/openenv_server.py"
-        self.process = subprocess.Popen([sys.executable, str(script), str(port)])
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), *map(str, ports)], start_new_session=True
+        )
         for _ in range(600):
             assert self.process.poll() is None
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
+            if all(map(answers, ports)):
+                return
             time.sleep(0.1)
-        raise TimeoutError("the server does not come up")
+        raise TimeoutError("the servers do not come up")
 
     def stop(self) -> None:
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[Servers]:
     pytest.importorskip("openenv")
-    running = Server()
+    running = Servers()
     yield running
     running.stop()
 
 
-def test_openenv(server: Server) -> None:
+def test_openenv(server: Servers) -> None:
     passes(OpenEnv, OpenEnvConfig(server.url, actions="choices"), {"expert"})
 
 
-def test_numbers_of_tasks_move_no_seed_of_a_server(server: Server) -> None:
+def test_numbers_of_tasks_move_no_seed_of_a_server(server: Servers) -> None:
     few, many = (
         OpenEnv(OpenEnvConfig(server.url, train_tasks=train, test_tasks=test))
         for train, test in ((7, 50), (500, 7))
@@ -67,7 +82,7 @@ def test_numbers_of_tasks_move_no_seed_of_a_server(server: Server) -> None:
     many.close()
 
 
-def test_an_episode_on_a_server(server: Server) -> None:
+def test_an_episode_on_a_server(server: Servers) -> None:
     world = OpenEnv(OpenEnvConfig(server.url, actions="choices"))
     try:
         task = world.tasks("train")[0]
@@ -80,7 +95,7 @@ def test_an_episode_on_a_server(server: Server) -> None:
         world.close()
 
 
-def test_a_field_that_is_not_there(server: Server) -> None:
+def test_a_field_that_is_not_there(server: Servers) -> None:
     world = OpenEnv(OpenEnvConfig(server.url, observation="promt"))
     try:
         with pytest.raises(ConfigError, match="Did you mean 'prompt'"):
@@ -97,7 +112,7 @@ def test_a_field_that_is_not_there(server: Server) -> None:
     ],
 )
 def test_what_the_server_refuses(
-    server: Server, settings: dict[str, Any], member: str, words: str
+    server: Servers, settings: dict[str, Any], member: str, words: str
 ) -> None:
     world = OpenEnv(OpenEnvConfig(server.url, **settings))
     slow = Task("openenv", "slow", -1, "train")
@@ -112,7 +127,7 @@ def test_what_the_server_refuses(
         world.close()
 
 
-def test_a_full_server(server: Server) -> None:
+def test_a_full_server(server: Servers) -> None:
     worlds = [OpenEnv(OpenEnvConfig(server.url)) for _ in range(9)]
     task = worlds[0].tasks("train")[0]
     try:  # sessions of other tests may not have ended yet
@@ -143,24 +158,20 @@ def test_a_refused_connection_ends_before_training(tmp_path: Path) -> None:
     pytest.importorskip("openenv")
     from contrail.runs.launch import run_stream
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
     (tmp_path / "s.yaml").write_text(STREAM.replace("URL", url))
     with pytest.raises(ContrailError, match=r"no server answers at .* Start it"):
         run_stream(tmp_path / "s.yaml", out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_server_that_dies_is_a_counted_fault(make_tiny: Any, tmp_path: Path) -> None:
-    pytest.importorskip("openenv")
+def test_a_server_that_dies_is_a_counted_fault(server: Servers, make_tiny: Any) -> None:
     from contrail.plugins.adapters.choose import Choose
     from contrail.rollout.play import EnvironmentPool, Job, play
     from contrail.seeding import generator
 
-    mortal = Server()
     pool = EnvironmentPool(
-        {"openenv": lambda: OpenEnv(OpenEnvConfig(mortal.url, actions="choices"))}
+        {"openenv": lambda: OpenEnv(OpenEnvConfig(server.mortal, actions="choices"))}
     )
     try:
         world = pool.take("openenv")
@@ -176,13 +187,12 @@ def test_a_server_that_dies_is_a_counted_fault(make_tiny: Any, tmp_path: Path) -
         job = Job("openenv", task, Choose(), generator(0, "test"))
         (episode,) = play(make_tiny(), pool, [job])
         assert episode.ended == "fault"
-        assert f"no server answers at {mortal.url}" in str(episode.fault)
+        assert f"no server answers at {server.mortal}" in str(episode.fault)
         assert len(episode.turns) == 2
         # The next episode is a fault too, not an end of the run.
         (episode,) = play(make_tiny(), pool, [job])
         assert episode.fault is not None
         assert "reset" in episode.fault
-        assert f"no server answers at {mortal.url}" in episode.fault
+        assert f"no server answers at {server.mortal}" in episode.fault
     finally:
         pool.close()
-        mortal.stop()

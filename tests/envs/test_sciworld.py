@@ -117,14 +117,12 @@ def test_an_ambiguous_action_lists_its_readings(environment: SciWorld) -> None:
     assert environment.step("0").valid
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_without_the_list() -> None:
     environment = SciWorld(SciWorldConfig(actions=False))
     assert environment.reset(SHORT).actions is None
     environment.close()
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_the_machine_ends_with_its_environment(environment: SciWorld) -> None:
     environment.reset(SHORT)
     shared = {machine.pid for machine in machines()}
@@ -142,7 +140,6 @@ def test_the_machine_ends_with_its_environment(environment: SciWorld) -> None:
     closed.close()
 
 
-@pytest.mark.usefixtures("quick_java")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_machine_ends_with_a_killed_process(how: signal.Signals) -> None:
     code = (
@@ -158,7 +155,6 @@ def test_the_machine_ends_with_a_killed_process(how: signal.Signals) -> None:
     assert gone(machine)
 
 
-@pytest.mark.usefixtures("quick_java")
 def test_a_machine_that_dies_is_a_fault_once() -> None:
     environment = SciWorld()
     start = environment.reset(SHORT)

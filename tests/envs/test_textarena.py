@@ -16,13 +16,13 @@ TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 def test_split_by_start_of_textarena() -> None:
     """Of 100 test seeds of Sokoban 49 start as one of 500 training seeds does."""
     pytest.importorskip("textarena")
-    boards = TextArena(TextArenaConfig("Sokoban-v0", 40, 10, "start"))
+    boards = TextArena(TextArenaConfig("Sokoban-v0", 16, 4, "start"))
     outside = random.getstate()
     tasks = {split: boards.tasks(split) for split in ("train", "test")}
     seen = {split: [boards.reset(task).text for task in tasks[split]] for split in tasks}
-    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 40, "test": 10}
+    assert {split: len(set(texts)) for split, texts in seen.items()} == {"train": 16, "test": 4}
     assert not set(seen["train"]) & set(seen["test"])
-    by_seed = TextArena(TextArenaConfig("Sokoban-v0", 40, 10, "seed"))
+    by_seed = TextArena(TextArenaConfig("Sokoban-v0", 16, 4, "seed"))
     assert all(tasks[split] != by_seed.tasks(split) for split in tasks)
     assert random.getstate() == outside
 

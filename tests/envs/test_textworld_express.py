@@ -11,8 +11,6 @@ from checked import passes
 from contrail.envs.textworld_express.environment import TextWorldExpress, TextWorldExpressConfig
 from contrail.errors import ConfigError, ContrailError
 
-pytestmark = pytest.mark.usefixtures("quick_java")
-
 WAYS = ["left", "down", "right", "up"]
 TAXI = ["south", "north", "east", "west", "pickup", "dropoff"]
 

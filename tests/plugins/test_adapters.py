@@ -159,7 +159,15 @@ def test_nested_json_has_an_end() -> None:
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "babyai": {"train_tasks": 80},
-    "sciworld": {"variations": 1},
+    "sciworld": {
+        "tasks": [
+            "chemistry-mix-paint-secondary-color",
+            "find-plant",
+            "lifespan-longest-lived",
+            "power-component",
+        ],
+        "variations": 1,
+    },
     "textworld": {"train_tasks": 2},
     "gymnasium": {"id": "FrozenLake-v1", "actions": ["left", "down", "right", "up"]},
 }
@@ -167,15 +175,16 @@ SLOW = ("alfworld", "sciworld", "textworld", "textworld-express")
 
 
 def states(environment: contrail.Environment, most: int = 8) -> Iterator[tuple[Observation, str]]:
-    """Observations of plays, each with all its actions, and the expert's."""
+    """All actions of some plays, the listed ones and the expert's, each where it comes first."""
     tasks = environment.tasks("train")
     for task in tasks[:: max(1, len(tasks) // most)]:
         seen = environment.reset(task)
+        known: set[str] = set()
         for move in [*(environment.expert(task) or ()), *("inventory", "[3]", "look") * 2]:
-            for action in seen.actions or ():
-                yield seen, action
             action = seen.actions[-1] if seen.actions and move == "look" else move
-            yield seen, action
+            new = [each for each in (*(seen.actions or ()), action) if each not in known]
+            yield from ((seen, each) for each in dict.fromkeys(new))
+            known.update(new)
             step = environment.step(action)
             seen = step.observation
             if step.terminated or step.truncated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.registry import load_plugins
 from contrail.runs import assemble, measure
 from contrail.runs.estimate import Estimate, Measured, Part, duration, short, size, table
+from contrail.runs.following import Following
+from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import estimate_stream, run_stream
 from contrail.runs.measure import TooLong
+from contrail.runs.position import work
 
 ENVIRONMENTS = """
 import contrail
@@ -184,3 +188,29 @@ def test_a_comparison_counts_shared_rows_once(stream: Path) -> None:
     # The second strategy takes over the base model's evaluation, of each seed.
     assert shared[0].seconds == alone[0].seconds
     assert shared[1].seconds < alone[1].seconds
+
+
+def test_an_interrupted_run_numbers_its_work_as_if_it_had_not_been(
+    stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [12]
+
+    def check(self: Interruption) -> None:
+        left[0] -= self.deferred
+        if left[0] == 0:
+            raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(Interruption, "check", check)
+    several = ["checkpoint.updates=1"]
+    with pytest.raises(Interrupted):
+        run_stream(stream, several, out=tmp_path / "run", quiet=True)
+    run_stream(stream, several, out=tmp_path / "run", quiet=True)
+    run = Following(tmp_path / "run")
+    assert run.look() == "finished"
+    updates, evaluations = work([2, 1], every=2)
+    numbers = {("update", n) for n in range(1, updates + 1)}
+    numbers |= {("evaluation", n) for n in range(1, 2 * evaluations + 1)}
+    assert set(run.entries) == numbers
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    points = [success for stage in result["training"] for _, success in stage.get("left", ())]
+    assert run.success("left", "update") == pytest.approx(points)

@@ -22,8 +22,13 @@ Extend = Callable[..., Path]
 @pytest.fixture
 def go(tmp_path: Path) -> Extend:
     """Runs a stream of stages, each a label and a number of updates."""
-    shutil.copy(EXAMPLES / "guess.py", tmp_path)
-    shutil.copy(EXAMPLES / "tidy.py", tmp_path)
+    return goer(tmp_path)
+
+
+def goer(directory: Path) -> Extend:
+    """Return what runs streams there."""
+    shutil.copy(EXAMPLES / "guess.py", directory)
+    shutil.copy(EXAMPLES / "tidy.py", directory)
 
     def run(
         name: str,
@@ -43,10 +48,10 @@ def go(tmp_path: Path) -> Extend:
         lines += ["  environments:"]
         lines += [f"    - {environment(label)}" for label in held]
         lines += ["grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}"]
-        path = tmp_path / "stream.yaml"
+        path = directory / "stream.yaml"
         path.write_text("\n".join(lines))
         overrides = [f"{key}={value}" for key, value in values.items()]
-        return run_stream(path, overrides, out=tmp_path / name, quiet=True).path
+        return run_stream(path, overrides, out=directory / name, quiet=True).path
 
     return run
 
@@ -94,6 +99,13 @@ def test_an_environment_of_another_plugin_may_be_added(go: Extend) -> None:
     assert json.loads((run / "result.json").read_text())["environments"] == ["near", "held", "more"]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Extend, Path]:
+    """What has made a run, and the run; that it is not changed is tested."""
+    go = goer(tmp_path_factory.mktemp("finished"))
+    return go, go("run", ("near", 1), ("far", 1), strategy="orthogonal")
+
+
 @pytest.mark.parametrize(
     ("stages", "values", "message"),
     [
@@ -109,9 +121,12 @@ def test_an_environment_of_another_plugin_may_be_added(go: Extend) -> None:
     ],
 )
 def test_what_a_run_cannot_get(
-    go: Extend, stages: list[tuple[str, int]], values: dict[str, object], message: str
+    finished: tuple[Extend, Path],
+    stages: list[tuple[str, int]],
+    values: dict[str, object],
+    message: str,
 ) -> None:
-    run = go("run", ("near", 1), ("far", 1), strategy="orthogonal")
+    go, run = finished
     before = (run / "result.json").read_bytes()
     with pytest.raises(ConfigError, match=message):
         go("run", *stages, strategy="orthogonal", **values)

@@ -72,7 +72,6 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
         "checkpoints",
         "config.yaml",
         "episodes",
-        ".live.json",
         "progress.jsonl",
         "training.png",
         "result.csv",

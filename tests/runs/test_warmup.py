@@ -94,6 +94,7 @@ def test_strategies_begin_after_it(stream: dict[str, Any], tmp_path: Path) -> No
     assert R[2, 1] == R[1, 1]
 
 
+@pytest.mark.usefixtures("quick_comparisons")
 def test_a_comparison_shares_it(stream: dict[str, Any], tmp_path: Path) -> None:
     stream["strategy"] = "sequential"
     found = contrail.compare(

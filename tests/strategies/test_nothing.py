@@ -55,10 +55,9 @@ def test_without_a_learning_rate_no_row_differs(strategy: str, tmp_path: Path) -
         EXAMPLES / "conflict.yaml",
         f"strategy={strategy}",
         "grpo.learning_rate=0",
-        "evaluate={tasks: 8, samples: 2}",
+        "evaluate={tasks: 8, samples: 2, baselines: false}",
         "grpo.generation_batch_size=8",
-        "stream.0.updates=2",
-        "stream.1.updates=2",
+        "stream.*.updates=2",
     )
     assert len(rows) > 1
     assert all(row == rows[0] for row in rows)

@@ -66,7 +66,7 @@ def evidence(
                         "scores": {f"{column[0]}/{task}": s for task, s in scores.items()},
                         "success": float(numpy.mean(list(scores.values()))),
                         "turns": turns(row) + rng.normal(0, 0.01),
-                        "tokens": 20 * turns(row) + rng.normal(0, 0.01),
+                        "generated_tokens": 20 * turns(row) + rng.normal(0, 0.01),
                         "difficulties": {f"{column[0]}/{t}": d for t, d in difficulties.items()},
                         "failures": {
                             "episodes": 100,

@@ -65,7 +65,10 @@ def test_all_runs_begin_with_one_warm_up(tmp_path: Path):
         run = contrail.load(runs / f"sequential_{label}_seed0")
         assert run.record["model"] == str(warm.directory)
         begun = run.record["evaluations"][0]
-        assert begun[label]["tokens"] == warm.record["evaluations"][-1][label]["tokens"]
+        assert (
+            begun[label]["generated_tokens"]
+            == warm.record["evaluations"][-1][label]["generated_tokens"]
+        )
     assert found.record["model"] == "tiny-random"
     table = found.record["tables"][0]
     assert [row["label"] for row in table["rows"]] == ["untrained model", "after the warm-up"]

@@ -183,6 +183,15 @@ class HashOrder(Corridor):
         return Observation(f"{super().look().text} Seen: {set(map(str, range(50)))}.", WAYS)
 
 
+class HashTasks(Corridor):
+    """The order of the tasks hangs on the order of a set of texts."""
+
+    def tasks(self, split: str) -> list[Task]:
+        known = {task.id: task for task in super().tasks(split)}
+        more = {f"{split}-{100 + n}" for n in range(10)}
+        return [*known.values(), *(Task("corridor", name, 9, split) for name in more)]
+
+
 class Refuses(Corridor):
     def look(self) -> Observation:
         return Observation(super().look().text, [*WAYS, "dig"])
@@ -313,6 +322,7 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
     (Leftover, "abandoned", "Let reset(task) set everything anew"),
     (FirstColour, "abandoned", "text is 'A red door.' and then 'A blue door.'"),
     (HashOrder, "process", "sort what comes out of sets"),
+    (HashTasks, "process", "tasks('train') differs in another process"),
     (Refuses, "actions", "'dig' is listed, and refused: 'That is no way.'"),
     (RaisesOnNonsense, "nonsense", "UnicodeEncodeError"),
     (Echoes, "nonsense", "Do not repeat"),

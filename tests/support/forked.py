@@ -1,14 +1,21 @@
-"""The command line in a process of its own, forked from this one: its imports are there already."""
+"""Processes forked from this one: all that they import is there already."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from contrail.comparison import worker
+from contrail.comparison.processes import Workers
+
+CONTEXT: Any = multiprocessing.get_context("fork")
 
 
 class Forked:
@@ -30,8 +37,7 @@ class Forked:
 
         del contrail
         self._log = log
-        context: Any = multiprocessing.get_context("fork")
-        self.process = context.Process(target=_main, args=(arguments, log, environment or {}))
+        self.process = CONTEXT.Process(target=_main, args=(arguments, log, environment or {}))
         self.process.start()
 
     @property
@@ -70,3 +76,38 @@ def _main(arguments: list[str], log: Path, environment: Mapping[str, str]) -> No
     from contrail.cli import main
 
     main()
+
+
+class ForkedWorkers(Workers):
+    """The fork server of comparisons, forked instead of started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process: Any = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if self._process is not None:
+            self._process.join()
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            self._socket, other = socket.socketpair()
+            with other:
+                self._process = CONTEXT.Process(target=_serve, args=(self._socket, other))
+                self._process.start()
+        return self._socket
+
+
+def _serve(ours: socket.socket, other: socket.socket) -> None:
+    ours.close()  # of the process that this one is forked from, whose end ends the server
+    os.setsid()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (open(number, "w", 1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    sys.argv = ["worker", "serve", str(other.detach())]
+    worker.main()

@@ -1,4 +1,4 @@
-"""A small OpenEnv server, `python openenv_server.py PORT`: guess a number.
+"""Small OpenEnv servers, `python openenv_server.py PORT ...`, a process for each: guess a number.
 
 The action "die" ends the server, and the seed -1 takes half a second.
 """
@@ -49,4 +49,7 @@ class Guessing(Environment[Guess, Answer, State]):
 
 if __name__ == "__main__":
     app = create_fastapi_app(Guessing, Guess, Answer, max_concurrent_envs=8)
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+    first, *others = map(int, sys.argv[1:])
+    # The imports take seconds: the others are forked.
+    port = next((other for other in others if os.fork() == 0), first)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

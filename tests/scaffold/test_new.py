@@ -1,0 +1,111 @@
+"""`contrail new`: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packages import ROOT, install, try_out
+
+import contrail.scaffold
+from contrail.errors import ConfigError, ContrailError
+from contrail.registry import load_plugins
+from contrail.scaffold import KINDS, create
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_package_installs_passes_its_tests_and_runs(kind: str, tmp_path: Path) -> None:
+    name = f"new-{kind}"
+    package = create(kind, name, load_plugins(), tmp_path / "package")
+    install(package, tmp_path / "target")
+    printed = try_out(name, package, tmp_path / "target")
+    assert "2 passed" in printed
+    assert (package / "runs/stream/result.json").is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_needs_no_correction(kind: str, tmp_path: Path) -> None:
+    package = create(kind, "a-b2", load_plugins(), tmp_path / "package")
+    written = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
+    assert written == {
+        ".gitignore",
+        "README.md",
+        "contrail_a_b2.py",
+        "pyproject.toml",
+        "stream.yaml",
+        "tests/test_contrail_a_b2.py",
+    }
+    for path in package.rglob("*.*"):
+        if path.is_file():
+            assert "$" not in path.read_text()
+    ruff = Path(sys.executable).with_name("ruff")
+    if ruff.is_file():
+        for command in (["check"], ["format", "--check"]):
+            subprocess.run(
+                [ruff, *command, "--no-cache", "--config", str(ROOT / "pyproject.toml"), "."]
+                + (["--ignore", "I001"] if command == ["check"] else []),
+                cwd=package,
+                check=True,
+                capture_output=True,
+            )
+    assert "class AB2" in (package / "contrail_a_b2.py").read_text() or kind == "tracker"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("environment", "Number Hunt", "lower-case letters.* For example 'number-hunt'"),
+        ("environment", "NumberHunt", "For example 'number-hunt'"),
+        ("environment", "", "lower-case letters"),
+        ("environment", "../up", "For example 'up'"),
+        ("environment", "9lives", "For example 'lives'"),
+        ("environment", "é", "a letter first"),
+        ("environment", "babyai", "the plugin 'babyai'.* has the name already"),
+        ("strategy", "babyai", "the plugin 'babyai'.* has the name already"),
+        ("objective", "self", "the objective 'self' of the plugin 'distillation'"),
+        ("tracker", "wandb", "a tracker that ships, 'wandb'"),
+    ],
+)
+def test_a_name_that_cannot_be(kind: str, name: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        create(kind, name, load_plugins(), tmp_path / "package")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_stays_as_it_is(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    with pytest.raises(ContrailError, match=r"there exists\. Choose another --dir"):
+        create("adapter", "mine", load_plugins(), there)
+    assert list(there.iterdir()) == []
+
+
+def test_nothing_half_written_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    original = Path.write_text
+
+    def write_text(path: Path, *arguments: object) -> int:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return original(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(ContrailError, match="cannot be written: No space left on device"):
+        create("adapter", "mine", load_plugins(), tmp_path / "package")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ContrailError, match="cannot be written: No such file or directory"):
+        create("adapter", "mine", load_plugins(), tmp_path / "not" / "there")
+
+
+def test_every_template_is_used() -> None:
+    used = {
+        f"{source.format(kind=kind)}.template"
+        for source in contrail.scaffold.FILES.values()
+        for kind in KINDS
+    }
+    there = contrail.scaffold.TEMPLATES
+    assert used == {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()}
