@@ -11,8 +11,6 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from contrail.names import visible_names
-
 Block = dict[str, Any]
 
 
@@ -106,17 +104,12 @@ def chart(kind: str, caption: str, series: Sequence[Block], **more: Any) -> Bloc
         caption: says what it is.
         series: `name`, and lists: `x` and `y`; of lines `low` and `high` of a band; of dots
             `category` in the place of `y`.
-        more: `x` and `y`, the titles of the axes; `marks`, labelled positions on the x axis;
-            `range`, of y; `ticks`, names of positions on the x axis; `categories`, of dots, and
-            their `means`, each `[mean, low, high]` or None.
+        more: `x` and `y`, the titles of the axes; `range`, of y, or of the axis of dots; `marks`,
+            labelled positions on the x axis; `ticks`, names of positions on it; `categories`, of
+            dots, and their `means`, each `[mean, low, high]` or None.
     """
     shown = [item for item in series if any(value is not None for value in item["x"])]
     if not shown:
         return None
     block: Block = {"type": "chart", "kind": kind, "caption": caption, "series": shown, **more}
     return block
-
-
-def as_text(value: Any) -> Any:
-    """Return JSON values in which characters that act instead of being seen are escapes."""
-    return visible_names(value)

@@ -186,7 +186,8 @@ def matrices(
             order = " > ".join(comparison["orders"][found["order"]])
             made.append(
                 matrix(
-                    f"{label} ({order}), {len(found['seeds'])} seeds",
+                    f"{label} ({order}), {len(found['seeds'])} seed"
+                    + "s" * (len(found["seeds"]) > 1),
                     found["environments"],
                     rows,
                     scale="share",

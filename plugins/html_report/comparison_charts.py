@@ -12,6 +12,9 @@ from contrail.plugins.reports.table import interval
 
 MOST_CHARTS = 8
 """Metrics with a chart of their own; the table has all."""
+SHARES = ("average_score", "worst_environment", "turnover", "gained")
+SMALL = 0.2
+"""What a chart of changes shows at least on each side of 0: noise does not look like an effect."""
 FIRST = ("average_score", "forgetting", "backward_transfer", "forward_transfer")
 """Metrics whose charts come first."""
 
@@ -29,6 +32,7 @@ def metric_charts(comparison: dict[str, Any]) -> list[Block]:
                 for label, item in comparison["summary"].items()
                 if name in item["metrics"]
             },
+            (0.0, 1.0) if name in SHARES else (0.0, 0.0) if name == "drift" else (-SMALL, SMALL),
         )
         for name in names[:MOST_CHARTS]
     ]
@@ -42,14 +46,28 @@ def success_charts(comparison: dict[str, Any]) -> list[Block]:
             f"Success on {name} at the end",
             "success",
             {label: item["success"][name] for label, item in comparison["summary"].items()},
+            (0.0, 1.0),
         )
         for name in comparison["environments"]
     ]
     return [block for block in made if block]
 
 
-def dots(caption: str, axis: str, values: Mapping[str, Mapping[str, Any] | None]) -> Block | None:
-    """Return a chart with a row per label: a dot per seed, the mean and its interval."""
+def dots(
+    caption: str,
+    axis: str,
+    values: Mapping[str, Mapping[str, Any] | None],
+    ends: tuple[float, float] = (-SMALL, SMALL),
+) -> Block | None:
+    """Return a chart with a row per label: a dot per seed, the mean and its interval.
+
+    Args:
+        caption: says what it is.
+        axis: the title of the axis.
+        values: estimates by label.
+        ends: what the axis shows at least; all means and dots are on it, but of an interval, which
+            two seeds may make very wide, no more than from -1 to 1.
+    """
     labels = list(values)
     points = [
         (place, value)
@@ -64,6 +82,8 @@ def dots(caption: str, axis: str, values: Mapping[str, Mapping[str, Any] | None]
             means.append(None)
         else:
             means.append([found["mean"], *(found["interval"] or (None, None))])
+    known = [value for item in means for value in item or () if value is not None]
+    inside = [max(-1.0, min(1.0, value)) for value in known] + [value for _, value in points]
     return chart(
         "dots",
         caption,
@@ -71,6 +91,7 @@ def dots(caption: str, axis: str, values: Mapping[str, Mapping[str, Any] | None]
         x=axis,
         categories=labels,
         means=means,
+        range=[min(*ends, *inside), max(*ends, *inside)],
         note="Dots are seeds; lines are means with 95% intervals over seeds.",
     )
 

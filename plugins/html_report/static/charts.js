@@ -38,6 +38,11 @@ function empty(bokeh, block, colour, more) {
   return made;
 }
 
+function padded([low, high]) {
+  const margin = 0.04 * Math.max(high - low, 0.1);
+  return [low - margin, high + margin];
+}
+
 const colourOf = (colour, k) => colour(`--series-${k % COLOURS}`);
 
 function withLegend(bokeh, made, items, colour, width) {
@@ -111,6 +116,7 @@ export function dots(bokeh, block, colour, width) {
   const count = block.categories.length;
   const made = empty(bokeh, block, colour, {
     height: 90 + 26 * count + (block.series.length > 1 ? 40 : 0),
+    x_range: padded(block.range),
     y_range: [count - 0.4, -0.6],
   });
   made.xaxis.axis_label = plain(block.x);
