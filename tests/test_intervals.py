@@ -24,7 +24,7 @@ def test_intervals_of_one_run_hold_the_truth(kind):
 
 def test_intervals_over_seeds_hold_the_truth():
     """Training seeds that differ by 0.05 or, near the edges, by half of the distance to them."""
-    repeats = 150
+    repeats = 300
     found = list(coverage.over_seeds(repeats, (8, 64), (2, 3, 10)))
     error = math.sqrt(0.95 * 0.05 / repeats)
     assert min(item.held for item in found) >= 0.93 - 3 * error
