@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def carry_out(
     from contrail.studies.figure import draw  # it imports matplotlib, which takes a second
 
     def plan() -> StudyPlan:
-        source = Source(origin) if isinstance(origin, Path) else _copy(origin)
+        source = Source(origin) if isinstance(origin, Path) else copy.deepcopy(origin)
         return read_study(
             experiment,
             source,
@@ -197,12 +198,6 @@ def _cpu_seconds(
 def _stem(origin: Path | Source) -> str:
     path = origin if isinstance(origin, Path) else origin.path
     return "study" if path is None else path.stem
-
-
-def _copy(source: Source) -> Source:
-    made = Source(source.values)
-    made.directory = source.directory
-    return made
 
 
 def _write(path: Path, text: str) -> None:

@@ -137,6 +137,8 @@ class _Planner:
         seeds: Sequence[int] | None,
         jobs: int | None,
     ) -> StudyPlan:
+        if seeds is not None and len(set(seeds)) < len(seeds):
+            raise ConfigError("--seeds: a seed stands there twice. Remove one.")
         chosen = list(self._seeds() if seeds is None else seeds)
         strategies = self._strategies()
         with self._translated():

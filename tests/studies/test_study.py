@@ -9,6 +9,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+import contrail
 from contrail.config import Source
 from contrail.errors import ConfigError
 from contrail.registry import load_plugins
@@ -146,6 +147,16 @@ def test_mistakes_are_named_with_their_line(change: str, message: str, tmp_path:
     with pytest.raises(ConfigError) as error:
         plan(tmp_path, kept + change)
     assert re.search(message, str(error.value), re.DOTALL), str(error.value)
+
+
+def test_mistakes_in_a_file_are_named_with_their_line_from_python_too(tmp_path: Path):
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY + "seed: 1\n")
+    with pytest.raises(ConfigError, match=r"study\.yaml:\d+: seed: "):
+        contrail.study("transfer", file, out=tmp_path / "out", quiet=True)
+    file.write_text(STUDY)
+    with pytest.raises(ConfigError, match="twice"):
+        contrail.study("transfer", file, seeds=[0, 0], out=tmp_path / "out", quiet=True)
 
 
 def test_an_unknown_experiment_or_size_is_refused(tmp_path: Path):
