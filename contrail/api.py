@@ -286,7 +286,7 @@ def split(
         stream: a stream file, or its content as a mapping. The policy is its model, which may be a
             run; of its stages only the environments and adapters matter.
         overrides: keys to set, as on the command line.
-        out: the file to write. The key `split` of an environment names it.
+        out: the file to write. The key `pass_rates` of an environment names it.
         samples: the number of episodes of each task.
         tasks: the largest number of training tasks per environment; of test tasks there are
             `evaluate.tasks`.

@@ -282,13 +282,13 @@ def list_tasks(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
                 f"list of at least one contrail.Task; it returned {str(tasks)[:80]}"
             )
-        if config.split is not None:
-            rates = read_rates(Path(config.split.file), task_source(config))
+        if config.pass_rates is not None:
+            rates = read_rates(Path(config.pass_rates.file), task_source(config))
             tasks = rates.applied(split, tasks)
             if not tasks:
                 raise ConfigError(
-                    f"{config.split.file} names no {split} task that {config.label!r} has. Run "
-                    "`contrail split` again."
+                    f"{config.pass_rates.file} names no {split} task that {config.label!r} has. "
+                    "Run `contrail split` again."
                 )
         times = Counter(task.id for task in tasks)
         repeated = [name for name, count in times.items() if count > 1]

@@ -1,7 +1,7 @@
 """Easy and hard tasks by a policy's own pass rate: the file that `contrail split` writes.
 
-`split` among an environment's keys in stream.yaml names such a file. The environment then has the
-tasks of the file, each with the difficulty "easy" or "hard".
+`pass_rates` among an environment's keys in stream.yaml names such a file. The environment then has
+the tasks of the file, each with the difficulty "easy" or "hard".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EASY, HARD = "easy", "hard"
 
 @dataclass(frozen=True)
 class TaskSplit:
-    """The key `split` of an environment in stream.yaml."""
+    """The key `pass_rates` of an environment in stream.yaml."""
 
     file: str
     """The absolute path of a file that `contrail split` has written."""

@@ -62,4 +62,4 @@ def split(
             f"{row['pass_rate']:.2f}",
         )
     Console().print(table)
-    print(f"In a stream, as a key of the environment: split: {out}")
+    print(f"In a stream, as a key of the environment: pass_rates: {out}")

@@ -1,4 +1,4 @@
-"""Keys that any environment may have in stream.yaml: the interface shift, and the split."""
+"""Keys that any environment may have in stream.yaml: the interface shift, and pass rates."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift
     return shift
 
 
-def read_split(value: Any, key: Key, environment: EnvironmentConfig, directory: Path) -> TaskSplit:
-    """Return the split that is written at a key of an environment: a file, or with its digest.
+def read_pass_rates(
+    value: Any, key: Key, environment: EnvironmentConfig, directory: Path
+) -> TaskSplit:
+    """Return the pass rates that are written at a key: a file, or a mapping with its digest.
 
     Raises:
         ConfigError: the file is missing, has changed since, or has no tasks of the environment.

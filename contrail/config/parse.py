@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.config.convert import UnknownKey, build, check_keys
-from contrail.config.environment_keys import read_shift, read_split
+from contrail.config.environment_keys import read_pass_rates, read_shift
 from contrail.config.hints import add_hint
 from contrail.config.model import find_model
 from contrail.config.plugins import load_plugin, load_tracker
@@ -276,7 +276,7 @@ class _Parser:
         for name, (wanted, allowed) in OVERRIDES.items():
             if own.get(name) is not None and not allowed(own[name]):
                 raise ConfigError(f"{show(own[name])} is not {wanted}.", key=(*key, name))
-        reserved = ("label", "shift", "split", *OVERRIDES)
+        reserved = ("label", "shift", "pass_rates", *OVERRIDES)
         found = self.component(key, value, self.plugins.environments, reserved)
         shift = read_shift(
             value.get("shift") if isinstance(value, dict) else None,
@@ -287,9 +287,10 @@ class _Parser:
         environment = EnvironmentConfig(
             found.name, found.settings, label or found.name, **own, shift=shift
         )
-        if isinstance(value, dict) and value.get("split") is not None:
-            split = read_split(value["split"], (*key, "split"), environment, self.directory)
-            environment = dataclasses.replace(environment, split=split)
+        if isinstance(value, dict) and value.get("pass_rates") is not None:
+            at = (*key, "pass_rates")
+            rates = read_pass_rates(value["pass_rates"], at, environment, self.directory)
+            environment = dataclasses.replace(environment, pass_rates=rates)
         place, other = self._seen.setdefault(environment.label, (key, environment))
         if plain(other) != plain(environment):
             raise ConfigError(

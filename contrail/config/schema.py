@@ -49,7 +49,7 @@ class EnvironmentConfig(Component):
     step_timeout: float | None = None
     # Not written without one: so earlier versions' configurations, and their keys, stay the same.
     shift: Shift | None = field(default=None, metadata={"optional": True})
-    split: TaskSplit | None = field(default=None, metadata={"optional": True})
+    pass_rates: TaskSplit | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _game(environment: EnvironmentConfig) -> Any:
 
 def task_source(environment: EnvironmentConfig) -> dict[str, Any]:
     """Return all that decides which tasks an environment has, and how well they can be solved."""
-    found: dict[str, Any] = _game(replace(environment, split=None))
+    found: dict[str, Any] = _game(replace(environment, pass_rates=None))
     del found["label"], found["workers"], found["step_timeout"]
     return found
 

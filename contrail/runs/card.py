@@ -60,7 +60,7 @@ def model_card(
     """
     parts = [
         f"---\n{_header(result, base, stage, license)}\n---",
-        f"# {_text(result['name'])}, after {_after(result, stage)}",
+        f"# After {_after(result, stage)}",
         "A LoRA that contrail trained over a stream of environments, and evaluated on all of them "
         "after every stage.",
         _table(["", ""], _facts(result, base, stage, license, own_license)),
@@ -105,7 +105,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
         base_model_relation=None if hub is None else "adapter",
         license=license,
         tags=["contrail", "lora", "reinforcement-learning", "continual-learning"],
-        model_name=result["name"],
+        model_name=f"after {' > '.join(result['stages'][:stage]) or 'no training'}",
         eval_results=scores or None,
     )
     return str(data.to_yaml())

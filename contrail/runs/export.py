@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from contrail.errors import ConfigError, ContrailError
+from contrail.live import PROGRESS
 from contrail.observers import FILE
 from contrail.registry import Plugins
 from contrail.runs.card import license_of, model_card
@@ -20,6 +21,9 @@ from contrail.runs.state import TENSORS
 
 OF_THE_RUN = (STATE, TENSORS, "README.md")
 """The files of a checkpoint that only its run needs, and the card, which is written anew."""
+
+OWN = (FILE, PROGRESS)
+"""What a run keeps for itself: its failed hooks, and what `contrail watch` reads."""
 
 
 def export_run(
@@ -98,7 +102,7 @@ def export_run(
 def _copy_run(files: RunDirectory, folder: Path) -> None:
     """Copy what reports have written, the result, and the configuration with its plugin files."""
     for path in sorted(files.path.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name != FILE:
+        if path.is_file() and not path.name.startswith(".") and path.name not in OWN:
             shutil.copy(path, folder)
     config = yaml.safe_load(files.config.read_text())
     named = []

@@ -162,8 +162,8 @@ def _environments(config: RunConfig) -> list[EnvironmentConfig]:
         ConfigError: one has a split already.
     """
     for item in config.environments:
-        if item.split is not None:
-            raise ConfigError(f"{item.label!r} has a split already. Remove the key `split`.")
+        if item.pass_rates is not None:
+            raise ConfigError(f"{item.label!r} has pass rates already. Remove its `pass_rates`.")
     return list(config.environments)
 
 

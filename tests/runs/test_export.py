@@ -112,6 +112,7 @@ def test_an_export_has_the_lora_the_card_the_tables_and_the_reports(
         "report.html",
         "result.csv",
         "result.json",
+        "training.png",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     card = read(out)

@@ -73,6 +73,7 @@ def test_the_run_directory_holds_what_the_documentation_says(process: Any) -> No
         "config.yaml",
         "episodes",
         "progress.jsonl",
+        "report.html",
         "training.png",
         "result.csv",
         "result.difficulty.csv",
