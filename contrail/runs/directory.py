@@ -31,6 +31,7 @@ from contrail.runs.position import Position
 if TYPE_CHECKING:
     from contrail.episode import Episode
 
+CARD = "README.md"
 STATE = "state.json"
 
 
@@ -175,7 +176,9 @@ class RunDirectory:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_tensors(partial)
-        sums = {file.name: _sha256(file) for file in sorted(partial.iterdir()) if file.is_file()}
+        files = [file for file in sorted(partial.iterdir()) if file.is_file()]
+        # A run goes on without the card, which says more than runs with equal weights share.
+        sums = {file.name: _sha256(file) for file in files if file.name != CARD}
         content = {"stage": position.stage, "update": position.update, "sha256": sums, **state}
         write_state(partial, content)
         for file in partial.iterdir():

@@ -93,7 +93,7 @@ def test_the_card_of_a_checkpoint(result: contrail.Result, stage: int) -> None:
 def test_the_header_goes_back_into_results(result: contrail.Result) -> None:
     header = (result.directory / "checkpoints/002/README.md").read_text().split("---\n")[1]
     name, scores = model_index_to_eval_results(yaml.safe_load(header)["model-index"])
-    assert name == "run"
+    assert name == "after a | <b> *c* > far"
     assert [item.metric_type for item in scores] == ["success", "success"]
 
 
