@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import contrail
 from contrail.errors import ConfigError, ContrailError
+from contrail.runs.directory import read_checkpoint
 
 STREAM = """
 model: {model}
@@ -184,6 +184,10 @@ def test_the_licence_of_the_base_model_is_named(tmp_path: Path) -> None:
     assert license_of(str(tmp_path), str(tmp_path), plugins) is None
 
 
-def test_the_result_of_a_card_is_that_of_the_run(result: contrail.Result) -> None:
-    state = json.loads((result.directory / "checkpoints/002/state.json").read_text())
-    assert "README.md" in state["sha256"]
+def test_a_checkpoint_is_whole_without_its_card(result: contrail.Result, tmp_path: Path) -> None:
+    copy = shutil.copytree(result.directory / "checkpoints/002", tmp_path / "002")
+    (copy / "README.md").unlink()
+    assert read_checkpoint(copy)["stage"] == 2
+    (copy / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ContrailError):
+        read_checkpoint(copy)
