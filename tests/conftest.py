@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from configs import complain, read  # noqa: F401  (fixtures)
-from forked import ForkedWorkers
 from rooms import train
 
 # Several processes run tests side by side: more threads than that would only wait for each other.
@@ -40,8 +39,9 @@ def _quick_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def workers() -> Iterator[Workers]:
-    """A fork server of comparisons, itself forked from this process: it starts at once."""
-    with ForkedWorkers() as workers:
+    """A fork server of comparisons, whose start takes seconds: one for all tests. It is no fork of
+    this process, whose torch may have threads that a fork does not have."""
+    with Workers() as workers:
         yield workers
 
 
