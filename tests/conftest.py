@@ -41,6 +41,8 @@ def _quick_disk() -> Iterator[None]:
 def workers() -> Iterator[Workers]:
     """A fork server of comparisons, whose start takes seconds: one for all tests. It is no fork of
     this process, whose torch may have threads that a fork does not have."""
+    from contrail.comparison.processes import Workers
+
     with Workers() as workers:
         yield workers
 
