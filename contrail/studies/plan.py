@@ -129,6 +129,9 @@ class _Planner:
         self._stages = self._list("environments")
         self._interfaces = self._list("interfaces", least=0)
         self._updates = self._whole("updates", values.get("updates", 40), 1)
+        self._columns: dict[
+            str, dict[str, Any]
+        ] = {}  # of the shifted interfaces, once they are known
 
     def plan(
         self,
@@ -215,7 +218,8 @@ class _Planner:
                 return stage
             for which, difficulties in (subject.halves or {}).get(label, {}).items():
                 if name == f"{label}.{which}":
-                    return {**stage, "name": name, "train": {"difficulty": list(difficulties)}}
+                    train = {**(stage.get("train") or {}), "difficulty": list(difficulties)}
+                    return {**stage, "name": name, "train": train}
             for interface in subject.interfaces:
                 if name == shifted(label, interface):
                     return {**stage, "environment": self._columns[name]}
@@ -232,8 +236,7 @@ class _Planner:
         values |= {"stream": list(stages), "strategy": strategy, "seed": seed}
         evaluate = values.setdefault("evaluate", {})
         if isinstance(evaluate, dict):
-            columns = getattr(self, "_columns", {})
-            evaluate["environments"] = [*self._plain(), *columns.values()]
+            evaluate["environments"] = [*self._plain(), *self._columns.values()]
         return self._load(values)
 
     def _load(self, values: Mapping[str, Any]) -> RunConfig:
