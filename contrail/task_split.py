@@ -34,8 +34,6 @@ class TaskSplit:
 class PassRates:
     """The pass rates of one environment's tasks, by split and task id."""
 
-    environment: Mapping[str, Any]
-    """The environment's name and settings, as plain values."""
     rates: Mapping[str, Mapping[str, float]]
     threshold: float
     """A task is easy if its pass rate is at least this."""
@@ -87,7 +85,7 @@ def read_rates(path: Path, environment: Mapping[str, Any]) -> PassRates:
             f"{path} has no {missing[0]} tasks of this environment. The `contrail split` that "
             "writes it has not ended: give its command again."
         )
-    return PassRates(environment, rates, content["threshold"])
+    return PassRates(rates, content["threshold"])
 
 
 def read_content(path: Path) -> dict[str, Any]:

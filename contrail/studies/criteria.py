@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from contrail.comparison.estimate import Quantity, estimated
@@ -117,8 +117,3 @@ def together(criteria: Sequence[Judged]) -> tuple[Verdict, str]:
         return HOLDS, ""
     reasons = [item.reason for item in criteria if item.verdict == OPEN]
     return OPEN, reasons[0] or "the interval is too wide"
-
-
-def record(judged: Judged) -> dict[str, Any]:
-    """Return a criterion as JSON values."""
-    return asdict(judged)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from contrail.studies.claims import Claim, claims_of
-from contrail.studies.criteria import OPEN, judge, record, together
+from contrail.studies.criteria import OPEN, judge, together
 from contrail.studies.evidence import Evidence
 from contrail.studies.plan import WARM, StudyPlan
 from contrail.studies.tables import tables_of, warm_up_table
@@ -70,7 +70,7 @@ def judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         "claim": claim.text,
         "published": claim.published,
         "rule": claim.rule,
-        "criteria": [record(item) for item in criteria],
+        "criteria": [asdict(item) for item in criteria],
         "verdict": verdict,
         "reason": reason if verdict == OPEN else "",
     }

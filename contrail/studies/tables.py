@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def _interface(evidence: Evidence) -> list[Table]:
                 evidence.quantity([minus(own, gain_term(evidence, label, shifted(label, name)))])
                 for name in subject.interfaces
             ),
-            evidence.of_seeds(lambda seed, far=far, own=own: _loss(own, far, seed)),  # type: ignore[misc]
+            evidence.of_seeds(partial(_loss, own, far)),
         ]
     names = [f"less on {name}" for name in subject.interfaces]
     return [
@@ -220,13 +221,10 @@ def _summary(
 
 def _random(evidence: Evidence, columns: Iterable[str]) -> list[Quantity]:
     """Return the success of random play."""
-    return [
-        evidence.of_seeds(lambda seed, name=name: _random_success(evidence, seed, name))  # type: ignore[misc]
-        for name in columns
-    ]
+    return [evidence.of_seeds(partial(_random_success, evidence, name)) for name in columns]
 
 
-def _random_success(evidence: Evidence, seed: int, column: str) -> float | None:
+def _random_success(evidence: Evidence, column: str, seed: int) -> float | None:
     for of_seeds in evidence.results.values():
         if seed in of_seeds:
             random = of_seeds[seed]["baselines"].get(column, {}).get("random")

@@ -76,6 +76,10 @@ def test_stages_on_halves_train_on_their_difficulties(tmp_path: Path):
     made = plan(tmp_path)
     run = made.runs["sequential", ("craft.easy", "craft.hard")][0]
     assert [stage.train.difficulty for stage in run.config.stream] == [(1,), (2,)]
+    few = "  - {environment: {name: textcraft, label: few, depths: [1, 2]}, train: {tasks: 5}}\n"
+    few = STUDY.replace("interfaces:", f"{few}interfaces:")
+    run = plan(tmp_path, few).runs["sequential", ("few.easy", "few.hard")][0]
+    assert [stage.train.tasks for stage in run.config.stream] == [5, 5]
     assert made.subject.split == ["craft"]  # the other's tasks are all of one difficulty
 
 
