@@ -84,7 +84,6 @@ def carry_out(
         raise ConfigError(f"--out {directory}: a run is kept there. Choose another.")
     if not (directory / RUNS).is_dir():
         files.check_writable()
-    from contrail.studies.figure import draw  # it imports matplotlib, which takes a second
 
     def plan() -> StudyPlan:
         source = Source(origin) if isinstance(origin, Path) else copy.deepcopy(origin)
@@ -122,6 +121,8 @@ def carry_out(
         }
         _write(directory / f"{experiment}.json", json.dumps(study, indent=1))
         _write(directory / f"{experiment}.md", markdown(study))
+        from contrail.studies.figure import draw  # it imports matplotlib, which takes a second
+
         draw(study, directory / f"{experiment}.png")
     return StudyOutcome(directory, study, failed)
 
@@ -158,7 +159,9 @@ def _make(
         try:
             check_same(RunDirectory(directory / run.directory), run.config, plugins)
         except ConfigError as error:
-            raise ConfigError(f"the study's runs are of another file: {error}") from error
+            raise ConfigError(
+                f"--out {directory.parent}: a run there is of another study: {error}"
+            ) from error
     attempt_runs(runs, directory, workers)
     schedule = Schedule(runs, directory, plugins, workers, jobs=plan.jobs, sharing=True, say=say)
     schedule.go()

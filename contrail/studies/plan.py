@@ -290,7 +290,11 @@ class _Planner:
             except ConfigError as error:
                 raise ConfigError(str(error), key=("strategies", index)) from error
             if entry.changes:
-                raise ConfigError("a study sets nothing else.", key=("strategies", index, "set"))
+                raise ConfigError(
+                    "`set` has no place in a study. Set the key for the whole study, or use "
+                    "`contrail compare`.",
+                    key=("strategies", index, "set"),
+                )
             if entry.label in (MIXTURE, *found):
                 hint = "It is in the study already." if entry.label == MIXTURE else "Remove one."
                 raise ConfigError(f"{entry.label!r}: {hint}", key=("strategies", index))

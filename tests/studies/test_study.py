@@ -140,6 +140,7 @@ def test_the_sizes_can_be_planned(size: str, tmp_path: Path):
         ),
         ("strategies: [mixture]\n", "in the study already"),
         ("strategies: [relpay]\n", "replay"),
+        ("strategies: [{name: replay, set: {lora.r: 4}}]\n", "contrail compare"),
         ("interfaces: [{alia: 1}]\n", r"study\.yaml:\d+: interfaces.*alias"),
         ("interfaces: [1]\n", "is not a mapping"),
         ("updatess: 1\n", "updates"),
