@@ -133,9 +133,9 @@ def compare(
 
     given = Given(plugins)
     options = read_options(
-        strategies if isinstance(strategies, str) or strategies is None else list(strategies),
+        strategies,
         orders,
-        seeds if isinstance(seeds, str) or seeds is None else list(seeds),
+        seeds,
         baseline,
         jobs,
     )
@@ -184,9 +184,9 @@ def estimate_comparison(
 
     given = Given(plugins)
     options = read_options(
-        strategies if isinstance(strategies, str) or strategies is None else list(strategies),
+        strategies,
         orders,
-        seeds if isinstance(seeds, str) or seeds is None else list(seeds),
+        seeds,
         baseline,
         jobs,
     )
@@ -351,9 +351,7 @@ def study(
     given.refuse_local("study")
     if out is None and source is not None and source.path is None:
         out = directory_of(source, texts)
-    options = read_options(
-        None, None, seeds if isinstance(seeds, str) or seeds is None else list(seeds), None, jobs
-    )
+    options = read_options(None, None, seeds, None, jobs)
     outcome = carry_out(
         experiment,
         source,

@@ -17,3 +17,10 @@ def test_every_page_stands_in_the_site() -> None:
     site = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert f"- {page.name}\n" in site, page.name
+
+
+def test_the_study_of_the_page_is_the_example() -> None:
+    example = (ROOT / "examples/study.yaml").read_text()
+    shown = "".join(line for line in example.splitlines(True) if not line.startswith("#"))
+    assert f"```yaml\n{shown}```" in (ROOT / "docs/study.md").read_text()
+    assert len(example.splitlines()) <= 20

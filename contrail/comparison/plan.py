@@ -332,7 +332,7 @@ def read_options(
 
 def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
     if not isinstance(text, str):
-        return text
+        return None if text is None else list(text)
     try:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError as error:
