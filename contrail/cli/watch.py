@@ -29,10 +29,10 @@ Shown = tuple[RenderableType, bool]
 
 def watch(
     directory: Annotated[
-        Path, typer.Argument(help="The directory of a run or a comparison.", metavar="RUN")
+        Path, typer.Argument(help="The directory of a run, a comparison or a study.", metavar="RUN")
     ],
 ) -> None:
-    """Watch a run or a comparison, until it ends.
+    """Watch a run, a comparison or a study, until it ends.
 
     It reads the directory alone, from any terminal; Ctrl-C ends the watching, not the run. Without
     a terminal it is shown once.

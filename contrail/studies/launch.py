@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrail.comparison.launch import attempt_runs
+from contrail.comparison.launch import PLAN, attempt_runs
 from contrail.comparison.plan import PlannedRun
 from contrail.comparison.processes import Workers
 from contrail.comparison.schedule import SHARED, Schedule
@@ -102,11 +102,13 @@ def carry_out(
     runs_in.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
     with files.locked(), Workers() as workers:
+        runs = _runs(planned)
+        named = [f"{RUNS}/{run.directory}" for run in (*planned.warm, *runs)]
+        _write(directory / PLAN, json.dumps({"runs": named}, indent=1))  # for `contrail watch`
         if planned.warm:
             failed |= _make(planned.warm, planned, runs_in, plugins, workers, say)
             planned = plan()  # the others begin with what these have made
-        runs = [run for of_seeds in planned.runs.values() for run in of_seeds.values()]
-        runs.sort(key=lambda run: (planned.seeds.index(run.seed), len(run.order)))
+            runs = _runs(planned)
         if not failed:
             failed |= _make(runs, planned, runs_in, plugins, workers, say)
         results = _results(planned, runs_in)
@@ -144,6 +146,12 @@ def read_studies(directory: Path) -> list[dict[str, Any]]:
             except (OSError, ValueError) as error:
                 raise ContrailError(f"{path} cannot be read: {error}") from error
     return found
+
+
+def _runs(plan: StudyPlan) -> list[PlannedRun]:
+    """Return the runs, seed by seed, those of one stage first: the others share it."""
+    runs = [run for of_seeds in plan.runs.values() for run in of_seeds.values()]
+    return sorted(runs, key=lambda run: (plan.seeds.index(run.seed), len(run.order)))
 
 
 def _make(

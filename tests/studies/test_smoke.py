@@ -9,6 +9,7 @@ import pytest
 
 import contrail
 from contrail.cli import app as cli
+from contrail.runs.following import Following, find, planned
 from contrail.studies.claims import CLAIMS
 from contrail.studies.design import EXPERIMENTS
 
@@ -42,6 +43,9 @@ def test_all_experiments_run_and_without_learning_no_claim_holds(
         assert table["title"] in shown
         assert f"## {table['title']}" in page
     assert (out / "all.png").stat().st_size > 10_000
+    assert find(out) == "comparison"  # so `contrail watch` shows it
+    assert len(planned(out)) == study["runs"]["planned"]
+    assert all(Following(out / name).look() == "finished" for name in planned(out))
 
 
 WARM = {
