@@ -45,7 +45,7 @@ def costs(
     sums = {label: [0, 0.0, 0.0] for label in plan.strategies}
     for run in plan.runs:
         one = measured[run.strategy]
-        keys = row_keys(run, plugins) if sharing else []
+        keys = row_keys(run.config, plugins) if sharing else []
         rows = next((row for row, key in enumerate(keys) if key not in known), len(keys))
         known.update(key for key in keys if key is not None)
         total = sums[run.strategy]

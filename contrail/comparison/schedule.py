@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from contrail.comparison import share
 from contrail.comparison.plan import PlannedRun
 from contrail.comparison.processes import WorkerProcess, Workers, end
-from contrail.config import to_yaml
+from contrail.config import load, to_yaml
 from contrail.errors import ContrailError
 from contrail.files import write_atomically
 from contrail.observers import failure_text, read_failures
@@ -27,18 +27,34 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class ScheduledRun:
-    """A planned run and its outcome; `error` is its message if it failed."""
+class RowSource:
+    """A run's rows of R that are on disk: up to `row`, one key each."""
 
-    run: PlannedRun
     files: RunDirectory
     keys: Sequence[str | None]
-    process: WorkerProcess | None = None
-    error: str = ""
     row: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.row = share.last_row(self.files)
+
+    def common(self, other: RowSource, rows: int) -> int:
+        """Return the last row, of the first `rows` after the base, that is the same in both; or
+        -1."""
+        shared = [
+            row
+            for row in range(min(rows + 1, len(self.keys), len(other.keys)))
+            if self.keys[row] is not None and self.keys[row] == other.keys[row]
+        ]
+        return max(shared, default=-1)
+
+
+@dataclass(kw_only=True)
+class ScheduledRun(RowSource):
+    """A planned run and its outcome; `error` is its message if it failed."""
+
+    run: PlannedRun
+    process: WorkerProcess | None = None
+    error: str = ""
 
     @property
     def finished(self) -> bool:
@@ -55,19 +71,13 @@ class ScheduledRun:
         """The file with the output of the process."""
         return self.files.path.with_name(f"{self.files.path.name}.log")
 
-    def common(self, other: ScheduledRun, rows: int) -> int:
-        """Return the last row, of the first `rows` after the base, that is the same in both; or
-        -1."""
-        shared = [
-            row
-            for row in range(min(rows + 1, len(self.keys), len(other.keys)))
-            if self.keys[row] is not None and self.keys[row] == other.keys[row]
-        ]
-        return max(shared, default=-1)
-
 
 class Schedule:
-    """All runs of a comparison in `directory`, with at most `jobs` processes at a time."""
+    """All runs of a comparison in `directory`, with at most `jobs` processes at a time.
+
+    With `sharing`, the rows of runs that the directory has from elsewhere are reused too: those of
+    a study's other experiments, or of strategies that are no longer compared.
+    """
 
     def __init__(
         self,
@@ -88,12 +98,26 @@ class Schedule:
         self.saved = share.recorded(self._saved_in)
         self.jobs = [
             ScheduledRun(
-                run,
-                RunDirectory(directory / run.directory),
-                share.row_keys(run, plugins) if sharing else (),
+                run=run,
+                files=RunDirectory(directory / run.directory),
+                keys=share.row_keys(run.config, plugins) if sharing else (),
             )
             for run in runs
         ]
+        self._kept = list(self._others(plugins)) if sharing else []
+
+    def _others(self, plugins: Plugins) -> Iterator[RowSource]:
+        """Yield the directory's runs that are not of this plan."""
+        planned = {job.files.path for job in self.jobs}
+        for path in sorted(self._directory.iterdir()):
+            files = RunDirectory(path)
+            if path in planned or share.last_row(files) < 0:
+                continue
+            try:
+                config, known = load(files.config, (), plugins)
+                yield RowSource(files, share.row_keys(config, known))
+            except ContrailError as error:
+                self._say(f"{path.name}: cannot be read, and is not reused: {error}")
 
     def go(self) -> None:
         """Make the missing runs. A run that fails does not stop the others."""
@@ -130,14 +154,18 @@ class Schedule:
                 continue
             running.append(job)
 
-    def _best(self, job: ScheduledRun) -> tuple[ScheduledRun | None, int]:
+    def _best(self, job: ScheduledRun) -> tuple[RowSource | None, int]:
         """Return the run that has most of what `job` would compute, and the last row that both
         have."""
-        others = [(job.common(other, other.row), other) for other in self.jobs if other is not job]
+        others = [
+            (job.common(other, other.row), other)
+            for other in (*self.jobs, *self._kept)
+            if other is not job
+        ]
         row, source = max(others, key=lambda item: item[0], default=(-1, None))
         return (source, row) if row > job.row else (None, job.row)
 
-    def _launch(self, job: ScheduledRun, source: ScheduledRun | None, row: int) -> None:
+    def _launch(self, job: ScheduledRun, source: RowSource | None, row: int) -> None:
         directory = job.files.path
         if not job.files.config.is_file():
             directory.mkdir(exist_ok=True)

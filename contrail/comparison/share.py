@@ -38,7 +38,7 @@ class Saved:
     cpu_seconds: float
 
 
-def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
+def row_keys(config: RunConfig, plugins: Plugins) -> list[str | None]:
     """Return one key per row of R, from the base model on.
 
     Two runs with the same key have computed the same up to that row. None: unknown, never share.
@@ -46,7 +46,6 @@ def row_keys(run: PlannedRun, plugins: Plugins) -> list[str | None]:
     Raises:
         PluginError: the strategy raised.
     """
-    config = run.config
     written = identity(to_dict(config))
     stages = written.pop("stream")
     # Only the meaning of these keys matters, which is in the stages and columns; plugins are code.

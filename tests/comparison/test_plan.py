@@ -204,7 +204,7 @@ def test_lists_that_cannot_be_read(text: str) -> None:
 
 def keys(plan: Any, plugins: Plugins, *strategies: Any, **asked: Any) -> dict[Any, Any]:
     found = plan({}, strategies=list(strategies), **asked)
-    return {(r.strategy, r.order, r.seed): share.row_keys(r, plugins) for r in found.runs}
+    return {(r.strategy, r.order, r.seed): share.row_keys(r.config, plugins) for r in found.runs}
 
 
 def common(first: list[Any], second: list[Any]) -> list[bool]:
@@ -258,14 +258,14 @@ def test_names_that_are_too_long_for_a_file(plan: Any) -> None:
 def test_other_evaluations_are_not_shared(plan: Any, plugins: Plugins, override: str) -> None:
     one = plan({}, strategies=["sequential"]).runs[0]
     other = plan({}, override, strategies=["sequential"]).runs[0]
-    assert share.row_keys(one, plugins)[0] != share.row_keys(other, plugins)[0]
+    assert share.row_keys(one.config, plugins)[0] != share.row_keys(other.config, plugins)[0]
 
 
 def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
     plan: Any, plugins: Plugins
 ) -> None:
     found = plan({}, "lora.init_lora_weights=orthogonal", strategies=["sequential"], seeds=[0, 1])
-    bases = [share.row_keys(run, plugins)[0] for run in found.runs]
+    bases = [share.row_keys(run.config, plugins)[0] for run in found.runs]
     assert bases[0] != bases[1]
 
 
@@ -316,7 +316,7 @@ def test_a_strategy_may_set_keys_of_the_stream(plugins: Plugins, tmp_path: Path)
     assert learns["imitation"] == ["grpo", "imitate", "grpo"]
     assert {run.strategy: run.config.grpo.learning_rate for run in plan.runs}[changed] == 0.01
     one, other = (
-        share.row_keys(next(run for run in plan.runs if run.strategy == label), plugins)
+        share.row_keys(next(run.config for run in plan.runs if run.strategy == label), plugins)
         for label in ("sequential", "imitation")
     )
     assert one[:2] == other[:2]  # the base model, and the first stage

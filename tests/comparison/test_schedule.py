@@ -84,6 +84,20 @@ def test_nothing_that_is_shared_is_computed_twice(pretend: Any) -> None:
     assert not computed
 
 
+def test_what_another_plan_has_computed_is_reused(pretend: Any) -> None:
+    pretend(ComparisonOptions(strategies=["sequential"]))
+    said: list[str] = []
+    made, computed, _ = pretend(ComparisonOptions(strategies=["anchored"]), say=said.append)
+    assert {row for _, row in computed} == {2}
+    assert said[0].endswith(f"starts with 1 of 2 stages of {RUNS[0]}")
+    assert [(item.source, item.rows) for item in made.saved] == [(RUNS[0], 2)]
+    damaged = made.jobs[0].files.path.with_name(RUNS[0]) / "config.yaml"
+    damaged.write_text("stream: [")
+    _, computed, _ = pretend(ComparisonOptions(strategies=["mixture"]), say=said.append)
+    assert 0 not in {row for _, row in computed}  # the other one has it
+    assert any(text.startswith(f"{RUNS[0]}: cannot be read, and is not reused: ") for text in said)
+
+
 def test_without_sharing_everything_is_computed(pretend: Any) -> None:
     asked = ComparisonOptions(strategies=["sequential", "anchored"], seeds=[0, 1])
     made, computed, _ = pretend(asked, sharing=False)

@@ -205,7 +205,7 @@ def test_comparisons_share_what_has_the_same_teachers(specialists: Path, tmp_pat
         path = tmp_path / "stream.yaml"
         path.write_text(json.dumps(stream({"name": "distill", "teachers": str(teachers)})))
         plan = read_plan(path, [], ComparisonOptions(strategies=["sequential"]), plugins)
-        return share.row_keys(plan.runs[0], plugins)
+        return share.row_keys(plan.runs[0].config, plugins)
 
     teachers = tmp_path / "teachers"
     shutil.copytree(specialists, teachers)
