@@ -361,7 +361,7 @@ def study(
         out=None if out is None else Path(out),
         say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
     )
-    return Study(outcome.directory, outcome.study, outcome.failed)
+    return Study(outcome.directory, outcome.study, outcome.failed, given.plugins)
 
 
 def stream_of(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("contrail")
 hookimpl = pluggy.HookimplMarker("contrail")
 
-REPORTS = frozenset(("contrail_report", "contrail_comparison"))
+REPORTS = frozenset(("contrail_report", "contrail_comparison", "contrail_study"))
 """The hooks of reports, which `contrail report` calls again."""
 OBSERVERS = REPORTS | {
     "contrail_run_start",
@@ -156,3 +156,8 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
 @hookspec
 def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     """Show or write a report of `comparison` (the content of compare.json) into its directory."""
+
+
+@hookspec
+def contrail_study(study: dict[str, Any], directory: str) -> None:
+    """Show or write a report of `study` (the content of EXPERIMENT.json) into its directory."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from contrail import tables
 from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.observers import told, told_of_runs
-from contrail.registry import Plugins
+from contrail.registry import Plugins, load_plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.reports import observers_of
 
@@ -327,12 +327,17 @@ class Study:
 
     directory: Path
     record: dict[str, Any] = field(repr=False)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str]
+    _plugins: Plugins = field(repr=False, compare=False)
 
     @classmethod
-    def find(cls, directory: str | os.PathLike[str]) -> list[Study]:
+    def find(cls, directory: str | os.PathLike[str], plugins: Plugins | None = None) -> list[Study]:
         """Return the experiments that a study's directory has the results of; none in another
         directory.
+
+        Args:
+            directory: of the study.
+            plugins: the loaded ones; by default the installed ones.
 
         Raises:
             ContrailError: a result cannot be read.
@@ -340,16 +345,23 @@ class Study:
         from contrail.studies.launch import read_studies
 
         path = Path(directory).resolve()
-        return [cls(path, record, record["failed"]) for record in read_studies(path)]
+        known = plugins or load_plugins()
+        return [cls(path, record, record["failed"], known) for record in read_studies(path)]
 
     def report(self) -> list[str]:
-        """Show the page on the terminal. No plugin takes part, so no report can fail."""
-        from rich.console import Console
+        """Show the report that `contrail report` shows, and write its files.
 
-        from contrail.studies.page import show
+        Plugins that failed, also those in the runs, are named in warnings at the end.
 
-        show(self.record, Console())
-        return []
+        Returns:
+            The reports that failed: a line each.
+        """
+        runs = [self.directory / name for name in self.record["runs"]["directories"]]
+        observers, missing = observers_of(self.directory, runs, self._plugins)
+        arguments = {"study": self.record, "directory": str(self.directory)}
+        reports = observers.report("contrail_study", **arguments)
+        _warn([*told_of_runs(runs), *missing, *told(observers.failures, self.directory)])
+        return [*missing, *told(reports, self.directory)]
 
     @property
     def verdicts(self) -> dict[str, str]:

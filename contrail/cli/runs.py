@@ -162,9 +162,12 @@ def report(
     failed = False
     with reporting(full, read_formats(formats)):
         for directory in directories:
-            studies = contrail.Study.find(directory)
+            studies = contrail.Study.find(directory, plugins_of(context))
             for study in studies:
-                study.report()
+                failed |= bool(study.report())
+                if show:
+                    name = study.record["experiment"]
+                    failed |= not _shown_in_browser(directory / f"{name}.html")
             if studies:
                 continue
             compared = any((directory / name).is_file() for name in (RESULT, PLAN))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
 import contrail
 from contrail.cli.options import AsJson, Quiet, plugins_of
@@ -73,12 +72,7 @@ def study(
     if as_json:
         print(json.dumps(found.record, indent=1))
     else:
-        from contrail.studies.page import show
-
-        show(found.record, Console())
-        endings = ("md", "json", "png")
-        files = ", ".join(f"{experiment}.{ending}" for ending in endings)
-        print(f"In {found.directory}: {files}, runs/")
+        found.report()
     for name, error in found.failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
     if found.failed:

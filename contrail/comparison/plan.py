@@ -59,12 +59,16 @@ class PlannedRun:
     @property
     def directory(self) -> str:
         """The name of its run directory."""
-        order = "-".join(self.order)
-        name = re.sub(r"[^\w.=+-]+", "-", f"{self.strategy}_{order}_seed{self.seed}")
-        if len(name.encode()) <= LONGEST_NAME:
-            return name
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        return f"{name[: LONGEST_NAME // 4]}_{digest}_seed{self.seed}"
+        return run_directory(self.strategy, self.order, self.seed)
+
+
+def run_directory(strategy: str, order: Sequence[str], seed: int) -> str:
+    """Return the name of the directory of a run, by its strategy's label and its stages' names."""
+    name = re.sub(r"[^\w.=+-]+", "-", f"{strategy}_{'-'.join(order)}_seed{seed}")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: LONGEST_NAME // 4]}_{digest}_seed{seed}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Carries out a study: makes the missing runs, and writes the page."""
+"""Carries out a study: makes the missing runs, and writes what they show."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import check_same
 from contrail.studies.design import EXPERIMENTS, Key
 from contrail.studies.evidence import Evidence
-from contrail.studies.page import markdown
-from contrail.studies.plan import ALL, StudyPlan, read_study, size_file
+from contrail.studies.plan import ALL, RUNS, StudyPlan, read_study, size_file
 from contrail.studies.summary import summarise
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def carry_out(
     out: Path | None,
     say: Callable[[str], None] = lambda text: None,
 ) -> StudyOutcome:
-    """Make the runs of an experiment, or of all, and judge the claims.
+    """Make the runs of an experiment, or of all, judge the claims, and write EXPERIMENT.json.
 
     The same call goes on where it was interrupted. All experiments of one directory share their
     runs.
@@ -122,10 +119,6 @@ def carry_out(
             "failed": failed,
         }
         _write(directory / f"{experiment}.json", json.dumps(study, indent=1))
-        _write(directory / f"{experiment}.md", markdown(study))
-        from contrail.studies.figure import draw  # it imports matplotlib, which takes a second
-
-        draw(study, directory / f"{experiment}.png")
     return StudyOutcome(directory, study, failed)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.comparison.entries import read_entry
-from contrail.comparison.plan import PlannedRun
+from contrail.comparison.plan import PlannedRun, run_directory
 from contrail.config import RunConfig, Source, load, show
 from contrail.errors import ConfigError, Key, nearest
 from contrail.registry import Plugins
@@ -44,6 +44,8 @@ ORDERED = {"easy": 0, "medium": 1, "hard": 2}
 """Difficulties in words, in their order; numbers have theirs."""
 WARM = (SEQUENTIAL, ("warmup",))
 ALL = "all"
+RUNS = "runs"
+"""Where the runs lie, in a study's directory."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class _Planner:
         values = copy.deepcopy(self._base)
         warm = self._source.values.get("warmup")
         if warm is not None:
-            model = self._out / "runs" / PlannedRun(*WARM, seed, None).directory  # type: ignore[arg-type]
+            model = self._out / RUNS / run_directory(*WARM, seed)
             if RunDirectory(model).result.is_file():
                 values["model"] = str(model)
                 values.pop("lora", None)

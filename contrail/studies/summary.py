@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from contrail.comparison.plan import run_directory
 from contrail.studies.claims import Claim, claims_of
 from contrail.studies.criteria import OPEN, judge, together
 from contrail.studies.evidence import Evidence
-from contrail.studies.plan import WARM, StudyPlan
+from contrail.studies.plan import RUNS, WARM, StudyPlan
 from contrail.studies.tables import tables_of, warm_up_table
 
 PAPER = (
@@ -37,10 +38,15 @@ def summarise(
         evidence: their results.
         warm: the results of the warm-up, by seed.
     """
-    ended = sum(len(of_seeds) for of_seeds in evidence.results.values())
+    ended = [
+        f"{RUNS}/{run_directory(*run, seed)}"
+        for run, of_seeds in {WARM: warm, **evidence.results}.items()
+        for seed in of_seeds
+    ]
     first = next(run for of_seeds in plan.runs.values() for run in of_seeds.values())
     return {
         "name": name,
+        "experiment": plan.name,
         "experiments": list(plan.experiments),
         "left_out": dict(plan.left_out),
         "paper": PAPER,
@@ -50,7 +56,11 @@ def summarise(
         "environments": list(evidence.subject.environments),
         "seeds": list(plan.seeds),
         "test_tasks": first.config.evaluate.tasks,
-        "runs": {"planned": sum(map(len, plan.runs.values())), "ended": ended},
+        "runs": {
+            "planned": sum(map(len, plan.runs.values())),
+            "ended": sum(map(len, evidence.results.values())),
+            "directories": ended,
+        },
         "warmup": bool(warm),
         "tables": [
             *([warm_up_table(replace(evidence, results={WARM: warm}))] if warm else []),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contrail.comparison.estimate import Quantity, estimated
+from contrail.comparison.plan import run_directory
 from contrail.metrics import Part
 from contrail.studies.contrasts import gain_term, minus
 from contrail.studies.design import (
@@ -24,7 +25,8 @@ from contrail.studies.evidence import FIRST, LAST, Evidence, Term
 
 Cell = dict[str, Any]
 Table = dict[str, Any]
-"""`title`, `note`, `columns`, `rows`: a label and a cell per column each; None for no value."""
+"""`title`, `note`, `columns`, `rows`: a label and a cell per column each, None for no value; and
+`runs`, for each seed the run's directory, and where its R has the row and the columns."""
 
 AVERAGE, WORST = "average", "worst"
 
@@ -82,13 +84,17 @@ def _transfer(evidence: Evidence) -> list[Table]:
     rows["before training"] = _scores(evidence, alone(labels[0]), labels, FIRST)
     for label in labels:
         rows[f"after {label}"] = _scores(evidence, alone(label), labels)
+    after = {f"after {label}": (alone(label), LAST) for label in labels}
+    sources = {"before training": (alone(labels[0]), FIRST), **after}
     gains = {
         f"after {label}": [evidence.quantity([gain_term(evidence, label, c)]) for c in labels]
         for label in labels
     }
     return [
-        _table("Transfer: success", labels, rows),
-        _table("Transfer: change by training", labels, gains, signed=True),
+        _linked(_table("Transfer: success", labels, rows), sources, evidence),
+        _linked(
+            _table("Transfer: change by training", labels, gains, signed=True), after, evidence
+        ),
     ]
 
 
@@ -117,7 +123,8 @@ def _sequence(evidence: Evidence) -> list[Table]:
             for order in subject.orders
         }
         title = f"Sequences: success at the end ({strategy})"
-        found.append(_table(title, [*labels, AVERAGE, WORST], rows))
+        sources = {", ".join(order): ((strategy, order), LAST) for order in subject.orders}
+        found.append(_linked(_table(title, [*labels, AVERAGE, WORST], rows), sources, evidence))
     return found
 
 
@@ -131,7 +138,9 @@ def _mixture(evidence: Evidence) -> list[Table]:
         own = [evidence.quantity([evidence.score(run, c) for run in runs], (0, 1)) for c in labels]
         rows[f"{strategy}, mean of orders"] = [*own, *_summary(evidence, runs, labels)]
     rows["mixture"] = _scores(evidence, mixture(subject), labels, summary=True)
-    return [_table("Mixture and sequences: success", [*labels, AVERAGE, WORST], rows)]
+    made = _table("Mixture and sequences: success", [*labels, AVERAGE, WORST], rows)
+    run = mixture(subject)
+    return [_linked(made, {"before training": (run, FIRST), "mixture": (run, LAST)}, evidence)]
 
 
 def _interface(evidence: Evidence) -> list[Table]:
@@ -142,9 +151,9 @@ def _interface(evidence: Evidence) -> list[Table]:
         for label in labels
         for column in (label, *(shifted(label, name) for name in subject.interfaces))
     ]
-    rows = {"before training": _scores(evidence, alone(columns[0]), columns, FIRST)}
-    for column in columns:
-        rows[f"after {column}"] = _scores(evidence, alone(column), columns)
+    sources = {"before training": (alone(columns[0]), FIRST)}
+    sources |= {f"after {column}": (alone(column), LAST) for column in columns}
+    rows = {name: _scores(evidence, run, columns, row) for name, (run, row) in sources.items()}
     parts: dict[str, list[Quantity]] = {}
     for label in labels:
         own = gain_term(evidence, label, label)
@@ -160,7 +169,11 @@ def _interface(evidence: Evidence) -> list[Table]:
         ]
     names = [f"less on {name}" for name in subject.interfaces]
     return [
-        _table("Interface: success by the interface trained on", columns, rows),
+        _linked(
+            _table("Interface: success by the interface trained on", columns, rows),
+            sources,
+            evidence,
+        ),
         _table(
             "Interface and semantics: the gain, and what of it is lost",
             ["held-in gain", *names, "less on other environments"],
@@ -256,6 +269,33 @@ def _table(
         "signed": signed,
         "rows": [{"label": label, "cells": list(map(_cell, row))} for label, row in rows.items()],
     }
+
+
+def _linked(table: Table, sources: Mapping[str, tuple[Key, int]], evidence: Evidence) -> Table:
+    """Say of rows which run they show, and which row of its R.
+
+    Args:
+        table: the table.
+        sources: by a row's label, the run and its row of R.
+        evidence: the runs.
+    """
+    for line in table["rows"]:
+        if line["label"] not in sources:
+            continue
+        run, row = sources[line["label"]]
+        line["runs"] = [
+            {
+                "seed": seed,
+                "run": run_directory(*run, seed),
+                "row": row % len(result["R"]),
+                "columns": [
+                    result["environments"].index(name) if name in result["environments"] else None
+                    for name in table["columns"]
+                ],
+            }
+            for seed, result in evidence.results.get(run, {}).items()
+        ]
+    return table
 
 
 def _cell(quantity: Quantity) -> Cell | None:

@@ -1,4 +1,4 @@
-"""Writes report.html into the directory of a run or a comparison."""
+"""Writes the page of a run, a comparison or a study into its directory."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def contrail_comparison(comparison: dict[str, Any], directory: str) -> None:
     from contrail.plugins.reports.table import write
 
     write(Path(directory, FILE), html(page(comparison, Path(directory))))
+
+
+@contrail.hookimpl
+def contrail_study(study: dict[str, Any], directory: str) -> None:
+    """Write the page of a study, EXPERIMENT.html."""
+    from contrail.plugins.html_report.page import html
+    from contrail.plugins.html_report.study import page
+    from contrail.plugins.reports.table import write
+
+    write(Path(directory, f"{study['experiment']}.html"), html(page(study, Path(directory))))

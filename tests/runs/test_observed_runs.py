@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import contrail
 from contrail import hookspecs
@@ -32,7 +33,10 @@ ARGUMENTS = {
     "contrail_run_end": "run",
     "contrail_report": "result, directory",
     "contrail_comparison": "comparison, directory",
+    "contrail_study": "study, directory",
 }
+OTHERS = ("contrail_comparison", "contrail_study")
+"""Hooks that a run does not call."""
 DOES = {
     "raise": "raise ConnectionError('no server')",
     # The time limit is brought forward for this hook alone: others may be slow.
@@ -122,7 +126,7 @@ def test_a_run_and_its_report(
         assert "said by" in during.err
         assert "said by" in after.out
         return
-    hooks = [hook for hook in ARGUMENTS if hook != "contrail_comparison"]
+    hooks = [hook for hook in ARGUMENTS if hook not in OTHERS]
     kept = {failure.hook: failure for failure in read_failures(run.directory)}
     assert sorted(kept) == sorted(hooks)
     for hook in hooks:
@@ -197,12 +201,42 @@ def test_a_comparison(
         assert failed == []
         assert "said by" in shown.out
         return
-    for hook in ARGUMENTS:
+    for hook in (hook for hook in ARGUMENTS if hook != "contrail_study"):
         told = f"plugin 'bad_{hook.removeprefix('contrail_')}' failed in {hook}: "
         assert told in shown.err
         assert hook == "contrail_comparison" or any(told in line for line in said)
     assert len(failed) == 1
     assert "bad_comparison" in failed[0]
+
+
+@pytest.mark.parametrize("does", DOES)
+def test_a_study(
+    does: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(LIMIT, "1000")
+    stream = yaml.safe_load(write_stream(tmp_path, does).read_text())
+    stages = stream.pop("stream")
+    stream["evaluate"] = {"tasks": 3}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**stream, "environments": stages}))
+    study = contrail.study("transfer", tmp_path / "study.yaml", out=tmp_path / "out", quiet=True)
+    assert study.failed == {}
+    capsys.readouterr()
+    failed = study.report()
+    shown = capsys.readouterr()
+    made = {path.name for path in study.directory.glob("transfer.*")}
+    assert made == {f"transfer.{ending}" for ending in ("html", "json", "md", "png")}
+    assert "Transfer: success" in shown.out
+    if does == "print":
+        assert failed == []
+        assert "said by" in shown.out
+        return
+    for hook in (hook for hook in ARGUMENTS if hook != "contrail_comparison"):
+        assert f"plugin 'bad_{hook.removeprefix('contrail_')}' failed in {hook}: " in shown.err
+    assert len(failed) == 1
+    assert "bad_study" in failed[0]
 
 
 def test_the_reports_of_an_interrupted_comparison(

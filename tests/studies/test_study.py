@@ -12,9 +12,9 @@ from rich.console import Console
 import contrail
 from contrail.config import Source
 from contrail.errors import ConfigError
+from contrail.plugins.reports.study import markdown, show
 from contrail.registry import load_plugins
 from contrail.studies.design import EXPERIMENTS, Subject, alone, runs_of
-from contrail.studies.page import markdown, show
 from contrail.studies.plan import SIZES, StudyPlan, read_study, size_file
 
 STUDY = """
@@ -186,6 +186,7 @@ HOSTILE = "<script>alert(1)</script> | **x**\x1b[31m"
 def test_the_page_shows_names_as_text():
     study = {
         "name": HOSTILE,
+        "experiment": "transfer",
         "experiments": ["transfer"],
         "left_out": {},
         "failed": {"run": HOSTILE},

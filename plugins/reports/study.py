@@ -1,8 +1,9 @@
-"""The page of a study: Markdown, and the same for the terminal."""
+"""A study on the terminal, and the same as EXPERIMENT.md: matrices, and the claims' verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -10,9 +11,21 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+import contrail
 from contrail.names import visible
+from contrail.plugins.reports.table import write
 
 VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"}
+
+
+@contrail.hookimpl(trylast=True)  # the list of files is complete once the others have written
+def contrail_study(study: dict[str, Any], directory: str) -> None:
+    """Print the page, and write it as Markdown."""
+    name = study["experiment"]
+    write(Path(directory, f"{name}.md"), (markdown(study).rstrip() + "\n").encode())
+    show(study, Console())
+    files = sorted(path.name for path in Path(directory).glob(f"{name}.*"))
+    print(f"In {visible(directory)}: {', '.join(files)}, runs/")
 
 
 def markdown(study: Mapping[str, Any]) -> str:

@@ -1,17 +1,21 @@
-"""The figure of a study: its matrices as heat maps."""
+"""The figure of a study, EXPERIMENT.png: its matrices as heat maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+import contrail
 from contrail.names import visible
+from contrail.plugins.reports.figures import new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 1.5  # inches of a column
 HEIGHT = 0.55  # of a row
@@ -19,21 +23,22 @@ MARGIN = 2.6  # for the labels of the rows
 LONGEST = 26  # characters of a label
 
 
-def draw(study: Mapping[str, Any], path: Path) -> None:
-    """Draw all matrices of a study below each other.
+@contrail.hookimpl
+def contrail_study(study: dict[str, Any], directory: str) -> None:
+    """Draw the figure."""
+    save(draw(study), Path(directory, study["experiment"]))
 
-    Args:
-        study: the content of its JSON file.
-        path: of the figure; its suffix decides the format.
-    """
+
+def draw(study: Mapping[str, Any]) -> Figure:
+    """Return all matrices of a study below each other."""
     tables = study["tables"]
     heights = [HEIGHT * (len(table["rows"]) + 2) for table in tables]
     width = MARGIN + WIDTH * max(len(table["columns"]) for table in tables)
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    figure = new_figure(width, sum(heights))
     axes = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, table in zip(axes, tables, strict=True):
         _heat_map(axis, table)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _heat_map(axis: Axes, table: Mapping[str, Any]) -> None:
