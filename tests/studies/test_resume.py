@@ -55,3 +55,7 @@ def test_a_killed_study_ends_with_the_same_page(tmp_path: Path):
     before = {path: path.stat().st_mtime_ns for path in killed.glob("runs/*/result.json")}
     contrail.study("mixture", file, out=killed, quiet=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    # Nor is a stage that it has in common with a run of another experiment.
+    saved = {item["run"]: item for item in json.loads((killed / "runs/shared.json").read_text())}
+    assert saved["sequential_balls_seed0"]["source"] == "sequential_balls-craft_seed0"
+    assert saved["sequential_balls_seed0"]["updates"] == 2
