@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from contrail.errors import ContrailError
+from contrail.files import is_path
 from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
@@ -235,6 +236,8 @@ def load_base(
         ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
+    if is_path(name) and not Path(name).is_dir():  # such as one that a LoRA names
+        raise ContrailError(f"model: there is no directory {name}. Put the model there.")
     device, dtype = resolved(device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)

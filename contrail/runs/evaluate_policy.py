@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -14,7 +13,7 @@ from contrail.errors import ConfigError, nearest
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.evaluate import evaluate
-from contrail.runs.policies import LoRADirectory, named_policy
+from contrail.runs.policies import find_policy, named_policy
 from contrail.scores import Scores
 from contrail.stream import list_tasks, make_adapter, maker
 from contrail.tasks import test_tasks
@@ -54,14 +53,14 @@ def evaluate_policy(
         ContrailError: the policy or an environment cannot be loaded.
     """
     torch.set_num_threads(threads)
-    lora = LoRADirectory.find(Path(name), plugins)
+    model, lora = find_policy(name, plugins)
     config = lora.config if lora else None
     chosen = [column(name, config, plugins) for name in environments]
     adapters = {
         environment.label: adapter_of(environment.label, config, adapter, plugins)
         for environment in chosen
     }
-    policy = named_policy(name, lora, plugins)
+    policy = named_policy(model, lora, plugins)
     settings = config.evaluate if config else EvaluateConfig()
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples

@@ -193,7 +193,7 @@ def refused(done: Done, words: list[str]) -> None:
         (["report", "nowhere"], ["nowhere", "no run directory"]),
         (["report", "."], ["not a run directory"]),
         (["eval", "tiny-randm", "babyai"], ["'tiny-randm'", "'tiny-random'"]),
-        (["eval", "./nowhere", "babyai"], ["'./nowhere'", "neither a directory nor a model"]),
+        (["eval", "./nowhere", "babyai"], ["there is no run ./nowhere"]),
         (["eval", "tiny-random", "babyia"], ["'babyia'", "'babyai'"]),
         (["eval", "tiny-random", "babyai", "--adapter", "chose"], ["'chose'", "'choose'"]),
         (["eval", "tiny-random", "babyai", "--tasks", "0"], ["--tasks"]),

@@ -161,7 +161,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "'react'",
     ),
     "model name": ("model: smolm2-135m\n" + STREAM, "FILE:1: model: no model", "'smollm2-135m'"),
-    "model path": ("model: ./gone\n" + STREAM, "FILE:1: model: there is no directory", ""),
+    "model path": ("model: ./gone\n" + STREAM, "FILE:1: model: there is no run ./gone", ""),
     "model empty": ("model: ''\n" + STREAM, "FILE:1: model: no model", ""),
     "model null": ("model:\n" + STREAM, "FILE:1: model: null is not text", ""),
     "updates": (
