@@ -43,9 +43,9 @@ from contrail.errors import (
     Raised,
     boundary,
     describe_error,
-    nearest,
 )
 from contrail.hookspecs import OBSERVERS, REPORTS
+from contrail.registered import not_registered
 from contrail.registry import Plugins, load_plugins
 from contrail.shift import Shift
 from contrail.workers.factory import EnvironmentFactory
@@ -190,7 +190,7 @@ def kinds_of(name: str, plugins: Plugins) -> list[str]:
     if name in watching:
         return ["tracker"]
     known = [*(item for table in tables for item in table), *watching]
-    raise ConfigError(f"nothing to check is called {name!r}. {nearest(name, known)}")
+    raise ConfigError(f"nothing to check is called {name!r}. {not_registered(name, known)}")
 
 
 def _registered(plugin: type | ModuleType, plugins: Plugins) -> str:

@@ -9,8 +9,9 @@ import torch
 from contrail.adapter import Adapter
 from contrail.config import AnswersConfig, Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
-from contrail.errors import ConfigError, nearest
+from contrail.errors import ConfigError
 from contrail.progress import Reporter
+from contrail.registered import not_registered
 from contrail.registry import Plugins
 from contrail.runs.evaluate import evaluate
 from contrail.runs.policies import find_policy, named_policy
@@ -113,7 +114,7 @@ def column(name: str, config: RunConfig | None, plugins: Plugins) -> Environment
         return labelled[name]
     if name not in plugins.environments:
         names = list(dict.fromkeys([*labelled, *plugins.environments]))
-        raise ConfigError(f"no environment is called {name!r}. {nearest(name, names)}")
+        raise ConfigError(f"no environment is called {name!r}. {not_registered(name, names)}")
     return EnvironmentConfig(name, plugins.environments[name].value.Config(), name)
 
 
