@@ -16,6 +16,47 @@ from contrail.errors import PluginError, boundary, message_of
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
 
 
+def plugin_file(name: str) -> str | None:
+    """Return the plugin file that a command line names, or that is in the folder it names.
+
+    Args:
+        name: the path of a .py file or of a folder; or a registered name, for which None is
+            returned.
+
+    Raises:
+        PluginError: the folder has no plugin file, or several; or it is a stream file.
+    """
+    path = Path(name).expanduser()
+    if name.endswith(".py"):
+        return name
+    if name.endswith((".yaml", ".yml")) and path.is_file():
+        raise PluginError(
+            f"{name} is a stream file, and no plugin. `contrail run {name} --dry-run` reads it, and "
+            "says what it would cost."
+        )
+    if not path.is_dir():
+        return None
+    found = [file for file in sorted(path.glob("*.py")) if _has_hooks(file)]
+    if len(found) == 1:
+        return str(found[0])
+    if not found:
+        raise PluginError(
+            f"{name} is a folder without a plugin file: none of its .py files uses "
+            "@contrail.hookimpl. Name the file."
+        )
+    raise PluginError(
+        f"{name} is a folder with several plugin files. Name one of them: "
+        f"{', '.join(map(str, found))}."
+    )
+
+
+def _has_hooks(file: Path) -> bool:
+    try:
+        return "hookimpl" in file.read_text(errors="replace")
+    except OSError:
+        return False  # whoever names the file itself is told
+
+
 def load_file(path: Path) -> ModuleType:
     """Import a plugin file, under a name that is the same in every process."""
     # A name of its own, so that guess.py never shadows, or is, an installed module.
@@ -57,10 +98,29 @@ def importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleT
         where = innermost(error, source)
         return PluginError(
             f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
+            f"{_beside(error, Path(source))}"
         )
 
     with boundary(blame):
         return load()
+
+
+def _beside(error: BaseException, source: Path) -> str:
+    """Return advice where a plugin file imports a file or a package that stands beside it."""
+    if not isinstance(error, ImportError) or source.suffix != ".py":
+        return ""
+    relative = "no known parent package" in str(error)
+    wanted = (error.name or "").partition(".")[0]
+    folder = source.parent
+    there = bool(wanted) and ((folder / f"{wanted}.py").is_file() or (folder / wanted).is_dir())
+    if not relative and not there:
+        return ""
+    what = "Its files" if relative else f"{wanted} is beside it, and"
+    return (
+        f". {what} cannot be imported by a plugin file, which is loaded alone. Set "
+        f"PYTHONPATH={folder} and import by the plain name, or make a package of them and install "
+        "it with pip."
+    )
 
 
 def innermost(error: BaseException, source: str) -> str:

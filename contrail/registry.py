@@ -37,7 +37,7 @@ from contrail.errors import (
     nearest,
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
-from contrail.plugin_files import importing, innermost, load_file, same_file
+from contrail.plugin_files import importing, innermost, load_file, plugin_file, same_file
 from contrail.registered import Registered, Table
 from contrail.shift import Shift
 from contrail.strategy import Strategy
@@ -251,12 +251,16 @@ class Plugins:
     def environments_of(self, name: str) -> list[str]:
         """Return the environments that a command line names: one, or those of a plugin file.
 
+        A folder stands for the plugin file in it.
+
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
         """
-        if not name.endswith(".py"):
+        file = None if name in self.environments else plugin_file(name)
+        if file is None:
             self.environments[name]
             return [name]
+        name = file
         plugin = self.load(name, Path.cwd())
         added = [
             item for item, entry in self.environments.entries.items() if entry.plugin == plugin

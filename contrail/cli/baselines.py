@@ -29,7 +29,7 @@ from contrail.errors import ContrailError
 from contrail.names import visible
 from contrail.registry import Plugins, blaming
 from contrail.tasks import test_tasks
-from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 
 
@@ -103,6 +103,8 @@ def _measured(
         environment = pool.take(make.name)
         with blaming("environment", make.name, make.registered, "tasks"):
             listed = {split: list(environment.tasks(split)) for split in SPLITS}
+            if empty := next((split for split in SPLITS if not listed[split]), None):
+                raise no_tasks(make.name, empty, make.own_settings)
             max_turns = environment.max_turns  # known once a worker process has answered
         pool.give(make.name, environment)
         chosen = test_tasks(listed["test"], count)

@@ -111,7 +111,8 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="An environment, adapter, strategy, objective or tracker; or a plugin file.",
+            help="An environment, adapter, strategy, objective or tracker; or a plugin file, or "
+            "the folder it is in.",
             metavar="NAME | PLUGIN.PY",
         ),
     ],

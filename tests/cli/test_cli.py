@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from commands import Command, Done
+from commands import Command, refused
 
 import contrail
 from contrail.registry import load_plugins
@@ -172,16 +171,6 @@ def test_bad_input(
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == set(files)
 
 
-def refused(done: Done, words: list[str]) -> None:
-    """Exit code 2, and one message with these words."""
-    assert done.code == 2
-    assert not done.out
-    assert len(re.findall("^error: ", done.err, re.MULTILINE | re.IGNORECASE)) == 1, done.err
-    assert "Traceback" not in done.err
-    for word in words:
-        assert word in done.err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -209,58 +198,6 @@ def test_bad_arguments(
     monkeypatch.chdir(tmp_path)
     refused(command(*arguments), words)
     assert not list(tmp_path.iterdir())
-
-
-THERMOSTAT = """import contrail
-
-class Thermostat(contrail.Environment):
-    def tasks(self, split): return [contrail.Task("thermostat", split, 0, split)]
-    def reset(self, task): return contrail.Observation("cold", ["heat"])
-    def step(self, action): return contrail.Step(self.reset(None), 1.0, True, success=True)
-
-@contrail.hookimpl
-def contrail_environments(register):
-    register("thermostat", Thermostat)
-"""
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["play", "thermostat"],
-        ["check", "thermostat"],
-        ["environments", "thermostat"],
-        ["eval", "tiny-random", "thermostat"],
-        ["run", "s.yaml", "stream=[thermostat]"],
-        ["compare", "s.yaml", "stream=[thermostat]", "--strategies", "sequential,replay"],
-    ],
-)
-def test_a_file_here_that_registers_a_name_is_named(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "s.yaml").write_text("model: tiny-random\nstream: [babyai]\n")
-    (tmp_path / "mine.py").write_text(THERMOSTAT)
-    done = command(*arguments)
-    refused(done, ["'thermostat'", "mine.py has it: give the file", "`plugins: [mine.py]`"])
-    assert "Did you mean" not in done.err
-    (tmp_path / "mine.py").write_text(THERMOSTAT.replace('"thermostat"', '"another"'))
-    done = command(*arguments)
-    refused(done, ["'thermostat'"])
-    assert "mine.py" not in done.err
-    assert done.err.count("plugins: [FILE.py]") == 1
-
-
-def test_an_unknown_strategy_may_be_a_plugins(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "s.yaml").write_text("model: tiny-random\nstream: [babyai]\n")
-    done = command("compare", "s.yaml", "--strategies", "sequential,thrid")
-    refused(done, ["no strategy is called 'thrid'"])
-    assert done.err.count("plugins: [FILE.py]") == 1
-    (tmp_path / "thrid.py").write_text("import contrail\n\n@contrail.hookimpl\ndef x(): pass\n")
-    refused(command("compare", "s.yaml", "--strategies", "sequential,thrid"), ["thrid.py has it"])
 
 
 @pytest.fixture(scope="module")

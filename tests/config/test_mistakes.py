@@ -162,6 +162,17 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     ),
     "model name": ("model: smolm2-135m\n" + STREAM, "FILE:1: model: no model", "'smollm2-135m'"),
     "model path": ("model: ./gone\n" + STREAM, "FILE:1: model: there is no run ./gone", ""),
+    "one plugin": (
+        STREAM + "plugins: x.py",
+        "FILE:2: plugins: 'x.py' is not a list (of text). Write `plugins: [x.py]`.",
+        "",
+    ),
+    "one tracker": (STREAM + "trackers: wandb", "FILE:2: trackers: ", "Write `trackers: [wandb]`"),
+    "one module": (
+        STREAM + "lora: {modules_to_save: lm_head}",
+        "FILE:2: lora.modules_to_save: ",
+        "Write `modules_to_save: [lm_head]`",
+    ),
     "model empty": ("model: ''\n" + STREAM, "FILE:1: model: no model", ""),
     "model null": ("model:\n" + STREAM, "FILE:1: model: null is not text", ""),
     "updates": (
