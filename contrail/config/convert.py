@@ -307,10 +307,8 @@ def _not_of(hint: Any, value: object, key: Key) -> ConfigError:
     where a list is expected, with the list."""
     message = f"{show(value)} is not {in_words(hint)}."
     if value is not None and not isinstance(value, (list, dict)) and fits([value], hint):
-        shown = (
-            value if isinstance(value, str) and re.fullmatch(r"[\w./~-]+", value) else show(value)
-        )
-        message += f" Write `{key[-1]}: [{shown}]`."
+        bare = isinstance(value, str) and re.fullmatch(r"[\w./~-]+", value)
+        message += f" Write `{key[-1]}: [{value if bare else show(value)}]`."
     return ConfigError(message, key=key)
 
 
