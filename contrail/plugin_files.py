@@ -31,8 +31,8 @@ def plugin_file(name: str) -> str | None:
         return name
     if name.endswith((".yaml", ".yml")) and path.is_file():
         raise PluginError(
-            f"{name} is a stream file, and no plugin. `contrail run {name} --dry-run` reads it, and "
-            "says what it would cost."
+            f"{name} is a stream file, and no plugin. `contrail run {name} --dry-run` reads it, "
+            "and says what it would cost."
         )
     if not path.is_dir():
         return None

@@ -115,7 +115,8 @@ def no_tasks(name: str, split: str, settings: Any) -> ConfigError:
     shown = ", ".join(f"{key}: {show(value)}" for key, value in values.items())
     shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} …"
     kind = {"train": "training"}.get(split, split)
+    if not values:
+        return ConfigError(f"environment {name!r} has no {kind} tasks: tasks({split!r}) is empty.")
     return ConfigError(
-        f"environment {name!r} has no {kind} tasks with these settings"
-        + (f" ({shown})." if values else ": it has none to change.")
+        f"environment {name!r} has no {kind} tasks with these settings ({shown}). Change them."
     )
