@@ -97,7 +97,6 @@ def _check(directory: Path, key: Key | None) -> None:
     if missing:
         hint = "Save both the model and its tokenizer there with save_pretrained."
         raise ConfigError(
-            f"{directory} is neither a run nor a LoRA, and as a model it has no "
-            f"{', no '.join(missing)}. {hint}",
+            f"{directory} has no {', no '.join(missing)}; nor is it a run or a LoRA. {hint}",
             key=key,
         )

@@ -74,7 +74,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a/b/c", "there is no run a/b/c"),
         ("/nothing", "there is no run /nothing"),
         ("nothing", "no model is called 'nothing'"),
-        ("runs", "neither a run nor a LoRA"),
+        ("runs", "nor is it a run or a LoRA"),
         ("runs/first", "has no checkpoint yet"),
     ],
 )
