@@ -13,9 +13,11 @@ from rich.text import Text
 
 import contrail
 from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.output import outliving_readers
 from contrail.names import visible
 
 
+@outliving_readers()
 def split(
     context: typer.Context,
     stream: Annotated[Path, typer.Argument(help="The stream file.", metavar="STREAM.YAML")],

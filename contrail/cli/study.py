@@ -11,8 +11,10 @@ import typer
 
 import contrail
 from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.output import outliving_readers
 
 
+@outliving_readers()
 def study(
     context: typer.Context,
     experiment: Annotated[
