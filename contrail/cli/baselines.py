@@ -24,6 +24,7 @@ from contrail.baselines import (
     warning,
 )
 from contrail.cli.list_environments import Selection
+from contrail.cli.output import show
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
@@ -115,7 +116,7 @@ def _measured(
         pool.close()
 
 
-def show(found: Sequence[Measured]) -> None:
+def show_baselines(found: Sequence[Measured]) -> None:
     """Print the baselines as a table, with notes on how to read it."""
     table = Table("environment", "tasks", "turns", *NAMES, "constant action", box=None)
     table.pad_edge = False
@@ -150,7 +151,4 @@ def show(found: Sequence[Measured]) -> None:
                     f"{item.environment}: {name}: {player.fault_rate:.0%} of the episodes were "
                     f"faults of the environment, left out here. The first: {player.first_fault}"
                 )
-    console = Console()
-    console.print(table)
-    for note in notes:
-        console.print(Text(note))
+    show(table, *map(Text, notes))

@@ -1,4 +1,4 @@
-"""Output that nobody reads on, as in `contrail run STREAM.YAML 2>&1 | head`."""
+"""Tables, to terminals and pipes; and readers that are gone, as in `contrail run … | head`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 10_000  # letters of a line that is not for a terminal
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and texts: to a terminal within its width, elsewhere with whole lines.
+
+    Long names are folded, not cut. A pipe or a file has no width.
+    """
+    console = Console(highlight=False)
+    for part in parts:
+        for column in part.columns if isinstance(part, Table) else ():
+            column.overflow = "fold"
+    if console.is_terminal or "COLUMNS" in os.environ:
+        for part in parts:
+            console.print(part)
+        return
+    console.width = WIDE
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 class _Output:

@@ -11,6 +11,7 @@ import pytest
 from commands import Command
 
 import contrail
+from contrail.registry import load_plugins
 
 STREAM = """model: tiny-random
 stream: [{environment: {name: textcraft, depths: [1], max_turns: 2}, updates: 2}]
@@ -78,3 +79,26 @@ def test_an_interruption_says_whether_there_is_a_checkpoint(
     done = command("run", "s.yaml", "--out", "run")
     assert done.code == 130
     assert "goes on from the last checkpoint in run" in done.err
+
+
+def test_lists_are_whole_in_a_pipe(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    plugins = command("plugins").out
+    assert "contrail.plugins.reports.comparison_figures" in plugins
+    assert "…" not in plugins
+    listed = command("strategies").out.splitlines()
+    assert len(listed) == 1 + len(load_plugins().strategies.entries)  # an entry is a line
+    assert not any(line.endswith(" ") for line in listed)
+    for arguments in (["environments", "textcraft"], ["strategies", "replay"], ["models"]):
+        assert "…" not in command(*arguments).out
+
+
+def test_lists_fold_long_names_on_a_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    plugins = command("plugins").out
+    assert max(map(len, plugins.splitlines())) <= 80
+    assert "…" not in plugins
