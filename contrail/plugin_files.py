@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from contrail.errors import PluginError, boundary, message_of
+from contrail.errors import PluginError, boundary, message_of, nearest
 
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
 
@@ -72,6 +73,21 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[unique]
         raise
     return module
+
+
+def no_such_hook(name: str, source: str, reason: str, hooks: Iterable[str]) -> str:
+    """Return the message for a plugin with a hook that is none.
+
+    Args:
+        name: of the plugin.
+        source: its module or file.
+        reason: pluggy's.
+        hooks: all that there are.
+    """
+    where = f"plugin {name!r}" + (f" ({source})" if source else "")
+    if unknown := re.match(r"unknown hook '(\w+)'", reason):
+        return f"{where}: there is no hook {unknown[1]}. {nearest(unknown[1], hooks)}"
+    return f"{where}: {reason}. Hooks: {', '.join(hooks)}."
 
 
 def same_file(module: Any, path: Path) -> bool:

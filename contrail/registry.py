@@ -37,7 +37,14 @@ from contrail.errors import (
     nearest,
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
-from contrail.plugin_files import importing, innermost, load_file, plugin_file, same_file
+from contrail.plugin_files import (
+    importing,
+    innermost,
+    load_file,
+    no_such_hook,
+    plugin_file,
+    same_file,
+)
 from contrail.registered import Registered, Table
 from contrail.shift import Shift
 from contrail.strategy import Strategy
@@ -46,6 +53,7 @@ from contrail.training.objective import Objective
 T = TypeVar("T")
 R = TypeVar("R", EpisodeMetric, FailureRule)
 GROUP = "contrail"
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("contrail_"))
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,8 @@ class Plugins:
             self._manager.register(module, name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
-            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
             reason = " ".join(str(error).split())
-            raise PluginError(f"plugin {name!r}: {reason}. Hooks: {', '.join(known)}.") from error
+            raise PluginError(no_such_hook(name, source, reason, HOOKS)) from error
         self._origin[name] = (version, source)
         hooks = self._manager.get_hookcallers(module) or []
         if not hooks:

@@ -107,7 +107,12 @@ def test_CONTRAIL_PLUGINS_with_an_unknown_name(
         ("import nowhere_at_all", r"cannot be imported: ModuleNotFoundError: .*nowhere_at_all"),
         (
             "import contrail\n@contrail.hookimpl\ndef contrail_run_begin(run): ...",
-            r"plugin 'bad': unknown hook 'contrail_run_begin'.*contrail_run_start",
+            r"plugin 'bad' \(.*bad\.py\): there is no hook contrail_run_begin\. Did you mean ",
+        ),
+        (
+            "import contrail\n@contrail.hookimpl\ndef contrail_enviroments(register): ...",
+            r"bad\.py\): there is no hook contrail_enviroments\. Did you mean "
+            "'contrail_environments'",
         ),
         (
             "import contrail\n@contrail.hookimpl\ndef contrail_run_start(runn): ...",

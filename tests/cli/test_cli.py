@@ -116,7 +116,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "plugin with an unknown hook": (
         source("import contrail\n@contrail.hookimpl\ndef contrail_environment(register): ...\n"),
         [],
-        ["'contrail_environment'", "contrail_environments"],
+        ["p.py", "no hook contrail_environment.", "Did you mean 'contrail_environments'"],
     ),
     "taken name": (plugin(name="babyai"), [], ["'p'", "the environment 'babyai'", "'babyai'"]),
     "class without a method": (
