@@ -27,7 +27,7 @@ def names(subject: Subject | Trial | AdapterSubject) -> None:
         cls: type = subject.make.registered.value
     else:
         cls = getattr(subject, "trial", subject).plugin_class
-    found = [f"{name} is never called: did you mean {near}?" for name, near in misspelt(cls)]
+    found = [f"{name} is never used: did you mean {near}?" for name, near in misspelt(cls)]
     if found:
         raise Warned(f"{cls.__name__}: {' '.join(found)}")
 
@@ -41,7 +41,7 @@ def misspelt(cls: type) -> Iterator[tuple[str, str]]:
     base = next((base for base in BASES if issubclass(cls, base)), None)
     if base is None:
         return
-    hooks = {name for name in _public(base, object)}
+    hooks = set(_public(base, object))
     own = dict.fromkeys(_public(cls, base))
     for name in own:
         if name in hooks:

@@ -31,7 +31,7 @@ class Speaks(contrail.Adapter):
 
 
 class Learns(contrail.Objective):
-    def penaltie(self) -> None: ...
+    def state_dic(self) -> None: ...
 
 
 class Door(contrail.Environment):
@@ -66,6 +66,7 @@ class Fine(Door):
     [
         (Draws, {"start_at": "starts_at", "drawe": "draw"}),
         (Speaks, {"rendr": "render"}),
+        (Learns, {"state_dic": "state_dict"}),
         (Door, {"max_turn": "max_turns", "notes_": "notes", "experts": "expert"}),
         (Fine, {"max_turn": "max_turns", "notes_": "notes", "experts": "expert"}),
         (contrail.Strategy, {}),
@@ -88,7 +89,7 @@ def test_check_warns_of_them() -> None:
     report = contrail.check.check(Door)
     (finding,) = [finding for finding in report.findings if finding.check == "names"]
     assert finding.state == "warned"
-    assert "Door: max_turn is never called: did you mean max_turns?" in finding.note
+    assert "Door: max_turn is never used: did you mean max_turns?" in finding.note
     plugins = load_plugins()
     name = plugins.add_class(Draws)
     subject = subject_of("strategy", name, plugins)
@@ -97,7 +98,7 @@ def test_check_warns_of_them() -> None:
     finally:
         subject.close()
     assert found.state == "warned"
-    assert "drawe is never called: did you mean draw?" in found.note
+    assert "drawe is never used: did you mean draw?" in found.note
 
 
 def test_every_class_is_checked_so() -> None:
