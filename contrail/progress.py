@@ -174,7 +174,7 @@ def line(scalars: dict[str, float]) -> str:
         reason = " (all groups are zero-variance: their rewards are equal)" if equal else ""
         said.insert(0, f"nothing to learn from{reason}")
     if scalars.get("fault_rate"):
-        said.append(f"faults {scalars['fault_rate']:.0%}")
+        said.append(f"{scalars['fault_rate']:.0%} lost to faults")
     return ", ".join(said)
 
 

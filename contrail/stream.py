@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contrail import leaks
-from contrail.adapter import Adapter, EpisodeView, call
+from contrail.adapter import Adapter
 from contrail.config import Component, EnvironmentConfig, RunConfig, task_source
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, Key, PluginError, Raised, boundary, nearest
 from contrail.registry import Plugins, blaming
 from contrail.task_split import read_rates
-from contrail.tasks import test_tasks
+from contrail.tasks import test_tasks, untested
 from contrail.training.objective import Objective
-from contrail.values import as_text, as_texts
+from contrail.trial import try_tasks
+from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 
@@ -78,6 +79,8 @@ def listed(config: RunConfig, plugins: Plugins) -> Iterator[Listing]:
                 key = _written(config, item.label)
                 raise ConfigError(str(error), key=key, of_children=True) from error
         _check_difficulties(config, tasks)
+        for label, lines in _untested(config, tasks).items():
+            notes[label] = (*notes[label], *lines)
         yield Listing(pool, tasks, notes)
     finally:
         pool.close()
@@ -103,6 +106,25 @@ def _check_difficulties(
                 )
 
 
+def _untested(
+    config: RunConfig, tasks: Mapping[str, Mapping[str, Sequence[Task]]]
+) -> dict[str, list[str]]:
+    """Return by environment a warning if a stage trains on difficulties that are never tested."""
+    found: dict[str, list[str]] = {}
+    for stage in config.stream:
+        label = stage.environment.label
+        wanted = stage.train.difficulty
+        train = [
+            task for task in tasks[label]["train"] if wanted is None or task.difficulty in wanted
+        ]
+        tested = test_tasks(tasks[label]["test"], config.evaluate.tasks)
+        if lacking := untested(train, tested):
+            listed = ", ".join(map(str, lacking))
+            text = f"no test task has the difficulty {listed}, which training tasks have"
+            found[label] = [text]
+    return found
+
+
 def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scenario:
     """Make the adapters and the stages, and begin a task of each environment.
 
@@ -123,7 +145,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         tasks = tasks[: stage.train.tasks]
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
-        _try(pool, stage.environment, tasks[0], stage.adapter, plugins)
+        try_tasks(pool, stage.environment, tasks, (stage.adapter.name, adapter), plugins)
         objective = make_objective(stage.learn, plugins)
         _check_expert(objective, stage.environment, plugins, ("stream", index, "learn"))
         stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
@@ -132,8 +154,8 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         tasks = test_tasks(listing.tasks[item.label]["test"], config.evaluate.tasks)
         if item.label not in adapter_of:
             component = config.adapter_of(item.label)
-            adapter_of[item.label] = make_adapter(component, plugins)
-            _try(pool, item, tasks[0], component, plugins)
+            adapter = adapter_of[item.label] = make_adapter(component, plugins)
+            try_tasks(pool, item, tasks, (component.name, adapter), plugins)
         tests.append(Stage(item.label, {item.label: tasks}, {item.label: adapter_of[item.label]}))
     _refuse_leaks(config, plugins, listing, stages)
     warmup = None
@@ -324,45 +346,3 @@ def _notes(pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins) -
         notes = tuple(as_texts(environment.notes, "notes"))
     pool.give(config.label, environment)
     return notes
-
-
-def _try(
-    pool: EnvironmentPool,
-    config: EnvironmentConfig,
-    task: Task,
-    component: Component,
-    plugins: Plugins,
-) -> None:
-    """Begin one task, so that an impossible combination is refused before anything is written.
-
-    Raises:
-        ContrailError: the environment or the adapter raised, or they do not fit together.
-    """
-    registered = plugins.environments[config.name]
-    what = f"reset of the task {task.id!r}"
-    environment = pool.take(config.label)
-    with blaming("environment", config.name, registered, what):
-        observation = environment.reset(task)
-    if not isinstance(observation, Observation):
-        raise PluginError(
-            f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
-            f"contrail.Observation; it returned {str(observation)[:80]}"
-        )
-    pool.give(config.label, environment)
-    adapter = make_adapter(component, plugins)
-    try:
-        with blaming("adapter", component.name, plugins.adapters[component.name], what):
-            view = EpisodeView(config.label, task, environment.max_turns, observation)
-            as_text(call(adapter, "system", environment, task), "system()")
-            as_text(call(adapter, "render", observation, view), "render()")
-            candidates = call(adapter, "candidates", observation, view)
-            if candidates is not None:
-                as_texts(candidates, "candidates()")
-                if config.shift is not None and config.shift.actions != "every":
-                    raise ConfigError(
-                        f"shift: actions is {config.shift.actions!r}, but the adapter "
-                        f"{component.name!r} never shows the list: the model chooses from it. "
-                        "Leave out `actions`, or take an adapter for free text, such as react."
-                    )
-    except ConfigError as error:
-        raise ConfigError(f"environment {config.label!r}: {error}") from error

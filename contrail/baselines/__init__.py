@@ -25,6 +25,7 @@ from contrail.baselines.players import (
     Words,
 )
 from contrail.environment import Task
+from contrail.rollout.watchdog import OnWait
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
 
@@ -80,6 +81,7 @@ def baselines(
     samples: int = SAMPLES,
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> dict[str, Baseline | None]:
     """Play an environment's test tasks with players without a model.
 
@@ -90,6 +92,7 @@ def baselines(
         samples: the largest number of episodes per task.
         seconds: the time for the samples after the first, and again for the search of `constant`.
         progress: called after each episode.
+        on_wait: called while the environment takes long, see `contrail.rollout.watchdog`.
 
     Returns:
         The baselines by name; None for a player that cannot play the environment, because it lists
@@ -101,7 +104,7 @@ def baselines(
         digest = _key(subject, name, samples)
         known, baseline = cache.read(digest)
         if not known:
-            baseline = play_one(subject, pool, name, samples, seconds, progress)
+            baseline = play_one(subject, pool, name, samples, seconds, progress, on_wait)
             # With more time the best constant action may be found.
             if baseline is not None or name != CONSTANT:
                 cache.write(digest, baseline)
@@ -134,6 +137,7 @@ def play_one(
     samples: int,
     seconds: float,
     progress: Progress = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> Baseline | None:
     """Play an environment's test tasks with one player, whether or not that is cached."""
     label, adapter, end = subject.label, subject.adapter, subject.end_after_invalid
@@ -147,6 +151,7 @@ def play_one(
             end_after_invalid=end,
             seconds=seconds,
             progress=progress,
+            on_wait=on_wait,
         )
     else:
         player = Random() if name == RANDOM else Words() if name == WORDS else Expert()
@@ -162,6 +167,7 @@ def play_one(
         end_after_invalid=end,
         seconds=seconds,
         progress=progress,
+        on_wait=on_wait,
     )
 
 

@@ -14,6 +14,7 @@ from contrail.baselines.play import Game, Outcome, play_games
 from contrail.baselines.players import Player
 from contrail.environment import Task
 from contrail.intervals import score_interval
+from contrail.rollout.watchdog import OnWait
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED
 from contrail.workers.pool import EnvironmentPool
@@ -118,6 +119,7 @@ def measure(
     end_after_invalid: int | None = None,
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> Baseline | None:
     """Play each task `samples` times; fewer times if that would take longer than `seconds`.
 
@@ -133,6 +135,7 @@ def measure(
         end_after_invalid: the number of invalid turns in a row after which an episode ends.
         seconds: the time for the samples after the first.
         progress: called after each episode.
+        on_wait: called while the environment takes long.
 
     Returns:
         None if the player cannot play the environment.
@@ -141,7 +144,7 @@ def measure(
 
     def played(plan: Iterable[tuple[Task, int]]) -> list[Outcome]:
         made = games(label, plan, adapter, player, end_after_invalid=end_after_invalid)
-        return play_games(pool, made, progress)
+        return play_games(pool, made, progress, on_wait)
 
     outcomes = played((task, 0) for task in tasks)
     took = max(time.monotonic() - begun, 1e-9)

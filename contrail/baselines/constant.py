@@ -13,6 +13,7 @@ from contrail.baselines.baseline import SECONDS, Progress, games
 from contrail.baselines.play import Outcome, play_games
 from contrail.baselines.players import Constant, Random
 from contrail.environment import Task
+from contrail.rollout.watchdog import OnWait
 from contrail.seeding import generator
 from contrail.tasks import TEST_SEED, test_tasks
 from contrail.workers.pool import EnvironmentPool
@@ -31,6 +32,7 @@ def best_constant(
     end_after_invalid: int | None = None,
     seconds: float = SECONDS,
     progress: Progress = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> Constant | None:
     """Return the action that, chosen whenever it is listed, solves most of the training tasks.
 
@@ -47,6 +49,7 @@ def best_constant(
         end_after_invalid: the number of invalid turns in a row after which an episode ends.
         seconds: the approximate time for the search.
         progress: called after each episode.
+        on_wait: called while the environment takes long.
 
     Returns:
         None if no actions are listed, or if `seconds` are too few to compare any.
@@ -56,7 +59,7 @@ def best_constant(
         plan: Sequence[tuple[Task, int]], player: Random | Constant, purpose: str
     ) -> list[Outcome]:
         made = games(label, plan, adapter, player, purpose, end_after_invalid)
-        return play_games(pool, made, progress)
+        return play_games(pool, made, progress, on_wait)
 
     begun = time.monotonic()
     outcomes: list[Outcome] = []

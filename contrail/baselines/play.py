@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from contrail.adapter import Adapter, EpisodeView, Exchange, call
 from contrail.baselines.players import Moment, NoChoice, Player
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe_error
+from contrail.rollout.watchdog import OnWait, Watchdog, described
 from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
@@ -60,6 +62,7 @@ def play_games(
     pool: EnvironmentPool,
     games: Sequence[Game],
     progress: Callable[[], object] = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> list[Outcome]:
     """Play games to their ends, as many at a time as there are worker processes.
 
@@ -69,10 +72,21 @@ def play_games(
         pool: the environments.
         games: the games to play.
         progress: called after each episode.
+        on_wait: called while an environment takes long, see `contrail.rollout.watchdog`.
 
     Returns:
         The outcomes, in the order of the games.
     """
+    with Watchdog(on_wait) if on_wait is not None else nullcontext() as watchdog:
+        return _played(pool, games, progress, watchdog)
+
+
+def _played(
+    pool: EnvironmentPool,
+    games: Sequence[Game],
+    progress: Callable[[], object],
+    watchdog: Watchdog | None,
+) -> list[Outcome]:
     waiting = deque(enumerate(games))
     under_way: list[_Play] = []
     done: dict[int, Outcome] = {}
@@ -80,7 +94,7 @@ def play_games(
         while waiting or under_way:
             while waiting and pool.free(waiting[0][1].environment):
                 place, game = waiting.popleft()
-                under_way.append(_Play(place, game, pool.take(game.environment)))
+                under_way.append(_Play(place, game, pool.take(game.environment), watchdog))
                 if not under_way[-1].remote:
                     break  # in this process a second episode under way would gain nothing
             for item in under_way:
@@ -102,10 +116,13 @@ def play_games(
 class _Play:
     """An episode under way, and the call that its environment has to answer next."""
 
-    def __init__(self, place: int, game: Game, environment: Environment) -> None:
+    def __init__(
+        self, place: int, game: Game, environment: Environment, watchdog: Watchdog | None
+    ) -> None:
         self.place = place
         self.game = game
         self.environment = environment
+        self.watchdog = watchdog
         self.outcome: Outcome | None = None
         self.remote = isinstance(environment, Remote)
         self._calls = _episode(game, environment)
@@ -122,15 +139,28 @@ class _Play:
         if self.outcome is not None:
             return
         with self._faults():
-            if isinstance(self.environment, Remote):
-                value = self.environment.receive()
-            else:
-                member, argument = self._call
-                value = getattr(self.environment, member)(argument)
+            with self._watching():
+                if isinstance(self.environment, Remote):
+                    value = self.environment.receive()
+                else:
+                    member, argument = self._call
+                    value = getattr(self.environment, member)(argument)
             try:
                 self._call = self._calls.send(value)
             except StopIteration as stop:
                 self.outcome = stop.value
+
+    def _watching(self) -> AbstractContextManager[None]:
+        """Context manager: the environment's call is watched."""
+        if self.watchdog is None:
+            return nullcontext()
+        member, argument = self._call
+        limit = (
+            self.environment.time_limit(member) if isinstance(self.environment, Remote) else None
+        )
+        return self.watchdog.watching(
+            self.game.environment, self.game.task.id, described(member, argument), limit
+        )
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -140,7 +170,7 @@ class _Play:
                 yield
         except Raised as raised:
             member, argument = self._call
-            where = f"step({argument!r})" if member == "step" else member
+            where = described(member, argument)
             self.outcome = Outcome(self.game.task, fault=f"{where}: {describe_error(raised.error)}")
 
 

@@ -8,6 +8,7 @@ from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, basel
 from contrail.config import RunConfig
 from contrail.progress import Reporter
 from contrail.registry import Plugins
+from contrail.rollout.watchdog import OnWait
 from contrail.stream import Scenario, maker
 
 IN_A_RUN = (RANDOM, EXPERT)
@@ -21,6 +22,7 @@ def of_run(
     scenario: Scenario,
     plugins: Plugins,
     reporter: Reporter,
+    on_wait: OnWait,
     known: Container[str] = (),
 ) -> Baselines:
     """Play random and the expert on the test tasks of each environment of a run.
@@ -30,6 +32,7 @@ def of_run(
         scenario: made from it.
         plugins: the loaded plugins.
         reporter: shows the progress.
+        on_wait: called while an environment takes long.
         known: labels of environments to leave out.
     """
     found: Baselines = {}
@@ -48,7 +51,9 @@ def of_run(
         )
         most = len(tasks) * (SAMPLES + 1)  # the expert plays each task once
         reporter.start("baseline", f"baselines of {label}", most)
-        found[label] = baselines(subject, scenario.pool, IN_A_RUN, progress=reporter.advance)
+        found[label] = baselines(
+            subject, scenario.pool, IN_A_RUN, progress=reporter.advance, on_wait=on_wait
+        )
         shown = [
             f"{name} –" if item is None or item.success is None else f"{name} {item.success:.2f}"
             for name, item in found[label].items()

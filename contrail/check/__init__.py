@@ -63,6 +63,7 @@ OTHERS: tuple[Check, ...] = (
     episodes.abandoned,
     episodes.process,
     games.splits,
+    games.difficulties,
     near.leaks,
     actions.actions,
     actions.nonsense,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from contrail.check.subject import Failed, Subject
+from contrail.check.subject import Failed, Subject, Warned
 from contrail.environment import Task
+from contrail.tasks import untested
 
 COMPARED = 50  # tasks of each split
 ENOUGH = 6  # tasks alike by which to say that all are
@@ -46,6 +47,18 @@ def splits(subject: Subject) -> str:
             f"{other.id!r} from {one.id!r}"
         )
     return "; ".join(notes)
+
+
+def difficulties(subject: Subject) -> str:
+    """Every difficulty of training tasks is tested too."""
+    if lacking := untested(*(subject.listed[split] for split in ("train", "test"))):
+        listed = ", ".join(map(repr, lacking))
+        raise Warned(
+            f"no test task has the difficulty {listed}, which training tasks have: what is learnt "
+            "on these is never seen. Divide the tasks so that both splits have all difficulties."
+        )
+    known = {task.difficulty for task in subject.listed["test"]} - {None}
+    return ", ".join(sorted(map(str, known))) or "tasks have none"
 
 
 ADVICE = (

@@ -1,7 +1,8 @@
-"""`--dry-run`: what a run or a comparison would cost."""
+"""`--dry-run`: what a run, a comparison or a study would cost."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,40 @@ def show_comparison(
         f"{size(most * min(plan.jobs, len(plan.runs)))} of memory; {shared}."
     )
     show(rows, Text(), total, Text("Nothing was written."))
+
+
+def show_study(
+    experiment: str,
+    file: str | None,
+    overrides: Sequence[str],
+    plugins: Plugins,
+    quiet: bool,
+    size_name: str | None,
+    seeds: str | None,
+    jobs: int | None,
+) -> None:
+    """Print what a study would cost."""
+    from contrail.comparison.plan import read_options
+    from contrail.studies.cost import estimate_study
+    from contrail.studies.launch import StudyOptions
+
+    read = read_options(None, None, seeds, None, jobs)
+    found = estimate_study(
+        experiment,
+        None if file is None else Path(file),
+        overrides,
+        StudyOptions(size_name, read.seeds, read.jobs),
+        plugins,
+        lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
+    )
+    warm = " The warm-up comes on top: it was not measured." if found.warmup else ""
+    print(
+        f"{found.runs} runs, {found.jobs} at a time: {found.updates:,} updates and "
+        f"{found.evaluations:,} evaluations of all environments; about "
+        f"{duration(found.seconds)} ({duration(found.cpu_seconds)} of processor time), and "
+        f"{size(found.memory)} of memory; what runs have in common is computed once.{warm}"
+    )
+    print("Nothing was written.")
 
 
 def _lines(found: Estimate) -> Table:

@@ -10,7 +10,8 @@ from typing import Annotated, Optional
 import typer
 
 import contrail
-from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.dry_run import show_study
+from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
 from contrail.cli.output import outliving_readers
 
 
@@ -46,6 +47,7 @@ def study(
         Optional[Path],  # noqa: UP045
         typer.Option(help="The study's directory. Default: runs/study_NAME."),
     ] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,6 +58,9 @@ def study(
     """
     given = list(what or ())
     file = given.pop(0) if given and "=" not in given[0] else None
+    if dry_run:
+        show_study(experiment, file, given, plugins_of(context), quiet, size, seeds, jobs)
+        return
     try:
         found = contrail.study(
             experiment,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from contrail.comparison import share
 from contrail.comparison.cost import Cost, costs
 from contrail.comparison.gather import check_comparable, read_row, read_rows
 from contrail.comparison.plan import ComparisonOptions, Plan, PlannedRun, read_plan
@@ -118,7 +119,7 @@ def _carry_out(
 ) -> Outcome:
     """Make the missing runs, and write the summary."""
     directory = files.path
-    attempt_runs(plan.runs, directory, workers)
+    attempt_runs(plan.runs, directory, plugins, workers)
     with files.locked():
         write_atomically(directory / PLAN, (json.dumps(_record(plan), indent=1) + "\n").encode())
         schedule = Schedule(
@@ -272,11 +273,13 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
         check_same(RunDirectory(directory / run.directory), run.config, plugins)
 
 
-def attempt_runs(runs: Iterable[PlannedRun], directory: Path, workers: Workers) -> None:
+def attempt_runs(
+    runs: Sequence[PlannedRun], directory: Path, plugins: Plugins, workers: Workers
+) -> None:
     """Try one run of each strategy that has runs to be made, before any of them starts.
 
     Raises:
-        ContrailError: a run would be refused.
+        ContrailError: a run would be refused, or could not be compared with those that are there.
     """
     left: dict[str, PlannedRun] = {}
     for run in runs:
@@ -284,6 +287,7 @@ def attempt_runs(runs: Iterable[PlannedRun], directory: Path, workers: Workers) 
             left.setdefault(run.strategy, run)
     if not left:
         return
+    share.check_tasks(next(iter(left.values())), runs, directory, plugins)
     with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
         tries = {Path(scratch, f"{number}.yaml"): run for number, run in enumerate(left.values())}
         for path, run in tries.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from contrail.files import write_atomically
 from contrail.observers import failure_text, read_failures
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory
+from contrail.runs.sources import edited, source_files
 
 SHARED = "shared.json"
 POLL = 0.2  # seconds
@@ -32,10 +33,15 @@ class RowSource:
 
     files: RunDirectory
     keys: Sequence[str | None]
+    sources: Mapping[str, str]
+    """The versions of the users' code now."""
     row: int = field(init=False)
+    edited: Sequence[str] = field(init=False)
+    """The files of that code that have been edited since it was made; then nobody reuses it."""
 
     def __post_init__(self) -> None:
         self.row = share.last_row(self.files)
+        self.edited = edited(self.files.newest_state().get("source_files", {}), self.sources)
 
     def common(self, other: RowSource, rows: int) -> int:
         """Return the last row, of the first `rows` after the base, that is the same in both; or
@@ -101,6 +107,7 @@ class Schedule:
                 run=run,
                 files=RunDirectory(directory / run.directory),
                 keys=share.row_keys(run.config, plugins) if sharing else (),
+                sources=source_files(run.config, plugins),
             )
             for run in runs
         ]
@@ -115,12 +122,19 @@ class Schedule:
                 continue
             try:
                 config, known = load(files.config, (), plugins)
-                yield RowSource(files, share.row_keys(config, known))
+                yield RowSource(files, share.row_keys(config, known), source_files(config, known))
             except ContrailError as error:
                 self._say(f"{path.name}: cannot be read, and is not reused: {error}")
 
     def go(self) -> None:
         """Make the missing runs. A run that fails does not stop the others."""
+        for name in dict.fromkeys(name for job in self.jobs for name in job.edited):
+            made = sum(name in job.edited for job in self.jobs)
+            runs = "1 run" if made == 1 else f"{made} runs"
+            self._say(
+                f"warning: {name} has been edited since {runs} began. For one version of it, "
+                "choose another --out."
+            )
         done = sum(job.finished for job in self.jobs)
         if done:
             self._say(f"{done} of {len(self.jobs)} runs are finished already")
@@ -160,7 +174,7 @@ class Schedule:
         others = [
             (job.common(other, other.row), other)
             for other in (*self.jobs, *self._kept)
-            if other is not job
+            if other is not job and not other.edited
         ]
         row, source = max(others, key=lambda item: item[0], default=(-1, None))
         return (source, row) if row > job.row else (None, job.row)

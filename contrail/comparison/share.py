@@ -11,19 +11,23 @@ alone. Two parts are shared:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from contrail.comparison.plan import PlannedRun
 from contrail.config import Component, RunConfig, identity, plain, to_dict
-from contrail.errors import PluginError
+from contrail.errors import ConfigError, PluginError
 from contrail.files import write_atomically
 from contrail.registry import Plugins, blaming
 from contrail.runs.directory import EpisodeLog, RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
+from contrail.stream import listed
+from contrail.tasks import test_tasks
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,38 @@ def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
     with blaming("strategy", component.name, registered, "cache_key"):
         strategy: Strategy = registered.value(component.settings)
         return strategy.cache_key(stage)
+
+
+def check_tasks(
+    run: PlannedRun, others: Sequence[PlannedRun], directory: Path, plugins: Plugins
+) -> None:
+    """Refuse a run that would be tested on other tasks than those which are there.
+
+    Args:
+        run: to be made.
+        others: runs of the same plan.
+        directory: that they lie in.
+        plugins: the loaded ones.
+
+    Raises:
+        ConfigError: an environment has other test tasks now.
+        ContrailError: an environment cannot be made, or has no tasks.
+    """
+    files = [RunDirectory(directory / other.directory) for other in others]
+    rows = {item.path.name: item.newest_state().get("evaluations", ()) for item in files}
+    if not any(rows.values()):
+        return
+    with listed(run.config, plugins) as listing:
+        tasks = {label: found["test"] for label, found in listing.tasks.items()}
+    for name, label in itertools.product(rows, tasks):
+        for row in rows[name]:
+            now = {task.id for task in test_tasks(tasks[label], run.config.evaluate.tasks)}
+            if label in row and (then := set(row[label]["scores"])) != now:
+                raise ConfigError(
+                    f"{label!r} has other test tasks than in {name}, which is there: {len(then)} "
+                    f"then and {len(now)} now, {len(then & now)} in common. Undo what has changed "
+                    "them (its data, or its code), or choose another --out."
+                )
 
 
 def last_row(files: RunDirectory) -> int:

@@ -38,6 +38,7 @@ from contrail.intervals import (
     sign_flip_p,
 )
 from contrail.metrics import METRICS, TaskScores
+from contrail.runs.sources import differing
 from contrail.seeding import generator
 from contrail.tables import episode_metrics
 from contrail.tasks import TEST_SEED
@@ -171,6 +172,9 @@ def summarise(
         "undefined": _undefined(found, rows),
         "forgetting_over_drift": forgetting_over_drift(rows, places),
         "tradeoffs": tradeoffs(rows, places),
+        "edited": differing(
+            [row.result.get("provenance", {}).get("source_files", {}) for row in rows]
+        ),
         "rows": [_record(row, places, found[row.strategy]) for row in rows],
     }
 

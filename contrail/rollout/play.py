@@ -34,7 +34,7 @@ from contrail.rollout.job import Job as Job
 from contrail.rollout.job import Play as _Play
 from contrail.rollout.prompts import next_prompt
 from contrail.rollout.script import EXPERT, moves_of, scripted
-from contrail.rollout.watchdog import Wait, Watchdog
+from contrail.rollout.watchdog import OnWait, Watchdog, described
 from contrail.sampler import (
     Choose,
     Context,
@@ -68,7 +68,7 @@ def play(
     open_sampler: OpenSampler = open_sampler,
     progress: Progress | None = None,
     check: Callable[[], None] | None = None,
-    on_wait: Callable[[Wait, bool], None] | None = None,
+    on_wait: OnWait | None = None,
 ) -> list[Episode]:
     """Play jobs to their ends; the next job takes the place of a finished episode.
 
@@ -217,7 +217,7 @@ class _Player:
     def _watching(self, item: _Play, member: str, argument: Any) -> AbstractContextManager[None]:
         if self._watchdog is None:
             return nullcontext()
-        call = f"step({argument!r})" if member == "step" else member
+        call = described(member, argument)
         environment = item.environment
         limit = environment.time_limit(member) if isinstance(environment, Remote) else None
         return self._watchdog.watching(item.job.environment, item.job.task.id, call, limit)

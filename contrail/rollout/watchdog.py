@@ -37,6 +37,38 @@ class Wait:
         )
 
 
+OnWait = Callable[[Wait, bool], None]
+"""Called while a call takes long, and when it has ended; then the second argument is true."""
+
+
+def told(
+    waiting: Callable[[str], None],
+    say: Callable[[str], None],
+    ended: Callable[[Wait], None] = lambda wait: None,
+) -> OnWait:
+    """Return what tells the user of waits.
+
+    Args:
+        waiting: shows a line while a call takes long.
+        say: shows a line when it has ended.
+        ended: called then.
+    """
+
+    def tell(wait: Wait, over: bool) -> None:
+        if not over:
+            waiting(str(wait))
+            return
+        say(f"{visible(wait.environment)} answered after {wait.seconds:.0f} s")
+        ended(wait)
+
+    return tell
+
+
+def described(member: str, argument: object) -> str:
+    """Return a call of an environment as it is shown: "reset", or "step" with the action."""
+    return f"step({argument!r})" if member == "step" else member
+
+
 class Watchdog:
     """Watches the calls of environments, one at a time, from a thread of its own.
 
@@ -45,7 +77,7 @@ class Watchdog:
             ended; then the second argument is true.
     """
 
-    def __init__(self, tell: Callable[[Wait, bool], None]) -> None:
+    def __init__(self, tell: OnWait) -> None:
         self._tell = tell
         self._lock = threading.Lock()
         self._wait: tuple[str, str, str, float | None] | None = None

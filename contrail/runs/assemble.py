@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from contrail.model.tools import check_tools
 from contrail.observers import Observers
 from contrail.progress import Reporter
 from contrail.registry import Plugins
-from contrail.rollout.watchdog import Wait
+from contrail.rollout.watchdog import OnWait, told
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
@@ -39,6 +40,7 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
+from contrail.runs.sources import edited, merged, source_files
 from contrail.stage import Stage
 from contrail.stream import Listing, Scenario, make_scenario
 from contrail.training.grpo import GRPO
@@ -165,9 +167,16 @@ def run(
         state = files.newest_state()
         if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
+        sources = source_files(config, plugins)
+        for name in edited(state.get("source_files", {}), sources):
+            reporter.say(
+                f"warning: {name} has been edited since this run began: the run is of several "
+                "versions of it. For one version, choose another --out."
+            )
         known = state.get("baselines", {})
         wanted = config.evaluate.baselines
-        beside = of_run(config, made.scenario, plugins, reporter, known) if wanted else {}
+        on_wait = told(reporter.waiting, reporter.say)
+        beside = of_run(config, made.scenario, plugins, reporter, on_wait, known) if wanted else {}
         run = Run(
             name=files.path.name,
             config=config,
@@ -181,9 +190,11 @@ def run(
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             baselines=beside,
+            source_files=merged({}, sources),
             notes=list(made.policy.notes),
         )
-        rollouts = _rollouts(config, made, plugins, reporter, interruption.check, waited=run.waited)
+        on_wait = told(reporter.waiting, reporter.say, run.waited)
+        rollouts = _rollouts(config, made, plugins, reporter, interruption.check, on_wait)
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test
         drift = Drift(made.policy, made.learner, made.strategy, reporter, interruption.check)
@@ -243,7 +254,8 @@ def _measured(
     seconds: float,
     check: Callable[[], None],
 ) -> Estimate:
-    rollouts = _rollouts(config, made, plugins, Reporter(0, 0, quiet=True), check)
+    on_wait = told(_print, _print)  # the reporter says nothing of the measured steps themselves
+    rollouts = _rollouts(config, made, plugins, Reporter(0, 0, quiet=True), check, on_wait)
     return Measurement(config, made, rollouts, plugins, seconds, check).estimate(name, begun)
 
 
@@ -253,7 +265,7 @@ def _rollouts(
     plugins: Plugins,
     reporter: Reporter,
     check: Callable[[], None],
-    waited: Callable[[Wait], None] | None = None,
+    on_wait: OnWait,
 ) -> Rollouts:
     return Rollouts(
         made.policy,
@@ -270,8 +282,12 @@ def _rollouts(
             {item.label: (item.name, item.max_turns, item.shift) for item in config.environments}
         ),
         dice={item.label: config.dice_of(item.label) for item in config.environments},
-        waited=waited,
+        on_wait=on_wait,
     )
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _warm(config: RunConfig, files: RunDirectory) -> Path | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from contrail.intervals import Estimate, difference_interval
+from contrail.intervals import Estimate, Interval, difference_interval, score_interval
 
 if TYPE_CHECKING:
+    from contrail.environment import Task
     from contrail.runs.run import Run
 
 ADVICE = (
-    "its success cannot be told from random play. Train for more updates or with a larger "
+    "success cannot be told from random play. Train for more updates or with a larger "
     "grpo.learning_rate, begin with easier tasks (`train` of the stage, or the strategy "
     "`curriculum`), or evaluate more tasks (evaluate.tasks), so that less shows"
 )
@@ -66,12 +67,15 @@ def after_stage(run: Run, stage: int) -> list[str]:
     return said
 
 
-def half_way(run: Run, environments: Sequence[str], updates: int, size: int) -> list[str]:
+def half_way(run: Run, tasks: Mapping[str, Sequence[Task]], updates: int, size: int) -> list[str]:
     """Return what to tell the user in the middle of a stage, by its success in training.
+
+    Random play is known on test tasks. If the stage trains on some difficulties alone, it is
+    compared with random play on test tasks of these; if there are none, nothing is told.
 
     Args:
         run: whose stage it is.
-        environments: that the stage is meant for.
+        tasks: the stage's training tasks, by environment.
         updates: of the stage.
         size: the number of episodes of an update.
     """
@@ -80,10 +84,9 @@ def half_way(run: Run, environments: Sequence[str], updates: int, size: int) -> 
         return []
     first = made - max(1, round(WINDOW * updates))
     said = []
-    for name in environments:
-        random = run.baselines.get(name, {}).get("random")
+    for name, trained in tasks.items():
         recent = [success for update, success in run.training[-1].get(name, ()) if update > first]
-        ends = random and random.summary()["interval"]
+        ends = _random(run, name, {task.difficulty for task in trained})
         if not ends or len(recent) * size < FEWEST:
             continue
         success = sum(recent) / len(recent)
@@ -93,6 +96,20 @@ def half_way(run: Run, environments: Sequence[str], updates: int, size: int) -> 
                 f"{success:.2f}, random play [{ends[0]:.2f}, {ends[1]:.2f}]."
             )
     return said
+
+
+def _random(run: Run, name: str, difficulties: set[str | int | None]) -> Interval | None:
+    """Return the interval of random play on the test tasks of some difficulties."""
+    random = run.baselines.get(name, {}).get("random")
+    if random is None:
+        return None
+    known = run.evaluations[0][name].difficulties
+    scores = [
+        score
+        for task, score in random.scores.items()
+        if score is not None and known.get(task) in difficulties
+    ]
+    return score_interval(scores).interval if scores else None
 
 
 def _is_chance(gain: Estimate) -> bool:

@@ -68,6 +68,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """Run to the end, from the beginning or from the last checkpoint."""
         updates = [stage.updates for stage in self.stages]
         position = self.checkpoints.restore(updates)
+        self.rows.check_tasks()
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
         if position is not None:
@@ -143,10 +144,9 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.reporter.done(line(scalars), entry(stage.name, update, stage.updates, scalars))
             if scalars["no_signal"] and run.silent == 1:
                 self.reporter.say(f"{stage.name}: {advice(episodes)}.")
-            for text in chance.half_way(
-                run, run.meant[number - 1], stage.updates, learner.batch_size
-            ):
-                self.reporter.say(f"{stage.name}: {text}")
+            meant = {name: stage.tasks[name] for name in run.meant[number - 1]}
+            for text in chance.half_way(run, meant, stage.updates, learner.batch_size):
+                self.reporter.say(text)
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")

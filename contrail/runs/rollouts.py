@@ -20,7 +20,7 @@ from contrail.progress import Reporter
 from contrail.rollout.answers import mark
 from contrail.rollout.play import Job, play
 from contrail.rollout.script import EXPERT, Move, Script, no_sampler
-from contrail.rollout.watchdog import Wait
+from contrail.rollout.watchdog import OnWait
 from contrail.runs.evaluate import evaluate
 from contrail.scores import Scores
 from contrail.seeding import generator
@@ -57,7 +57,7 @@ class Rollouts:
         metrics: of an episode, for evaluations.
         diagnose: finds the failure modes of episodes.
         dice: of evaluations, by environment: see `contrail.runs.evaluate`.
-        waited: called with each long wait for an environment, when it has ended.
+        on_wait: called while an environment takes long, see `contrail.rollout.watchdog`.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Rollouts:
         metrics: Sequence[EpisodeMetric],
         diagnose: Diagnosis,
         dice: Mapping[str, str] | None = None,
-        waited: Callable[[Wait], None] | None = None,
+        on_wait: OnWait | None = None,
     ) -> None:
-        self._waited = waited
+        self._on_wait = on_wait
         self._policy = policy
         self._pool = pool
         self._adapters = adapters
@@ -135,7 +135,7 @@ class Rollouts:
             end_after_invalid=self._answers.end_after_invalid,
             progress=self._reporter.advance,
             check=self._check,
-            on_wait=self._waiting,
+            on_wait=self._on_wait,
         )
         mark(episodes, self._answers)
         self._diagnose(episodes)
@@ -165,7 +165,7 @@ class Rollouts:
             open_sampler=no_sampler,
             progress=self._reporter.advance,
             check=self._check,
-            on_wait=self._waiting,
+            on_wait=self._on_wait,
         )
         self._report_first_problem(episodes)
         return episodes
@@ -205,7 +205,7 @@ class Rollouts:
             check=self._check,
             diagnose=self._diagnose,
             dice=self._dice.get(test.name),
-            on_wait=self._waiting,
+            on_wait=self._on_wait,
         )
         self._report_first_problem(episodes)
         refuse_faults(test.name, episodes)
@@ -220,14 +220,6 @@ class Rollouts:
         about = {"environment": test.name, "when": when, "success": scores.success}
         self._reporter.done(_shown(scores), about)
         return scores, episodes
-
-    def _waiting(self, wait: Wait, ended: bool) -> None:
-        if not ended:
-            self._reporter.waiting(str(wait))
-            return
-        self._reporter.say(f"{wait.environment} answered after {wait.seconds:.0f} s")
-        if self._waited is not None:
-            self._waited(wait)
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
         """Report each environment's first fault, and its first task that the context cannot hold.
@@ -289,7 +281,7 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
 def _shown(scores: Scores) -> str:
     success = "–" if scores.success is None else f"{scores.success:.2f}"
     rate = scores.metrics.get("fault_rate")
-    return f"success {success}" + (f", faults {rate:.0%}" if rate else "")
+    return f"success {success}" + (f", {rate:.0%} lost to faults" if rate else "")
 
 
 def _unfit(episode: Episode) -> bool:

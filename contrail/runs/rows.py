@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
+from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition
@@ -52,11 +53,29 @@ class Rows:
         """Add the row after stage `number`."""
         run = self._run
         scores = self._checkpoints.given_row() if number == 0 else None
+        self.check_tasks()
         if scores is None:
             log = run.files.episodes(number, "evaluate")
             scores = self._columns(number, self._tests, log)
             run.evaluations.append(scores)
         run.observers.call("contrail_evaluated", run=run, stage=number, evaluations=scores)
+
+    def check_tasks(self) -> None:
+        """Refuse to go on with rows that were evaluated on other tasks.
+
+        Raises:
+            ContrailError: an environment has other test tasks than when the run began.
+        """
+        for test in self._tests:
+            now = {task.id for tasks in test.tasks.values() for task in tasks}
+            for row in self._run.evaluations:
+                if test.name not in row or (then := row[test.name].scores.keys()) == now:
+                    continue
+                raise ContrailError(
+                    f"{test.name!r} has other test tasks than when this run began: {len(then)} "
+                    f"then and {len(now)} now, {len(then & now)} in common. Undo what has changed "
+                    "them (its data, or its code), or choose another --out."
+                )
 
     def remember(self, number: int, resumed: bool) -> None:
         """Keep the policies of row `number`, for the drift of the next one.

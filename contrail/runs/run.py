@@ -32,6 +32,7 @@ from contrail.rollout.watchdog import Wait
 from contrail.runs import chance, provenance, signal
 from contrail.runs.directory import RunDirectory
 from contrail.runs.signal import Kind, kind_of
+from contrail.runs.sources import Versions, merged
 from contrail.scores import Scores
 
 MOST_WAITS = 20  # that are kept
@@ -91,6 +92,9 @@ class Run:
     training: list[dict[str, list[list[float]]]] = field(default_factory=list)
     """Per stage, by environment: [updates made, success] of the episodes that the model played in
     the updates."""
+    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By environment with faults in training: the number of its `faults`, and the text of the
+    `first`."""
     waits: list[Wait] = field(default_factory=list)
     """The longest waits for an environment, that were told while they lasted."""
     notes: list[str] = field(default_factory=list)
@@ -100,6 +104,8 @@ class Run:
     baselines: Baselines = field(default_factory=dict)
     """By environment, the scores of players without a model."""
     budget: Budget = field(default_factory=Budget)
+    source_files: Versions = field(default_factory=dict)
+    """The versions of the users' code that the run was made with."""
     started: str = field(default_factory=provenance.now)
     """The date of the start, in UTC."""
     _software: dict[str, Any] = field(default_factory=provenance.software)
@@ -175,6 +181,12 @@ class Run:
                 played[episode.environment] = played.get(episode.environment, 0) + 1
             else:
                 self.budget.faults += 1
+                of = {"faults": 0, "first": episode.fault}
+                self.faults.setdefault(episode.environment, of)["faults"] += 1
+
+    def _sound(self, environment: str) -> int:
+        """Return the number of an environment's training episodes that were no faults."""
+        return sum(stage.get(environment, 0) for stage in self.played)
 
     def waited(self, wait: Wait) -> None:
         """Keep a wait for an environment, if it is among the longest."""
@@ -225,12 +237,14 @@ class Run:
         self.clock()
         return {
             "started": self.started,
+            "source_files": self.source_files,
             "budget": asdict(self.budget),
             "played": self.played,
             "curves": self.curves,
             "made": self.made,
             "no_signal": self.no_signal,
             "training": self.training,
+            "faults": self.faults,
             "waits": [asdict(wait) for wait in self.waits],
             "evaluations": [self.row_state(row) for row in range(len(self.evaluations))],
             "baselines": {
@@ -246,6 +260,8 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
         self.started = state.get("started", self.started)
+        now = {name: versions[-1] for name, versions in self.source_files.items()}
+        self.source_files = merged(state.get("source_files", {}), now)
         self.budget = Budget(**state["budget"])
         self.played = state["played"]
         self.curves = state["curves"]
@@ -253,6 +269,7 @@ class Run:
         # An earlier version did not count them.
         self.no_signal = state.get("no_signal", [{} for _ in self.made])
         self.training = state.get("training", [{} for _ in self.made])
+        self.faults = state.get("faults", {})
         self.waits = [Wait(**wait) for wait in state.get("waits", ())]
         self.evaluations = [
             {name: Scores.read(record) for name, record in row.items()}
@@ -328,6 +345,10 @@ class Run:
             "no_signal": signal.summary(self.made, self.no_signal),
             "at_chance": chance.summary(self),
             "training": self.training,
+            "faults": {
+                name: {**found, "episodes": found["faults"] + self._sound(name)}
+                for name, found in self.faults.items()
+            },
             "waits": [asdict(wait) for wait in self.waits],
             "notes": self.notes,
             "restarts": self.restarts,
@@ -357,6 +378,7 @@ class Run:
                 "started": self.started,
                 "ended": provenance.now(),
                 **self._software,
+                "source_files": self.source_files,
                 "hardware": provenance.hardware(
                     self.config.device, self.config.dtype, self.config.threads
                 ),

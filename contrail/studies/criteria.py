@@ -79,7 +79,8 @@ def judge(criterion: Criterion) -> Judged:
     if quantity is not None and quantity.defined:
         found = estimated(quantity)
         if found["interval"] is None:
-            reason = "one seed" if found["seeds"] == 1 else "no interval over seeds"
+            one = found["seeds"] == 1
+            reason = "one seed" if one else f"all {found['seeds']} seeds agree to the last digit"
     elif not reason:
         reason = "a run has not ended"
     verdict = OPEN

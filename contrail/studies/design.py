@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contrail.seeding import generator
 
@@ -12,6 +13,8 @@ EXPERIMENTS = ("within", "transfer", "sequence", "mixture", "interface")
 SEQUENTIAL, MIXTURE = "sequential", "mixture"
 EASY, HARD = "easy", "hard"
 MOST_ORDERS = 6
+ORDERED = {EASY: 0, "medium": 1, HARD: 2}
+"""Difficulties in words, in their order; numbers have theirs."""
 
 Key = tuple[str, tuple[str, ...]]
 """A run without its seed: the strategy's label, and the names of its stages in order."""
@@ -115,3 +118,12 @@ def runs_of(experiment: str, subject: Subject) -> Iterator[Key]:
     if experiment == "interface":
         for label, interface in itertools.product(subject.environments, subject.interfaces):
             yield alone(shifted(label, interface))
+
+
+def ordered(difficulties: set[Any]) -> list[Any]:
+    """Return difficulties from easy to hard; none if their order is not known."""
+    if all(isinstance(item, int) for item in difficulties):
+        return sorted(difficulties)
+    if all(item in ORDERED for item in difficulties):
+        return sorted(difficulties, key=ORDERED.__getitem__)
+    return []

@@ -44,6 +44,17 @@ class StudyOutcome:
     failed: dict[str, str]
 
 
+def study_file(origin: Path | Source | None, options: StudyOptions) -> Path | Source:
+    """Return the study's file: the given one, or that of a size.
+
+    Raises:
+        ConfigError: there is no such size, or both are given.
+    """
+    if origin is not None and options.size is not None:
+        raise ConfigError("--size: a file has its own size. Leave one of the two away.")
+    return size_file(options.size or "smoke") if origin is None else origin
+
+
 def carry_out(
     experiment: str,
     origin: Path | Source | None,
@@ -71,9 +82,7 @@ def carry_out(
     Raises:
         ContrailError: something the user can put right; or no run has succeeded.
     """
-    if origin is not None and options.size is not None:
-        raise ConfigError("--size: a file has its own size. Leave one of the two away.")
-    origin = size_file(options.size or "smoke") if origin is None else origin
+    origin = study_file(origin, options)
     name = _stem(origin)
     directory = (out or Path("runs") / f"study_{name}").resolve()
     files = RunDirectory(directory)
@@ -157,13 +166,19 @@ def _make(
 ) -> dict[str, str]:
     """Make the runs that are missing; return the errors of those that failed."""
     for run in runs:
+        files = RunDirectory(directory / run.directory)
         try:
-            check_same(RunDirectory(directory / run.directory), run.config, plugins)
+            extended = check_same(files, run.config, plugins)
         except ConfigError as error:
             raise ConfigError(
                 f"--out {directory.parent}: a run there is of another study: {error}"
             ) from error
-    attempt_runs(runs, directory, workers)
+        if extended:  # its result would be that of the run as it was
+            raise ConfigError(
+                f"--out {directory.parent}: {run.directory} was made with other `updates` or "
+                "environments. Choose another --out."
+            )
+    attempt_runs(runs, directory, plugins, workers)
     schedule = Schedule(runs, directory, plugins, workers, jobs=plan.jobs, sharing=True, say=say)
     schedule.go()
     return {str(job.run): job.error for job in schedule.jobs if job.error}

@@ -40,8 +40,6 @@ NOT_KEYS = {
     "strategy": "Write `strategies: [sequential]`.",
     "seed": "Write `seeds: [0, 1, 2]`.",
 }
-ORDERED = {"easy": 0, "medium": 1, "hard": 2}
-"""Difficulties in words, in their order; numbers have theirs."""
 WARM = (SEQUENTIAL, ("warmup",))
 ALL = "all"
 RUNS = "runs"
@@ -60,6 +58,8 @@ class StudyPlan:
     warm: Sequence[PlannedRun]
     """The runs whose policies all others begin with, one per seed; none without a warm-up."""
     runs: Mapping[design.Key, Mapping[int, PlannedRun]]
+    whole: PlannedRun
+    """A run over all environments, from which costs are estimated; it need not be made."""
     checking: Sequence[str]
     """The environments whose actions say when an agent is done, and when it checks."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -176,6 +176,7 @@ class _Planner:
         warm = self._warm(chosen)
         keys = dict.fromkeys(key for experiment in left for key in runs_of(experiment, subject))
         runs = {key: self._runs(key, strategies, subject, chosen) for key in keys}
+        whole = self._runs((SEQUENTIAL, tuple(labels)), strategies, subject, chosen[:1])
         planned = [run.directory for of_seeds in runs.values() for run in of_seeds.values()]
         same = [item for item, count in Counter(planned).items() if count > 1]
         if same:
@@ -188,14 +189,19 @@ class _Planner:
             jobs=self._whole("jobs", jobs or self._source.values.get("jobs", 1), 1),
             warm=warm,
             runs=runs,
+            whole=whole[chosen[0]],
             checking=[
                 stage.environment.label
                 for stage in first.stream
-                if self._plugins.environments[stage.environment.name].value.finishing
-                and self._plugins.environments[stage.environment.name].value.verifying
+                if self._says_when(stage.environment.name)
             ],
             left_out=left_out,
         )
+
+    def _says_when(self, environment: str) -> bool:
+        """Return whether actions say when an agent is done, and when it checks."""
+        cls = self._plugins.environments[environment].value
+        return bool(cls.finishing and cls.verifying)
 
     # Runs
 
@@ -313,7 +319,7 @@ class _Planner:
                 tests = test_tasks(listing.tasks[label]["test"], config.evaluate.tasks)
                 known = {task.difficulty for task in listing.tasks[label]["train"]}
                 known &= {task.difficulty for task in tests}
-                ordered = _ordered(known - {None})
+                ordered = design.ordered(known - {None})
                 if len(ordered) > 1:
                     middle = len(ordered) // 2
                     found[label] = {EASY: ordered[:middle], HARD: ordered[middle:]}
@@ -387,12 +393,3 @@ def _interface_name(shift: Any) -> str:
             key=("interfaces",),
         )
     return "+".join(f"{name}={value}" for name, value in shift.items())
-
-
-def _ordered(difficulties: set[Any]) -> list[Any]:
-    """Return difficulties from easy to hard; none if their order is not known."""
-    if all(isinstance(item, int) for item in difficulties):
-        return sorted(difficulties)
-    if all(item in ORDERED for item in difficulties):
-        return sorted(difficulties, key=ORDERED.__getitem__)
-    return []

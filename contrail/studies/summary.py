@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from contrail.comparison.plan import run_directory
+from contrail.runs.sources import differing
 from contrail.studies.claims import Claim, claims_of
 from contrail.studies.criteria import OPEN, judge, together
 from contrail.studies.evidence import Evidence
@@ -62,6 +63,13 @@ def summarise(
             "directories": ended,
         },
         "warmup": bool(warm),
+        "edited": differing(
+            [
+                result["provenance"].get("source_files", {})
+                for of_seeds in (warm, *evidence.results.values())
+                for result in of_seeds.values()
+            ]
+        ),
         "tables": [
             *([warm_up_table(replace(evidence, results={WARM: warm}))] if warm else []),
             *(table for name in plan.experiments for table in tables_of(name, evidence)),

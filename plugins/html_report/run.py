@@ -20,7 +20,7 @@ from contrail.plugins.html_report.blocks import (
 from contrail.plugins.html_report.episodes import Packed, packed
 from contrail.plugins.reports import why
 from contrail.plugins.reports.console import answer, at_chance, notes, waited, without_signal
-from contrail.plugins.reports.headline import headline
+from contrail.plugins.reports.headline import headline, lost_to_faults
 from contrail.plugins.reports.table import interval, number, shown_rows, trained_on
 from contrail.tables import curve_rows, difficulty_rows, episode_metrics, row_names
 
@@ -38,7 +38,12 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
         section(
             "answer",
             "",
-            text(*filter(None, (headline(shown), *answer(shown), why.worst(shown)))),
+            text(
+                *filter(
+                    None,
+                    (lost_to_faults(shown), headline(shown), *answer(shown), why.worst(shown)),
+                )
+            ),
             text(*without_signal(shown), *at_chance(shown), *waited(shown)),
         ),
         section("success", "Success", success(shown)),
@@ -47,7 +52,7 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
         section(
             "kept",
             "Lost and gained since an environment's best",
-            *tables("Shares of test tasks", why.turnover(shown)),
+            *tables("Shares of test tasks", why.turnover(shown), why.TURNOVER_NOTE),
         ),
         section("curves", "Curves", learning_curves(shown), training_curves(shown, episodes)),
         section("metrics", "Metrics", metrics(shown)),

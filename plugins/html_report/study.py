@@ -9,7 +9,7 @@ from typing import Any
 
 from contrail.names import visible
 from contrail.plugins.html_report.blocks import Block, cell, matrix, section, table, text
-from contrail.plugins.reports.study import VERDICTS, about, figure, verdict
+from contrail.plugins.reports.study import VERDICTS, about, figures, verdict, warnings
 
 LINKS = "A seed's number opens the cell in the page of its run, with the tasks gained and lost."
 
@@ -36,8 +36,7 @@ def _answer(study: Mapping[str, Any]) -> list[str]:
     counts = Counter(claim["verdict"] for claim in study["claims"])
     said = [f"{name}: {counts[name]}" for name in VERDICTS if counts[name]]
     lines = [f"Claims of the study, by verdict: {', '.join(said)}."] if said else []
-    missing = {**study["left_out"], **study["failed"]}
-    return [*lines, *(visible(f"Left out: {what}: {why}") for what, why in missing.items())]
+    return [*lines, *map(visible, warnings(study))]
 
 
 def _claims(claims: Sequence[Mapping[str, Any]], rule: str) -> Block | None:
@@ -46,7 +45,7 @@ def _claims(claims: Sequence[Mapping[str, Any]], rule: str) -> Block | None:
             claim["number"],
             claim["claim"],
             verdict(claim),
-            "\n".join(map(figure, claim["criteria"])),
+            "\n".join(figures(claim)),
             claim["published"],
         )
         for claim in claims

@@ -90,6 +90,14 @@ def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     return [pair for pair in found if base in (pair["first"], pair["second"])]
 
 
+def edited_line(name: str) -> str:
+    """Return a warning that a file of code was edited between or within runs."""
+    return (
+        f"{name} was edited between these runs, or within one: differences may be those of its "
+        "versions."
+    )
+
+
 def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
     """Return notes on how to read the tables."""
     seeds = len(comparison["seeds"])
@@ -111,6 +119,7 @@ def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
             f"Interrupted: {ended} of {ended + len(unfinished)} runs have ended, and this is the "
             "report of these. The command that began the comparison goes on with it.",
         )
+    said[:0] = [edited_line(name) for name in comparison.get("edited", ())]
     said.append(evaluated(comparison["evaluate"]))
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, labels in comparison["undefined"].items() if full else ():

@@ -17,13 +17,19 @@ COSTS = ("cpu_seconds", "episodes", "generated_tokens", "extra_episodes", "extra
 
 
 def answer(comparison: dict[str, Any]) -> str:
-    """Return what the comparison says, in a sentence: what was kept, forgotten, gained."""
+    """Return what the comparison says, in a sentence: what was kept, forgotten, gained.
+
+    A strategy is said to be the best only where its difference to another one shows: where the
+    interval of the difference over seeds lies on one side of 0.
+    """
     said = []
     ranked = _ranked(comparison, "average_score")
     if ranked:
         best, value = ranked[-1]
         text = f"{best} ends with the highest average score, {_estimate(value)}"
-        if value["difference"] is not None and value["difference"]["mean"] is not None:
+        if len(ranked) > 1 and not _differs(comparison, "average_score", best, ranked[0][0]):
+            text = _no_difference(comparison, "average score", ranked[::-1])
+        elif value["difference"] is not None and value["difference"]["mean"] is not None:
             difference = _estimate(value["difference"], "+.2f")
             text += f", {difference} against {comparison['baseline']}"
         said.append(text)
@@ -31,7 +37,9 @@ def answer(comparison: dict[str, Any]) -> str:
     if forgot:
         (least, small), (most, large) = forgot[0], forgot[-1]
         text = f"{least} forgets least, {_estimate(small)}"
-        if least != most:
+        if len(forgot) > 1 and not _differs(comparison, "forgetting", most, least):
+            text = _no_difference(comparison, "forgetting", forgot)
+        elif least != most:
             text += f", {most} most, {_estimate(large)}"
         said.append(text)
     for name, where in (
@@ -46,7 +54,30 @@ def answer(comparison: dict[str, Any]) -> str:
             text = f"{label} gains most" if sure else f"no gain shows, at most {label}'s,"
             said.append(f"{where}, {text} {_estimate(value, '+.2f')}")
             break
-    return "; ".join(said) + "." if said else ""
+    text = "; ".join(said) + "." if said else ""
+    return f"N{text[1:]}" if text.startswith("no ") else text
+
+
+def _differs(comparison: dict[str, Any], metric: str, one: str, other: str) -> bool:
+    """Return whether the interval of the difference of two strategies excludes 0."""
+    for pair in comparison["pairs"]:
+        if {pair["first"], pair["second"]} == {one, other}:
+            ends = pair["metrics"].get(metric, NONE).get("interval")
+            return ends is not None and (ends[0] > 0 or ends[1] < 0)
+    return False
+
+
+def _no_difference(
+    comparison: dict[str, Any], what: str, ranked: list[tuple[str, dict[str, Any]]]
+) -> str:
+    """Return that strategies do not differ, and the ends of their range; `ranked` best first."""
+    seeds = len(comparison["seeds"])
+    among = "one seed" if seeds == 1 else f"{seeds} seeds"
+    (best, high), (worst, low) = ranked[0], ranked[-1]
+    text = f"no difference in {what} shows ({among})"
+    if number(high["mean"]) == number(low["mean"]):
+        return f"{text}: {number(high['mean'])} each"
+    return f"{text}: from {best}, {_estimate(high)}, to {worst}, {_estimate(low)}"
 
 
 def sections(comparison: dict[str, Any], width: int) -> list[tuple[str, RenderableType]]:

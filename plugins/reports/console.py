@@ -13,7 +13,7 @@ from rich.text import Text
 import contrail
 from contrail.fitted_tables import Column, filled, fitted
 from contrail.names import visible, visible_names
-from contrail.plugins.reports.headline import headline
+from contrail.plugins.reports.headline import headline, lost_to_faults
 from contrail.plugins.reports.table import (
     Row,
     folded,
@@ -41,8 +41,9 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     console = Console(highlight=False)
     width = console.width
     console.print(_heading(result))
-    if said := headline(result):
-        console.print(Text(f"{filled(said, width)}\n"))
+    for said in (lost_to_faults(result), headline(result)):
+        if said:
+            console.print(Text(f"{filled(said, width)}\n"))
     sections: dict[str, list[RenderableType]] = {
         "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
         "Change against the base model and random play, after the last stage": [
@@ -120,13 +121,16 @@ def without_signal(result: dict[str, Any]) -> list[str]:
 
 
 def at_chance(result: dict[str, Any]) -> list[str]:
-    """Return a sentence for each environment whose own stage has left it at chance."""
-    said = []
+    """Return a sentence on the environments that their own stages have left at chance."""
+    found: dict[str, list[str]] = {}
     for name, stage in zip(result["stages"], result.get("at_chance", []), strict=False):
         for environment in stage["environments"]:
             of = "" if environment == name else f" after {name}"
-            said.append(f"{environment}{of} is at chance: {stage['advice']}.")
-    return said
+            found.setdefault(stage["advice"], []).append(f"{environment}{of}")
+    return [
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} at chance: {advice}."
+        for advice, names in found.items()
+    ]
 
 
 def waited(result: dict[str, Any]) -> list[str]:
@@ -343,11 +347,12 @@ def _budget(budget: dict[str, Any]) -> Text:
     return Text(
         f"{budget['updates']:,} updates, {budget['episodes']:,} episodes{faults}, "
         f"{budget['generated_tokens']:,} generated tokens; "
-        f"{_duration(budget['cpu_seconds'])} CPU, {_duration(budget['wall_seconds'])} wall clock"
+        f"{duration(budget['cpu_seconds'])} CPU, {duration(budget['wall_seconds'])} wall clock"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as they are read, such as "3 min 05 s"."""
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"

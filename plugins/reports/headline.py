@@ -16,12 +16,14 @@ def headline(result: dict[str, Any]) -> str:
         return ""
     learnt = {name: text for name, (text, low) in gains.items() if low is not None and low > 0}
     others = {name: text for name, (text, _) in gains.items() if name not in learnt}
-    said = [f"Learnt {_listed(learnt)}" if learnt else "Learnt nothing that shows"]
-    if others:
-        said.append(f"not shown for {_listed(others)}")
+    if learnt:
+        said = [f"Learnt {_listed(learnt)}"]
+        said += [f"not shown for {_listed(others)}"] if others else []
+    else:
+        said = [f"No learning shows: {_listed(others)}"]
     if not result.get("restarts"):
         for metric, text in (
-            ("forgetting", "forgot {} since"),
+            ("forgetting", "forgot {} since" if learnt else "forgetting {}"),
             ("forward_transfer", "gained {} in environments before their own stage"),
             ("delta_held_out", "gained {} in environments never trained on"),
         ):
@@ -29,6 +31,18 @@ def headline(result: dict[str, Any]) -> str:
             if value is not None:
                 said.append(text.format(_metric(result, metric)))
     return "; ".join(said) + "."
+
+
+def lost_to_faults(result: dict[str, Any]) -> str:
+    """Return how many training episodes raised instead of ending; "" if none did."""
+    said = []
+    for name, found in result.get("faults", {}).items():
+        share = found["faults"] / found["episodes"]
+        said.append(
+            f"{name} lost {found['faults']} of {found['episodes']} training episodes ({share:.0%}) "
+            f"to faults, which count nowhere; the first: {found['first']}"
+        )
+    return ". ".join(said) + "." if said else ""
 
 
 def _gains(result: dict[str, Any]) -> dict[str, tuple[str, float | None]]:

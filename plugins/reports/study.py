@@ -13,6 +13,8 @@ from rich.text import Text
 
 import contrail
 from contrail.names import visible
+from contrail.plugins.reports.comparison import edited_line
+from contrail.plugins.reports.console import duration
 from contrail.plugins.reports.table import write
 
 VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"}
@@ -36,8 +38,8 @@ def markdown(study: Mapping[str, Any]) -> str:
         _escape(about(study)),
         "",
     ]
-    for what, why in {**study["left_out"], **study["failed"]}.items():
-        lines += [f"Left out: {_escape(what)}: {_escape(why)}", ""]
+    for line in warnings(study):
+        lines += [_escape(line), ""]
     if study["claims"]:
         lines += ["## Claims", "", study["rule"], "", f"Claims and figures: {study['paper']}.", ""]
         lines += _rows(
@@ -47,7 +49,7 @@ def markdown(study: Mapping[str, Any]) -> str:
                     claim["number"],
                     claim["claim"],
                     claim["published"],
-                    "; ".join(map(figure, claim["criteria"])),
+                    "; ".join(figures(claim)),
                     verdict(claim),
                 ]
                 for claim in study["claims"]
@@ -70,8 +72,8 @@ def markdown(study: Mapping[str, Any]) -> str:
 def show(study: Mapping[str, Any], console: Console) -> None:
     """Print the page."""
     console.print(Text(visible(about(study))))
-    for what, why in {**study["left_out"], **study["failed"]}.items():
-        console.print(Text(f"left out: {visible(what)}: {visible(why)}"))
+    for line in warnings(study):
+        console.print(Text(visible(line)))
     for table in study["tables"]:
         console.print(_matrix(table))
         if table["note"]:
@@ -79,6 +81,15 @@ def show(study: Mapping[str, Any], console: Console) -> None:
     if study["claims"]:
         console.print(_claims(study["claims"]))
         console.print(Text(study["rule"]))
+
+
+def warnings(study: Mapping[str, Any]) -> list[str]:
+    """Return what is missing, and what may be wrong."""
+    missing = {**study["left_out"], **study["failed"]}
+    return [
+        *(f"Left out: {what}: {why}" for what, why in missing.items()),
+        *map(edited_line, study.get("edited", ())),
+    ]
 
 
 def about(study: Mapping[str, Any]) -> str:
@@ -90,7 +101,7 @@ def about(study: Mapping[str, Any]) -> str:
         f"{study['model']} with the adapter {study['adapter']}; environments: "
         f"{', '.join(study['environments'])}; seeds {seeds}; at most "
         f"{study['test_tasks']} test tasks of each environment; {runs['ended']}{ended} runs, "
-        f"{study['cpu_seconds'] / 60:.0f} CPU minutes."
+        f"{duration(study['cpu_seconds'])} CPU."
     )
 
 
@@ -98,6 +109,12 @@ def verdict(claim: Mapping[str, Any]) -> str:
     """Return a verdict, with the reason why it cannot be told."""
     reason = f": {claim['reason']}" if claim["reason"] else ""
     return f"{claim['verdict']}{reason}"
+
+
+def figures(claim: Mapping[str, Any]) -> list[str]:
+    """Return the criteria of a claim with their figures; without any figure, nothing."""
+    known = [item for item in claim["criteria"] if item["mean"] is not None]
+    return [figure(item) for item in claim["criteria"]] if known else []
 
 
 def figure(criterion: Mapping[str, Any]) -> str:
@@ -148,7 +165,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> RenderableType:
             claim["number"],
             claim["claim"],
             claim["published"],
-            Group(*(Text(figure(item)) for item in claim["criteria"])),
+            Group(*map(Text, figures(claim))),
             Text(verdict(claim), style=VERDICTS[claim["verdict"]]),
         )
     return made

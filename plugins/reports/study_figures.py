@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import contrail
 from contrail.names import visible
 from contrail.plugins.reports.figures import new_figure, save
@@ -42,6 +40,8 @@ def draw(study: Mapping[str, Any]) -> Figure:
 
 
 def _heat_map(axis: Axes, table: Mapping[str, Any]) -> None:
+    import numpy as np  # loading the plugin costs the command line nothing
+
     values = np.array(
         [
             [math.nan if cell is None or cell["mean"] is None else cell["mean"] for cell in cells]

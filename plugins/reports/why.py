@@ -105,6 +105,12 @@ def nats(value: float | None) -> str:
     return number(value, NATS)
 
 
+TURNOVER_NOTE = (
+    "The best row is chosen by one half of the tasks and judged by the other, and the reverse, so "
+    "that luck is not counted as a loss. With few tasks this may miss a fall that R shows."
+)
+
+
 def turnover(result: dict[str, Any]) -> list[RenderableType]:
     """Return a row per environment: the share of its test tasks lost and gained since its best."""
     found = result.get("turnover", {})
@@ -121,7 +127,7 @@ def turnover(result: dict[str, Any]) -> list[RenderableType]:
         if dice:
             cells.append(Text(number(values["independent_dice"])))
         table.add_row(Text(folded(environment, LABEL)), *cells)
-    return [table]
+    return [table, Text(TURNOVER_NOTE, style="dim")]
 
 
 def failures(result: dict[str, Any]) -> list[RenderableType]:

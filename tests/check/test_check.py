@@ -14,7 +14,7 @@ import pytest
 from corridors import BROKEN, WAYS, Corridor, LeavesAProcess, LeavesAThread
 
 import contrail.check
-from contrail import Environment, Observation, Step, Task
+from contrail import Environment, Observation, Split, Step, Task
 from contrail.check import BEFORE, NEEDED, OTHERS, actions, episodes, subject, surroundings
 from contrail.check.other_process import walks_elsewhere
 from contrail.check.subject import Moment, Subject
@@ -129,11 +129,22 @@ def test_numbers_of_numpy() -> None:
 
 def test_every_check_has_an_environment_that_fails_it() -> None:
     known = {check.__name__ for check in (*NEEDED, *OTHERS)}
-    assert {name for _, name, _ in BROKEN} == known - {
-        "speed",
-        "leaks",
-        "names",
-    }  # they do not fail
+    warn = {"speed", "leaks", "difficulties", "names"}
+    assert {name for _, name, _ in BROKEN} == known - warn
+
+
+def test_a_difficulty_that_is_never_tested_is_told() -> None:
+    class Levels(Corridor):
+        def tasks(self, split: Split) -> list[Task]:
+            hard = split == "test"
+            return [
+                dataclasses.replace(task, difficulty="hard" if hard or number % 2 else "easy")
+                for number, task in enumerate(super().tasks(split))
+            ]
+
+    findings = {finding.check: finding for finding in contrail.check.check(Levels).findings}
+    assert findings["difficulties"].state == "warned"
+    assert "no test task has the difficulty 'easy'" in findings["difficulties"].note
 
 
 def test_what_does_not_apply_is_skipped() -> None:

@@ -69,6 +69,7 @@ def test_a_run_that_learns_nothing_is_told(
     # A learning rate near 0: chance at first, chance at last.
     assert [stage["environments"] for stage in run.record["at_chance"]] == [["coin"], ["slow"]]
     assert "coin is at chance: " in said
+    assert "baselines of slow: waiting for" not in said  # its test tasks are quick
     # Every training episode of `slow` takes 0.4 s to begin.
     assert "slow 1/1: waiting for the environment slow for 0 s: reset in task train-0" in said
     assert run.record["waits"]
@@ -77,7 +78,7 @@ def test_a_run_that_learns_nothing_is_told(
     assert [made for made, _ in run.record["training"][0]["coin"]] == [1, 2]
     run.report()
     shown = " ".join(capsys.readouterr().out.split())
-    assert "coin is at chance: its success cannot be told from random play." in shown
+    assert "coin, slow are at chance: success cannot be told from random play." in shown
     assert "The run waited for slow" in shown
 
 
@@ -99,6 +100,10 @@ class Few:
         self.training = [{"a": [[n, 1.0 if n < 3 else numpy.mean(policy)] for n in range(1, 5)]}]
 
 
+def trained(difficulty: str | None = None) -> dict[str, list[contrail.Task]]:
+    return {"a": [contrail.Task("a", "t", 0, "train", difficulty)]}
+
+
 def test_chance_is_told_as_often_as_its_level_says() -> None:
     """A policy that plays like random is nearly always told; one far above it never."""
     rng = numpy.random.default_rng(0)
@@ -117,10 +122,20 @@ def test_chance_is_told_as_often_as_its_level_says() -> None:
 def test_chance_is_told_in_the_middle_of_a_stage(level: float, told: bool) -> None:
     """By the last quarter of what was played: of 8 updates, 2."""
     run: Any = Few([level] * 20, [0.2, 0.4] * 24)
-    said = chance.half_way(run, ["a"], 8, size=16)
+    said = chance.half_way(run, trained(), 8, size=16)
     assert bool(said) == told
-    assert chance.half_way(run, ["a"], 8, size=4) == []  # too few episodes
-    assert chance.half_way(run, ["a"], 12, size=16) == []  # not the middle
+    assert chance.half_way(run, trained(), 8, size=4) == []  # too few episodes
+    assert chance.half_way(run, trained(), 12, size=16) == []  # not the middle
+
+
+def test_training_on_easy_tasks_is_not_compared_with_random_play_on_hard_ones() -> None:
+    """Random play solves 0.9 of the easy tasks and none of the hard: only easy ones count."""
+    run: Any = Few([0.6] * 48, [0.9, 0.0] * 24)
+    easy = {str(n): "hard" if n % 2 else "easy" for n in range(48)}
+    run.evaluations = [{"a": Scores(run.evaluations[0]["a"].scores, {}, {}, easy)}]
+    assert len(chance.half_way(run, trained("easy"), 8, size=16)) == 1
+    assert chance.half_way(run, trained("hard"), 8, size=16) == []
+    assert chance.half_way(run, trained("other"), 8, size=16) == []  # none is tested
 
 
 def test_without_random_play_nothing_is_said() -> None:
@@ -150,6 +165,21 @@ def test_a_wait_is_told_while_it_lasts_and_when_it_has_ended(
         with dog.watching("maze", "t-2", "reset"):
             pass
         assert len(heard) == during  # quick calls are not told
+
+
+def test_waits_of_players_without_a_model_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = ENVIRONMENTS.replace('if task.split == "train":', "if task.seed < 30:")
+    (tmp_path / "coin.py").write_text(everywhere)
+    stream = STREAM.replace("tasks: 32", "tasks: 8")
+    (tmp_path / "stream.yaml").write_text(stream)
+    monkeypatch.setattr(watchdog, "AFTER", 0.1)
+    contrail.run(tmp_path / "stream.yaml", out=tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "baselines of slow: waiting for the environment slow for 0 s: reset in task " in said
+    contrail.estimate(tmp_path / "stream.yaml", quiet=True)
+    assert "waiting for the environment slow" in capsys.readouterr().err
 
 
 def test_a_call_that_raises_is_no_longer_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

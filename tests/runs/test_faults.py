@@ -70,8 +70,37 @@ def test_an_environment_that_raises(
     log = gzip.decompress((run / "episodes" / "001-train.jsonl.gz").read_bytes())
     faults = [json.loads(line)["fault"] for line in log.splitlines()]
     assert any(f and "ConnectionError: the server is away" in f for f in faults)
-    lost = json.loads((run / "result.json").read_text())["budget"]["faults"]
+    result = json.loads((run / "result.json").read_text())
+    lost = result["budget"]["faults"]
     assert 0 < lost == sum(fault is not None for fault in faults)
+    assert result["faults"]["flaky"]["faults"] == lost
+    assert result["faults"]["flaky"]["episodes"] == len(faults) == 16
+    console.contrail_report(result, str(run))
+    said = " ".join(capsys.readouterr().out.split())
+    share = f"flaky lost {lost} of 16 training episodes ({lost / 16:.0%}) to faults"
+    assert f"{share}, which count nowhere; the first: " in said
+    assert "ConnectionError: the server is away" in said
+
+
+@pytest.mark.parametrize("broken", [1, 3])
+def test_a_task_that_cannot_be_begun_is_a_fault_unless_none_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    stream = flaky(tmp_path, monkeypatch, "False")
+    plugin = tmp_path / "flaky.py"
+    reset = f"""    def reset(self, task):
+        if task.split == "train" and task.seed <= {broken}:
+            raise ConnectionError("no such room")
+        return super().reset(task)
+
+    def step("""
+    plugin.write_text(plugin.read_text().replace("    def step(", reset))
+    if broken == 3:
+        with pytest.raises(PluginError, match=r"reset of the task 'number-1'.*no such room"):
+            run_stream(stream, out=tmp_path / "run", quiet=True)
+        return
+    run = run_stream(stream, out=tmp_path / "run", quiet=True).path
+    assert evaluations(run)[1]["flaky"]["fault_rate"] == 0
 
 
 def test_an_update_whose_every_episode_is_lost_stops_the_run(

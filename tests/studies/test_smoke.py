@@ -48,6 +48,20 @@ def test_all_experiments_run_and_without_learning_no_claim_holds(
     assert all(Following(out / name).look() == "finished" for name in planned(out))
 
 
+def test_the_cost_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["contrail", "study", "sequence", "--dry-run", "--jobs", "2"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    # Two orders of two stages by two seeds; the base is evaluated once for each seed.
+    assert said.startswith("4 runs, 2 at a time: 8 updates and 10 evaluations of all environments;")
+    assert list(tmp_path.iterdir()) == []
+
+
 WARM = {
     "model": "tiny-random",
     "adapter": {"name": "act", "max_new_tokens": 8},

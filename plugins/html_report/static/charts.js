@@ -69,6 +69,8 @@ export function lines(bokeh, block, colour, width) {
   });
   made.xaxis.axis_label = plain(block.x);
   made.yaxis.axis_label = plain(block.y);
+  // The first point may lie after the first mark, whose label would be cut.
+  if (block.marks?.length) made.x_range.start = Math.min(...block.marks.map(([at]) => at));
   for (const [at, name] of block.marks ?? []) {
     made.add_layout(new bokeh.Span({
       location: at, dimension: "height", line_color: colour("--line"), line_dash: "dashed",

@@ -1,0 +1,51 @@
+"""The first sentence of a comparison: a strategy is the best only where a difference shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+from compared import row
+
+from contrail.comparison.summary import summarise
+from contrail.plugins.reports.comparison_short import answer
+
+ORDER = ("babyai", "textcraft")
+
+
+def said(kept: dict[str, list[float]]) -> str:
+    """The answer of strategies that keep so much of the first environment, by seed."""
+    rows = [
+        row(name, [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2], [value, 0.5, 0.2]], seed=seed)
+        for name, values in kept.items()
+        for seed, value in enumerate(values)
+    ]
+    seeds = list(range(len(kept["sequential"])))
+    found: dict[str, Any] = summarise("it", rows, list(kept), [ORDER], seeds, "sequential")
+    return answer(found)
+
+
+def test_strategies_that_do_the_same_are_not_ranked() -> None:
+    same = [0.5, 0.6, 0.4]
+    text = said({"sequential": same, "replay": same, "kl": same})
+    assert text.startswith("No difference in average score shows (3 seeds): 0.40 each; ")
+    assert "no difference in forgetting shows (3 seeds): 0.40 each" in text
+
+
+def test_one_seed_ranks_nothing() -> None:
+    text = said({"sequential": [0.5], "replay": [0.6]})
+    assert text.startswith("No difference in average score shows (one seed): from replay, 0.43")
+
+
+@pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0, 12), (0.4, 95, 100)])
+def test_how_often_a_best_one_is_named(better: float, least: int, most: int) -> None:
+    """Two strategies that differ by chance alone are ranked about as often as the level says."""
+    rng = numpy.random.default_rng(0)
+    ranked = 0
+    for _ in range(100):
+        kept = rng.normal(0.4, 0.05, size=(2, 5)) + numpy.array([[0.0], [better]])
+        text = said(dict(zip(("sequential", "replay"), kept.clip(0, 1).tolist(), strict=True)))
+        ranked += "ends with the highest average score" in text
+        assert ("ends with the highest" in text) == ("forgets least" in text)
+    assert least <= ranked <= most

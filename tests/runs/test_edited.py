@@ -1,0 +1,150 @@
+"""The users' code is edited while its runs are on disk: it is noticed, and nothing is mixed up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import contrail
+from contrail.comparison import launch
+from contrail.comparison.launch import compare_runs, compare_stream
+from contrail.comparison.plan import ComparisonOptions
+from contrail.errors import ConfigError, ContrailError
+from contrail.registry import load_plugins
+from contrail.runs.launch import run_stream
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STREAM = """
+model: tiny-random
+plugins: [guess.py]
+stream:
+  - environment: {name: guess-number, label: one, max_turns: 2}
+    updates: 1
+  - environment: {name: guess-number, label: two, max_turns: 2}
+    updates: 1
+evaluate: {tasks: 5}
+grpo: {num_generations: 2, generation_batch_size: 4}
+"""
+FEWER = ("range(1, 21) if", "range(1, 13) if")  # 3 test tasks in the place of 5
+HARMLESS = ("import contrail\n", "import contrail  # edited\n")
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Path:
+    shutil.copy(EXAMPLES / "guess.py", tmp_path)
+    path = tmp_path / "stream.yaml"
+    path.write_text(STREAM)
+    return path
+
+
+def edit(stream: Path, change: tuple[str, str]) -> None:
+    path = stream.with_name("guess.py")
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+
+
+def versions(run: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads((run / "result.json").read_text())["provenance"][
+        "source_files"
+    ]
+    return found
+
+
+def test_a_run_that_goes_on(stream: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = stream.parent / "out"
+    run_stream(stream, out=out)
+    assert "edited" not in capsys.readouterr().err
+    (name,) = versions(out)
+    assert name.endswith("/guess.py")
+    assert len(versions(out)[name]) == 1
+    edit(stream, HARMLESS)
+    run_stream(stream, ["stream.1.updates=2"], out=out)
+    assert f"warning: {name} has been edited since this run began" in capsys.readouterr().err
+    assert len(versions(out)[name]) == 2
+    edit(stream, FEWER)
+    with pytest.raises(ContrailError, match=r"'one' has other test tasks .*: 5 then and 3 now, 3"):
+        run_stream(stream, ["stream.1.updates=3"], out=out)
+
+
+class Here:
+    """In place of a process: the run is made on the spot, and its error is told."""
+
+    code = 0
+
+    def start(self, arguments: Any, output: Any) -> Here:
+        _, config, out = arguments
+        made = Here()
+        try:
+            run_stream(Path(config), out=Path(out), quiet=True)
+        except ContrailError as error:
+            output.write(f"error: {error}\n".encode())
+            output.flush()
+            made.code = 2
+        return made
+
+    def poll(self) -> int:
+        return self.code
+
+
+def test_a_comparison(stream: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
+    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
+    said: list[str] = []
+    out = stream.parent / "out"
+
+    def compare(*strategies: str) -> launch.Outcome:
+        said.clear()
+        options = ComparisonOptions(strategies=list(strategies))
+        return compare_stream(stream, (), options, load_plugins(), out=out, say=said.append)
+
+    made = compare("sequential", "replay")
+    assert made.comparison["edited"] == []
+    assert any("starts with 1 of 2 stages of sequential" in line for line in said)
+    edit(stream, HARMLESS)
+    made = compare("sequential", "replay", "kl")
+    (name,) = made.comparison["edited"]
+    assert any(line.startswith(f"warning: {name} has been edited since 2 runs") for line in said)
+    assert "kl, one > two, seed 0: starts" in said  # with nothing of the earlier version
+    contrail.Comparison.read(out, load_plugins()).report()
+    assert f"{name} was edited between these runs" in " ".join(capsys.readouterr().out.split())
+    edit(stream, FEWER)
+    with pytest.raises(
+        ConfigError, match=r"'one' has other test tasks than in seq.*: 5 then and 3"
+    ):
+        compare("sequential", "replay", "kl", "mixture")
+    # Nothing is lost: the earlier comparison is still there.
+    assert contrail.Comparison.read(out, load_plugins()).strategies == [
+        "sequential",
+        "replay",
+        "kl",
+    ]
+
+
+def test_runs_made_one_by_one(stream: Path) -> None:
+    run_stream(stream, out=stream.parent / "a", quiet=True)
+    edit(stream, HARMLESS)
+    run_stream(stream, ["seed=1"], out=stream.parent / "b", quiet=True)
+    made = compare_runs(
+        [stream.parent / "a", stream.parent / "b"], ComparisonOptions(), out=stream.parent / "c"
+    )
+    assert len(made.comparison["edited"]) == 1
+
+
+def test_a_study_is_not_extended(stream: Path) -> None:
+    study = stream.with_name("study.yaml")
+    environments = (
+        "environments: [{name: guess-number, label: one}, {name: guess-number, label: two}]"
+    )
+    text = STREAM.split("stream:")[0] + environments + "\nupdates: 1\nevaluate: {tasks: 3}\n"
+    text += "grpo: {num_generations: 2, generation_batch_size: 4}\n"
+    study.write_text(text)
+    out = stream.parent / "study"
+    contrail.study("transfer", study, out=out, quiet=True)
+    with pytest.raises(ConfigError, match="made with other `updates` or environments"):
+        contrail.study("transfer", study, "updates=2", out=out, quiet=True)
