@@ -256,9 +256,8 @@ class Plugins:
         return found
 
     def environments_of(self, name: str) -> list[str]:
-        """Return the environments that a command line names: one, or those of a plugin file.
-
-        A folder stands for the plugin file in it.
+        """Return the environments that a command line names: one; or those of a plugin file, or
+        of the one in a folder.
 
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
@@ -267,8 +266,7 @@ class Plugins:
         if file is None:
             self.environments[name]
             return [name]
-        name = file
-        plugin = self.load(name, Path.cwd())
+        plugin = self.load(file, Path.cwd())
         added = [
             item for item, entry in self.environments.entries.items() if entry.plugin == plugin
         ]

@@ -26,7 +26,8 @@ def names(subject: Subject | Trial | AdapterSubject) -> None:
     if isinstance(subject, Subject):
         cls: type = subject.make.registered.value
     else:
-        cls = getattr(subject, "trial", subject).plugin_class
+        trial: Trial = getattr(subject, "trial", subject)  # an adapter's has both
+        cls = trial.plugin_class
     found = [f"{name} is never used: did you mean {near}?" for name, near in misspelt(cls)]
     if found:
         raise Warned(f"{cls.__name__}: {' '.join(found)}")

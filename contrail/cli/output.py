@@ -71,7 +71,7 @@ def outliving_readers() -> Iterator[None]:
     output or standard error is closed."""
     before = sys.stdout, sys.stderr
     made = _Output(sys.stdout), _Output(sys.stderr)
-    sys.stdout, sys.stderr = made  # type: ignore[assignment]
+    sys.stdout, sys.stderr = made
     try:
         yield
     finally:

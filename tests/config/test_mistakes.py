@@ -168,11 +168,6 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "one tracker": (STREAM + "trackers: wandb", "FILE:2: trackers: ", "Write `trackers: [wandb]`"),
-    "one module": (
-        STREAM + "lora: {modules_to_save: lm_head}",
-        "FILE:2: lora.modules_to_save: ",
-        "Write `modules_to_save: [lm_head]`",
-    ),
     "model empty": ("model: ''\n" + STREAM, "FILE:1: model: no model", ""),
     "model null": ("model:\n" + STREAM, "FILE:1: model: null is not text", ""),
     "updates": (
