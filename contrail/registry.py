@@ -267,9 +267,8 @@ class Plugins:
             self.environments[name]
             return [name]
         plugin = self.load(file, Path.cwd())
-        added = [
-            item for item, entry in self.environments.entries.items() if entry.plugin == plugin
-        ]
+        entries = self.environments.entries
+        added = [item for item, entry in entries.items() if entry.plugin == plugin]
         if not added:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added

@@ -26,7 +26,7 @@ def names(subject: Subject | Trial | AdapterSubject) -> None:
     if isinstance(subject, Subject):
         cls: type = subject.make.registered.value
     else:
-        trial: Trial = getattr(subject, "trial", subject)  # an adapter's has both
+        trial: Any = getattr(subject, "trial", subject)  # an adapter's has both
         cls = trial.plugin_class
     found = [f"{name} is never used: did you mean {near}?" for name, near in misspelt(cls)]
     if found:
