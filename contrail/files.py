@@ -7,12 +7,15 @@ import os
 import tempfile
 from pathlib import Path
 
+OWN = ("runs", "exports")
+"""The directories that contrail writes to by default."""
+
 
 def is_path(name: str, *directories: Path) -> bool:
     """Return whether a name of a model or a policy is a path, and not a hub id.
 
-    A hub id is `owner/name`. A text of that form is a path if `owner` is one of the directories'
-    own: a mistyped run, runs/nothing, must not be looked up at the hub.
+    A hub id is `owner/name`. A text of that form is a path if `owner` is in one of the directories,
+    or where runs are by default: a mistyped run must not be looked up at the hub.
 
     Args:
         name: as it is written.
@@ -21,7 +24,9 @@ def is_path(name: str, *directories: Path) -> bool:
     if name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1:
         return True
     owner = name.partition("/")[0]
-    return bool(owner) and any((directory / owner).is_dir() for directory in directories)
+    return owner in OWN or (
+        bool(owner) and any((directory / owner).is_dir() for directory in directories)
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.errors import ConfigError, Key, nearest
-from contrail.files import is_path
+from contrail.files import OWN, is_path
 from contrail.registered import Table
 
 
@@ -40,7 +40,9 @@ def find_model(name: str, directory: Path, models: Table[Any], key: Key | None =
     is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name)
     if is_path(name, *bases):
         owner = name.partition("/")[0]
-        hint = f" For a hub id, run it where there is no directory {owner!r}." if is_id else ""
+        hint = ""
+        if is_id and owner not in OWN:
+            hint = f" For a hub id, run it where there is no directory {owner!r}."
         raise ConfigError(
             f"there is no run {name}, and no directory of a model or a LoRA. "
             f"{_beside(written, bases)}{hint}",

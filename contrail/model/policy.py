@@ -246,7 +246,8 @@ def load_base(
         )
     except Exception as error:  # a tokenizer's and a model's code may raise anything
         reason = " ".join(str(error).split())
-        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
+        looked = "" if Path(name).is_dir() else " (No directory of that name is here.)"
+        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}{looked}") from error
     last = max(tokenizer.get_vocab().values())
     if last >= embedded_tokens(model):
         raise ContrailError(

@@ -90,6 +90,8 @@ def test_a_mistyped_directory_is_no_name_at_the_hub(
     (tmp_path / "runs/first").mkdir(parents=True)
     (tmp_path / "runs/first/config.yaml").write_text("stream: [babyai]\n")
     (tmp_path / "s.yaml").write_text("stream: [babyai]\n")
+    if name == "runs/nothing":  # it is one even where no run has been made yet
+        shutil.rmtree(tmp_path / "runs")
     for words in (["eval", name, "babyai"], ["play", "babyai", "--policy", name]):
         done = command(*words)
         assert done.code == 2
