@@ -24,9 +24,9 @@ def is_path(name: str, *directories: Path) -> bool:
     if name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1:
         return True
     owner = name.partition("/")[0]
-    return owner in OWN or (
-        bool(owner) and any((directory / owner).is_dir() for directory in directories)
-    )
+    if not owner or owner in OWN:
+        return bool(owner)
+    return any((directory / owner).is_dir() for directory in directories)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

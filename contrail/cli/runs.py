@@ -103,7 +103,9 @@ def compare(
 
     The same command goes on with a comparison that was interrupted.
     """
-    runs = Path(what[0]).is_dir()
+    first = Path(what[0])
+    # Only keys to set can follow a stream file, so a run that is mistyped is told as one.
+    runs = first.is_dir() or (not first.is_file() and any("=" not in word for word in what[1:]))
     if dry_run and not runs:
         show_comparison(
             Path(what[0]),

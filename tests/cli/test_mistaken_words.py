@@ -174,3 +174,12 @@ def contrail_environments(register):
     refused(command("play", "guess.py", "lowest=18"), [said])
     assert said in command("environments", "guess.py", "lowest=18").out
     refused(command("environments", "guess.py", "lowest=18", "--baselines"), [said])
+
+
+def test_a_mistyped_run_is_no_stream_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("stream: [babyai]\n")
+    refused(command("compare", "runs/a", "runs/b"), ["there is no run directory", "runs/a"])
+    refused(command("compare", "s", "seed=1"), ["no such file. Known: s.yaml"])
