@@ -1,10 +1,13 @@
 """Kill a run at random instants, and see whether it ends as if nothing had happened.
 
-    python -m benchmarks.kill [--kills 100] [--updates 1] [--seed 0]
+    python -m benchmarks.kill [--kills 100] [--updates 1] [--seed 0] [--objectives]
 
-Three stages over one environment under two labels, with `replay` (mode episodes) and `ewc`. The
-processes are forked from one that has imported everything, so that the instants fall on what a run
-does and not on imports. Exit code 1: a run ended otherwise than the undisturbed one.
+Three stages over one environment under two labels, with `replay` (mode episodes) and `ewc`; or,
+with `--objectives`, a warm-up and a stage by `imitate`, one by `distill` from teachers, and one by
+`gigpo` under the strategy `distill`.
+
+The processes are forked from one that has imported everything, so that the instants fall on what a
+run does and not on imports. Exit code 1: a run ended otherwise than the undisturbed one.
 """
 
 from __future__ import annotations
@@ -44,6 +47,26 @@ evaluate: {tasks: 4, every: 2}
 grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}
 """
 
+OBJECTIVES = """
+model: tiny-random
+plugins: [notes.py]
+strategy: {strategy}
+warmup: {{updates: 3, learn: imitate}}
+stream:
+  - environment: {{name: babyai, label: near, levels: [GoToRedBallNoDists], max_turns: 2}}
+    updates: 3
+    learn: {first}
+  - environment: {{name: babyai, label: far, levels: [GoToLocal], max_turns: 3}}
+    updates: 3
+    learn: {second}
+  - environment: {{name: babyai, label: near, levels: [GoToRedBallNoDists], max_turns: 2}}
+    name: again
+    updates: 3
+    learn: gigpo
+evaluate: {{tasks: 4}}
+grpo: {{num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}}
+"""
+
 NOTES = '''
 """Notes, beside the run directory, where each process began and how far it came."""
 import contrail
@@ -67,17 +90,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--updates", type=int, default=1, help="between checkpoints; 0: default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--objectives", action="store_true", help="imitate, distill and gigpo")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:
         found = kill_at_random(
-            Path(place), arguments.kills, arguments.updates or None, arguments.seed
+            Path(place),
+            arguments.kills,
+            arguments.updates or None,
+            arguments.seed,
+            objectives=arguments.objectives,
         )
     print(json.dumps(found))
     sys.exit(1 if found["different"] else 0)
 
 
-def kill_at_random(place: Path, kills: int, updates: int | None, seed: int) -> dict[str, Any]:
+def kill_at_random(
+    place: Path, kills: int, updates: int | None, seed: int, *, objectives: bool = False
+) -> dict[str, Any]:
     """Kill runs until there have been so many kills; compare each with the undisturbed run.
 
     Args:
@@ -85,13 +115,14 @@ def kill_at_random(place: Path, kills: int, updates: int | None, seed: int) -> d
         kills: how many, over all runs; up to three a run.
         updates: between two checkpoints within a stage; by default about every two minutes.
         seed: of the instants.
+        objectives: whether stages learn by several objectives, not by `grpo` alone.
     """
     from contrail.compat.loading import load_libraries
 
     load_libraries(quiet=True)
     import contrail.runs.assemble  # noqa: F401  (what the processes need, once)
 
-    stream = write_stream(place, updates)
+    stream = write_stream(place, updates, objectives)
     reference = place / "undisturbed"
     begun = time.monotonic()
     end(start(stream, reference), expect=0)
@@ -117,13 +148,20 @@ def kill_at_random(place: Path, kills: int, updates: int | None, seed: int) -> d
     return found
 
 
-def write_stream(place: Path, updates: int | None) -> Path:
-    """The stream file, beside its plugins."""
+def write_stream(place: Path, updates: int | None, objectives: bool = False) -> Path:
+    """The stream file, beside its plugins and, with objectives, the run of the teachers."""
     shutil.copy(EXAMPLE, place)
     (place / "notes.py").write_text(NOTES)
     often = "" if updates is None else f"checkpoint: {{updates: {updates}}}\n"
-    (place / "stream.yaml").write_text(STREAM + often)
-    return place / "stream.yaml"
+    path = place / "stream.yaml"
+    if not objectives:
+        path.write_text(STREAM + often)
+        return path
+    path.write_text(OBJECTIVES.format(strategy="isolated", first="grpo", second="grpo"))
+    end(start(path, place / "teachers"), expect=0)
+    second = "{name: distill, teachers: teachers}"
+    path.write_text(OBJECTIVES.format(strategy="distill", first="imitate", second=second) + often)
+    return path
 
 
 def start(stream: Path, out: Path) -> int:

@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -47,6 +48,10 @@ DISTRACTIONS = (
     "A fly settles on the wall.",
 )
 """Sentences that have nothing to do with any task."""
+NOTHING_NEW = "Nothing new."
+"""A terse observation that says no more than the one before."""
+PARTS = re.compile(r"\n+|(?<=[.!?]) +")
+"""What lies between the lines and sentences of an observation."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ class Shift:
     """The seed of a renaming of the actions: other verbs, in another layout."""
     distract: int = field(default=0, metadata={"min": 0, "max": len(DISTRACTIONS)})
     """The number of irrelevant sentences that are added to each observation."""
+    observe: Literal["terse", "full"] | None = None
+    """What observations after the first one show: "terse", only the lines and sentences that the
+    one before had not; "full", the first observation too; None, what the environment writes."""
 
 
 def check_alias(shift: Shift | None, name: str, forms: Sequence[str]) -> None:
@@ -90,6 +98,7 @@ class Shifted(Environment):
         self._originals: dict[str, str] = {}  # of the actions listed last
         self._task: Task | None = None
         self._turn = 0
+        self._first = self._before = ""  # texts of the environment's own observations
 
     @property
     def system_prompt(self) -> str:  # type: ignore[override]
@@ -143,7 +152,7 @@ class Shifted(Environment):
         return self._originals.get(said) or self._renaming.restore(said)
 
     def _shown(self, seen: Observation) -> Observation:
-        text, actions = seen.text, seen.actions
+        text, actions = self._observed(seen.text), seen.actions
         if self._renaming is not None:
             text = self._renaming.in_text(text)
             # An action without a form, such as the number of an answer, keeps its name.
@@ -156,6 +165,20 @@ class Shifted(Environment):
         return Observation(
             "\n".join([text, *self._distractions()]), actions, seen.show_actions and shown
         )
+
+    def _observed(self, text: str) -> str:
+        """Return what is shown of an observation's text."""
+        before, self._before = self._before, text
+        if self._turn == 0:
+            self._first = text
+            return text
+        if self._shift.observe == "full":
+            return f"{self._first}\n{text}"
+        if self._shift.observe == "terse":
+            known = set(PARTS.split(before))
+            new = [part for part in PARTS.split(text) if part not in known]
+            return " ".join(new) or NOTHING_NEW
+        return text
 
     def _distractions(self) -> list[str]:
         """Return the irrelevant sentences of this turn: they depend on the task and the turn."""

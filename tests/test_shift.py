@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -252,6 +253,39 @@ def test_irrelevant_sentences_depend_on_task_and_turn_alone() -> None:
     assert all(len(line) == 4 and set(line[1:]) <= set(DISTRACTIONS) for line in lines)
     assert len({tuple(line[1:]) for line in lines}) == 4
     assert [line[0] for line in lines[:2]] == ["You wait at a red door. Or open X.", "No: wait."]
+
+
+class Talks(House):
+    """Says what it is given."""
+
+    said = ("Goal: out. You see a cat.\nIt is dark.", "It is dark. You see a dog.", "It is dark.")
+
+    def reset(self, task: Task) -> Observation:
+        self.turn = 0
+        return Observation(self.said[0], LISTED)
+
+    def step(self, action: str) -> Step:
+        self.turn += 1
+        return Step(Observation(self.said[self.turn], LISTED))
+
+
+@pytest.mark.parametrize(
+    ("observe", "shown"),
+    [
+        (None, Talks.said),
+        ("terse", (Talks.said[0], "You see a dog.", "Nothing new.")),
+        ("full", (Talks.said[0], *(f"{Talks.said[0]}\n{text}" for text in Talks.said[1:]))),
+    ],
+)
+def test_how_much_is_observed(
+    observe: Literal["terse", "full"] | None, shown: tuple[str, ...]
+) -> None:
+    environment = Shifted(Talks(), Shift(observe=observe))
+    for _ in range(2):  # an episode leaves nothing to the next
+        seen = [environment.reset(environment.tasks("train")[0])]
+        seen += [environment.step("wait").observation for _ in range(2)]
+        assert tuple(item.text for item in seen) == shown
+        assert all(item.actions == LISTED for item in seen)
 
 
 @pytest.mark.parametrize("adapter", [React(), Xml()])

@@ -29,7 +29,7 @@ from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
 from contrail.registry import Plugins, blaming
-from contrail.rollout.watchdog import told
+from contrail.rollout.watchdog import telling
 from contrail.tasks import test_tasks
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
@@ -111,7 +111,7 @@ def _measured(
         pool.give(make.name, environment)
         chosen = test_tasks(listed["test"], count)
         subject = Subject(make.name, make, adapter, chosen, listed["train"])
-        found = baselines(subject, pool, progress=progress, on_wait=told(say, say))
+        found = baselines(subject, pool, progress=progress, on_wait=telling(say, say))
         return Measured(make.name, len(chosen), max_turns, found)
     finally:
         pool.close()

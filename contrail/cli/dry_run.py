@@ -104,7 +104,7 @@ def show_study(
     warm = " The warm-up comes on top: it was not measured." if found.warmup else ""
     print(
         f"{found.runs} runs, {found.jobs} at a time: {found.updates:,} updates and "
-        f"{found.evaluations:,} evaluations of all environments; about "
+        f"at most {found.evaluations:,} evaluations of all environments; about "
         f"{duration(found.seconds)} ({duration(found.cpu_seconds)} of processor time), and "
         f"{size(found.memory)} of memory; what runs have in common is computed once.{warm}"
     )

@@ -41,7 +41,7 @@ OnWait = Callable[[Wait, bool], None]
 """Called while a call takes long, and when it has ended; then the second argument is true."""
 
 
-def told(
+def telling(
     waiting: Callable[[str], None],
     say: Callable[[str], None],
     ended: Callable[[Wait], None] = lambda wait: None,

@@ -24,7 +24,7 @@ from contrail.model.tools import check_tools
 from contrail.observers import Observers
 from contrail.progress import Reporter
 from contrail.registry import Plugins
-from contrail.rollout.watchdog import OnWait, told
+from contrail.rollout.watchdog import OnWait, telling
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
@@ -175,7 +175,7 @@ def run(
             )
         known = state.get("baselines", {})
         wanted = config.evaluate.baselines
-        on_wait = told(reporter.waiting, reporter.say)
+        on_wait = telling(reporter.waiting, reporter.say)
         beside = of_run(config, made.scenario, plugins, reporter, on_wait, known) if wanted else {}
         run = Run(
             name=files.path.name,
@@ -193,7 +193,7 @@ def run(
             source_files=merged({}, sources),
             notes=list(made.policy.notes),
         )
-        on_wait = told(reporter.waiting, reporter.say, run.waited)
+        on_wait = telling(reporter.waiting, reporter.say, run.waited)
         rollouts = _rollouts(config, made, plugins, reporter, interruption.check, on_wait)
         checkpoints = Checkpoints(run, made.policy, made.learner, made.strategy, reporter)
         tests = made.scenario.test
@@ -254,7 +254,7 @@ def _measured(
     seconds: float,
     check: Callable[[], None],
 ) -> Estimate:
-    on_wait = told(_print, _print)  # the reporter says nothing of the measured steps themselves
+    on_wait = telling(_print, _print)  # the reporter says nothing of the measured steps themselves
     rollouts = _rollouts(config, made, plugins, Reporter(0, 0, quiet=True), check, on_wait)
     return Measurement(config, made, rollouts, plugins, seconds, check).estimate(name, begun)
 

@@ -25,7 +25,7 @@ class StudyCost:
     updates: int
     """Those that are made; stages that runs share are made once."""
     evaluations: int
-    """Rows of R, likewise."""
+    """Rows of R, likewise; at most, because a strategy such as `mixture` has fewer stages."""
     one: Estimate
     """Of the run that was measured: all environments, one after the other."""
     jobs: int
@@ -107,7 +107,6 @@ def _amount(plan: StudyPlan, plugins: Plugins) -> tuple[int, int]:
         for run in of_seeds.values():
             stages = [stage.updates for stage in run.config.stream]
             keys = row_keys(run.config, plugins)
-            # A strategy with other stages, as a mixture, has one key that is unknown or its own.
             new = [row for row, key in enumerate(keys) if key is None or key not in known]
             first = min(new, default=len(keys))
             known.update(key for key in keys if key is not None)

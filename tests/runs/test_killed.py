@@ -293,9 +293,13 @@ def test_thoughts_that_the_template_keeps_cannot_be_dropped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("updates", "kills"), [(1, 3), (None, 2)])
-def test_killed_at_random_instants(tmp_path: Path, updates: int | None, kills: int) -> None:
-    found = kill_at_random(tmp_path, kills=kills, updates=updates, seed=0)
+@pytest.mark.parametrize(
+    ("updates", "kills", "objectives"), [(1, 3, False), (None, 2, False), (1, 2, True)]
+)
+def test_killed_at_random_instants(
+    tmp_path: Path, updates: int | None, kills: int, objectives: bool
+) -> None:
+    found = kill_at_random(tmp_path, kills=kills, updates=updates, seed=0, objectives=objectives)
     assert not found["different"]
     assert found["lost"] <= (updates or 4)
 
