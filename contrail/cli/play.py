@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -72,7 +73,9 @@ def play(
         _play_here(factory, split, task, expert)
         return
     from contrail.compat.loading import load_libraries
+    from contrail.config import find_model
 
+    find_model(policy, Path.cwd(), plugins.models, key=None)
     load_libraries(quiet=False)
     from contrail.runs.watch import watch
 
