@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrail.config import Source
+from contrail.config import Source, find_model
 from contrail.environment import Environment
 from contrail.given import Given, Plugin, Stream, directory_of
 from contrail.registry import Plugins
@@ -247,11 +247,13 @@ def evaluate(
     """
     from contrail.compat.loading import load_libraries
 
+    own = policy._plugins if isinstance(policy, Result) and not plugins else plugins
+    given = Given(own)
+    if not isinstance(policy, Result):  # before the libraries are loaded, which takes seconds
+        find_model(str(policy), Path.cwd(), given.plugins.models, key=None)
     load_libraries(quiet=quiet)
     from contrail.runs.evaluate_policy import evaluate_policy
 
-    own = policy._plugins if isinstance(policy, Result) and not plugins else plugins
-    given = Given(own)
     single = isinstance(environments, (str, type))
     named = given.named([environments] if single else list(environments))  # type: ignore[arg-type]
     return evaluate_policy(

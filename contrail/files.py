@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and names that are paths."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+
+OWN = ("runs", "exports")
+"""The directories that contrail writes to by default."""
+
+
+def is_path(name: str, *directories: Path) -> bool:
+    """Return whether a name of a model or a policy is a path, and not a hub id.
+
+    A hub id is `owner/name`. A text of that form is a path if `owner` is in one of the directories,
+    or where runs are by default: a mistyped run must not be looked up at the hub.
+
+    Args:
+        name: as it is written.
+        directories: in which a relative path may start; none for a name that is resolved already.
+    """
+    if name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1:
+        return True
+    owner = name.partition("/")[0]
+    if not owner or owner in OWN:
+        return bool(owner)
+    return any((directory / owner).is_dir() for directory in directories)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

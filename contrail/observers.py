@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ LIMIT = "CONTRAIL_HOOK_SECONDS"
 DEFAULT_LIMIT = 600.0
 WARN_AFTER = 30.0  # seconds
 LONGEST = 1000  # letters of an error
+PROBE = 1 << 16  # bytes that a directory must take, to be one that can be written
 TOO_LONG = f"it took longer than {{:g}} s ({LIMIT}) and was interrupted"
 REPEAT = 10.0  # seconds after which a plugin that survives its interruption is interrupted again
 
@@ -85,6 +87,8 @@ class Observers:
         self._told: set[str] = set()
         self._interrupted: set[str] = set()
         self.failures = read_failures(directory)
+        self.unwritten: list[str] = []
+        """A line, if reports of the last call could not write their files into the directory."""
 
     def call(self, hook: str, **arguments: Any) -> None:
         """Call a hook of each plugin. Nothing but Ctrl-C is raised.
@@ -94,6 +98,7 @@ class Observers:
         """
         limit = time_limit()
         end: BaseException | None = None
+        unwritten: dict[str, str] = {}
         for plugin, call in self._plugins.each(hook):
             if plugin in self._interrupted | self._bypassed:
                 continue
@@ -116,15 +121,26 @@ class Observers:
                 error = error or HookTimeout(f"{TOO_LONG.format(limit)}, but went on to its end")
             if error is not None and _nobody_reads(error):
                 end = error  # as in `contrail report RUN | head`: the others write files
+            elif hook in REPORTS and error is not None and (why := self._why_unwritten(error)):
+                unwritten[plugin] = why
             elif error is not None:
                 text = str(error) if isinstance(error, ContrailError) else describe_error(error)
                 text = text.removeprefix(f"plugin {plugin!r} raised in {hook}: ")
                 self._failed(plugin, hook, text, arguments)
+        self.unwritten = [
+            f"{visible(self._file.parent)} cannot be written ({why}), so these reports have no "
+            f"files there: {', '.join(map(visible, sorted(unwritten)))}."
+            for why in list(unwritten.values())[:1]
+        ]
+        for line in self.unwritten:
+            self.warn(f"warning: {line}")
         if end is not None:
             raise end
 
     def report(self, hook: str, **arguments: Any) -> list[Failure]:
         """Call a hook of reports, and forget those of its failures that an earlier call has left.
+
+        A directory that cannot be written is no failure of a plugin: see `unwritten`.
 
         Returns:
             The failures of this call.
@@ -132,7 +148,7 @@ class Observers:
         before = self.failures
         self.failures = [failure for failure in before if failure.hook != hook]
         self.call(hook, **arguments)
-        if self.failures != before:
+        if self.failures != before and not self.unwritten:
             self._keep()
         return [failure for failure in self.failures if failure.hook == hook]
 
@@ -151,6 +167,20 @@ class Observers:
             update = None if hook in REPORTS else arguments["run"].update
             self.failures.append(Failure(plugin, hook, error, update))
         self._keep()
+
+    def _why_unwritten(self, error: BaseException) -> str:
+        """Return why a report could not write into the directory; "" if that is not its error."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__
+        if cause is None:
+            return ""
+        try:
+            with tempfile.TemporaryFile(dir=self._file.parent) as file:
+                file.write(bytes(PROBE))
+        except OSError as reason:
+            return reason.strerror or type(reason).__name__
+        return ""
 
     def _keep(self) -> None:
         content = {"failed": [asdict(failure) for failure in self.failures]}

@@ -4,16 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from contrail.errors import PluginError, boundary, message_of
+from contrail.errors import PluginError, boundary, message_of, nearest
 
 FILE_PREFIX = "contrail_plugin_"  # of the names under which plugin files are imported
+
+
+def plugin_file(name: str) -> str | None:
+    """Return the plugin file that a command line names, or that is in the folder it names.
+
+    Args:
+        name: the path of a .py file or of a folder; or a registered name, for which None is
+            returned.
+
+    Raises:
+        PluginError: the folder has no plugin file, or several; or it is a stream file.
+    """
+    path = Path(name).expanduser()
+    if name.endswith(".py"):
+        return name
+    if name.endswith((".yaml", ".yml")) and path.is_file():
+        raise PluginError(
+            f"{name} is a stream file, and no plugin. `contrail run {name} --dry-run` reads it, "
+            "and says what it would cost."
+        )
+    if not path.is_dir():
+        return None
+    found = [file for file in sorted(path.glob("*.py")) if _has_hooks(file)]
+    if len(found) == 1:
+        return str(found[0])
+    if not found:
+        raise PluginError(
+            f"{name} is a folder without a plugin file: none of its .py files uses "
+            "@contrail.hookimpl. Name the file."
+        )
+    raise PluginError(
+        f"{name} is a folder with several plugin files. Name one of them: "
+        f"{', '.join(map(str, found))}."
+    )
+
+
+def _has_hooks(file: Path) -> bool:
+    try:
+        return "hookimpl" in file.read_text(errors="replace")
+    except OSError:
+        return False  # whoever names the file itself is told
 
 
 def load_file(path: Path) -> ModuleType:
@@ -31,6 +73,21 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[unique]
         raise
     return module
+
+
+def no_such_hook(name: str, source: str, reason: str, hooks: Iterable[str]) -> str:
+    """Return the message for a plugin with a hook that is none.
+
+    Args:
+        name: of the plugin.
+        source: its module or file.
+        reason: pluggy's.
+        hooks: all that there are.
+    """
+    where = f"plugin {name!r}" + (f" ({source})" if source else "")
+    if unknown := re.match(r"unknown hook '(\w+)'", reason):
+        return f"{where}: there is no hook {unknown[1]}. {nearest(unknown[1], hooks)}"
+    return f"{where}: {reason}. Hooks: {', '.join(hooks)}."
 
 
 def same_file(module: Any, path: Path) -> bool:
@@ -57,10 +114,29 @@ def importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleT
         where = innermost(error, source)
         return PluginError(
             f"plugin {name!r} ({source}) cannot be imported: {message_of(error)}{where}"
+            f"{_beside(error, Path(source))}"
         )
 
     with boundary(blame):
         return load()
+
+
+def _beside(error: BaseException, source: Path) -> str:
+    """Return advice where a plugin file imports a file or a package that stands beside it."""
+    if not isinstance(error, ImportError) or source.suffix != ".py":
+        return ""
+    relative = "no known parent package" in str(error)
+    wanted = (error.name or "").partition(".")[0]
+    folder = source.parent
+    there = bool(wanted) and ((folder / f"{wanted}.py").is_file() or (folder / wanted).is_dir())
+    if not relative and not there:
+        return ""
+    what = "Its files" if relative else f"{wanted} is beside it, and"
+    return (
+        f". {what} cannot be imported by a plugin file, which is loaded alone. Set "
+        f"PYTHONPATH={folder} and import by the plain name, or make a package of them and install "
+        "it with pip."
+    )
 
 
 def innermost(error: BaseException, source: str) -> str:

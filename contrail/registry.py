@@ -37,7 +37,14 @@ from contrail.errors import (
     nearest,
 )
 from contrail.failures import Diagnosis, FailureContext, FailureRule
-from contrail.plugin_files import importing, innermost, load_file, same_file
+from contrail.plugin_files import (
+    importing,
+    innermost,
+    load_file,
+    no_such_hook,
+    plugin_file,
+    same_file,
+)
 from contrail.registered import Registered, Table
 from contrail.shift import Shift
 from contrail.strategy import Strategy
@@ -46,6 +53,7 @@ from contrail.training.objective import Objective
 T = TypeVar("T")
 R = TypeVar("R", EpisodeMetric, FailureRule)
 GROUP = "contrail"
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("contrail_"))
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,8 @@ class Plugins:
             self._manager.register(module, name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
-            known = [hook for hook in vars(hookspecs) if hook.startswith("contrail_")]
             reason = " ".join(str(error).split())
-            raise PluginError(f"plugin {name!r}: {reason}. Hooks: {', '.join(known)}.") from error
+            raise PluginError(no_such_hook(name, source, reason, HOOKS)) from error
         self._origin[name] = (version, source)
         hooks = self._manager.get_hookcallers(module) or []
         if not hooks:
@@ -249,18 +256,19 @@ class Plugins:
         return found
 
     def environments_of(self, name: str) -> list[str]:
-        """Return the environments that a command line names: one, or those of a plugin file.
+        """Return the environments that a command line names: one; or those of a plugin file, or
+        of the one in a folder.
 
         Raises:
             ContrailError: there is no such environment or file, or the file registers none.
         """
-        if not name.endswith(".py"):
+        file = None if name in self.environments else plugin_file(name)
+        if file is None:
             self.environments[name]
             return [name]
-        plugin = self.load(name, Path.cwd())
-        added = [
-            item for item, entry in self.environments.entries.items() if entry.plugin == plugin
-        ]
+        plugin = self.load(file, Path.cwd())
+        entries = self.environments.entries
+        added = [item for item, entry in entries.items() if entry.plugin == plugin]
         if not added:
             raise PluginError(f"plugin {name!r} registers no environment")
         return added

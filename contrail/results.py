@@ -240,7 +240,7 @@ class Result:
         arguments = {"result": self.record, "directory": str(self.directory)}
         reports = observers.report("contrail_report", **arguments)
         _warn([*missing, *told(observers.failures, self.directory)])
-        return [*missing, *told(reports, self.directory)]
+        return [*missing, *told(reports, self.directory), *observers.unwritten]
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ class Comparison:
         observers.report("contrail_comparison", **arguments)
         failed += told(observers.failures, self.directory)
         _warn([*told_of_runs(runs), *failed])
-        return failed
+        return [*failed, *observers.unwritten]
 
     def _run_directory(self, path: Path) -> Path:
         """Return where a run is, even if the whole comparison has been moved."""
@@ -361,7 +361,7 @@ class Study:
         arguments = {"study": self.record, "directory": str(self.directory)}
         reports = observers.report("contrail_study", **arguments)
         _warn([*told_of_runs(runs), *missing, *told(observers.failures, self.directory)])
-        return [*missing, *told(reports, self.directory)]
+        return [*missing, *told(reports, self.directory), *observers.unwritten]
 
     @property
     def verdicts(self) -> dict[str, str]:

@@ -129,7 +129,8 @@ class Strategy(Scalars):
 
         Args:
             stage: the present stage.
-            update: number of updates of the stage that have been made.
+            update: number of the update within the stage: 0 in the first one of each stage, and
+                `stage.updates` - 1 in the last.
             count: number of tasks to return.
             rng: the only source of randomness to use; it is the same when an update is repeated.
         """

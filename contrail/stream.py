@@ -20,7 +20,7 @@ from contrail.tasks import test_tasks, untested
 from contrail.training.objective import Objective
 from contrail.trial import try_tasks
 from contrail.values import as_texts
-from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 
 if TYPE_CHECKING:
@@ -290,7 +290,8 @@ def list_tasks(
     """Return the tasks of both splits.
 
     Raises:
-        PluginError: the environment raised, a split has no tasks, or the two share one.
+        ConfigError: a split has no tasks with the environment's settings.
+        PluginError: the environment raised, or the splits share a task.
     """
     registered = plugins.environments[config.name]
     environment = pool.take(config.label)
@@ -299,10 +300,12 @@ def list_tasks(
         what = f"tasks({split!r})"
         with blaming("environment", config.name, registered, what):
             tasks = list(environment.tasks(split))
-        if not tasks or not all(isinstance(task, Task) for task in tasks):
+        if not tasks:
+            raise no_tasks(config.label, split, config.settings)
+        if not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
-                f"list of at least one contrail.Task; it returned {str(tasks)[:80]}"
+                f"list of contrail.Task; it returned {str(tasks)[:80]}"
             )
         if config.pass_rates is not None:
             rates = read_rates(Path(config.pass_rates.file), task_source(config))

@@ -13,7 +13,7 @@ class RehearseConfig:
 class Rehearse(contrail.Strategy):
     Config = RehearseConfig
 
-    def begin(self, trainer, stages):
+    def begin(self, learner, stages):
         self.earlier = {stage: list(stages[:index]) for index, stage in enumerate(stages)}
 
     def draw(self, stage, update, count, rng):

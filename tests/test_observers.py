@@ -49,6 +49,13 @@ def fail(error: BaseException) -> Callable[[], None]:
     return call
 
 
+def fail_with(error: BaseException) -> Callable[[Path], None]:
+    def call(directory: Path) -> None:
+        raise error
+
+    return call
+
+
 def update(made: Observers) -> None:
     made.call("contrail_update", run=At(), scalars={})
 
@@ -184,6 +191,51 @@ def test_what_failed_is_told_even_if_it_cannot_be_kept(tmp_path: Path) -> None:
     assert FILE in said[1]
     (tmp_path / FILE).write_text("{")
     assert read_failures(tmp_path) == []
+
+
+def reporting(directory: Path, said: list[str], **calls: Callable[[Path], object]) -> Observers:
+    """Observers with a report for each function."""
+    plugins = Plugins()
+    for name, call in calls.items():
+
+        def contrail_report(result: Any, directory: str, call: Any = call) -> None:
+            call(Path(directory))
+
+        module = ModuleType(name)
+        module.contrail_report = contrail.hookimpl(contrail_report)  # type: ignore[attr-defined]
+        plugins.add(module, name)
+    return Observers(plugins, directory, said.append)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_folder_that_cannot_be_written_is_no_failure_of_the_reports() -> None:
+    """In /proc nobody can write, not even root."""
+    said: list[str] = []
+    shown: list[Path] = []
+    made = reporting(
+        Path("/proc/self"),
+        said,
+        table=lambda directory: (directory / "table").write_text(""),
+        figures=lambda directory: os.mkdir(directory / "figures"),
+        terminal=shown.append,
+        broken=fail_with(ValueError("broken")),
+    )
+    failures = made.report("contrail_report", result={}, directory="/proc/self")
+    assert [failure.plugin for failure in failures] == ["broken"]
+    assert shown == [Path("/proc/self")]
+    (line,) = made.unwritten
+    assert line.startswith("/proc/self cannot be written (")
+    assert line.endswith("so these reports have no files there: figures, table.")
+    assert [text for text in said if "failed in" not in text and FILE not in text] == [
+        f"warning: {line}"
+    ]
+
+
+def test_an_error_of_a_file_elsewhere_is_the_reports_own(tmp_path: Path) -> None:
+    made = reporting(tmp_path, [], table=lambda directory: (directory / "no/table").write_text(""))
+    failures = made.report("contrail_report", result={}, directory=str(tmp_path))
+    assert [failure.plugin for failure in failures] == ["table"]
+    assert not made.unwritten
 
 
 def test_a_plugin_of_the_run_that_is_gone_is_named(

@@ -107,7 +107,12 @@ def test_CONTRAIL_PLUGINS_with_an_unknown_name(
         ("import nowhere_at_all", r"cannot be imported: ModuleNotFoundError: .*nowhere_at_all"),
         (
             "import contrail\n@contrail.hookimpl\ndef contrail_run_begin(run): ...",
-            r"plugin 'bad': unknown hook 'contrail_run_begin'.*contrail_run_start",
+            r"plugin 'bad' \(.*bad\.py\): there is no hook contrail_run_begin\. Did you mean ",
+        ),
+        (
+            "import contrail\n@contrail.hookimpl\ndef contrail_enviroments(register): ...",
+            r"bad\.py\): there is no hook contrail_enviroments\. Did you mean "
+            "'contrail_environments'",
         ),
         (
             "import contrail\n@contrail.hookimpl\ndef contrail_run_start(runn): ...",
@@ -212,3 +217,22 @@ def test_an_interruption_is_nobodys_fault(plugins: Plugins) -> None:
     plugins.add(module, "tracker")
     with pytest.raises(KeyboardInterrupt):
         plugins.hook.contrail_update(run=None, scalars={})
+
+
+@pytest.mark.parametrize(
+    ("line", "helped"),
+    [
+        ("import helper_of_mine", True),
+        ("from helper_of_mine import something", True),
+        ("from . import helper_of_mine", True),
+        ("import nowhere_to_be_found", False),
+    ],
+)
+def test_a_plugin_file_that_imports_the_file_beside_it(
+    tmp_path: Path, line: str, helped: bool
+) -> None:
+    (tmp_path / "helper_of_mine.py").write_text("something = 1\n")
+    (tmp_path / "mine.py").write_text(f"{line}\n")
+    with pytest.raises(PluginError, match="cannot be imported") as raised:
+        Plugins().add_named("mine.py", tmp_path)
+    assert (f"PYTHONPATH={tmp_path}" in str(raised.value)) == helped

@@ -12,6 +12,7 @@ Of an environment:
 subject         the environment under check, and walks through its tasks
 episodes        tasks, types, rewards; the same task gives the same episode
 games           no game stands in both splits
+members         names of the class that are nearly those of the base class (of the others too)
 near            how alike test tasks and training tasks are
 actions         listed actions, nonsense, success, the expert
 surroundings    randomness, closing, speed
@@ -34,7 +35,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal
 
-from contrail.check import actions, episodes, games, near, surroundings
+from contrail.check import actions, episodes, games, members, near, surroundings
 from contrail.check.subject import Failed, Skipped, Subject, Warned
 from contrail.environment import Environment
 from contrail.errors import (
@@ -43,9 +44,9 @@ from contrail.errors import (
     Raised,
     boundary,
     describe_error,
-    nearest,
 )
 from contrail.hookspecs import OBSERVERS, REPORTS
+from contrail.registered import not_registered
 from contrail.registry import Plugins, load_plugins
 from contrail.shift import Shift
 from contrail.workers.factory import EnvironmentFactory
@@ -57,6 +58,7 @@ State = Literal["passed", "warned", "failed", "skipped"]
 NEEDED: tuple[Check, ...] = (episodes.tasks, episodes.types, episodes.rewards)
 """While one of these fails, the others cannot be judged."""
 OTHERS: tuple[Check, ...] = (
+    members.names,
     episodes.group,
     episodes.abandoned,
     episodes.process,
@@ -191,7 +193,7 @@ def kinds_of(name: str, plugins: Plugins) -> list[str]:
     if name in watching:
         return ["tracker"]
     known = [*(item for table in tables for item in table), *watching]
-    raise ConfigError(f"nothing to check is called {name!r}. {nearest(name, known)}")
+    raise ConfigError(f"nothing to check is called {name!r}. {not_registered(name, known)}")
 
 
 def _registered(plugin: type | ModuleType, plugins: Plugins) -> str:

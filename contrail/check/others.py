@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from contrail.check import interface, training
+from contrail.check import interface, members, training
 from contrail.check.interface import AdapterSubject, in_trial
 from contrail.check.trial import Trial
 from contrail.check.world import NAME, Crossroads
@@ -31,6 +31,7 @@ CHECKS: dict[str, Checks] = {
     "adapter": Checks(
         (interface.messages,),
         (
+            members.names,
             interface.choices,
             interface.answers,
             interface.nonsense,
@@ -43,6 +44,7 @@ CHECKS: dict[str, Checks] = {
     "strategy": Checks(
         (training.run,),
         (
+            members.names,
             training.cost,
             training.state,
             *RUNS,
@@ -53,7 +55,14 @@ CHECKS: dict[str, Checks] = {
     ),
     "objective": Checks(
         (training.run,),
-        (training.cost, training.state, *RUNS, training.randomness, training.effect),
+        (
+            members.names,
+            training.cost,
+            training.state,
+            *RUNS,
+            training.randomness,
+            training.effect,
+        ),
     ),
     "tracker": Checks((training.run,), (training.hooks, training.unchanged, training.randomness)),
 }

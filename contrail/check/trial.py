@@ -20,6 +20,7 @@ from typing import Any
 from contrail.check.surroundings import random_states
 from contrail.check.world import NAME
 from contrail.config import Source
+from contrail.registered import Table
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.launch import run_stream
@@ -66,6 +67,17 @@ class Trial:
     def __post_init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="contrail-check-")
         self._place = Path(self._folder.name)
+
+    @property
+    def plugin_class(self) -> type:
+        """The class that is registered; not of a tracker, which is a module."""
+        tables: dict[str, Table[Any]] = {
+            "adapter": self.plugins.adapters,
+            "strategy": self.plugins.strategies,
+            "objective": self.plugins.objectives,
+        }
+        cls: type = tables[self.kind][self.name].value
+        return cls
 
     def close(self) -> None:
         """Remove the runs."""

@@ -12,6 +12,7 @@ import typer.core
 
 import contrail
 from contrail.cli import environments, export, lists, new, play, runs, split, study, watch
+from contrail.cli.options import key_in_place_of
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -19,12 +20,24 @@ from contrail.runs.interrupt import Interruption, ending_at_once
 
 class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. One that is interrupted says so, without a traceback."""
+        """Run a command. One that is interrupted says so, without a traceback.
+
+        An option that is a key of a stream file is refused with the way to set it.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
             print("\ninterrupted", file=sys.stderr)
             raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":  # a class of Typer's that is not public
+                _add_key(error)
+            raise
+
+
+def _add_key(error: Any) -> None:
+    if hint := key_in_place_of(error.option_name, error.ctx.command, sys.argv[1:]):
+        error.message = f"{error.message}. {hint}"
 
 
 cli = typer.Typer(

@@ -24,13 +24,14 @@ from contrail.baselines import (
     warning,
 )
 from contrail.cli.list_environments import Selection
+from contrail.cli.output import show
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
 from contrail.registry import Plugins, blaming
 from contrail.rollout.watchdog import telling
 from contrail.tasks import test_tasks
-from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 
 
@@ -104,6 +105,8 @@ def _measured(
         environment = pool.take(make.name)
         with blaming("environment", make.name, make.registered, "tasks"):
             listed = {split: list(environment.tasks(split)) for split in SPLITS}
+            if empty := next((split for split in SPLITS if not listed[split]), None):
+                raise no_tasks(make.name, empty, make.own_settings)
             max_turns = environment.max_turns  # known once a worker process has answered
         pool.give(make.name, environment)
         chosen = test_tasks(listed["test"], count)
@@ -114,7 +117,7 @@ def _measured(
         pool.close()
 
 
-def show(found: Sequence[Measured]) -> None:
+def show_baselines(found: Sequence[Measured]) -> None:
     """Print the baselines as a table, with notes on how to read it."""
     table = Table("environment", "tasks", "turns", *NAMES, "constant action", box=None)
     table.pad_edge = False
@@ -149,7 +152,4 @@ def show(found: Sequence[Measured]) -> None:
                     f"{item.environment}: {name}: {player.fault_rate:.0%} of the episodes were "
                     f"faults of the environment, left out here. The first: {player.first_fault}"
                 )
-    console = Console()
-    console.print(table)
-    for note in notes:
-        console.print(Text(note))
+    show(table, *map(Text, notes))

@@ -32,8 +32,9 @@ from contrail.check import (
 from contrail.check.other_process import TIMEOUT, RemoteSubject, importable
 from contrail.check.subject import Subject
 from contrail.config import Source, build, read_shift
-from contrail.errors import PluginError
+from contrail.errors import ConfigError, PluginError, nearest
 from contrail.names import visible
+from contrail.plugin_files import plugin_file
 from contrail.registered import Registered
 from contrail.registry import Plugins
 from contrail.workers.factory import EnvironmentFactory
@@ -71,13 +72,19 @@ def check_named(
         if "=" not in plugin:
             plugins.load(plugin, Path.cwd())
     source = Source.of_overrides([text for text in more if "=" in text])
-    subjects = _of_file(name, plugins) if name.endswith(".py") else None
-    if subjects is None:
+    try:
         subjects = [(kind, name) for kind in kinds_of(name, plugins)]
+    except ConfigError:
+        file = plugin_file(name)
+        if file is None:
+            raise
+        subjects = _of_file(file, plugins)
+    named = subjects
     if options.kind is not None:
         subjects = [item for item in subjects if item[0] == options.kind]
         if not subjects:
-            raise PluginError(f"{name!r} is no {options.kind}")
+            kinds = [*dict.fromkeys(kind for kind, _ in named)]
+            raise PluginError(f"{name!r} is no {options.kind}. {nearest(options.kind, kinds)}")
     for kind, one in subjects:
         if kind == "environment":
             yield _check_environment(one, source, plugins, options)

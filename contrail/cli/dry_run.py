@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import contrail
 from contrail.api import estimate_comparison
+from contrail.cli.output import show
 from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.runs.estimate import Estimate, duration, measured, size, table
@@ -20,16 +20,15 @@ from contrail.runs.estimate import Estimate, duration, measured, size, table
 def show_run(stream: Path, overrides: Sequence[str], plugins: Plugins, quiet: bool) -> None:
     """Print what a run would cost."""
     found = contrail.estimate(stream, *overrides, plugins=plugins, quiet=quiet)
-    console = Console(highlight=False)
-    console.print(Text(visible(found.name), style="bold"))
-    console.print(_lines(found))
-    console.print()
     parts = _table("part", "episodes measured", "of", "seconds", "times")
     for row in measured(found):
         parts.add_row(*map(Text, row))
-    console.print(parts)
-    console.print(
-        Text("Nothing was written. The run itself is the same command without --dry-run.")
+    show(
+        Text(visible(found.name), style="bold"),
+        _lines(found),
+        Text(),
+        parts,
+        Text("Nothing was written. The run itself is the same command without --dry-run."),
     )
 
 
@@ -59,7 +58,6 @@ def show_comparison(
         share=sharing,
         quiet=quiet,
     )
-    console = Console(highlight=False)
     rows = _table("strategy", "runs", "time of one", "processor time of all", "memory of one")
     for cost in costs:
         rows.add_row(
@@ -69,18 +67,14 @@ def show_comparison(
             duration(cost.cpu_seconds),
             size(cost.one.memory + cost.one.children),
         )
-    console.print(rows)
-    console.print()
     seconds = sum(cost.seconds for cost in costs) / min(plan.jobs, len(plan.runs))
     most = max(cost.one.memory + cost.one.children for cost in costs)
     shared = "what runs have in common is computed once" if sharing else "nothing is shared"
-    console.print(
-        Text(
-            f"{len(plan.runs)} runs, {plan.jobs} at a time: about {duration(seconds)}, and "
-            f"{size(most * min(plan.jobs, len(plan.runs)))} of memory; {shared}."
-        )
+    total = Text(
+        f"{len(plan.runs)} runs, {plan.jobs} at a time: about {duration(seconds)}, and "
+        f"{size(most * min(plan.jobs, len(plan.runs)))} of memory; {shared}."
     )
-    console.print(Text("Nothing was written."))
+    show(rows, Text(), total, Text("Nothing was written."))
 
 
 def show_study(

@@ -7,12 +7,12 @@ import json
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from contrail.cli.lists import show_entry
 from contrail.cli.options import AsJson, plugins_of
+from contrail.cli.output import show
 from contrail.environment import SPLITS
 from contrail.names import visible
 
@@ -64,13 +64,13 @@ def environments(
             show_hits(search, result)
         return
     if baselines:
-        from contrail.cli.baselines import measure_all, show
+        from contrail.cli.baselines import measure_all, show_baselines
 
         found = measure_all(selection, plugins, adapter, tasks)
         if as_json:
             print(json.dumps([item.record() for item in found], indent=1))
         else:
-            show(found)
+            show_baselines(found)
         return
     entries = catalogue(plugins, selection.makers)
     if as_json:
@@ -95,13 +95,11 @@ def environments(
         notes = [note for note in entry.notes if note not in entry.about_data]
         about = entry.missing or "\n".join([entry.about_data or "–", *map(visible, notes)])
         data.add_row(Text(visible(entry.environment)), Text(about))
-    console = Console()
-    console.print(table)
-    console.print("\nAn extra has its environment's name: pip install 'contrail\\[NAME]'\n")
-    console.print(data)
+    extra = "\nAn extra has its environment's name: pip install 'contrail[NAME]'\n"
+    show(table, Text(extra), data)
     if selection.named:
         for factory in selection.makers:
-            console.print()
+            show(Text())
             registered = factory.registered
             show_entry("environment", factory.name, registered, registered.value.Config)
 
@@ -111,7 +109,8 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="An environment, adapter, strategy, objective or tracker; or a plugin file.",
+            help="An environment, adapter, strategy, objective or tracker; or a plugin file, or "
+            "the folder it is in.",
             metavar="NAME | PLUGIN.PY",
         ),
     ],
@@ -162,7 +161,7 @@ def check(
                 passed = finding.state == "passed"
                 note = f"{finding.what} {finding.note}" if passed else finding.note
                 table.add_row(finding.check, finding.state, Text(note))
-            Console().print(table)
+            show(table)
     if as_json:
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1))
     if any(report.failed for report in reports):

@@ -13,7 +13,7 @@ from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry import Plugins, blaming
 from contrail.values import as_texts
-from contrail.workers.factory import EnvironmentFactory
+from contrail.workers.factory import EnvironmentFactory, no_tasks
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ def _entry(make: EnvironmentFactory) -> Entry:
         with blaming("environment", name, registered, "first task"):
             listed = {split: list(environment.tasks(split)) for split in SPLITS}
             notes = tuple(as_texts(environment.notes, "notes"))
+            if empty := next((split for split in SPLITS if not listed[split]), None):
+                raise no_tasks(name, empty, make.own_settings)
             actions = environment.reset(listed["train"][0]).actions is not None
     except ContrailError as error:
         return Entry(name, missing=str(error), **known)

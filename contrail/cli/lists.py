@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contrail.cli.options import plugins_of
+from contrail.cli.output import show
 from contrail.names import visible
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def list_plugins(context: typer.Context) -> None:
         registers = ", ".join(plugins.registered_by(info.name))
         cells = (info.name, info.version, info.source, registers, hooks)
         table.add_row(*(Text(visible(cell)) for cell in cells))
-    Console().print(table)
+    show(table)
 
 
 def _list(
@@ -92,7 +93,7 @@ def _list(
         keys = [f"{key.name}={_short(key.default)}" for key in keys_of(config)] if config else []
         cells = [entry_name, entry.plugin, summary(entry.value)]
         table.add_row(*map(_text, cells), *([_text("  ".join(keys) or "–")] if keyed else []))
-    Console().print(table)
+    show(table)
 
 
 def show_entry(kind: str, name: str, entry: Registered[Any], config: type | None) -> None:
@@ -121,7 +122,7 @@ def show_entry(kind: str, name: str, entry: Registered[Any], config: type | None
     for key in keys:
         table.add_row(*map(_text, (key.name, key.type, _short(key.default), key.meaning or "–")))
     console.print()
-    console.print(table)
+    show(table)
 
 
 def _unwrapped(docstring: str) -> str:

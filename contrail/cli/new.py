@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,12 +10,10 @@ import typer
 from contrail.cli.options import plugins_of
 from contrail.scaffold import KINDS, create
 
-Kind = StrEnum("Kind", {name.upper(): name for name in KINDS})  # type: ignore[misc]
-
 
 def new(
     context: typer.Context,
-    kind: Annotated[Kind, typer.Argument(help="What to write.")],
+    kind: Annotated[str, typer.Argument(help=f"What to write: {', '.join(KINDS)}.")],
     name: Annotated[str, typer.Argument(help="The name to register, such as number-hunt.")],
     directory: Annotated[
         Optional[Path],  # noqa: UP045 (Typer reads it at run time)
@@ -27,7 +24,7 @@ def new(
 
     It works as it is, and is there to be edited.
     """
-    written = create(kind.value, name, plugins_of(context), directory)
+    written = create(kind, name, plugins_of(context), directory)
     module = f"contrail_{name.replace('-', '_')}.py"
     place = directory or written.name
     print(f"""{written}

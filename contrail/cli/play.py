@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -14,6 +15,7 @@ from contrail.cli.options import plugins_of
 from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, nearest
 from contrail.names import visible_lines
+from contrail.plugin_files import plugin_file
 from contrail.registry import Plugins, blaming
 
 if TYPE_CHECKING:
@@ -71,7 +73,9 @@ def play(
         _play_here(factory, split, task, expert)
         return
     from contrail.compat.loading import load_libraries
+    from contrail.config import find_model
 
+    find_model(policy, Path.cwd(), plugins.models, key=None)
     load_libraries(quiet=False)
     from contrail.runs.watch import watch
 
@@ -99,14 +103,15 @@ def _watched(
     """Return the environment for a policy: its name alone may be a column of the policy's run."""
     from contrail.config import EnvironmentConfig
 
-    if not settings and not name.endswith(".py"):
+    if not settings and (name in plugins.environments or plugin_file(name) is None):
         return name
     factory = _factory(name, settings, plugins)
-    own = factory.settings
-    if own is None:
-        own = factory.registered.value.Config()
     return EnvironmentConfig(
-        factory.name, own, factory.name, factory.max_turns, shift=factory.shift
+        factory.name,
+        factory.own_settings,
+        factory.name,
+        factory.max_turns,
+        shift=factory.shift,
     )
 
 
@@ -116,10 +121,15 @@ def _play_here(factory: EnvironmentFactory, split: str, task_id: str | None, exp
     Raises:
         ContrailError: there is no such task or expert, or the environment raised.
     """
+    from contrail.workers.factory import no_tasks
+
     environment = factory.here()
     try:
         with blaming("environment", factory.name, factory.registered, f"play of {split!r}"):
-            _play(environment, list(environment.tasks(split)), task_id, expert)
+            tasks = list(environment.tasks(split))
+            if not tasks:
+                raise no_tasks(factory.name, split, factory.own_settings)
+            _play(environment, tasks, task_id, expert)
     finally:
         environment.close()
 

@@ -13,11 +13,13 @@ from rich.console import Console
 import contrail
 from contrail.cli.dry_run import show_comparison, show_run
 from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
+from contrail.cli.output import outliving_readers
 from contrail.fitted_tables import Column, fitted
 from contrail.names import visible
 from contrail.reporting import read_formats, reporting
 
 
+@outliving_readers()
 def run(
     context: typer.Context,
     stream: Annotated[Path, typer.Argument(help="The stream file.", metavar="STREAM.YAML")],
@@ -44,17 +46,20 @@ def run(
             stream, *(overrides or ()), plugins=plugins_of(context), out=out, quiet=quiet
         )
     except KeyboardInterrupt as interruption:
-        from contrail.runs.directory import default_directory
+        from contrail.runs.directory import RunDirectory, default_directory
 
         directory = out or default_directory(stream, overrides or ())
-        print(
-            f"\ninterrupted; the same command goes on from the last checkpoint in {directory}",
-            file=sys.stderr,
+        how = (
+            f"goes on from the last checkpoint in {directory}"
+            if RunDirectory(directory).checkpoints()
+            else f"begins anew, for there is no checkpoint yet in {directory}"
         )
+        print(f"\ninterrupted; the same command {how}", file=sys.stderr)
         raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
     result.report()
 
 
+@outliving_readers()
 def compare(
     context: typer.Context,
     what: Annotated[
@@ -98,7 +103,9 @@ def compare(
 
     The same command goes on with a comparison that was interrupted.
     """
-    runs = Path(what[0]).is_dir()
+    first = Path(what[0])
+    # Only keys to set can follow a stream file, so a run that is mistyped is told as one.
+    runs = first.is_dir() or (not first.is_file() and any("=" not in word for word in what[1:]))
     if dry_run and not runs:
         show_comparison(
             Path(what[0]),

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import contrail
 from contrail.cli.options import AsJson, Quiet, plugins_of
+from contrail.cli.output import outliving_readers, show
 from contrail.names import visible
 
 
+@outliving_readers()
 def split(
     context: typer.Context,
     stream: Annotated[Path, typer.Argument(help="The stream file.", metavar="STREAM.YAML")],
@@ -61,5 +62,5 @@ def split(
             str(row["hard"]),
             f"{row['pass_rate']:.2f}",
         )
-    Console().print(table)
+    show(table)
     print(f"In a stream, as a key of the environment: pass_rates: {out}")

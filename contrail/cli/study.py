@@ -12,8 +12,10 @@ import typer
 import contrail
 from contrail.cli.dry_run import show_study
 from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
+from contrail.cli.output import outliving_readers
 
 
+@outliving_readers()
 def study(
     context: typer.Context,
     experiment: Annotated[

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from contrail.cli.output import show
 from contrail.names import visible
 from contrail.runs.estimate import duration
 from contrail.runs.following import Following, State, find, planned
@@ -41,7 +42,7 @@ def watch(
     console = Console(highlight=False)
     shown, goes_on = look()
     if not console.is_terminal:
-        console.print(shown)
+        show(shown)
         return
     with Live(shown, console=console, auto_refresh=False) as live:
         while goes_on:

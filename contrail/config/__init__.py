@@ -6,6 +6,7 @@
     Source        the file with its overrides: `with source.located():` adds lines to errors
     to_yaml       the configuration as YAML; to_dict and plain return plain values
     differences   the keys in which two runs differ; identity: the keys that identify a run
+    find_model    finds what is named as a model or a policy: registered, a directory, a hub id
     build         makes an instance of a plugin's settings
     grpo_config, lora_config    trl's and peft's objects
 
@@ -14,6 +15,7 @@ Nothing here imports torch, trl or peft, except the last two functions.
 
 from contrail.config.convert import build
 from contrail.config.environment_keys import read_shift
+from contrail.config.model import find_model
 from contrail.config.parse import load
 from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
@@ -54,6 +56,7 @@ __all__ = [
     "WarmupConfig",
     "build",
     "differences",
+    "find_model",
     "grpo_config",
     "identity",
     "load",

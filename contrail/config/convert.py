@@ -9,6 +9,7 @@ import enum
 import functools
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -120,8 +121,7 @@ def build(
         except OmegaConfBaseException as error:
             raise _explained((*key, name), error, hints[name], value) from error
         except TypeError as error:  # a list for a mapping, or the reverse
-            message = f"{show(value)} is not {in_words(hints[name])}."
-            raise ConfigError(message, key=(*key, name)) from error
+            raise _not_of(hints[name], value, (*key, name)) from error
     missing = [name for name in plain if name in converted and OmegaConf.is_missing(node, name)]
     if missing:
         raise ConfigError("needs a value. It has no default.", key=(*key, missing[0]))
@@ -299,7 +299,17 @@ def _explained(key: Key, error: OmegaConfBaseException, hint: Any, value: object
     if choices(hint):
         near = nearest(value, choices(hint))
         return ConfigError(f"{show(value)} is not allowed. {near}", key=place)
-    return ConfigError(f"{show(value)} is not {in_words(hint)}.", key=place)
+    return _not_of(hint, value, place)
+
+
+def _not_of(hint: Any, value: object, key: Key) -> ConfigError:
+    """Return the error for a value that does not fit an annotation; for one that stands alone
+    where a list is expected, with the list."""
+    message = f"{show(value)} is not {in_words(hint)}."
+    if value is not None and not isinstance(value, (list, dict)) and fits([value], hint):
+        bare = isinstance(value, str) and re.fullmatch(r"[\w./~-]+", value)
+        message += f" Write `{key[-1]}: [{value if bare else show(value)}]`."
+    return ConfigError(message, key=key)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -57,6 +57,14 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         )
 
 
+def override_of(name: str) -> str | None:
+    """Return the key that ends in `name`, as an override writes it; None if there is none."""
+    found = _ending((name,), _places(), ())
+    return (
+        None if found is None else dotted(tuple("*" if part == STAGE else part for part in found))
+    )
+
+
 def _places() -> Iterator[Key]:
     """Yield all keys of a stream file that are not settings of plugins."""
     stage: Key = ("stream", STAGE)

@@ -34,7 +34,7 @@ from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_adv
 from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
 from contrail.observers import TRACKERS
-from contrail.registered import Table
+from contrail.registered import Table, not_registered
 from contrail.registry import Plugins, load_plugins
 
 DEFAULT_STRATEGY = "sequential"
@@ -321,7 +321,7 @@ class _Parser:
         if isinstance(name, str) and ":" in name and table is self.plugins.strategies:
             self.add_strategy(name, name_key)
         if not isinstance(name, str) or name not in table:
-            known = nearest(name, table)
+            known = not_registered(name, table, self.directory)
             raise ConfigError(f"no {table.kind} is called {show(name)}. {known}", key=name_key)
         registered = table[name]
         cls = registered.value.Config

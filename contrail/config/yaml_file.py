@@ -27,6 +27,11 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read.
     """
+    if path.suffix == ".py" and path.is_file():
+        raise ConfigError(
+            f"{path}: is a plugin file, and no stream file. `contrail check {path}` checks it, "
+            f"`contrail play {path}` plays its environment; a stream names it under `plugins`."
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from contrail.files import is_path
+
 CARD = """---
 library_name: peft
 tags: [lora, contrail]{link}
@@ -57,6 +59,6 @@ def write_card(directory: Path, base: str) -> None:
         directory: where the weights are.
         base: the base model: a directory, or a hub id.
     """
-    link = "" if Path(base).is_dir() else f"\nbase_model: {base}"
+    link = "" if is_path(base) or Path(base).is_dir() else f"\nbase_model: {base}"
     text = CARD.format(base=base, link=link, loading=loading(base))
     (directory / "README.md").write_text(text)

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from contrail.errors import ContrailError
+from contrail.files import is_path
 from contrail.model.card import write_card
 from contrail.model.chat import Chat
 from contrail.model.frozen_layers import FrozenLayers
@@ -235,6 +236,8 @@ def load_base(
         ContrailError: it cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
+    if is_path(name) and not Path(name).is_dir():  # such as one that a LoRA names
+        raise ContrailError(f"model: there is no directory {name}. Put the model there.")
     device, dtype = resolved(device, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
@@ -243,7 +246,8 @@ def load_base(
         )
     except Exception as error:  # a tokenizer's and a model's code may raise anything
         reason = " ".join(str(error).split())
-        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}") from error
+        looked = "" if Path(name).is_dir() else " (No directory of that name is here.)"
+        raise ContrailError(f"model: {name!r} cannot be loaded: {reason}{looked}") from error
     last = max(tokenizer.get_vocab().values())
     if last >= embedded_tokens(model):
         raise ContrailError(

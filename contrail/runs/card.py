@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contrail.files import is_path
 from contrail.model.card import loading
 from contrail.names import visible
 from contrail.registry import Plugins
@@ -97,7 +98,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
         for name, value in row
         if value is not None
     ]
-    hub = None if Path(base).is_dir() or "/" not in base.strip("/") else base
+    hub = None if is_path(base) or Path(base).is_dir() or "/" not in base else base
     data = ModelCardData(
         library_name="peft",
         pipeline_tag="text-generation",

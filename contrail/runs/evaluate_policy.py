@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from contrail.adapter import Adapter
 from contrail.config import AnswersConfig, Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
-from contrail.errors import ConfigError, nearest
+from contrail.errors import ConfigError
 from contrail.progress import Reporter
+from contrail.registered import not_registered
 from contrail.registry import Plugins
 from contrail.runs.evaluate import evaluate
-from contrail.runs.policies import LoRADirectory, named_policy
+from contrail.runs.policies import find_policy, named_policy
 from contrail.scores import Scores
 from contrail.stream import list_tasks, make_adapter, maker
 from contrail.tasks import test_tasks
@@ -54,14 +54,14 @@ def evaluate_policy(
         ContrailError: the policy or an environment cannot be loaded.
     """
     torch.set_num_threads(threads)
-    lora = LoRADirectory.find(Path(name), plugins)
+    model, lora = find_policy(name, plugins)
     config = lora.config if lora else None
     chosen = [column(name, config, plugins) for name in environments]
     adapters = {
         environment.label: adapter_of(environment.label, config, adapter, plugins)
         for environment in chosen
     }
-    policy = named_policy(name, lora, plugins)
+    policy = named_policy(model, lora, plugins)
     settings = config.evaluate if config else EvaluateConfig()
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples
@@ -114,7 +114,7 @@ def column(name: str, config: RunConfig | None, plugins: Plugins) -> Environment
         return labelled[name]
     if name not in plugins.environments:
         names = list(dict.fromkeys([*labelled, *plugins.environments]))
-        raise ConfigError(f"no environment is called {name!r}. {nearest(name, names)}")
+        raise ConfigError(f"no environment is called {name!r}. {not_registered(name, names)}")
     return EnvironmentConfig(name, plugins.environments[name].value.Config(), name)
 
 

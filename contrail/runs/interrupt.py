@@ -55,7 +55,8 @@ class Interruption:
             raise Interrupted(number)
         self._number = number
         if _own_process:  # by `write`, since the signal may have come in the middle of a `print`
-            os.write(sys.stderr.fileno(), WAITING)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(sys.stderr.fileno(), WAITING)
 
 
 def own_process() -> None:
@@ -77,7 +78,8 @@ def ending_at_once(message: str) -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+        with contextlib.suppress(BrokenPipeError):
+            os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
         os._exit(128 + number)
 
     with _handled(end):

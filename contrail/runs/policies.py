@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig
 
-from contrail.config import LoRASettings, RunConfig, load, lora_config
-from contrail.errors import ConfigError, ContrailError, nearest
+from contrail.config import LoRASettings, RunConfig, find_model, load, lora_config
+from contrail.errors import ConfigError, ContrailError
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, read_checkpoint
@@ -32,14 +31,16 @@ class LoRADirectory:
         Raises:
             ContrailError: the run has no checkpoint, or its configuration cannot be read.
         """
-        if (path / "config.yaml").is_file() and (path / "checkpoints").is_dir():
-            newest = RunDirectory(path).last_checkpoint()
-            if newest is None:
-                raise ContrailError(f"{path} has no checkpoint yet")
-            return cls(newest[0], load(path / "config.yaml", (), plugins)[0])
         if (path / "adapter_config.json").is_file():
             above = path.resolve().parent.parent / "config.yaml"
             return cls(path, load(above, (), plugins)[0] if above.is_file() else None)
+        if (path / "config.yaml").is_file():
+            newest = RunDirectory(path).last_checkpoint()
+            if newest is None:
+                raise ContrailError(
+                    f"{path} has no checkpoint yet. The command that began the run goes on with it."
+                )
+            return cls(newest[0], load(path / "config.yaml", (), plugins)[0])
         return None
 
     def settings(self) -> LoraConfig:
@@ -104,6 +105,20 @@ def _begun_policy(
     if start is not None:
         read_checkpoint(start)
     return _trained_policy(LoRADirectory(start or lora.path), plugins, config, key="model")
+
+
+def find_policy(name: str, plugins: Plugins) -> tuple[str, LoRADirectory | None]:
+    """Return what a command line names as a policy: a model, and the LoRA if it is one of a model.
+
+    Args:
+        name: a run, a checkpoint, a directory of PEFT's, or a model.
+        plugins: the loaded ones.
+
+    Raises:
+        ContrailError: there is no such policy.
+    """
+    model = find_model(name, Path.cwd(), plugins.models, key=None)
+    return model, None if model in plugins.models else LoRADirectory.find(Path(model), plugins)
 
 
 def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
@@ -198,10 +213,6 @@ def _bare_policy(name: str, plugins: Plugins) -> Policy:
     nothing."""
     if name in plugins.models:
         name = str(plugins.models[name].value())
-    elif not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        raise ConfigError(
-            f"{name!r} is neither a directory nor a model. {nearest(name, plugins.models)}"
-        )
     base, tokenizer = load_base(name)
     lora = LoraConfig(r=1, task_type="CAUSAL_LM", target_modules=sorted(linear_modules(base)))
     policy = with_lora(base, tokenizer, lora, seed=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from contrail.config import EnvironmentConfig
 from contrail.environment import Split
@@ -12,7 +11,7 @@ from contrail.errors import ConfigError, nearest
 from contrail.registry import Plugins
 from contrail.runs.evaluate import evaluate
 from contrail.runs.evaluate_policy import adapter_of, column
-from contrail.runs.policies import LoRADirectory, named_policy
+from contrail.runs.policies import find_policy, named_policy
 from contrail.stream import list_tasks, maker
 from contrail.workers.pool import EnvironmentPool
 
@@ -41,7 +40,7 @@ def watch(
     Raises:
         ContrailError: there is no such policy, environment, adapter or task.
     """
-    lora = LoRADirectory.find(Path(policy_name), plugins)
+    model, lora = find_policy(policy_name, plugins)
     config = lora.config if lora else None
     if isinstance(environment, str):
         environment = column(environment, config, plugins)
@@ -58,7 +57,7 @@ def watch(
         if greedy is None:
             greedy = config is not None and config.evaluate.decoding == "greedy"
         _, (episode,) = evaluate(
-            named_policy(policy_name, lora, plugins),
+            named_policy(model, lora, plugins),
             pool,
             environment.label,
             [task],

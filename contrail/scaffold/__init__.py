@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from contrail.errors import ConfigError, ContrailError
+from contrail.errors import ConfigError, ContrailError, nearest
 from contrail.observers import TRACKERS
 from contrail.registry import Plugins
 
@@ -42,9 +42,11 @@ def create(kind: str, name: str, plugins: Plugins, directory: Path | None = None
         The directory.
 
     Raises:
-        ConfigError: the name is wrong or taken.
+        ConfigError: there is no such kind, or the name is wrong or taken.
         ContrailError: the directory exists, or cannot be written. Nothing has been written.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"there is no template of a {kind!r}. {nearest(kind, KINDS)}")
     check_name(kind, name, plugins)
     directory = (directory or Path(f"contrail-{name}")).absolute()
     if directory.exists() or directory.is_symlink():

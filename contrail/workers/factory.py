@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from contrail.environment import OVERRIDES, Environment
-from contrail.errors import PluginError
+from contrail.errors import ConfigError, PluginError
 from contrail.registered import Registered
 from contrail.registry import Plugins, blaming, load_plugins
 from contrail.shift import Shift, Shifted
+
+LONGEST = 200  # letters of settings in a message
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class EnvironmentFactory:
         plugins = load_plugins() if plugins is None else plugins
         return cls(environment, plugins.environments[environment], settings)
 
+    @property
+    def own_settings(self) -> Any:
+        """The settings, also where they are the default ones."""
+        return self.registered.value.Config() if self.settings is None else self.settings
+
     def __str__(self) -> str:
         return f"environment {self.name!r} (plugin {self.registered.plugin!r})"
 
@@ -92,3 +99,24 @@ class EnvironmentFactory:
         wanted, allowed = OVERRIDES[member]
         if not allowed(value):
             raise PluginError(f"{self}: {member} is {value!r}, not {wanted}.")
+
+
+def no_tasks(name: str, split: str, settings: Any) -> ConfigError:
+    """Return the error for an environment whose settings leave it without tasks.
+
+    Args:
+        name: of the environment.
+        split: that has no tasks.
+        settings: an instance of its `Config`.
+    """
+    from contrail.config import plain, show  # it would slow the start of worker processes
+
+    values = plain(settings)
+    shown = ", ".join(f"{key}: {show(value)}" for key, value in values.items())
+    shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} …"
+    kind = {"train": "training"}.get(split, split)
+    if not values:
+        return ConfigError(f"environment {name!r} has no {kind} tasks: tasks({split!r}) is empty.")
+    return ConfigError(
+        f"environment {name!r} has no {kind} tasks with these settings ({shown}). Change them."
+    )

@@ -277,7 +277,7 @@ def outcome(check: Any, subject: AdapterSubject) -> str:
     return f"{finding.state}: {finding.note}"
 
 
-OF_ADAPTERS = (*CHECKS["adapter"].needed, *CHECKS["adapter"].others[:6])
+OF_ADAPTERS = (*CHECKS["adapter"].needed, *CHECKS["adapter"].others[:7])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import Command, Done
 
+from contrail.errors import ConfigError
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,6 +55,68 @@ def test_eval_of_a_checkpoint_repeats_its_row(command: Command, run: Path) -> No
     result = json.loads((run / "result.json").read_text())
     first = command("eval", run / "checkpoints/000", "small", "--tasks", "4", "--json")
     assert scores(first)["small"] == result["evaluations"][0]["small"]
+
+
+def too_late(quiet: bool = False) -> None:
+    raise AssertionError("the libraries are loaded, which takes seconds")
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise AssertionError(f"a model was looked up: {arguments}")
+
+    monkeypatch.setattr("contrail.runs.policies.load_base", refuse)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("runs/nothing", "there is no run runs/nothing"),
+        ("runs/firts", "Did you mean 'runs/first'?"),
+        ("./nothing", "there is no run ./nothing"),
+        ("a/b/c", "there is no run a/b/c"),
+        ("/nothing", "there is no run /nothing"),
+        ("nothing", "no model is called 'nothing'"),
+        ("runs", "nor is it a run or a LoRA"),
+        ("runs/first", "has no checkpoint yet"),
+    ],
+)
+@pytest.mark.usefixtures("no_network")
+def test_a_mistyped_directory_is_no_name_at_the_hub(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/first").mkdir(parents=True)
+    (tmp_path / "runs/first/config.yaml").write_text("stream: [babyai]\n")
+    (tmp_path / "s.yaml").write_text("stream: [babyai]\n")
+    if name != "runs/first":
+        monkeypatch.setattr("contrail.compat.loading.load_libraries", too_late)
+    if name == "runs/nothing":  # it is one even where no run has been made yet
+        shutil.rmtree(tmp_path / "runs")
+    for words in (["eval", name, "babyai"], ["play", "babyai", "--policy", name]):
+        done = command(*words)
+        assert done.code == 2
+        assert said in done.err
+    if name != "runs/first":
+        done = command("run", "s.yaml", f"model={name}", "--out", "new")
+        assert done.code == 2
+        assert said in done.err
+
+
+def test_a_name_of_the_hub_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contrail.config import find_model
+    from contrail.registered import Table
+
+    monkeypatch.chdir(tmp_path)
+    assert find_model("owner/name", tmp_path, Table("model")) == "owner/name"
+    (tmp_path / "owner").mkdir()
+    with pytest.raises(ConfigError, match="run it where there is no directory 'owner'"):
+        find_model("owner/name", tmp_path, Table("model"))
 
 
 def test_eval_with_another_adapter(command: Command, run: Path) -> None:

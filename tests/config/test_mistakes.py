@@ -161,7 +161,13 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "'react'",
     ),
     "model name": ("model: smolm2-135m\n" + STREAM, "FILE:1: model: no model", "'smollm2-135m'"),
-    "model path": ("model: ./gone\n" + STREAM, "FILE:1: model: there is no directory", ""),
+    "model path": ("model: ./gone\n" + STREAM, "FILE:1: model: there is no run ./gone", ""),
+    "one plugin": (
+        STREAM + "plugins: x.py",
+        "FILE:2: plugins: 'x.py' is not a list (of text). Write `plugins: [x.py]`.",
+        "",
+    ),
+    "one tracker": (STREAM + "trackers: wandb", "FILE:2: trackers: ", "Write `trackers: [wandb]`"),
     "model empty": ("model: ''\n" + STREAM, "FILE:1: model: no model", ""),
     "model null": ("model:\n" + STREAM, "FILE:1: model: null is not text", ""),
     "updates": (

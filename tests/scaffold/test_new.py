@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packages import ROOT, install, try_out
@@ -109,3 +112,54 @@ def test_every_template_is_used() -> None:
     }
     there = contrail.scaffold.TEMPLATES
     assert used == {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()}
+
+
+def environment_of(package: Path) -> Any:
+    plugins = load_plugins()
+    plugins.add_named("contrail_errands.py", package)
+    return plugins.environments["errands"].value
+
+
+def difficulties(environment: Any) -> dict[str, set[int]]:
+    return {
+        split: {task.difficulty for task in environment.tasks(split)} for split in ("train", "test")
+    }
+
+
+def test_the_environment_has_all_difficulties_in_both_splits(tmp_path: Path) -> None:
+    cls = environment_of(create("environment", "errands", load_plugins(), tmp_path / "package"))
+
+    class TakesTurns(cls):  # type: ignore[misc]
+        """Easy and hard lists take turns, so that every fourth of all is a hard one."""
+
+        def lists(self) -> list[Any]:
+            made = super().lists()
+            short = [goods for goods in made if len(goods) == 1]
+            return [item for pair in zip(short, made[len(short) :], strict=False) for item in pair]
+
+    for items in range(1, 8):
+        found = difficulties(cls(cls.Config(items=items)))
+        assert found["train"] == found["test"] == set(range(1, items + 1))
+    found = difficulties(TakesTurns())
+    assert found["train"] == found["test"] == {1, 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_test_of_a_template_says_what_to_replace(kind: str, tmp_path: Path) -> None:
+    package = create(kind, "errands", load_plugins(), tmp_path / "package")
+    tests = ast.parse((package / "tests/test_contrail_errands.py").read_text())
+    functions = [item for item in tests.body if isinstance(item, ast.FunctionDef)]
+    assert len(functions) == 2
+    assert "replace" in (ast.get_docstring(functions[1]) or "")
+
+
+def test_the_environment_passes_its_tests(tmp_path: Path) -> None:
+    package = create("environment", "errands", load_plugins(), tmp_path / "package")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        cwd=package,
+        env=os.environ | {"PYTHONPATH": f"{package}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert "2 passed" in done.stdout, done.stdout
