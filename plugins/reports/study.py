@@ -122,9 +122,10 @@ def figure(criterion: Mapping[str, Any]) -> str:
     needed = " (needed)" if criterion["needed"] else ""
     if criterion["mean"] is None:
         return f"{criterion['text']}{needed}: -"
+    seeds = "seed" if criterion["seeds"] == 1 else "seeds"
     return (
         f"{criterion['text']}{needed} {criterion['mean']:+.2f}{interval(criterion, '+.2f')}, "
-        f"{criterion['seeds']} seeds; wanted {criterion['region']}"
+        f"{criterion['seeds']} {seeds}; wanted {criterion['region']}"
     )
 
 
