@@ -12,7 +12,7 @@ TESTED := $(VENV)/.tested
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: $(INSTALLED) ## Install contrail and its tools into .venv (2-4 minutes, 2.2 GB)
+setup: $(INSTALLED) ## Install contrail and its tools into .venv (2-4 minutes, 2.4 GB)
 
 demo: $(INSTALLED) ## Train a small model on a short stream (fetches 93 MB the first time)
 	$(BIN)/contrail run examples/quickstart.yaml
