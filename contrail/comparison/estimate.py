@@ -39,9 +39,11 @@ class Quantity:
     bounds: tuple[float, float] = (-1.0, 1.0)
 
     @classmethod
-    def of_values(cls, values: Mapping[int, float]) -> Quantity:
+    def of_values(
+        cls, values: Mapping[int, float], bounds: tuple[float, float] = (-np.inf, np.inf)
+    ) -> Quantity:
         """From one number per seed."""
-        return cls(values=dict(values), bounds=(-np.inf, np.inf))
+        return cls(values=dict(values), bounds=bounds)
 
     @property
     def seeds(self) -> list[int]:

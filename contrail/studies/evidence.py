@@ -104,8 +104,17 @@ class Evidence:
                 found.parts[seed] = parts
         return found
 
-    def of_seeds(self, value: Callable[[int], float | None]) -> Quantity:
-        """Return a number that is not a mean over tasks; a seed without it does not count."""
+    def of_seeds(
+        self,
+        value: Callable[[int], float | None],
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> Quantity:
+        """Return a number that is not a mean over tasks; a seed without it does not count.
+
+        Args:
+            value: the number of a seed.
+            bounds: of what can be true at all.
+        """
         values = {}
         for seed in self.seeds:
             try:
@@ -114,7 +123,7 @@ class Evidence:
                 continue
             if number is not None:
                 values[seed] = number
-        return Quantity.of_values(values)
+        return Quantity.of_values(values, bounds)
 
     def mean(self, run: Key, seed: int, column: str, row: int = LAST) -> float:
         """Return the success on a column at a row of R.

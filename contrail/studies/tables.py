@@ -165,7 +165,7 @@ def _interface(evidence: Evidence) -> list[Table]:
                 evidence.quantity([minus(own, gain_term(evidence, label, shifted(label, name)))])
                 for name in subject.interfaces
             ),
-            evidence.of_seeds(partial(_loss, own, far)),
+            evidence.of_seeds(partial(_loss, own, far), (-2, 2)),
         ]
     names = [f"less on {name}" for name in subject.interfaces]
     return [
@@ -228,13 +228,13 @@ def _summary(
 
     return [
         evidence.quantity([together(run) for run in runs], (0, 1)),
-        evidence.of_seeds(worst),
+        evidence.of_seeds(worst, (0, 1)),
     ]
 
 
 def _random(evidence: Evidence, columns: Iterable[str]) -> list[Quantity]:
     """Return the success of random play."""
-    return [evidence.of_seeds(partial(_random_success, evidence, name)) for name in columns]
+    return [evidence.of_seeds(partial(_random_success, evidence, name), (0, 1)) for name in columns]
 
 
 def _random_success(evidence: Evidence, column: str, seed: int) -> float | None:
@@ -287,7 +287,7 @@ def _linked(table: Table, sources: Mapping[str, tuple[Key, int]], evidence: Evid
             {
                 "seed": seed,
                 "run": run_directory(*run, seed),
-                "row": row % len(result["R"]),
+                "row": row % len(result["evaluations"]),
                 "columns": [
                     result["environments"].index(name) if name in result["environments"] else None
                     for name in table["columns"]

@@ -12,6 +12,7 @@ from contrail.studies.criteria import EQUAL
 from contrail.studies.design import EASY, EXPERIMENTS, HARD, MIXTURE, Key, Subject, runs_of
 from contrail.studies.evidence import Evidence
 from contrail.studies.summary import judged
+from contrail.studies.tables import tables_of
 
 LABELS = ("a", "b", "c")
 SUBJECT = Subject(
@@ -191,6 +192,20 @@ def test_by_chance_alone_a_claim_rarely_holds():
             held[name] += verdict == "holds"
     # Of 60 at 2.5% (one side), 6 or more have a probability of 0.3%.
     assert max(held.values()) <= 5, held
+
+
+def test_an_interval_of_a_share_is_one_of_shares():
+    """Seeds that scatter widely, as where one policy has collapsed."""
+    found = evidence(all_true, scatter=0.4, seeds=range(3))
+    checked = 0
+    for name in EXPERIMENTS:
+        for table in tables_of(name, found):
+            least, most = (-2, 2) if table["signed"] else (0, 1)  # or a difference of differences
+            for cell in (cell for row in table["rows"] for cell in row["cells"] if cell):
+                if cell["interval"] is not None:
+                    assert least <= cell["interval"][0] <= cell["interval"][1] <= most
+                    checked += 1
+    assert checked > 100
 
 
 def test_one_seed_tells_nothing():
