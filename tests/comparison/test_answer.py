@@ -38,12 +38,12 @@ def test_one_seed_ranks_nothing() -> None:
     assert text.startswith("No difference in average score shows (one seed): from replay, 0.43")
 
 
-@pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0, 12), (0.4, 95, 100)])
+@pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0, 5), (0.4, 28, 30)])
 def test_how_often_a_best_one_is_named(better: float, least: int, most: int) -> None:
     """Two strategies that differ by chance alone are ranked about as often as the level says."""
     rng = numpy.random.default_rng(0)
     ranked = 0
-    for _ in range(100):
+    for _ in range(30):
         kept = rng.normal(0.4, 0.05, size=(2, 5)) + numpy.array([[0.0], [better]])
         text = said(dict(zip(("sequential", "replay"), kept.clip(0, 1).tolist(), strict=True)))
         ranked += "ends with the highest average score" in text
