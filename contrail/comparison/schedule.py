@@ -33,7 +33,7 @@ class RowSource:
 
     files: RunDirectory
     keys: Sequence[str | None]
-    sources: Mapping[str, str]
+    code: Mapping[str, str]
     """The versions of the users' code now."""
     row: int = field(init=False)
     edited: Sequence[str] = field(init=False)
@@ -41,7 +41,7 @@ class RowSource:
 
     def __post_init__(self) -> None:
         self.row = share.last_row(self.files)
-        self.edited = edited(self.files.newest_state().get("source_files", {}), self.sources)
+        self.edited = edited(self.files.newest_state().get("source_files", {}), self.code)
 
     def common(self, other: RowSource, rows: int) -> int:
         """Return the last row, of the first `rows` after the base, that is the same in both; or
@@ -107,7 +107,7 @@ class Schedule:
                 run=run,
                 files=RunDirectory(directory / run.directory),
                 keys=share.row_keys(run.config, plugins) if sharing else (),
-                sources=source_files(run.config, plugins),
+                code=source_files(run.config, plugins),
             )
             for run in runs
         ]
@@ -132,7 +132,7 @@ class Schedule:
             made = sum(name in job.edited for job in self.jobs)
             runs = "1 run" if made == 1 else f"{made} runs"
             self._say(
-                f"warning: {name} has been edited since {runs} began. For one version of it, "
+                f"warning: {name} has been edited since {runs} began. To use one version only, "
                 "choose another --out."
             )
         done = sum(job.finished for job in self.jobs)

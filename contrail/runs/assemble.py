@@ -170,8 +170,8 @@ def run(
         sources = source_files(config, plugins)
         for name in edited(state.get("source_files", {}), sources):
             reporter.say(
-                f"warning: {name} has been edited since this run began: the run is of several "
-                "versions of it. For one version, choose another --out."
+                f"warning: {name} has been edited since this run began, so the run mixes "
+                "versions of it. To use one version only, choose another --out."
             )
         known = state.get("baselines", {})
         wanted = config.evaluate.baselines

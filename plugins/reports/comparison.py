@@ -92,10 +92,7 @@ def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 def edited_line(name: str) -> str:
     """Return a warning that a file of code was edited between or within runs."""
-    return (
-        f"{name} was edited between these runs, or within one: differences may be those of its "
-        "versions."
-    )
+    return f"{name} was edited between these runs, or within one: differences may come from that."
 
 
 def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
