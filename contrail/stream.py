@@ -14,11 +14,11 @@ from contrail.adapter import Adapter
 from contrail.config import Component, EnvironmentConfig, RunConfig, task_source
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, Key, PluginError, Raised, boundary, nearest
+from contrail.first_task import try_tasks
 from contrail.registry import Plugins, blaming
 from contrail.task_split import read_rates
 from contrail.tasks import test_tasks, untested
 from contrail.training.objective import Objective
-from contrail.trial import try_tasks
 from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
