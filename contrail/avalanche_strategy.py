@@ -152,7 +152,13 @@ def _wrapped(path: str, cls: type) -> type[Strategy]:
         )
     assert issubclass(cls, base)
     config = dataclasses.make_dataclass(f"{cls.__name__}Config", _fields(cls))
-    members = {"Config": config, "plugin_class": cls, "__doc__": cls.__doc__}
+    # `__module__` is that of the class, so that an edit of its file is noticed.
+    members = {
+        "Config": config,
+        "plugin_class": cls,
+        "__doc__": cls.__doc__,
+        "__module__": cls.__module__,
+    }
     return type(cls.__name__, (AvalancheStrategy,), members)
 
 

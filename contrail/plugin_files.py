@@ -7,7 +7,8 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,17 +59,37 @@ def _has_hooks(file: Path) -> bool:
         return False  # whoever names the file itself is told
 
 
+class _SourceOnly(SourceFileLoader):
+    """Compiles a file each time, and writes no __pycache__ beside it.
+
+    Python takes bytecode for that of a source of the same size and the same second. A run would
+    use the code of before an edit, and record the digest of the edited file.
+    """
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError  # without the age of its source, bytecode is neither read nor written
+
+
 def load_file(path: Path) -> ModuleType:
     """Import a plugin file, under a name that is the same in every process."""
     # A name of its own, so that guess.py never shadows, or is, an installed module.
     unique = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(unique, path)
+    return import_source(unique, path)
+
+
+def import_source(unique: str, path: Path) -> ModuleType:
+    """Import a file as it is now, under a name.
+
+    Raises:
+        Exception: whatever the file raises; the name is then free again.
+    """
+    loader = _SourceOnly(unique, str(path))
+    spec = importlib.util.spec_from_file_location(unique, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module
+    sys.modules[unique] = module  # what dataclasses and pickle look a class's module up by
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[unique]
         raise

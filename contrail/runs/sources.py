@@ -19,11 +19,14 @@ DIGITS = 16  # of a digest
 def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
     """Return the digests of the source files that a run uses, by name; not those of contrail.
 
-    These are the plugin files that the configuration names, and the files of the classes of its
-    environments, adapters, strategies and objectives. A class that was typed into a notebook has
-    no file.
+    These are the plugin files that the configuration names, the .py files in the settings of its
+    environments (`module` of trl), and the files of the classes of its environments, adapters,
+    strategies and objectives. A class that was typed into a notebook has no file.
     """
     named = {Path(name) for name in config.plugins}
+    for item in config.environments:
+        values = vars(item.settings).values()
+        named |= {Path(v) for v in values if isinstance(v, str) and v.endswith(".py")}
     learnt = [stage.learn for stage in config.stream]
     if config.warmup is not None:
         learnt.append(config.warmup.learn)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from contrail import ConfigError, ContrailError, nearest
 from contrail.envs.shared.data_files import read_json
+from contrail.plugin_files import import_source
 
 
 def load_module(name: str) -> Any:
@@ -100,19 +101,14 @@ def _imported(name: str) -> Any:
 
 
 def _from_file(path: Path) -> Any:
-    """Return the module of a file, loaded once."""
+    """Return the module of a file, loaded once for all of its classes, and anew when edited."""
     path = path.resolve()
-    name = f"contrail_trl:{path}"
+    if not path.is_file():
+        raise ConfigError(f"trl: module: there is no file {path}.")
+    name = f"contrail_trl:{path}:{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"trl: module: there is no file {path}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # what the classes in it look themselves up by
     try:
-        spec.loader.exec_module(module)
+        return import_source(name, path)
     except (ImportError, SyntaxError) as error:
-        del sys.modules[name]
         raise ConfigError(f"trl: {path} cannot be imported: {error}") from error
-    return module

@@ -14,9 +14,13 @@ import contrail
 from contrail.comparison import launch
 from contrail.comparison.launch import compare_runs, compare_stream
 from contrail.comparison.plan import ComparisonOptions
+from contrail.config import load
+from contrail.envs.trl.load import load_module
 from contrail.errors import ConfigError, ContrailError
+from contrail.plugin_files import load_file
 from contrail.registry import load_plugins
 from contrail.runs.launch import run_stream
+from contrail.runs.sources import source_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STREAM = """
@@ -49,6 +53,16 @@ def edit(stream: Path, change: tuple[str, str]) -> None:
     path.write_text(text.replace(*change))
 
 
+def test_an_edit_within_a_second_of_the_same_length_is_used(tmp_path: Path) -> None:
+    """Python itself would take the bytecode of before for it."""
+    path = tmp_path / "plugin.py"
+    for number in range(5):
+        path.write_text(f"VALUE = {number}\n")
+        assert number == load_file(path).VALUE
+        assert number == load_module(str(path)).VALUE
+    assert [file.name for file in tmp_path.iterdir()] == ["plugin.py"]
+
+
 def versions(run: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = json.loads((run / "result.json").read_text())["provenance"][
         "source_files"
@@ -70,6 +84,26 @@ def test_a_run_that_goes_on(stream: Path, capsys: pytest.CaptureFixture[str]) ->
     edit(stream, FEWER)
     with pytest.raises(ContrailError, match=r"'one' has other test tasks .*: 5 then and 3 now, 3"):
         run_stream(stream, ["stream.1.updates=3"], out=out)
+
+
+def test_files_that_settings_name(tmp_path: Path) -> None:
+    """The class of an environment for TRL, and a plugin of Avalanche."""
+    (tmp_path / "game.py").write_text(
+        "class Game:\n"
+        "    reward = 0.0\n"
+        "    def reset(self, seed=0):\n        return 'Guess.'\n"
+        "    def guess(self, word: str) -> str:\n        'Guess a word.'\n        return word\n"
+    )
+    (tmp_path / "own.py").write_text(
+        "from avalanche.core import BasePlugin\nclass Own(BasePlugin):\n    pass\n"
+    )
+    path = tmp_path / "stream.yaml"
+    path.write_text(
+        "model: tiny-random\nstrategy: own.py:Own\n"
+        "stream: [{environment: {name: trl, module: game.py, factory: Game}, updates: 1}]\n"
+    )
+    found = source_files(*load(path))
+    assert {name.rpartition("/")[2] for name in found} == {"game.py", "own.py"}
 
 
 class Here:
