@@ -19,12 +19,12 @@ from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
 from contrail.runs.directory import EpisodeLog
 from contrail.runs.interrupt import Interrupted
+from contrail.runs.no_signal import advice, speed
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay, refuse_faults
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.runs.signal import advice, speed
 from contrail.seeding import generator
 from contrail.stage import Stage
 

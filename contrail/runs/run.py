@@ -29,9 +29,9 @@ from contrail.reliance import FORMULA as RELIANCE
 from contrail.reliance import at_the_end as reliance_at_the_end
 from contrail.reliance import reliance
 from contrail.rollout.watchdog import Wait
-from contrail.runs import chance, provenance, signal
+from contrail.runs import chance, provenance
 from contrail.runs.directory import RunDirectory
-from contrail.runs.signal import Kind, kind_of
+from contrail.runs.no_signal import Kind, kind_of, summary
 from contrail.runs.sources import Versions, merged
 from contrail.scores import Scores
 
@@ -100,7 +100,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     """Notes about the model, such as the format it is used with if it has no chat template."""
     no_signal: list[dict[Kind, int]] = field(default_factory=list)
-    """Per stage, the number of updates that taught nothing, by kind: see `contrail.runs.signal`."""
+    """Per stage, the updates that taught nothing, by kind: see `contrail.runs.no_signal`."""
     baselines: Baselines = field(default_factory=dict)
     """By environment, the scores of players without a model."""
     budget: Budget = field(default_factory=Budget)
@@ -342,7 +342,7 @@ class Run:
                 "value": [[cell.value for cell in row] for row in gains],
                 "interval": [[cell.interval for cell in row] for row in gains],
             },
-            "no_signal": signal.summary(self.made, self.no_signal),
+            "no_signal": summary(self.made, self.no_signal),
             "at_chance": chance.summary(self),
             "training": self.training,
             "faults": {

@@ -10,7 +10,7 @@ import contrail
 from contrail.environment import Task
 from contrail.episode import Episode, Turn
 from contrail.progress import line
-from contrail.runs.signal import ADVICE, Kind, kind_of, summary
+from contrail.runs.no_signal import ADVICE, Kind, kind_of, summary
 
 ENVIRONMENTS = """
 import contrail
