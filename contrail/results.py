@@ -363,6 +363,30 @@ class Study:
         _warn([*told_of_runs(runs), *missing, *told(observers.failures, self.directory)])
         return [*missing, *told(reports, self.directory), *observers.unwritten]
 
+    @staticmethod
+    def beside(*directories: str | os.PathLike[str]) -> list[dict[str, Any]]:
+        """Return the claims of several studies, with the verdicts and figures of each.
+
+        Args:
+            directories: of the studies. All experiments count that they have the results of.
+
+        Returns:
+            By claim: `number`, `claim`, `agreement` ("agree", "disagree" or "cannot be told"), and
+            with an item for each study `verdicts` and `criteria`; None where there is none.
+
+        Raises:
+            ContrailError: there are fewer than two, one has no results, or cannot be read.
+        """
+        from contrail.studies.beside import side_by_side
+
+        studies = {str(directory): Study.find(directory) for directory in directories}
+        for directory, found in studies.items():
+            if not found:
+                raise ContrailError(f"{directory} has no results of a study.")
+        if len(studies) < 2:
+            raise ContrailError("a study is compared with others. Name two directories or more.")
+        return side_by_side([[item.record for item in found] for found in studies.values()])
+
     @property
     def verdicts(self) -> dict[str, str]:
         """The verdict on each claim, by its number: "holds", "does not hold", "cannot be told"."""
