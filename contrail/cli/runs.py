@@ -14,6 +14,8 @@ import contrail
 from contrail.cli.dry_run import show_comparison, show_run
 from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
 from contrail.cli.output import outliving_readers
+from contrail.cli.study import show_beside
+from contrail.errors import ConfigError
 from contrail.fitted_tables import Column, fitted
 from contrail.names import visible
 from contrail.reporting import read_formats, reporting
@@ -65,8 +67,9 @@ def compare(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="A stream file or a comparison's file, then keys to set; or finished runs.",
-            metavar="FILE.YAML [KEY=VALUE]... | RUN RUN...",
+            help="A stream file or a comparison's file, then keys to set; or finished runs, or "
+            "studies.",
+            metavar="FILE.YAML [KEY=VALUE]... | RUN RUN... | STUDY STUDY...",
         ),
     ],
     strategies: Annotated[
@@ -99,11 +102,16 @@ def compare(
 ) -> None:
     """Compare strategies, orders and seeds.
 
-    Or compare finished runs: name their directories.
+    Or compare finished runs, or the verdicts of studies: name their directories.
 
     The same command goes on with a comparison that was interrupted.
     """
     first = Path(what[0])
+    if contrail.Study.find(first, plugins_of(context)):
+        if dry_run or any(item is not None for item in (strategies, orders, seeds, baseline, out)):
+            raise ConfigError(f"{first} is a study: studies are compared without options.")
+        show_beside([Path(name) for name in what])
+        return
     # Only keys to set can follow a stream file, so a run that is mistyped is told as one.
     runs = first.is_dir() or (not first.is_file() and any("=" not in word for word in what[1:]))
     if dry_run and not runs:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 import contrail
 from contrail.cli.dry_run import show_study
 from contrail.cli.options import AsJson, DryRun, Quiet, plugins_of
 from contrail.cli.output import outliving_readers
+from contrail.fitted_tables import Column, fitted
+from contrail.names import visible
+
+LABEL_WIDTH = 34  # of the claims, so that two studies fit 120 columns
+NOTHING = "–"
 
 
 @outliving_readers()
@@ -85,3 +94,34 @@ def study(
     if found.failed:
         print("The same command tries them again.", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def show_beside(directories: Sequence[Path]) -> None:
+    """Show the verdicts of studies side by side."""
+    claims = contrail.Study.beside(*directories)
+    labels: list[Text] = []
+    cells: list[list[str]] = []
+    agreements: list[str] = []
+    for claim in claims:
+        label = textwrap.fill(f"{claim['number']}. {claim['claim']}", LABEL_WIDTH)
+        labels.append(Text(label, style="bold"))
+        cells.append([verdict or NOTHING for verdict in claim["verdicts"]])
+        agreements.append(claim["agreement"])
+        for text, estimates in claim["criteria"].items():
+            label = textwrap.fill(f"- {visible(text)}", LABEL_WIDTH, subsequent_indent="  ")
+            labels.append(Text(label))
+            cells.append([_figure(estimate) for estimate in estimates])
+            agreements.append("")
+    names = [visible(path.resolve().name) for path in directories]
+    columns = [Column(name, [row[at] for row in cells], left=True) for at, name in enumerate(names)]
+    columns.append(Column("the studies", agreements, left=True))
+    console = Console(highlight=False)
+    console.print(fitted([Column("claim", labels, left=True)], columns, console.width))
+
+
+def _figure(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return NOTHING
+    ends = estimate["interval"]
+    interval = "" if ends is None else f" [{ends[0]:+.2f}, {ends[1]:+.2f}]"
+    return f"{estimate['mean']:+.2f}{interval}"

@@ -11,5 +11,6 @@ criteria    when a claim holds, does not hold, or cannot be told
 claims      the claims of the study
 tables      matrices with intervals; contrasts: differences that several claims take
 summary     the content of the JSON file
-page        the page as Markdown and for the terminal; figure: its matrices as heat maps
+beside      the verdicts of several studies side by side
+cost        an estimate of what an experiment costs
 """

@@ -1,20 +1,20 @@
-"""The results of a run or a comparison, for Python: numbers, episodes, the policy."""
+"""The result of a run, for Python: numbers, episodes, the policy."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from contrail import tables
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.observers import told, told_of_runs
-from contrail.registry import Plugins, load_plugins
+from contrail.observers import told
+from contrail.registry import Plugins
+from contrail.results.shared import pandas_module, warn
 from contrail.runs.directory import RunDirectory
 from contrail.runs.reports import observers_of
 
@@ -107,11 +107,13 @@ class Result:
     def frame(self, metric: str = "success") -> pandas.DataFrame:
         """`values` as a DataFrame: a row per stage, a column per environment."""
         rows = tables.row_names(self.record)
-        return _pandas().DataFrame(self.values(metric), index=rows, columns=self.environments)
+        return pandas_module().DataFrame(self.values(metric), index=rows, columns=self.environments)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Everything in long format: a row per stage and environment, as in result.csv."""
-        return _pandas().DataFrame(tables.rows(self.record), columns=tables.columns(self.record))
+        return pandas_module().DataFrame(
+            tables.rows(self.record), columns=tables.columns(self.record)
+        )
 
     def metrics_frame(self) -> pandas.DataFrame:
         """Transfer and forgetting: a row per metric, with value, interval and formula."""
@@ -119,7 +121,7 @@ class Result:
             name: item or (None, None) for name, item in self.record["metric_intervals"].items()
         }
         return (
-            _pandas()
+            pandas_module()
             .DataFrame(
                 {
                     name: {
@@ -239,153 +241,5 @@ class Result:
         observers, missing = observers_of(self.directory, [self.directory], self._plugins)
         arguments = {"result": self.record, "directory": str(self.directory)}
         reports = observers.report("contrail_report", **arguments)
-        _warn([*missing, *told(observers.failures, self.directory)])
+        warn([*missing, *told(observers.failures, self.directory)])
         return [*missing, *told(reports, self.directory), *observers.unwritten]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs side by side: `contrail.compare` returns one.
-
-    Attributes:
-        directory: of the comparison.
-        record: the content of compare.json.
-    """
-
-    directory: Path
-    record: dict[str, Any] = field(repr=False)
-    _plugins: Plugins = field(repr=False, compare=False)
-
-    @classmethod
-    def read(cls, directory: str | os.PathLike[str], plugins: Plugins) -> Comparison:
-        """Return the comparison in a directory.
-
-        Raises:
-            ContrailError: there is none.
-        """
-        from contrail.comparison.launch import read_comparison
-
-        path = Path(directory).resolve()
-        return cls(path, read_comparison(path), plugins)
-
-    @property
-    def strategies(self) -> list[str]:
-        """The labels of the strategies."""
-        return list(self.record["strategies"])
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """The runs that failed, with their errors; the same call tries them again."""
-        return dict(self.record["failed"])
-
-    def frame(self) -> pandas.DataFrame:
-        """Return a row per strategy and quantity: mean, intervals, difference; as in
-        compare.csv."""
-        return _pandas().DataFrame(tables.quantities(self.record), columns=tables.QUANTITY)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a row per run: its metrics, how it played at the end, its budget; as
-        compare.runs.csv."""
-        return _pandas().DataFrame(tables.run_rows(self.record))
-
-    def report(self) -> list[str]:
-        """Show the report that `contrail report` shows, and write its files.
-
-        Plugins that failed, also those in the runs, are named in warnings at the end.
-
-        Returns:
-            The reports that failed: a line each.
-        """
-        runs = [self._run_directory(Path(row["run"])) for row in self.record["rows"]]
-        observers, failed = observers_of(self.directory, runs, self._plugins)
-        arguments = {"comparison": self.record, "directory": str(self.directory)}
-        observers.report("contrail_comparison", **arguments)
-        failed += told(observers.failures, self.directory)
-        _warn([*told_of_runs(runs), *failed])
-        return [*failed, *observers.unwritten]
-
-    def _run_directory(self, path: Path) -> Path:
-        """Return where a run is, even if the whole comparison has been moved."""
-        inside = self.directory / path.name
-        return path if path.is_dir() or not inside.is_dir() else inside
-
-
-def _warn(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
-
-
-@dataclass(frozen=True)
-class Study:
-    """An experiment of the study, or all: `contrail.study` returns one.
-
-    Attributes:
-        directory: of the study.
-        record: the content of EXPERIMENT.json.
-        failed: the runs that failed, with their errors; the same call tries them again.
-    """
-
-    directory: Path
-    record: dict[str, Any] = field(repr=False)
-    failed: dict[str, str]
-    _plugins: Plugins = field(repr=False, compare=False)
-
-    @classmethod
-    def find(cls, directory: str | os.PathLike[str], plugins: Plugins | None = None) -> list[Study]:
-        """Return the experiments that a study's directory has the results of; none in another
-        directory.
-
-        Args:
-            directory: of the study.
-            plugins: the loaded ones; by default the installed ones.
-
-        Raises:
-            ContrailError: a result cannot be read.
-        """
-        from contrail.studies.launch import read_studies
-
-        path = Path(directory).resolve()
-        known = plugins or load_plugins()
-        return [cls(path, record, record["failed"], known) for record in read_studies(path)]
-
-    def report(self) -> list[str]:
-        """Show the report that `contrail report` shows, and write its files.
-
-        Plugins that failed, also those in the runs, are named in warnings at the end.
-
-        Returns:
-            The reports that failed: a line each.
-        """
-        runs = [self.directory / name for name in self.record["runs"]["directories"]]
-        observers, missing = observers_of(self.directory, runs, self._plugins)
-        arguments = {"study": self.record, "directory": str(self.directory)}
-        reports = observers.report("contrail_study", **arguments)
-        _warn([*told_of_runs(runs), *missing, *told(observers.failures, self.directory)])
-        return [*missing, *told(reports, self.directory), *observers.unwritten]
-
-    @property
-    def verdicts(self) -> dict[str, str]:
-        """The verdict on each claim, by its number: "holds", "does not hold", "cannot be told"."""
-        return {claim["number"]: claim["verdict"] for claim in self.record["claims"]}
-
-    def frame(self, title: str) -> pandas.DataFrame:
-        """Return the means of one of the tables, as a DataFrame.
-
-        Raises:
-            ConfigError: there is no table of this title.
-        """
-        found = {table["title"]: table for table in self.record["tables"]}
-        if title not in found:
-            raise ConfigError(f"no table is called {title!r}. {nearest(title, found)}")
-        table = found[title]
-        rows = [[cell and cell["mean"] for cell in row["cells"]] for row in table["rows"]]
-        index = [row["label"] for row in table["rows"]]
-        return _pandas().DataFrame(rows, index=index, columns=table["columns"])
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ContrailError("this needs pandas. Try: pip install pandas") from error
-    return pandas
