@@ -231,7 +231,9 @@ def range_interval(table: ArrayLike) -> Interval | None:
     return [max(0.0, float((means - half).max())), float((means + half).max())]
 
 
-def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interval | None:
+def tasks_and_seeds_interval(
+    parts: Sequence[tuple[ArrayLike, bool]], groups: Sequence[object] | None = None
+) -> Interval | None:
     """Return the interval of a mean over seeds that covers other test tasks and other training
     seeds.
 
@@ -242,6 +244,7 @@ def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interva
     Args:
         parts: for each environment that the mean is over, values (seeds, tasks), and whether they
             are differences. Tasks that a seed lacks are left out.
+        groups: of each environment; those of one group share tasks (see `mean_of`).
 
     Returns:
         None for fewer than two seeds or tasks.
@@ -259,7 +262,8 @@ def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interva
             if difference
             else score_interval(table.mean(axis=0))
             for table, (_, difference) in zip(tables, parts, strict=True)
-        ]
+        ],
+        groups,
     )
     assert over_tasks.value is not None
     assert over_tasks.interval is not None

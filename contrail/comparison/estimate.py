@@ -213,8 +213,11 @@ def estimated(quantity: Quantity) -> dict[str, Any]:
 
 def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
     """Return the interval over tasks and seeds, never narrower than the one over seeds."""
-    tables = list(_tables(quantity).values())
-    both = tasks_and_seeds_interval([(table, part.difference) for table, part in tables])
+    tables = _tables(quantity)
+    both = tasks_and_seeds_interval(
+        [(table, part.difference) for table, part in tables.values()],
+        [part.group or name for name, (_, part) in tables.items()],
+    )
     if interval is None or both is None:
         return None
     least, most = quantity.bounds

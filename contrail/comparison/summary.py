@@ -31,7 +31,10 @@ from contrail.comparison.tradeoff import FORMULA as TRADEOFF
 from contrail.comparison.tradeoff import tradeoffs
 from contrail.intervals import (
     Estimate,
+    Interval,
     Score,
+    extremes_interval,
+    range_interval,
     score_interval,
     seeds_interval,
     seeds_needed,
@@ -168,6 +171,7 @@ def summarise(
             }
             for one, other in itertools.combinations(strategies, 2)
         ],
+        "extremes": {key: _extremes([found[label][key] for label in strategies]) for key in names},
         "references": _references(rows, environments),
         "undefined": _undefined(found, rows),
         "forgetting_over_drift": forgetting_over_drift(rows, places),
@@ -203,6 +207,23 @@ def _difference(one: Quantity, other: Quantity) -> dict[str, Any]:
         "p": sign_flip_p(values, generator(TEST_SEED, "sign flips")) if whole else None,
         "seeds_needed": seeds_needed(values, found["noise"], EFFECT) if whole else None,
     }
+
+
+def _extremes(values: Sequence[Quantity]) -> dict[str, Interval | None]:
+    """Return the intervals of the greatest of the strategies' true means (`greatest`), and of the
+    greatest less the least (`range`): of the seeds that all have, of the strategies that have it.
+
+    They allow for the choice, as a strategy's own interval and that of a pair do not.
+    """
+    known = [quantity for quantity in values if quantity.defined]
+    shared = [seed for seed in (known[0].seeds if known else ()) if _all_have(known, seed)]
+    table = [[quantity.of_seed(seed).value for quantity in known] for seed in shared]
+    ends = extremes_interval(table)
+    return {"greatest": ends and ends[0], "range": range_interval(table)}
+
+
+def _all_have(values: Sequence[Quantity], seed: int) -> bool:
+    return all(seed in quantity.seeds for quantity in values)
 
 
 def _restarts(row: Row) -> bool:

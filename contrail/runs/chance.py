@@ -1,4 +1,4 @@
-"""Stages whose success does not leave chance: random play does as well."""
+"""Stages whose success is not shown to be above chance: random play does as well, or better."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contrail.runs.run import Run
 
 ADVICE = (
-    "success cannot be told from random play. Train for more updates or with a larger "
+    "success is not shown to be above random play. Train for more updates or with a larger "
     "grpo.learning_rate, begin with easier tasks (`train` of the stage, or the strategy "
     "`curriculum`), or evaluate more tasks (evaluate.tasks), so that less shows"
 )
@@ -60,8 +60,9 @@ def after_stage(run: Run, stage: int) -> list[str]:
         assert gain is not None
         assert gain.interval is not None
         low, high = gain.interval
+        where = "below" if high < 0 else "at"
         said.append(
-            f"{name} is at chance: {gain.value:+.2f} [{low:+.2f}, {high:+.2f}] against random "
+            f"{name} is {where} chance: {gain.value:+.2f} [{low:+.2f}, {high:+.2f}] against random "
             f"play; {ADVICE}."
         )
     return said
@@ -91,8 +92,9 @@ def half_way(run: Run, tasks: Mapping[str, Sequence[Task]], updates: int, size: 
             continue
         success = sum(recent) / len(recent)
         if success <= ends[1]:
+            where = "below" if success < ends[0] else "at"
             said.append(
-                f"{name} is at chance after {made} of {updates} updates: success in training "
+                f"{name} is {where} chance after {made} of {updates} updates: success in training "
                 f"{success:.2f}, random play [{ends[0]:.2f}, {ends[1]:.2f}]."
             )
     return said

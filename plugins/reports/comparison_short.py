@@ -19,8 +19,8 @@ COSTS = ("cpu_seconds", "episodes", "generated_tokens", "extra_episodes", "extra
 def answer(comparison: dict[str, Any]) -> str:
     """Return what the comparison says, in a sentence: what was kept, forgotten, gained.
 
-    A strategy is said to be the best only where its difference to another one shows: where the
-    interval of the difference over seeds lies on one side of 0.
+    A strategy is said to be the best only where strategies differ: where the interval over seeds
+    of the difference between the best and the worst is above 0, though these two were chosen.
     """
     said = []
     ranked = _ranked(comparison, "average_score")
@@ -49,8 +49,10 @@ def answer(comparison: dict[str, Any]) -> str:
         gained = _ranked(comparison, name)
         if len(gained) > 1 or len(comparison["summary"]) == len(gained) == 1:
             label, value = gained[-1]
-            low = (value.get("interval") or [None])[0]
-            sure = low is not None and low > 0
+            sure = all(
+                ends is not None and ends[0] > 0
+                for ends in (value.get("interval"), _chosen(comparison, name, "greatest", value))
+            )
             text = f"{label} gains most" if sure else f"no gain shows, at most {label}'s,"
             said.append(f"{where}, {text} {_estimate(value, '+.2f')}")
             break
@@ -59,12 +61,22 @@ def answer(comparison: dict[str, Any]) -> str:
 
 
 def _differs(comparison: dict[str, Any], metric: str, one: str, other: str) -> bool:
-    """Return whether the interval of the difference of two strategies excludes 0."""
+    """Return whether the interval of the difference of the best and the worst excludes 0."""
     for pair in comparison["pairs"]:
         if {pair["first"], pair["second"]} == {one, other}:
-            ends = pair["metrics"].get(metric, NONE).get("interval")
-            return ends is not None and (ends[0] > 0 or ends[1] < 0)
+            found = pair["metrics"].get(metric, NONE)
+            every = (found.get("interval"), _chosen(comparison, metric, "range", found))
+            return all(ends is not None and (ends[0] > 0 or ends[1] < 0) for ends in every)
     return False
+
+
+def _chosen(
+    comparison: dict[str, Any], metric: str, name: str, value: dict[str, Any]
+) -> list[float] | None:
+    """Return an interval that allows for the choice of the best; the value's own where there is
+    none, since all seeds agree or the comparison is of an earlier version."""
+    found: list[float] | None = comparison.get("extremes", {}).get(metric, {}).get(name)
+    return found or value.get("interval")
 
 
 def _no_difference(

@@ -128,7 +128,7 @@ def at_chance(result: dict[str, Any]) -> list[str]:
             of = "" if environment == name else f" after {name}"
             found.setdefault(stage["advice"], []).append(f"{environment}{of}")
     return [
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} at chance: {advice}."
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} at chance or below: {advice}."
         for advice, names in found.items()
     ]
 

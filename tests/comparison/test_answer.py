@@ -49,3 +49,33 @@ def test_how_often_a_best_one_is_named(better: float, least: int, most: int) -> 
         ranked += "ends with the highest average score" in text
         assert ("ends with the highest" in text) == ("forgets least" in text)
     assert least <= ranked <= most
+
+
+@pytest.mark.parametrize("strategies", [2, 6])
+def test_of_many_equals_none_is_the_best(strategies: int) -> None:
+    """The best of six and the worst of them differ by more than two that nobody has chosen."""
+    rng = numpy.random.default_rng(0)
+    names = ["sequential", *"abcde"[: strategies - 1]]
+    cases, ranked = 60, 0
+    for _ in range(cases):
+        kept = rng.normal(0.4, 0.1, size=(strategies, 5)).clip(0, 1)
+        text = said(dict(zip(names, kept.tolist(), strict=True)))
+        ranked += "ends with the highest average score" in text
+    assert ranked <= 8  # of 60 at 5%, 9 or more have a probability of 0.2%
+
+
+@pytest.mark.parametrize("strategies", [2, 6])
+def test_the_greatest_of_many_gains_is_no_gain(strategies: int) -> None:
+    """Nothing is gained in the environment that no stage trains on."""
+    rng = numpy.random.default_rng(0)
+    names = ["sequential", *"abcde"[: strategies - 1]]
+    cases, sure = 60, 0
+    for _ in range(cases):
+        rows = [
+            row(name, [[0.4, 0.3, 0.3], [0.9, 0.3, 0.3], [0.5, 0.5, value]], seed=seed)
+            for name in names
+            for seed, value in enumerate(rng.normal(0.3, 0.1, 5).clip(0, 1).tolist())
+        ]
+        found = summarise("it", rows, names, [ORDER], list(range(5)), "sequential")
+        sure += "gains most" in answer(found)
+    assert sure <= 4  # of 60 at 2.5%, 5 or more have a probability of 1.9%

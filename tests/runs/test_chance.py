@@ -78,7 +78,9 @@ def test_a_run_that_learns_nothing_is_told(
     assert [made for made, _ in run.record["training"][0]["coin"]] == [1, 2]
     run.report()
     shown = " ".join(capsys.readouterr().out.split())
-    assert "coin, slow are at chance: success cannot be told from random play." in shown
+    assert (
+        "coin, slow are at chance or below: success is not shown to be above random play." in shown
+    )
     assert "The run waited for slow" in shown
 
 
@@ -126,6 +128,18 @@ def test_chance_is_told_in_the_middle_of_a_stage(level: float, told: bool) -> No
     assert bool(said) == told
     assert chance.half_way(run, trained(), 8, size=4) == []  # too few episodes
     assert chance.half_way(run, trained(), 12, size=16) == []  # not the middle
+
+
+def test_worse_than_random_play_is_not_said_to_be_like_it() -> None:
+    """A policy that has collapsed solves nothing; random play solves half."""
+    run: Any = Few([0.0] * 48, [0.5] * 48)
+    (end,) = chance.after_stage(run, 1)
+    (middle,) = chance.half_way(run, trained(), 8, size=16)
+    assert end.startswith("a is below chance: -0.50 [")
+    assert middle.startswith("a is below chance after 4 of 8 updates")
+    assert "cannot be told" not in end
+    (even,) = chance.after_stage(Few([0.0, 1.0] * 24, [0.5] * 48), 1)  # type: ignore[arg-type]
+    assert even.startswith("a is at chance: +0.00 [")
 
 
 def test_training_on_easy_tasks_is_not_compared_with_random_play_on_hard_ones() -> None:
