@@ -172,6 +172,65 @@ def seeds_interval(
     return Estimate(mean, [max(bounds[0], low), min(bounds[1], high)], known.size)
 
 
+def extremes_interval(table: ArrayLike) -> tuple[Interval, Interval] | None:
+    """Return the intervals over seeds of the greatest and of the least of several true means.
+
+    The greatest of several noisy means is too great, and which one it is differs from seed to seed.
+    So one end allows for the choice: the true greatest is at least as great as any of the means, so
+    its lower end is the greatest of lower ends at a higher level (Bonferroni, with the deviation of
+    all columns together, but never narrower than a column's own Student's t). Its upper end is the
+    greatest of the upper ends. For the least it is the other way round.
+
+    Args:
+        table: (seeds, columns).
+
+    Returns:
+        None for fewer than two seeds, without a column, or where all seeds agree.
+    """
+    array = np.asarray(table, dtype=np.float64)
+    if len(array) < 2 or not array.size or np.ptp(array, axis=0).max() < 1e-12:
+        return None
+    seeds, columns = array.shape
+    means, deviations = array.mean(axis=0), array.std(axis=0, ddof=1)
+    own = _quantile(seeds - 1) * deviations / np.sqrt(seeds)
+    level = 1 - (1 - LEVEL) / columns
+    common = float(np.sqrt((deviations**2).mean() / seeds))
+    many = np.maximum(own, _quantile((seeds - 1) * columns, level) * common)
+    greatest = [float((means - many).max()), float((means + own).max())]
+    least = [float((means - own).min()), float((means + many).min())]
+    return greatest, least
+
+
+def range_interval(table: ArrayLike) -> Interval | None:
+    """Return the interval over seeds of the greatest of several true means, less the least.
+
+    Tukey's: by the studentised range all differences of two columns are within it at once. Rows
+    are paired, and the deviation is that of all columns together; a difference never has less than
+    the width of its own paired Student's t.
+
+    Args:
+        table: (seeds, columns).
+
+    Returns:
+        None for fewer than two seeds or columns, or where all seeds have the same differences.
+    """
+    array = np.asarray(table, dtype=np.float64)
+    if array.ndim != 2 or min(array.shape) < 2:
+        return None
+    seeds, columns = array.shape
+    differences = array[:, :, np.newaxis] - array[:, np.newaxis, :]
+    if np.ptp(differences, axis=0).max() < 1e-12:
+        return None
+    freedom = (seeds - 1) * (columns - 1)
+    rest = array - array.mean(axis=0) - array.mean(axis=1, keepdims=True) + array.mean()
+    common = float(np.sqrt((rest**2).sum() / freedom / seeds))
+    together = _range_quantile(columns, freedom) * common
+    means = np.abs(differences.mean(axis=0))
+    own = _quantile(seeds - 1) * differences.std(axis=0, ddof=1) / np.sqrt(seeds)
+    half = np.maximum(own, together)
+    return [max(0.0, float((means - half).max())), float((means + half).max())]
+
+
 def tasks_and_seeds_interval(parts: Sequence[tuple[ArrayLike, bool]]) -> Interval | None:
     """Return the interval of a mean over seeds that covers other test tasks and other training
     seeds.
@@ -292,3 +351,11 @@ def _quantile(freedom: float, level: float = LEVEL) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + level) / 2))
+
+
+@functools.lru_cache(maxsize=256)
+def _range_quantile(columns: int, freedom: int) -> float:
+    """Of the studentised range of several columns; it takes a good part of a second."""
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.ppf(LEVEL, columns, freedom))

@@ -138,16 +138,7 @@ def worst_environment(results: TaskScores) -> dict[str, Part]:
     The two halves depend on each other; the interval is therefore not theirs, but that of the least
     of all environments' true scores.
     """
-    last = {name: rows[-1] for name, rows in results.scores.items()}
-    values = {name: np.full_like(row, np.nan) for name, row in last.items()}
-    for half in (0, 1):
-        others = {name: row[1 - half :: 2] for name, row in last.items()}
-        if any(np.isnan(other).all() for other in others.values()):  # or empty
-            return {}
-        worst = min(others, key=lambda name: float(np.nanmean(others[name])))
-        values[worst][half::2] = last[worst][half::2]
-    chosen = {name: row for name, row in values.items() if not np.isnan(row).all()}
-    return {name: Part(row, difference=False) for name, row in chosen.items()}
+    return worst_of({name: rows[-1] for name, rows in results.scores.items()})
 
 
 @_metric("mean_j R[T][j] - R[s][j], s < T j's own stage", "arXiv:1706.08840", needs=LEFT_BEHIND)
@@ -260,6 +251,23 @@ def delta_held_out(results: TaskScores) -> dict[str, Part]:
 def delta_overall(results: TaskScores) -> dict[str, Part]:
     """Return the change on all environments (the study)."""
     return _change(results, list(results.scores))
+
+
+def worst_of(columns: Mapping[str, Array]) -> dict[str, Part]:
+    """Return the scores of the column that is the worst on the other half of the tasks.
+
+    Args:
+        columns: by environment, the scores of its test tasks.
+    """
+    values = {name: np.full_like(column, np.nan) for name, column in columns.items()}
+    for half in (0, 1):
+        others = {name: column[1 - half :: 2] for name, column in columns.items()}
+        if any(np.isnan(other).all() for other in others.values()):  # or empty
+            return {}
+        worst = min(others, key=lambda name: float(np.nanmean(others[name])))
+        values[worst][half::2] = columns[worst][half::2]
+    chosen = {name: row for name, row in values.items() if not np.isnan(row).all()}
+    return {name: Part(row, difference=False) for name, row in chosen.items()}
 
 
 def matrix(results: TaskScores) -> list[list[Estimate]]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
-from contrail.comparison.estimate import Parts, Quantity
-from contrail.metrics import Part
+from contrail.comparison.estimate import Parts
+from contrail.intervals import (
+    UNDEFINED,
+    Array,
+    Estimate,
+    Interval,
+    extremes_interval,
+    range_interval,
+)
+from contrail.metrics import Part, estimate
 from contrail.studies.criteria import Criterion
 from contrail.studies.design import Key, alone
-from contrail.studies.evidence import FIRST, LAST, Evidence, Term
+from contrail.studies.evidence import FIRST, LAST, Evidence, Missing, Term
 
 UNCHECKED = "unchecked"
 """The failure mode of confidence without verification."""
@@ -24,12 +34,14 @@ def criterion(
     missing: str,
     low: float | None = 0,
     high: float = float("inf"),
+    bounds: tuple[float, float] = (-1, 1),
 ) -> Criterion:
-    """Return a criterion on the mean of terms; `missing` says why there are none."""
+    """Return a criterion on the mean of terms, which can be within the bounds; `missing` says why
+    there are none."""
     least = -float("inf") if low is None else low
     if not terms:
         return Criterion(text, None, least, high, reason=missing)
-    return Criterion(text, evidence.quantity(terms), least, high)
+    return Criterion(text, evidence.quantity(terms, bounds), least, high)
 
 
 def gain_term(evidence: Evidence, trained: str, tested: str) -> Term:
@@ -58,10 +70,12 @@ def gain(evidence: Evidence, trained: str, tested: str, seed: int) -> float:
     """Return the gain on a column by training on an environment, of one seed.
 
     Raises:
-        KeyError: the run has not ended.
+        KeyError: the run has not ended, or no task has both scores.
     """
-    run = alone(trained)
-    return evidence.mean(run, seed, tested, LAST) - evidence.mean(run, seed, tested, FIRST)
+    found = estimate(gain_term(evidence, trained, tested)(seed)).value
+    if found is None:
+        raise Missing(tested)
+    return found
 
 
 def loss_by_semantics(evidence: Evidence, seed: int) -> float | None:
@@ -101,48 +115,98 @@ def average(
 
 def extremes(
     evidence: Evidence, values: Sequence[Callable[[int], float]]
-) -> tuple[Quantity, Quantity]:
-    """Return the value of the greatest and of the least of several, chosen by the other seeds.
+) -> tuple[Estimate, Estimate]:
+    """Return the greatest and the least of several numbers' means over seeds.
 
-    The greatest of several noisy numbers is too great. Chosen by the other seeds it is not.
+    The greatest of several noisy numbers is too great. So its value is chosen by the other seeds,
+    and its interval allows for the choice (see `extremes_interval`).
     """
-    table: dict[int, list[float]] = {}
+    table = _table(evidence, values)
+    if table.size == 0:
+        return UNDEFINED, UNDEFINED
+    ends = extremes_interval(table) or (None, None)
+    most, least = (_chosen(table, argument) for argument in (np.argmax, np.argmin))
+    return _estimate(most, ends[0], len(table)), _estimate(least, ends[1], len(table))
+
+
+def spread(evidence: Evidence, values: Sequence[Callable[[int], float]]) -> Estimate:
+    """Return the greatest of several numbers' means over seeds, less the least.
+
+    The two are chosen by the other seeds, and the interval allows for that (see `range_interval`).
+    """
+    table = _table(evidence, values)
+    if table.size == 0:
+        return UNDEFINED
+    most, least = (_chosen(table, argument) for argument in (np.argmax, np.argmin))
+    return _estimate(most - least, range_interval(table), len(table))
+
+
+def _table(evidence: Evidence, values: Sequence[Callable[[int], float]]) -> Array:
+    """Return (seeds, values), of the seeds that have them all."""
+    rows = []
     for seed in evidence.seeds:
         try:
-            table[seed] = [value(seed) for value in values]
-        except KeyError:  # a run that this takes has not ended
+            rows.append([value(seed) for value in values])
+        except KeyError:  # a run that this takes has not ended, or lacks it
             continue
-    most, least = {}, {}
-    for seed, row in table.items():
-        others = [theirs for other, theirs in table.items() if other != seed]
-        if not others or not row:
-            continue
-        means = [mean(column) for column in zip(*others, strict=True)]
-        places = range(len(row))
-        most[seed] = row[max(places, key=means.__getitem__)]
-        least[seed] = row[min(places, key=means.__getitem__)]
-    return Quantity.of_values(most), Quantity.of_values(least)
+    return np.array(rows, dtype=np.float64)
 
 
-def failure_shares(evidence: Evidence, label: str, less_next: bool, seed: int) -> Parts:
-    """Return the share of failed episodes that end unchecked, after training on an environment.
+def _chosen(table: Array, argument: Callable[[Array], np.intp]) -> Array:
+    """Return for each seed the value in the column that the other seeds choose; none for one."""
+    if len(table) < 2:
+        return np.empty(0)
+    others = (table.sum(axis=0) - table) / (len(table) - 1)
+    return np.array([row[argument(means)] for row, means in zip(table, others, strict=True)])
 
-    Args:
-        evidence: the results.
-        label: of the environment.
-        less_next: subtract the share of the commonest other failure.
-        seed: of the run.
+
+def _estimate(values: Array, ends: Interval | None, seeds: int) -> Estimate:
+    """Return the mean of some values, not outside of its interval."""
+    if not values.size:
+        return Estimate(None, None, seeds)
+    mean = float(values.mean())
+    if ends is not None:
+        mean = min(max(mean, ends[0]), ends[1])
+    return Estimate(mean, ends, seeds)
+
+
+def failures(evidence: Evidence, label: str, seed: int) -> Mapping[str, Any]:
+    """Return the counts of failures after training on an environment.
 
     Raises:
         KeyError: the run has not ended, or no episode has failed.
     """
-    failures = evidence.played(alone(label), seed, label)["failures"]
-    if not failures["failed"]:
-        raise KeyError(label)
-    modes = dict(failures["modes"])
-    unchecked = modes.pop(UNCHECKED, 0)
-    rest = max(modes.values(), default=0) if less_next else 0
-    # One number per episode. Where one has both failures they cancel out: the interval is as wide.
-    neither = max(0, failures["failed"] - unchecked - rest)
-    values = np.repeat([1.0, -1.0, 0.0], [unchecked, rest, neither])
-    return {label: Part(values, difference=less_next)}
+    found: Mapping[str, Any] = evidence.played(alone(label), seed, label)["failures"]
+    if not found["failed"]:
+        raise Missing(label)
+    return found
+
+
+def unchecked(evidence: Evidence, label: str, seed: int) -> Parts:
+    """Return whether failed episodes end unchecked, after training on an environment.
+
+    Raises:
+        KeyError: the run has not ended, or no episode has failed.
+    """
+    found = failures(evidence, label, seed)
+    count = found["modes"].get(UNCHECKED, 0)
+    values = np.repeat([1.0, 0.0], [count, found["failed"] - count])
+    return {label: Part(values, difference=False)}
+
+
+def lead_of_unchecked(evidence: Evidence, label: str) -> Estimate:
+    """Return the share of failed episodes that end unchecked, less that of the commonest other
+    failure."""
+    modes = {
+        mode
+        for of_run in evidence.results.get(alone(label), {}).values()
+        for mode in of_run["evaluations"][LAST][label]["failures"]["modes"]
+    }
+
+    def lead(mode: str, seed: int) -> float:
+        found = failures(evidence, label, seed)
+        own, other = (found["modes"].get(name, 0) for name in (UNCHECKED, mode))
+        return float(own - other) / float(found["failed"])
+
+    others = sorted(modes - {UNCHECKED}) or ["none"]
+    return extremes(evidence, [partial(lead, mode) for mode in others])[1]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from contrail.comparison.estimate import Quantity, estimated
+from contrail.intervals import UNDEFINED, Estimate
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 HOLDS: Verdict = "holds"
@@ -25,6 +26,7 @@ LARGE = 0.10
 """Held-in gains above this are large."""
 OFTEN = 0.10
 """Failures with a greater share of the failed episodes are frequent."""
+MISSING = "a run has not ended, or lacks what this takes"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Criterion:
 
     Attributes:
         text: what it is the difference of.
-        quantity: by seed; None if the study lacks what it takes.
+        quantity: by seed; an estimate over seeds, if its interval is not that of a mean of them;
+            None if the study lacks what it takes.
         low: the claim wants it above this.
         high: the claim wants it below this.
         needed: it is no part of the claim, but without it the claim says nothing.
@@ -41,7 +44,7 @@ class Criterion:
     """
 
     text: str
-    quantity: Quantity | None
+    quantity: Quantity | Estimate | None
     low: float = -math.inf
     high: float = math.inf
     needed: bool = False
@@ -73,19 +76,16 @@ class Judged:
 
 def judge(criterion: Criterion) -> Judged:
     """Apply the rule to one criterion."""
-    quantity = criterion.quantity
-    found: dict[str, Any] = {"mean": None, "interval": None, "seeds": 0}
+    found = _estimate(criterion.quantity)
     reason = criterion.reason
-    if quantity is not None and quantity.defined:
-        found = estimated(quantity)
-        if found["interval"] is None:
-            one = found["seeds"] == 1
-            reason = "one seed" if one else f"all {found['seeds']} seeds agree to the last digit"
-    elif not reason:
-        reason = "a run has not ended"
+    if not reason and found.interval is None:
+        reason = MISSING
+        if found.count:
+            one = found.count == 1
+            reason = "one seed" if one else f"all {found.count} seeds agree to the last digit"
     verdict = OPEN
-    if found["interval"] is not None:
-        low, high = found["interval"]
+    if found.interval is not None:
+        low, high = found.interval
         if criterion.low < low and high < criterion.high:
             verdict = HOLDS
         elif high <= criterion.low or low >= criterion.high:
@@ -94,12 +94,21 @@ def judge(criterion: Criterion) -> Judged:
         criterion.text,
         criterion.region,
         criterion.needed,
-        found["mean"],
-        found["interval"],
-        found["seeds"],
+        found.value,
+        found.interval,
+        found.count,
         verdict,
         reason,
     )
+
+
+def _estimate(quantity: Quantity | Estimate | None) -> Estimate:
+    if isinstance(quantity, Estimate):
+        return quantity
+    if quantity is None or not quantity.defined:
+        return UNDEFINED
+    found = estimated(quantity)
+    return Estimate(found["mean"], found["interval"], found["seeds"])
 
 
 def together(criteria: Sequence[Judged]) -> tuple[Verdict, str]:

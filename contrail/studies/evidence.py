@@ -10,11 +10,16 @@ import numpy as np
 
 from contrail.comparison.estimate import Parts, Quantity
 from contrail.intervals import Array
-from contrail.metrics import Part, TaskScores
+from contrail.metrics import Part, TaskScores, estimate, worst_of
 from contrail.studies.design import Key, Subject
 
 FIRST, LAST = 0, -1
 """Rows of R: before any training (after the warm start), and at the end."""
+
+
+class Missing(KeyError):
+    """A run has ended, and lacks what a quantity takes: no task of a column has a score, say."""
+
 
 Term = Callable[[int], Parts]
 """What one run, or one difference of runs, adds to a quantity, by seed: parts of a metric."""
@@ -98,7 +103,7 @@ class Evidence:
         for seed in self.seeds:
             try:
                 parts = {place: term(seed) for place, term in enumerate(listed)}
-            except KeyError:  # a run that this takes has not ended
+            except KeyError:  # a run that this takes has not ended, or lacks it
                 continue
             if parts:
                 found.parts[seed] = parts
@@ -119,7 +124,7 @@ class Evidence:
         for seed in self.seeds:
             try:
                 number = value(seed)
-            except KeyError:  # a run that this takes has not ended
+            except KeyError:  # a run that this takes has not ended, or lacks it
                 continue
             if number is not None:
                 values[seed] = number
@@ -129,9 +134,27 @@ class Evidence:
         """Return the success on a column at a row of R.
 
         Raises:
-            KeyError: the run has not ended.
+            KeyError: the run has not ended, or no task of the column has a score.
         """
-        return float(np.nanmean(self.scores(run, seed).scores[column][row]))
+        values = self.scores(run, seed).scores[column][row]
+        if np.isnan(values).all():  # all episodes were lost to faults
+            raise Missing(column)
+        return float(np.nanmean(values))
+
+    def worst(self, run: Key, seed: int, columns: Sequence[str], row: int = LAST) -> float:
+        """Return the success on the worst of some columns at a row of R.
+
+        It is chosen and measured on different tasks, as in the metric `worst_environment`: the
+        least of noisy scores is too low, and the lower the closer they are.
+
+        Raises:
+            KeyError: the run has not ended, or half of the tasks of a column have no score.
+        """
+        scores = self.scores(run, seed).scores
+        found = estimate(worst_of({name: scores[name][row] for name in columns})).value
+        if found is None:
+            raise Missing(run)
+        return found
 
     def played(self, run: Key, seed: int, column: str, row: int = LAST) -> Mapping[str, Any]:
         """Return the evaluation of a column at a row of R, as in result.json.

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from contrail.comparison.estimate import Quantity, estimated
 from contrail.comparison.plan import run_directory
 from contrail.metrics import Part
-from contrail.studies.contrasts import gain_term, minus
+from contrail.studies.contrasts import gain, gain_term, minus
 from contrail.studies.design import (
     EASY,
     HARD,
@@ -158,14 +156,15 @@ def _interface(evidence: Evidence) -> list[Table]:
     for label in labels:
         own = gain_term(evidence, label, label)
         others = [other for other in labels if other != label]
-        far = [gain_term(evidence, label, other) for other in others]
         parts[label] = [
             evidence.quantity([own]),
             *(
-                evidence.quantity([minus(own, gain_term(evidence, label, shifted(label, name)))])
+                evidence.quantity(
+                    [minus(own, gain_term(evidence, label, shifted(label, name)))], (-2, 2)
+                )
                 for name in subject.interfaces
             ),
-            evidence.of_seeds(partial(_loss, own, far), (-2, 2)),
+            evidence.of_seeds(partial(_loss, evidence, label, others), (-2, 2)),
         ]
     names = [f"less on {name}" for name in subject.interfaces]
     return [
@@ -185,13 +184,12 @@ def _interface(evidence: Evidence) -> list[Table]:
     ]
 
 
-def _loss(own: Term, far: Sequence[Term], seed: int) -> float | None:
-    """Return a gain, less the mean of others."""
-    if not far:
+def _loss(evidence: Evidence, label: str, others: Sequence[str], seed: int) -> float | None:
+    """Return the held-in gain of an environment, less the mean gain of others by training on it."""
+    if not others:
         return None
-    values = [float(np.nanmean(part.values)) for term in far for part in term(seed).values()]
-    (mine,) = own(seed).values()
-    return float(np.nanmean(mine.values)) - sum(values) / len(values)
+    far = [gain(evidence, label, other, seed) for other in others]
+    return gain(evidence, label, label, seed) - sum(far) / len(far)
 
 
 def _scores(
@@ -223,7 +221,7 @@ def _summary(
         return term
 
     def worst(seed: int) -> float:
-        lowest = [min(evidence.mean(run, seed, c, row) for c in labels) for run in runs]
+        lowest = [evidence.worst(run, seed, labels, row) for run in runs]
         return sum(lowest) / len(lowest)
 
     return [

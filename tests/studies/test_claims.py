@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy
 import pytest
 
 from contrail.studies.claims import CLAIMS
+from contrail.studies.contrasts import extremes, spread
 from contrail.studies.criteria import EQUAL
 from contrail.studies.design import EASY, EXPERIMENTS, HARD, MIXTURE, Key, Subject, runs_of
 from contrail.studies.evidence import Evidence
@@ -37,17 +42,18 @@ def evidence(
     tasks: int = TASKS,
     sampled: bool = False,
     seed: int = 0,
+    subject: Subject = SUBJECT,
 ) -> Evidence:
     """Make results with the success of `world`; seeds scatter by `scatter`, or tasks are played."""
-    rng = numpy.random.default_rng(seed)
+    rng, failures = numpy.random.default_rng(seed), numpy.random.default_rng(seed)
     columns = [
         name
         for label in LABELS
-        for name in (label, *(f"{label}~{interface}" for interface in SUBJECT.interfaces))
+        for name in (label, *(f"{label}~{interface}" for interface in subject.interfaces))
     ]
     difficulties = {f"t{n}": 1 + (n % 2) for n in range(tasks)}
     results: dict[Key, dict[int, dict[str, object]]] = {}
-    for key in dict.fromkeys(key for name in EXPERIMENTS for key in runs_of(name, SUBJECT)):
+    for key in dict.fromkeys(key for name in EXPERIMENTS for key in runs_of(name, subject)):
         strategy, stages = key
         rows = 2 if strategy == MIXTURE else len(stages) + 1
         for run_seed in seeds:
@@ -72,7 +78,10 @@ def evidence(
                         "failures": {
                             "episodes": 100,
                             "failed": 100,
-                            "modes": {"unchecked": round(100 * unchecked), "loops": 20},
+                            "modes": {
+                                "unchecked": int(failures.binomial(100, unchecked)),
+                                "loops": int(failures.binomial(100, 0.2)),
+                            },
                         },
                     }
                 evaluations.append(cells)
@@ -84,7 +93,7 @@ def evidence(
                 "own": trained * (rows - 1),
                 "warmup": False,
             }
-    return Evidence(SUBJECT, results, list(seeds), checking=LABELS)
+    return Evidence(subject, results, list(seeds), checking=LABELS)
 
 
 def verdicts(found: Evidence) -> dict[str, str]:
@@ -159,9 +168,6 @@ def test_where_every_claim_is_true_each_holds():
 
 def test_where_every_claim_is_false_none_holds():
     found = verdicts(evidence(all_false, turns=lambda row: 4 if row == 0 else 10, unchecked=0.05))
-    # Chosen by the other seeds, orders that do not differ have a difference of about 0: the claim
-    # that they differ is not shown, and by a rule for differences above 0 it is not refuted either.
-    assert found.pop("10") == "cannot be told"
     assert set(found.values()) == {"does not hold"}
 
 
@@ -210,7 +216,9 @@ def test_an_interval_of_a_share_is_one_of_shares():
 
 def test_one_seed_tells_nothing():
     found = evidence(all_true, seeds=range(1), unchecked=0.5)
-    assert set(verdicts(found).values()) == {"cannot be told"}
+    made = {claim.number: judged(claim, found) for claim in CLAIMS}
+    assert {item["verdict"] for item in made.values()} == {"cannot be told"}
+    assert {item["reason"] for item in made.values()} == {"one seed"}
 
 
 def test_a_missing_run_leaves_its_seed_out():
@@ -235,3 +243,144 @@ def test_about_equal_is_not_no_difference_found():
     ends = made["criteria"][-1]["interval"]
     assert ends[1] - ends[0] > 2 * EQUAL
     assert made["verdict"] == "cannot be told"
+
+
+def judged_as(number: str, found: Evidence) -> dict[str, object]:
+    return judged(next(claim for claim in CLAIMS if claim.number == number), found)
+
+
+def columns_of(table: numpy.ndarray) -> list[Callable[[int], float]]:
+    """Return functions of the seed, one for each column of (seeds, columns)."""
+
+    def value(column: int, seed: int) -> float:
+        return float(table[seed, column])
+
+    return [partial(value, column) for column in range(table.shape[1])]
+
+
+@pytest.mark.parametrize("columns", [2, 6])
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_best_and_the_worst_of_equals_are_rarely_told_apart(columns: int, seeds: int):
+    """Intervals allow for the choice: in one of twenty cases at most one is not around the truth.
+
+    Student's t over values that each other seed has chosen depends on itself: of six orders without
+    a difference, and ten seeds, it found one in every tenth study.
+    """
+    rng = numpy.random.default_rng(columns)
+    cases, apart, above, below = 300, 0, 0, 0
+    for _ in range(cases):
+        values = columns_of(rng.normal(0, 0.1, (seeds, columns)))
+        made = Evidence(SUBJECT, {}, range(seeds))
+        apart += spread(made, values).interval[0] > 0
+        most, least = extremes(made, values)
+        above += most.interval[0] > 0
+        below += least.interval[1] < 0
+        assert most.interval[0] <= most.value <= most.interval[1]
+        assert least.interval[0] <= least.value <= least.interval[1]
+    # Of 300 at 5%, 26 or more have a probability of 0.5%; at 2.5% 17.
+    assert apart <= 25
+    assert max(above, below) <= 16
+
+
+@pytest.mark.parametrize("far", [0.05, 0.3])
+def test_the_best_and_the_worst_hold_the_truth(far: float):
+    rng = numpy.random.default_rng(0)
+    cases, missed, refuted = 300, 0, 0
+    for _ in range(cases):
+        values = columns_of(rng.normal(0, 0.1, (5, 4)) + numpy.linspace(-far, far, 4))
+        made = Evidence(SUBJECT, {}, range(5))
+        (low, high), (most, least) = spread(made, values).interval, extremes(made, values)
+        missed += not low <= 2 * far <= high
+        refuted += most.interval[1] <= 0 or least.interval[0] >= 0
+        assert high > 2 * EQUAL or far < 0.1
+    assert missed <= 25
+    assert refuted <= 16
+
+
+def test_the_worst_environment_is_not_too_low_where_environments_are_close():
+    """The least of three noisy scores is below the least truth, the more so the closer they are."""
+
+    def close(key: Key, row: int, column: str, difficulty: int) -> float:
+        if row and key[0] == MIXTURE:
+            return 0.6
+        return {"a": 0.55, "b": 0.9, "c": 0.9}[column[0]] if row else 0.3
+
+    found = evidence(close, sampled=True, scatter=0, tasks=24, seeds=range(60))
+    for item in judged_as("11", found)["criteria"]:
+        assert item["mean"] == pytest.approx(0.05, abs=0.03)
+    (table,) = tables_of("mixture", found)
+    worst = {row["label"]: row["cells"][-1] for row in table["rows"]}
+    assert worst["mixture"]["mean"] == pytest.approx(0.6, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("number", "shift", "needs"),
+    [("6", "actions=first", "actions: never"), ("7", "alias=1+distract=3", "alias: 1")],
+)
+def test_another_shift_is_not_taken_for_the_claimed_one(number: str, shift: str, needs: str):
+    """A list that the first turn shows is not hidden; distractions are no other names."""
+    subject = dataclasses.replace(SUBJECT, interfaces=(shift,))
+    made = judged_as(number, evidence(all_true, subject=subject))
+    assert made["verdict"] == "cannot be told"
+    assert needs in made["reason"]
+
+
+def test_what_was_not_learnt_is_not_said_to_be_kept():
+    """The second environment gains; the first had gained nothing, so nothing could be forgotten."""
+
+    def world(key: Key, row: int, column: str, difficulty: int) -> float:
+        _, stages = key
+        if len(stages) == 3:
+            return 0.4 + (0.3 if row >= 2 and column[0] == stages[1] else 0.0)
+        return 0.4
+
+    made = judged_as("8", evidence(world))
+    assert [item["verdict"] for item in made["criteria"]][1:] == ["holds", "holds"]
+    assert made["verdict"] == "cannot be told"
+    assert "gain of the first" in made["reason"]
+
+
+def test_a_loss_by_the_interface_may_exceed_1():
+    """What is gained is lost behind the other names, and more."""
+
+    def world(key: Key, row: int, column: str, difficulty: int) -> float:
+        if not row:
+            return 0.0 if "~" not in column else 0.8
+        return 1.0 if "~" not in column else 0.0
+
+    found = evidence(world, scatter=0.01)
+    loss = judged_as("7", found)["criteria"][1]
+    assert loss["mean"] == pytest.approx(1.8, abs=0.05)
+    cells = [row["cells"][1] for row in tables_of("interface", found)[1]["rows"]]
+    for cell in (loss, *cells):
+        assert cell["interval"][0] <= cell["mean"] <= cell["interval"][1]
+
+
+def test_where_nothing_fails_there_is_no_commonest_failure():
+    found = evidence(all_true, turns=lambda row: 10 if row == 0 else 4)
+    for of_run in found.results.values():
+        for result in of_run.values():
+            for row in result["evaluations"]:
+                for cell in row.values():
+                    cell["failures"] = {"episodes": 100, "failed": 0, "modes": {}}
+    made = judged_as("12", found)
+    assert made["verdict"] == "cannot be told"
+    assert made["reason"] == "no episode of a has failed after training on it"
+
+
+def test_a_column_that_faults_have_taken_makes_no_number():
+    """All test episodes of an environment were lost in one row of one seed."""
+    found = evidence(all_true, unchecked=0.5)
+    before = {claim.number: judged(claim, found) for claim in CLAIMS}
+    cell = found.results["sequential", ("a",)][1]["evaluations"][-1]["b"]
+    cell["scores"] = dict.fromkeys(cell["scores"], None)
+    cell["success"] = None
+    found = dataclasses.replace(found, _scores={})
+    for claim in CLAIMS:
+        made = judged(claim, found)
+        json.dumps(made, allow_nan=False)
+        for item in made["criteria"]:
+            assert item["mean"] is None or math.isfinite(item["mean"])
+    assert judged_as("8", found) == before["8"]
+    for name in EXPERIMENTS:
+        json.dumps(tables_of(name, found), allow_nan=False)
