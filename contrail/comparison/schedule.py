@@ -204,7 +204,8 @@ class Schedule:
             return
         code = job.process.poll()
         row = share.last_row(job.files)
-        stages = len(job.run.config.stream)
+        config = job.run.config
+        stages = len(config.stream) + (config.warmup is not None)
         if row > job.row and code is None:
             after = "base model evaluated" if row == 0 else f"{row} of at most {stages} stages done"
             self._say(f"{job.run}: {after}")
