@@ -47,7 +47,7 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
             text(*without_signal(shown), *at_chance(shown), *waited(shown)),
         ),
         section("success", "Success", success(shown)),
-        section("change", "Change against the base model", change(shown)),
+        section("change", f"Change against {why.beginning(shown)[1]}", change(shown)),
         section("drift", "Drift", *drift(shown)),
         section(
             "kept",
@@ -118,7 +118,7 @@ def change(result: dict[str, Any]) -> Block | None:
         if i > 0
     ]
     return matrix(
-        "Change of success against the base model, task by task",
+        f"Change of success against {why.beginning(result)[1]}, task by task",
         result["environments"],
         rows,
         scale="change",
@@ -128,7 +128,8 @@ def change(result: dict[str, Any]) -> Block | None:
 def drift(result: dict[str, Any]) -> list[Block]:
     """Return the divergences from the base model and from the stage before."""
     made = []
-    titles = {"base": "Drift from the base model", "previous": "Drift from the stage before"}
+    base = why.beginning(result)[1]
+    titles = {"base": f"Drift from {base}", "previous": "Drift from the stage before"}
     for kind, title in titles.items():
         if not (found := result.get("drift", {}).get(kind)):
             continue

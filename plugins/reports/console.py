@@ -22,7 +22,7 @@ from contrail.plugins.reports.table import (
     shown_rows,
     trained_on,
 )
-from contrail.plugins.reports.why import NATS, moments, worst
+from contrail.plugins.reports.why import NATS, beginning, moments, worst
 from contrail.plugins.reports.why import sections as reasons
 from contrail.tables import baseline, difficulty_rows, episode_metrics
 
@@ -44,13 +44,16 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     for said in (lost_to_faults(result), headline(result)):
         if said:
             console.print(Text(f"{filled(said, width)}\n"))
+    first, base = beginning(result)
     sections: dict[str, list[RenderableType]] = {
         "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
-        "Change against the base model and random play, after the last stage": [
+        f"Change against {base} and random play, after the last stage": [
             _change_table(result),
             *_warnings(result),
         ],
-        "Metrics (R[i][j]: success on j after stage i of T; row 0: base)": [_metric_table(result)],
+        f"Metrics (R[i][j]: success on j after stage i of T; row 0: {base if first else 'base'})": [
+            _metric_table(result)
+        ],
         PLAYED: [_detail_table(result, console.width)],
     }
     if result.get("restarts"):
@@ -61,9 +64,7 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
             "Success: rows trained on alone, columns evaluated on": matrix_tables(
                 result, console.width
             ),
-            "Transfer: change against the base model": matrix_tables(
-                transfer, console.width, form="+.2f"
-            ),
+            f"Transfer: change against {base}": matrix_tables(transfer, console.width, form="+.2f"),
             PLAYED: [_detail_table(result, console.width)],
         }
     sections |= reasons(result, console.width)
@@ -197,13 +198,14 @@ def _change_table(result: dict[str, Any]) -> Table:
     table = _table()
     table.add_column("environment")
     table.add_column("trained")
-    for heading in ("base", "end", "change", "over random"):
+    first = beginning(result)[0]
+    for heading in ("warm-up" if first else "base", "end", "change", "over random"):
         table.add_column(heading, justify="right", no_wrap=True)
     for j, name in enumerate(result["environments"]):
         table.add_row(
             Text(folded(name, LABEL)),
             "yes" if name in trained else "no",
-            number(result["R"][0][j]),
+            number(result["R"][first][j]),
             number(result["R"][-1][j]),
             *(_gain(result[key], -1, j) for key in ("change", "over_random")),
         )
@@ -217,9 +219,10 @@ def _gain(gains: dict[str, Any], row: int, column: int) -> str:
 
 
 def answer(result: dict[str, Any]) -> list[str]:
-    """Return a sentence for each trained environment: its change in its own stage, and by the
-    end."""
+    """Return a sentence for each trained environment: its change up to its own stage, and its score
+    at the end."""
     said = []
+    base = beginning(result)[1]
     last = len(result["R"]) - 1
     for j, name in enumerate(result["environments"]):
         stages = [i for i, names in enumerate(result["own"], start=1) if name in names]
@@ -229,7 +232,7 @@ def answer(result: dict[str, Any]) -> list[str]:
         way = _share_of_the_way(result, name, result["R"][own][j])
         text = (
             f"{name}: {number(result['R'][own][j])} after its own stage, "
-            f"{_gain(result['change'], own, j)} against the base model"
+            f"{_gain(result['change'], own, j)} against {base}"
         )
         if result["over_random"]["value"][own][j] is not None:
             text += f", {_gain(result['over_random'], own, j)} against random play"

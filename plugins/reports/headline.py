@@ -46,7 +46,8 @@ def lost_to_faults(result: dict[str, Any]) -> str:
 
 
 def _gains(result: dict[str, Any]) -> dict[str, tuple[str, float | None]]:
-    """Return by trained environment its change in its own stage, and the interval's lower end."""
+    """Return by trained environment its change up to the end of its own stage, and the interval's
+    lower end."""
     found = {}
     change = result["change"]
     for j, name in enumerate(result["environments"]):

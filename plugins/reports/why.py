@@ -22,7 +22,7 @@ def sections(result: dict[str, Any], width: int) -> dict[str, list[RenderableTyp
         "Several episodes per task: the mean, and the share of tasks that one of k solves": samples(
             result
         ),
-        "Drift from the base model: nats per decision (and per episode)": drift(
+        f"Drift from {beginning(result)[1]}: nats per decision (and per episode)": drift(
             result, "base", width
         ),
         "Drift from the stage before": drift(result, "previous", width),
@@ -181,6 +181,13 @@ def estimate(found: dict[str, Any] | None, form: str = ".2f") -> str:
         return number(None)
     ends = interval(found["interval"], form)
     return number(found["value"], form) + (f"\n{ends}" if ends else "")
+
+
+def beginning(result: dict[str, Any]) -> tuple[int, str]:
+    """Return the row of R that changes, drift and metrics begin with, and what it is of: after a
+    warm-up that is the policy that the warm-up has made."""
+    warm = bool(result.get("warmup")) and len(result["R"]) > 1
+    return int(warm), "the policy after the warm-up" if warm else "the base model"
 
 
 def moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

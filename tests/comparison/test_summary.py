@@ -9,15 +9,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 from compared import row
 
-from contrail.comparison.estimate import Quantity, estimated
 from contrail.comparison.gather import Row, check_comparable, read_rows
 from contrail.comparison.summary import CONTINUAL_WORLD, summarise
 from contrail.errors import ConfigError
-from contrail.metrics import METRICS, Part, TaskScores
+from contrail.metrics import METRICS, TaskScores
 from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
 from contrail.reporting import reporting
 
@@ -400,20 +398,3 @@ def test_tables_for_other_programs(tmp_path: Path) -> None:
 
 def test_seven_strategies_have_colours_of_their_own() -> None:
     assert len(set(comparison_figures.COLOURS)) == 7
-
-
-def test_columns_that_share_tasks_do_not_narrow_the_interval_over_tasks() -> None:
-    """Two labels of one environment, with equal scores, say no more than one of them."""
-    rng = numpy.random.default_rng(0)
-    chances = rng.choice([0.02, 0.98], size=24)  # seeds agree, so that tasks decide
-    scores = [(rng.random(24) < chances).astype(float) for _ in range(3)]
-
-    def width(columns: str, group: str) -> float:
-        made = Quantity(bounds=(0.0, 1.0))
-        for seed, values in enumerate(scores):
-            part = Part(values, difference=False, group=group)
-            made.parts[seed] = {0: dict.fromkeys(columns, part)}
-        low, high = estimated(made)["interval_tasks"]
-        return float(high - low)
-
-    assert width("ab", "a") >= width("a", "a") > 1.05 * width("ab", "")

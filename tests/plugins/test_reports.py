@@ -319,3 +319,28 @@ def test_loading_the_reports_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+def test_after_a_warm_up_a_change_is_not_said_to_be_against_the_base_model(
+    tmp_path, capsys, monkeypatch
+):
+    """The numbers of a row belong together: the end, less the score beside it, is the change."""
+    monkeypatch.setenv("COLUMNS", "200")
+    result = make_result(2)
+    assert "against the base model" in console.answer(result)[0]
+    scores = (0.1, 0.5, 0.75)
+    for row, score in enumerate(scores):
+        result["R"][row] = [score, score]
+        result["change"]["value"][row] = [score - 0.5] * 2
+    result |= {"warmup": True, "own": [[], ["babyai"]]}
+    assert "+0.25" in console.answer(result)[0]
+    assert "against the policy after the warm-up" in console.answer(result)[0]
+    console.contrail_report(result, str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "against the base model" not in shown
+    line = next(
+        line
+        for line in shown.split("Change against the policy after the warm-up")[1].splitlines()
+        if line.startswith("babyai ")
+    )
+    assert line.split()[2:5] == ["0.50", "0.75", "+0.25"]
