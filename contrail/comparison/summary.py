@@ -217,7 +217,8 @@ def _extremes(values: Sequence[Quantity]) -> dict[str, Interval | None]:
     """
     known = [quantity for quantity in values if quantity.defined]
     shared = [seed for seed in (known[0].seeds if known else ()) if _all_have(known, seed)]
-    table = [[quantity.of_seed(seed).value for quantity in known] for seed in shared]
+    rows = [[quantity.of_seed(seed).value for quantity in known] for seed in shared]
+    table = [[value for value in row if value is not None] for row in rows if None not in row]
     ends = extremes_interval(table)
     return {"greatest": ends and ends[0], "range": range_interval(table)}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,17 @@ DIGITS = 16  # of a digest
 def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
     """Return the digests of the source files that a run uses, by name; not those of contrail.
 
-    These are the plugin files that the configuration names, the .py files in the settings of its
-    environments (`module` of trl), and the files of the classes of its environments, adapters,
-    strategies and objectives. A class that was typed into a notebook has no file.
+    These are the plugin files that the configuration names, the files that settings of its
+    environments and objectives name (code and data, such as `module` and `rows` of trl, but no
+    folders), and the files of the classes of its environments, adapters, strategies and
+    objectives. A class that was typed into a notebook has no file.
     """
     named = {Path(name) for name in config.plugins}
-    for item in config.environments:
-        values = vars(item.settings).values()
-        named |= {Path(v) for v in values if isinstance(v, str) and v.endswith(".py")}
     learnt = [stage.learn for stage in config.stream]
     if config.warmup is not None:
         learnt.append(config.warmup.learn)
+    for component in (*config.environments, *learnt):
+        named.update(_named_in(component.settings), _named_in(component))
     labels = [item.label for item in config.environments]
     used: list[type[Any]] = [
         *(plugins.environments[item.name].value for item in config.environments),
@@ -45,11 +47,27 @@ def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
             continue
         if cls.__module__.partition(".")[0] != own.name:
             named.add(path)
-    return {
-        "/".join(path.parts[-2:]): hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
-        for path in sorted(named)
-        if path.is_file()
-    }
+    return {"/".join(path.parts[-2:]): _digest(path) for path in sorted(named) if path.is_file()}
+
+
+def _named_in(settings: Any) -> Iterator[Path]:
+    """Yield the paths in the fields that hold one: see `contrail.config.convert.build`."""
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if "path" in item.metadata and isinstance(value, str):
+            yield Path(value)
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _digest_then(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_then(path: Path, changed: int, size: int) -> str:
+    """Return the digest of a file, which may be large: it is read once for each of its states."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
 def merged(before: Mapping[str, Sequence[str]], now: Mapping[str, str]) -> Versions:

@@ -20,7 +20,7 @@ from contrail.errors import ConfigError, ContrailError
 from contrail.plugin_files import load_file
 from contrail.registry import load_plugins
 from contrail.runs.launch import run_stream
-from contrail.runs.sources import source_files
+from contrail.runs.sources import edited, merged, source_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STREAM = """
@@ -87,7 +87,7 @@ def test_a_run_that_goes_on(stream: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_files_that_settings_name(tmp_path: Path) -> None:
-    """The class of an environment for TRL, and a plugin of Avalanche."""
+    """The class of an environment for TRL, its rows, recorded episodes, a plugin of Avalanche."""
     (tmp_path / "game.py").write_text(
         "class Game:\n"
         "    reward = 0.0\n"
@@ -100,10 +100,17 @@ def test_files_that_settings_name(tmp_path: Path) -> None:
     path = tmp_path / "stream.yaml"
     path.write_text(
         "model: tiny-random\nstrategy: own.py:Own\n"
-        "stream: [{environment: {name: trl, module: game.py, factory: Game}, updates: 1}]\n"
+        "stream: [{environment: {name: trl, module: game.py, factory: Game, rows: rows.json},\n"
+        "          updates: 1, learn: {name: imitate, episodes: played.jsonl}}]\n"
     )
-    found = source_files(*load(path))
-    assert {name.rpartition("/")[2] for name in found} == {"game.py", "own.py"}
+    for name in ("rows.json", "played.jsonl"):
+        (tmp_path / name).write_text("[]")
+    before = source_files(*load(path))
+    names = {name.rpartition("/")[2] for name in before}
+    assert names == {"game.py", "own.py", "rows.json", "played.jsonl"}
+    (tmp_path / "rows.json").write_text("[ ]")
+    (edited_file,) = edited(merged({}, before), source_files(*load(path)))
+    assert edited_file.endswith("/rows.json")
 
 
 class Here:
