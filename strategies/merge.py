@@ -158,9 +158,10 @@ def merged(
             found = dict(model.named_parameters())
             made = {}
             for name in policy.parameters:
-                # PEFT's merged adapter has the scaling 1, the policy's own may have another.
+                # PEFT's merged B A is meant to be added as it is, whatever scaling (not 1 with
+                # rsLoRA) PEFT gives it; the policy's own LoRA is scaled.
                 layer = model.get_submodule(name.rpartition(".lora_")[0])
-                scale = layer.scaling["merged"] / layer.scaling[own] if "lora_B" in name else 1.0
+                scale = 1.0 / layer.scaling[own] if "lora_B" in name else 1.0
                 value = found[name.replace(f".{own}.", ".merged.")].detach() * scale
                 made[name] = _padded(value, found[name].shape)
         finally:

@@ -57,12 +57,15 @@ class Distillation(Objective):
     def backward(self, learner: Learner, batch: Batch) -> float:
         """Add the gradients of the mean divergence over the batch's decisions; return the mean.
 
-        An episode's decisions count by its weight; those of turns that are left out do not count.
+        An episode's decisions count by its weight; those of turns and of episodes (weight 0) that
+        are left out do not count, and are not divided by either.
         """
-        count = max(1, sum(sum(episode.learnt) for episode in batch.episodes))
+        used = [bool(weight) for weight in batch.weights.tolist()]
+        learnt = itertools.compress(batch.episodes, used)
+        count = max(1, sum(sum(episode.learnt) for episode in learnt))
         by_teacher: dict[int, tuple[Teacher, list[int]]] = {}
         for index, episode in enumerate(batch.episodes):
-            if float(batch.weights[index]):
+            if used[index]:
                 teacher = self.teacher(learner, episode.environment)
                 by_teacher.setdefault(id(teacher), (teacher, []))[1].append(index)
         loss = 0.0

@@ -183,10 +183,13 @@ class SelfDistill(contrail.Distillation):
         fits = torch.tensor([longest(self.shown(learner, item)) <= most for item in episodes])
         if episodes:
             self.log("too_long", 1 - float(fits.float().mean()))
-        found = super().weights(learner, groups, minibatches)
-        return [
-            weights * fits[list(part)] for weights, part in zip(found, minibatches, strict=True)
-        ]
+        found = []
+        for part in minibatches:
+            kept = [place for place, index in enumerate(part) if fits[index]]
+            weights = torch.zeros(len(part))
+            weights[kept] = learner.environment_weights([episodes[part[place]] for place in kept])
+            found.append(weights)
+        return found
 
     def backward(self, learner: contrail.Learner, batch: contrail.Batch) -> float:
         if self.config.ema is not None:

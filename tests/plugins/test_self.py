@@ -16,6 +16,7 @@ import contrail
 from contrail import ConfigError, ContrailError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.objectives.distillation import SelfConfig, SelfDistill
+from contrail.training.advantages import environment_weights
 
 PLUGIN = '''
 import contrail
@@ -198,6 +199,31 @@ def test_an_episode_that_is_too_long_with_its_demonstration_teaches_nothing(
     contrail.run(long, out=tmp_path / "run", quiet=True)
     names = [tmp_path / f"run/checkpoints/00{n}/adapter_model.safetensors" for n in (0, 1)]
     assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_environments_count_by_the_episodes_that_are_not_too_long() -> None:
+    """The shares of environments are those of the episodes that teach."""
+
+    def episode(environment: str, turns: int, words: int) -> contrail.Episode:
+        task = contrail.Task(environment, "0", 0, "train")
+        one = contrail.Turn([1] * words, [5], [0.0], [0.0], observation="", text="")
+        return contrail.Episode(environment, task, 0, [one] * turns)
+
+    class Same(SelfDistill):
+        def shown(self, learner: Any, episode: contrail.Episode) -> contrail.Episode:
+            return episode
+
+    learner: Any = SimpleNamespace(
+        policy=SimpleNamespace(max_context=20),
+        environment_weights=lambda found: torch.tensor(environment_weights(found)),
+    )
+    fit = [episode("hall", 3, 2), episode("den", 1, 2)]
+    groups = [[one] for one in [fit[0], episode("den", 9, 9), fit[1]]]
+    objective = Same(SelfConfig())
+    weights, none = objective.weights(learner, groups, [[0, 1, 2], [1]])
+    assert weights[[0, 2]].tolist() == pytest.approx(environment_weights(fit))
+    assert weights[1] == none[0] == 0
+    assert objective.take_logged()["too_long"] == pytest.approx(1 / 3)
 
 
 def test_the_prompt_must_show_both() -> None:

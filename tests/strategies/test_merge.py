@@ -95,6 +95,13 @@ def test_copies_merge_to_what_they_are_on_average(
         assert 4 * error < 0.15
 
 
+@pytest.mark.parametrize("kind", ["svd", "linear", "ties"])
+def test_rank_stabilised_copies_merge_to_what_they_are(make_tiny: Make, kind: str) -> None:
+    policy = make_tiny(use_rslora=True)
+    found = copies(policy, 2, combination_type=kind, density=1.0)
+    assert apart(found, deltas(policy.snapshot())) < 1e-3
+
+
 def test_one_lora_is_left_as_it_is(make_tiny: Make, tmp_path: Path) -> None:
     assert {default_weight(kind, 0.5, 1) for kind in TYPES} == {1.0}
 

@@ -167,6 +167,20 @@ def test_environments_count_by_their_episodes(make_tiny: Make, tmp_path: Path) -
     assert loss([*long, *short]) != pytest.approx((loss(long) + loss(short)) / 2, rel=1e-2)
 
 
+def test_loss_and_gradient_are_those_of_the_episodes_that_count(
+    make_tiny: Make, tmp_path: Path
+) -> None:
+    policy = make_tiny()
+    learner = Learner(policy, config(tmp_path))
+    learner.begin(1, From(Teacher.load(policy, saved(make_tiny, tmp_path / "teacher"))))
+    one, other = flat(groups(policy, Choose(), size=2))[:2]
+    expected = learner.objective.backward(learner, Batch.of([one], torch.ones(1)))
+    gradients = taken(policy)
+    batch = Batch.of([one, other], torch.tensor([1.0, 0.0]))
+    assert learner.objective.backward(learner, batch) == pytest.approx(expected, rel=1e-4)
+    assert distance(taken(policy), gradients) < EXACT
+
+
 def test_turns_that_are_left_out_teach_nothing(make_tiny: Make, tmp_path: Path) -> None:
     policy = make_tiny()
     learner = Learner(policy, config(tmp_path))
