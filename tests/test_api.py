@@ -251,6 +251,8 @@ class Hall(contrail.Environment):
     def step(self, action):
         return contrail.Step(contrail.Observation("So.", ["on"]), 1.0, True, success=True)
 
+# As on a terminal: what a shell starts in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pressed = []
 
 class Interrupted(contrail.Strategy):
