@@ -113,6 +113,8 @@ def show_beside(directories: Sequence[Path]) -> None:
             cells.append([_figure(estimate) for estimate in estimates])
             agreements.append("")
     names = [visible(path.resolve().name) for path in directories]
+    if len(set(names)) < len(names):
+        names = [visible(str(path)) for path in directories]
     columns = [Column(name, [row[at] for row in cells], left=True) for at, name in enumerate(names)]
     columns.append(Column("the studies", agreements, left=True))
     console = Console(highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def test_the_command(studies: list[str], command: Command) -> None:
     assert done.code == 0
     for text in ("choose", "free [text]", "4. Claim 4", "disagree", "+0.25 [+0.15, +0.35]"):
         assert text in done.out
+
+
+def test_directories_of_one_name_are_told_apart(
+    studies: list[str], command: Command, tmp_path: Path
+) -> None:
+    other = tmp_path / "again" / "choose"
+    shutil.copytree(studies[0], other)
+    done = command("compare", studies[0], other)
+    assert studies[0] in done.out
+    assert str(other) in done.out
 
 
 def test_what_cannot_be_compared(studies: list[str], command: Command) -> None:
