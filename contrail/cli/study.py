@@ -116,7 +116,7 @@ def show_beside(directories: Sequence[Path]) -> None:
     if len(set(names)) < len(names):
         names = [visible(str(path)) for path in directories]
     columns = [Column(name, [row[at] for row in cells], left=True) for at, name in enumerate(names)]
-    columns.append(Column("the studies", agreements, left=True))
+    columns.append(Column("agreement", agreements, left=True))
     console = Console(highlight=False)
     console.print(fitted([Column("claim", labels, left=True)], columns, console.width))
 
