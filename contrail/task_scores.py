@@ -20,7 +20,8 @@ class TaskScores:
     episodes of its updates were of. `own`: of these, the ones that the stage is meant for; `replay`
     also trains on others. `tasks`: their ids, by environment, where these are known. `outcomes`:
     environment -> (T + 1, tasks, samples), whether each episode solved its task; by default the
-    scores, as if they were of one episode each.
+    scores, as if they were of one episode each. `registered`: the name under which each environment
+    is registered, where it is known: two with different names share no task, even if ids are equal.
     """
 
     scores: Mapping[str, Array]
@@ -28,6 +29,7 @@ class TaskScores:
     own: Sequence[Collection[str]]
     tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     outcomes: Mapping[str, Array] = field(default_factory=dict)
+    registered: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, rows in self.scores.items():
@@ -61,7 +63,10 @@ class TaskScores:
                 none = [None] * samples.pop()
                 table = [[row.get(task, none) for task in ids] for row in played]
                 outcomes[name] = np.array(table, np.float64)
-        return cls(scores, result["trained"][first:], result["own"][first:], tasks, outcomes)
+        registered = result.get("registered", {})  # not in results of earlier versions
+        return cls(
+            scores, result["trained"][first:], result["own"][first:], tasks, outcomes, registered
+        )
 
     def outcomes_of(self, name: str) -> Array:
         """Return (T + 1, tasks, samples): whether each episode solved its task."""
@@ -74,11 +79,21 @@ class TaskScores:
         return len(self.trained)
 
     def group(self, name: str) -> str:
-        """Return the first environment that shares a task with this one; itself if there is
-        none."""
-        own = set(self.tasks.get(name, ()))
-        sharing = (other for other, tasks in self.tasks.items() if own.intersection(tasks))
-        return next(sharing, name)
+        """Return the first of the environments that are joined with this one by shared tasks, such
+        as two labels of one environment, directly or through others; itself if there is none."""
+        joined, added = {name}, [name]
+        while added:
+            newest = added.pop()
+            near = {other for other in self.scores if self._share_a_task(newest, other)} - joined
+            joined |= near
+            added += near
+        return next(other for other in self.scores if other in joined)
+
+    def _share_a_task(self, name: str, other: str) -> bool:
+        kinds = {self.registered[item] for item in (name, other) if item in self.registered}
+        return len(kinds) < 2 and not set(self.tasks.get(name, ())).isdisjoint(
+            self.tasks.get(other, ())
+        )
 
     @property
     def seen(self) -> list[str]:

@@ -285,6 +285,7 @@ class Run:
         """Return the content of result.json."""
         judged = {
             "environments": self.environments,
+            "registered": {item.label: item.name for item in self.config.environments},
             "stages": self.stages,
             "trained": self.trained,
             "own": self.own,
