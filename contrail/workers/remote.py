@@ -19,6 +19,9 @@ from contrail.workers.factory import EnvironmentFactory
 
 GRACE = 5.0
 """The number of seconds that a worker process has to close its environment."""
+START = 600.0
+"""The number of seconds that making the instance may take, where its reset has fewer. They are not
+part of those of the reset: a process that is started late, or replaced, would lose its episode."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Remote(Environment):
             self._child = self._start()
         self._post(self._child, method, argument)
         limit = self.time_limit(method)
+        if limit is not None and self._unanswered[0] == "start":
+            limit = max(START, limit)
         self._deadline = None if limit is None else time.monotonic() + limit
 
     def receive(self) -> Any:
@@ -102,6 +107,8 @@ class Remote(Environment):
                 if method == "start":
                     self.kill()
                 raise answer.error
+            if method == "start" and self._deadline is not None:
+                self._deadline = time.monotonic() + self._factory.step_timeout
             value = answer.value
             self.system_prompt, self.max_turns = answer.system_prompt, answer.max_turns
             self.notes = answer.notes
@@ -184,7 +191,11 @@ class Remote(Environment):
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         try:
             if not self._child.connection.poll(left):
+                starting = self._unanswered[0] == "start"
                 self.kill()
+                if starting:
+                    seconds = max(START, self._factory.step_timeout)
+                    raise EnvironmentFault(f"it was not made within {seconds:g} s")
                 raise EnvironmentFault(
                     f"no answer within {self._factory.step_timeout:g} s (step_timeout)"
                 )

@@ -45,6 +45,8 @@ class Slow(contrail.Environment):
             raise ImportError("No module named 'jvm'")
         if self.config.fail == "unmade":
             raise ConfigError("`fail` must not be unmade")
+        if self.config.fail == "slow at start":
+            time.sleep(4)
         if self.config.fail == "killed at start":
             os._exit(7)
         self._times: list[float] = []

@@ -17,6 +17,7 @@ from slow import Settings, Slow, maker
 
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
 from contrail.registered import Registered
+from contrail.workers import remote as remote_module
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote
 
@@ -121,6 +122,23 @@ def test_a_step_that_hangs_is_ended_with_all_it_has_started(
     assert gone(before)
     assert gone(int(child.name.removeprefix("child-")))
     assert there.reset(there.tasks("train")[0]).text == "You are at 0."
+
+
+def test_the_start_of_a_process_is_no_part_of_its_first_reset(
+    remote: Callable[..., Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = remote(fail="slow at start", timeout=3.0)
+    task = Slow().tasks("train")[2]
+    assert there.reset(task).text == "You are at 2."
+    monkeypatch.setattr(remote_module, "START", 1.0)
+    there.kill()
+    with pytest.raises(EnvironmentFault, match=r"^it was not made within 3 s$"):
+        there.reset(task)
+    # The time of the first call begins when the instance is there.
+    monkeypatch.setattr(remote_module, "START", 60.0)
+    there = remote(delay=60.0, timeout=1.0)
+    with pytest.raises(EnvironmentFault, match=r"^no answer within 1 s \(step_timeout\)$"):
+        there.reset(task)
 
 
 def test_an_episode_that_was_abandoned_amid_a_step(remote: Callable[..., Remote]) -> None:
