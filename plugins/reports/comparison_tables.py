@@ -14,7 +14,7 @@ from contrail.plugins.reports.comparison_names import (
     shown_budget,
     shown_metrics,
 )
-from contrail.plugins.reports.table import csv_table, write
+from contrail.plugins.reports.table import csv_table, rounded, write
 from contrail.tables import QUANTITY, quantities, run_rows
 
 _LATEX = {
@@ -123,8 +123,8 @@ def _line(texts: Sequence[str], cells: Sequence[str] = ()) -> str:
 def _cell(value: dict[str, Any], form: str = ".2f") -> str:
     if value["mean"] is None:
         return "--"
-    mean = format(value["mean"], form)
+    mean = rounded(value["mean"], form)
     if value["interval"] is None:
         return f"${mean}$"
-    low, high = (format(end, form) for end in value["interval"])
+    low, high = (rounded(end, form) for end in value["interval"])
     return rf"${mean}$ {{\scriptsize [{low}, {high}]}}"

@@ -84,12 +84,20 @@ def trained_on(result: dict[str, Any], row: int, column: int) -> bool:
 
 def number(value: float | None, form: str = ".2f") -> str:
     """Return a number for reading; undefined is a dash, never 0."""
-    return UNDEFINED if value is None else format(value, form)
+    return UNDEFINED if value is None else rounded(value, form)
 
 
 def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
     """Return an interval as text; "" if there is none: the dash of its value says enough."""
-    return "" if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
+    return "" if ends is None else f"[{rounded(ends[0], form)}, {rounded(ends[1], form)}]"
+
+
+def rounded(value: float, form: str) -> str:
+    """Return a number as text; what is rounded to nothing has no minus: "0.00", "+0.00"."""
+    text = format(value, form)
+    if value <= 0 and text.startswith("-") and not re.search(r"[^-0.,%]", text):
+        return format(0.0 if isinstance(value, float) else 0, form)
+    return text
 
 
 def folded(name: str, width: int) -> str:

@@ -344,3 +344,19 @@ def test_after_a_warm_up_a_change_is_not_said_to_be_against_the_base_model(
         if line.startswith("babyai ")
     )
     assert line.split()[2:5] == ["0.50", "0.75", "+0.25"]
+
+
+def test_what_is_rounded_to_nothing_has_no_minus() -> None:
+    from contrail.plugins.reports.comparison_tables import _cell
+    from contrail.plugins.reports.table import interval, number
+
+    assert [number(value) for value in (-0.001, -0.0, 0.001, -0.006)] == [
+        *("0.00", "0.00", "0.00", "-0.01")
+    ]
+    assert number(-0.004, "+.2f") == "+0.00"
+    assert number(-0.004, ".0%") == "0%"
+    assert number(-4e-7, ".1e") == "-4.0e-07"
+    assert interval([-0.004, 0.2], "+.2f") == "[+0.00, +0.20]"
+    assert _cell({"mean": -0.001, "interval": [-0.004, 0.002]}, "+.2f") == (
+        r"$+0.00$ {\scriptsize [+0.00, +0.00]}"
+    )
