@@ -63,6 +63,9 @@ def digest(path: Path) -> str:
 def read_rates(path: Path, environment: Mapping[str, Any]) -> PassRates:
     """Return the pass rates of an environment.
 
+    A version behind an interface shift that was not split itself has those of the version without:
+    its tasks are the same, and easy and hard mean the same of both.
+
     Args:
         path: of a file that `contrail split` has written.
         environment: the environment's name and settings, as plain values.
@@ -71,7 +74,14 @@ def read_rates(path: Path, environment: Mapping[str, Any]) -> PassRates:
         ConfigError: the file cannot be read, or has no tasks of this environment.
     """
     content = read_content(path)
-    found = [item for item in content["environments"] if item["environment"] == environment]
+    wanted = as_json(environment)
+    unshifted = {name: value for name, value in wanted.items() if name != "shift"}
+    found = [
+        item
+        for source in (wanted, unshifted)
+        for item in content["environments"]
+        if item["environment"] == source
+    ]
     if not found:
         known = ", ".join(item["label"] for item in content["environments"])
         raise ConfigError(
@@ -100,4 +110,41 @@ def read_content(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a file that `contrail split` has written.")
+    if fault := _fault(content):
+        raise ConfigError(
+            f"{path} is not as `contrail split` has written it: {fault}. Restore it, or run "
+            "`contrail split` again."
+        )
     return content
+
+
+def as_json(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an environment's name and settings as they are read back from a file: JSON has no
+    numbers as keys."""
+    found: dict[str, Any] = json.loads(json.dumps(environment))
+    return found
+
+
+def _fault(content: Mapping[str, Any]) -> str:
+    """Return what is wrong with the content of a file that was edited; otherwise ""."""
+    if not _is_share(content.get("threshold")):
+        return "its threshold is no number from 0 to 1"
+    entries = content.get("environments")
+    if not isinstance(entries, list):
+        return "it has no list of environments"
+    for entry in entries:
+        if not isinstance(entry, dict) or not {"label", "environment", "pass_rates"} <= set(entry):
+            return "an environment lacks its label, its settings or its pass rates"
+        if not isinstance(entry["pass_rates"], dict):
+            return f"the pass rates of {entry['label']} are not by split"
+        for split, rates in entry["pass_rates"].items():
+            if not isinstance(rates, dict):
+                return f"the pass rates of {entry['label']}, {split} tasks, are not by task"
+            for task, rate in rates.items():
+                if not _is_share(rate):
+                    return f"the pass rate of the task {task} is no number from 0 to 1"
+    return ""
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]

@@ -48,9 +48,14 @@ class Baseline:
     def of(
         cls, outcomes: Sequence[Outcome], samples: int, action: str | None = None
     ) -> Baseline | None:
-        """Summarise all episodes; None where the player could not play a single one."""
+        """Summarise all episodes; None where the player could not play a single one, or not all
+        to their ends.
+
+        Which episodes come to a turn without a list depends on how they were played: the mean of
+        the others would be that of a choice of lucky, or unlucky, ones.
+        """
         played = [outcome for outcome in outcomes if outcome.undefined is None]
-        if not played:
+        if not played or any(item.undefined is not None and item.turns for item in outcomes):
             return None
         sound = [outcome for outcome in played if outcome.fault is None]
         by_task: dict[str, list[float]] = {outcome.task.id: [] for outcome in outcomes}

@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from contrail.baselines.baseline import Baseline
 from contrail.cache import cache
 from contrail.config import plain
 from contrail.environment import Task
+from contrail.errors import Raised, boundary
 from contrail.files import write_atomically
 from contrail.workers.factory import EnvironmentFactory
 
 KEPT = 1000  # of some kilobytes each
-FORMAT = 1  # changed how baselines are played or kept? count it up
+FORMAT = 2  # changed how baselines are played or kept? count it up
 
 
 def key(
@@ -40,8 +42,8 @@ def key(
     samples: int,
     end_after_invalid: int | None,
 ) -> str | None:
-    """Return a digest of everything that a baseline depends on; None if a plugin's code is
-    unreadable.
+    """Return a digest of everything that a baseline depends on; None if that cannot be told: a
+    plugin's code is unreadable, or the environment plays on a server.
 
     Args:
         label: the environment's column in R, on which the dice depend.
@@ -54,7 +56,8 @@ def key(
     """
     environment = make.registered.value
     code = [_code(cls) for cls in (environment, type(adapter))]
-    if None in code:
+    settings = plain(make.settings)
+    if None in code or _elsewhere(settings):
         return None
     about = {
         "format": FORMAT,
@@ -63,7 +66,8 @@ def key(
         "packages": _packages(make.name),
         "label": label,
         "environment": make.name,
-        "settings": _stamped(plain(make.settings)),
+        "settings": _stamped(settings),
+        "modules": [_code_of(module) for module in _modules(settings)],
         "max_turns": make.max_turns,
         "step_timeout": make.step_timeout,
         "adapter": _stamped(plain(adapter.config)),
@@ -122,7 +126,11 @@ def _checked(record: dict[str, Any]) -> Baseline:
     """
     baseline = Baseline(**record)
     scores = [score for score in baseline.scores.values() if score is not None]
-    if baseline.success is None or abs(sum(scores) / len(scores) - baseline.success) > 1e-9:
+    if (
+        baseline.success is None
+        or not scores
+        or abs(sum(scores) / len(scores) - baseline.success) > 1e-9
+    ):
         raise ValueError("the mean of the scores is not the success")
     return baseline
 
@@ -151,6 +159,46 @@ def _code(cls: type) -> list[str] | None:
     return digests
 
 
+def _elsewhere(settings: Any) -> bool:
+    """Return whether settings name a server: what it plays may change without a trace here."""
+    return any(re.match(r"(https?|wss?)://", text, re.IGNORECASE) for text in _texts(settings))
+
+
+def _modules(settings: Any) -> Iterator[Path]:
+    """Yield the files of the modules that settings name, as "package.module", "module:Name-v0", or
+    by the name of their package."""
+    for text in _texts(settings):
+        name = text.partition(":")[0].replace("-", "_")
+        if not re.fullmatch(r"[A-Za-z]\w*(\.\w+)*", name) or (
+            name.partition(".")[0] in sys.stdlib_module_names
+        ):
+            continue
+        # Of a dotted name it imports the package, whatever that may raise.
+        with contextlib.suppress(Raised), boundary():
+            found = importlib.util.find_spec(name)
+            if found is not None and found.has_location and found.origin is not None:
+                yield Path(found.origin)
+
+
+def _code_of(file: Path) -> str | None:
+    """Return a digest of a module's file; of a package, of all its files."""
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    return None
+
+
+def _texts(settings: Any) -> Iterator[str]:
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, dict):
+        for value in settings.values():
+            yield from _texts(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _texts(value)
+
+
 def _packages(extra: str) -> dict[str, str]:
     """Return the versions of the packages that an environment of contrail's own needs."""
     found = {}
@@ -168,7 +216,7 @@ def _stamped(value: Any) -> Any:
         return {str(name): _stamped(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_stamped(item) for item in value]
-    if isinstance(value, str) and os.sep in value:
+    if isinstance(value, str) and (os.sep in value or Path(value).is_file()):
         with contextlib.suppress(OSError, ValueError):
             path = Path(value).expanduser()
             files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]

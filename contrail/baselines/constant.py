@@ -86,7 +86,11 @@ def best_constant(
         plan = [(tasks[order[k % len(tasks)]], k // len(tasks)) for k in range(begin, end)]
         for action in left:
             found = played(plan, Constant(action), "search")
-            solved[action] += [float(item.success) for item in found if item.fault is None]
+            solved[action] += [
+                float(item.success)
+                for item in found
+                if item.fault is None and item.undefined is None
+            ]
         left.sort(key=lambda action: -float(numpy.mean(solved[action] or [0.0])))
         begin = end
     return Constant(left[0])

@@ -42,7 +42,8 @@ class Outcome:
     """How an episode went.
 
     `invalid` counts turns. `listed` holds everything that could be chosen in the episode. `fault`:
-    what the environment raised. `undefined`: why the player could not play at all.
+    what the environment raised. `undefined`: why the player could not play at all, or, with `turns`
+    above 0, not to the end.
     """
 
     task: Task
@@ -194,7 +195,7 @@ def _episode(game: Game, environment: Environment) -> Calls:
         try:
             chosen = player.act(Moment(view.turn, view.first.text, choices, script), game.rng)
         except NoChoice as why:
-            return Outcome(task, undefined=str(why))
+            return Outcome(task, turns=view.turn, undefined=str(why))
         if chosen is None:
             break
         text = chosen if are_answers and not player.scripted else adapter.answer(chosen)

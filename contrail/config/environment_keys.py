@@ -50,7 +50,9 @@ def read_pass_rates(
             "written.",
             key=key,
         )
-    path = (directory / Path(name).expanduser()).resolve()
+    # `contrail split` writes it into the working directory, unless it is told otherwise.
+    places = [(base / Path(name).expanduser()).resolve() for base in (directory, Path.cwd())]
+    path = next((place for place in places if place.exists()), places[0])
     try:
         found = digest(path)
         read_rates(path, task_source(environment))

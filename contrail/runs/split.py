@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from contrail.compat.loading import load_libraries
-from contrail.config import EnvironmentConfig, RunConfig, Source, load, task_source, to_dict
+from contrail.config import EnvironmentConfig, RunConfig, Source, load, plain, task_source
 from contrail.environment import SPLITS, Task
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.progress import Reporter
 from contrail.registry import Plugins
 from contrail.runs.interrupt import Interruption
+from contrail.runs.sources import source_files
 from contrail.stream import Listing, Scenario, listed, make_scenario
-from contrail.task_split import FORMAT, read_content
+from contrail.task_split import FORMAT, as_json, digest, read_content
 from contrail.tasks import test_tasks
 
 
@@ -64,7 +65,8 @@ def split_stream(
     with source.located():
         config, plugins = load(source, overrides, plugins)
         chosen = _environments(config)
-        content = _begin(out, config, options)
+        content = _begin(out, config, options, plugins)
+        entries = {item.label: _entry(out, content, item, config) for item in chosen}
         with Interruption().handling() as interruption, listed(config, plugins) as listing:
             load_libraries(quiet=quiet)
             from contrail.runs.policies import make_policy  # it imports torch
@@ -74,7 +76,7 @@ def split_stream(
             with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
                 measure = _Measure(config, options, scenario, policy, plugins, reporter)
                 for environment in chosen:
-                    rates = _entry(content, environment)["pass_rates"]
+                    rates = entries[environment.label]["pass_rates"]
                     for split in SPLITS:
                         if split in rates:
                             continue
@@ -174,22 +176,21 @@ def _tasks(
     return test_tasks(found, options.tasks if split == "train" else config.evaluate.tasks)
 
 
-def _begin(out: Path, config: RunConfig, options: SplitOptions) -> dict[str, Any]:
+def _begin(out: Path, config: RunConfig, options: SplitOptions, plugins: Plugins) -> dict[str, Any]:
     """Return the content to go on with: that of the file, or none yet.
 
     Raises:
-        ConfigError: the file is something else, or of another policy.
+        ConfigError: the file is something else, or of another policy, or other code.
     """
-    written = to_dict(config)
-    policy = {name: written[name] for name in ("model", "adapter", "seed", "dtype")}
-    policy |= {
-        "samples": options.samples,
-        "train_tasks": options.tasks,
-        "test_tasks": config.evaluate.tasks,
-        "decoding": config.evaluate.decoding,
-        "temperature": config.grpo.temperature,
+    policy = _policy(config, options, plugins)
+    sources = source_files(config, plugins)
+    new = {
+        "format": FORMAT,
+        "threshold": options.threshold,
+        "policy": policy,
+        "source_files": sources,
+        "environments": [],
     }
-    new = {"format": FORMAT, "threshold": options.threshold, "policy": policy, "environments": []}
     if not out.exists():
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -197,22 +198,84 @@ def _begin(out: Path, config: RunConfig, options: SplitOptions) -> dict[str, Any
             raise ConfigError(f"--out {out}: {error.strerror}. Choose another.") from error
         return new
     found = read_content(out)
-    if {**found, "environments": []} != new:
+    before = {**_mapping(found.get("policy")), "threshold": found["threshold"]}
+    now = {**policy, "threshold": options.threshold}
+    other = [name for name in now if name not in before or before[name] != now[name]]
+    if other:
         raise ConfigError(
-            f"--out {out}: the file is the split of another policy, or with other options. Choose "
-            "another, or remove it."
+            f"--out {out}: the file is the split of another policy, or with other options "
+            f"({', '.join(other)}). Choose another, or remove it."
         )
-    return found
+    known = _mapping(found.get("source_files"))
+    for name, version in sources.items():
+        if known.get(name, version) != version:
+            raise ConfigError(
+                f"--out {out}: {name} has been edited since that split began, which would mix "
+                "versions of it. Choose another, or remove it."
+            )
+    return {**found, "source_files": {**known, **sources}}
 
 
-def _entry(content: dict[str, Any], environment: EnvironmentConfig) -> dict[str, Any]:
-    """Return the entry of an environment, which is added if there is none."""
-    source = json.loads(json.dumps(task_source(environment)))
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _policy(config: RunConfig, options: SplitOptions, plugins: Plugins) -> dict[str, Any]:
+    """Return all that decides how a task is played, but for its environment and the adapter."""
+    return {
+        "model": config.model,
+        # A run that is named as the model may get on between two calls.
+        "lora": _lora(config, plugins),
+        "seed": config.seed,
+        "dtype": config.dtype,
+        "max_context": config.max_context,
+        "past_thoughts": config.answers.past_thoughts,
+        "end_after_invalid": config.answers.end_after_invalid,
+        "samples": options.samples,
+        "train_tasks": options.tasks,
+        "test_tasks": config.evaluate.tasks,
+        "decoding": config.evaluate.decoding,
+        "temperature": config.grpo.temperature,
+    }
+
+
+def _lora(config: RunConfig, plugins: Plugins) -> str | None:
+    """Return a digest of the LoRA that the model is or has; None if it has none."""
+    if not Path(config.model).is_dir():
+        return None
+    load_libraries(quiet=True)
+    from contrail.runs.policies import LoRADirectory  # it imports torch
+
+    found = LoRADirectory.find(Path(config.model), plugins)
+    return None if found is None else digest(found.path / "adapter_model.safetensors")
+
+
+def _entry(
+    out: Path, content: dict[str, Any], environment: EnvironmentConfig, config: RunConfig
+) -> dict[str, Any]:
+    """Return the entry of an environment, which is added if there is none.
+
+    Raises:
+        ConfigError: there is one, of another adapter.
+    """
+    source = as_json(task_source(environment))
+    adapter = as_json(plain(config.adapter_of(environment.label)))
     for item in content["environments"]:
         known: dict[str, Any] = item
-        if known["environment"] == source:
-            return known
-    entry: dict[str, Any] = {"label": environment.label, "environment": source, "pass_rates": {}}
+        if known["environment"] != source:
+            continue
+        if known.get("adapter") != adapter:
+            raise ConfigError(
+                f"--out {out}: the file has the pass rates of {environment.label!r} through "
+                "another adapter. Choose another, or remove it."
+            )
+        return known
+    entry: dict[str, Any] = {
+        "label": environment.label,
+        "environment": source,
+        "adapter": adapter,
+        "pass_rates": {},
+    }
     content["environments"].append(entry)
     return entry
 

@@ -107,6 +107,28 @@ def test_no_list_of_actions_is_undefined() -> None:
         assert success(found["expert"]) == 1
 
 
+class Partly(Doors):
+    """Two turns; the second has no list of actions. "stay" is won by staying in the first."""
+
+    max_turns = 2
+
+    def reset(self, task: Task) -> Observation:
+        return Observation("Stay.", ["stay", "leave"])
+
+    def step(self, action: str) -> Step:
+        won = action == "stay"
+        return Step(Observation("You are outside."), terminated=won, success=won)
+
+
+def test_a_list_that_ends_within_an_episode_is_undefined() -> None:
+    # Half of the episodes are won at once. The others cannot be played on, and without them random
+    # play would seem to win always.
+    found = measure(Partly, ["random", "words", "expert"])
+    assert found["random"] is None
+    assert success(found["words"]) == 1.0  # it never comes to a turn without a list
+    assert found["expert"] is not None
+
+
 def test_no_expert_is_undefined_and_some_tasks_without_one_are_left_out() -> None:
     class None_(Doors):
         def expert(self, task: Task) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,49 @@ def test_files_that_settings_name_are_part_of_the_key(tmp_path: Path) -> None:
         "id": "owner/none-such",
         "n": [1],
     }
+
+
+def test_a_file_without_a_folder_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "goals.json").write_text("[]")
+    before = cache._stamped({"data": "goals.json"})
+    (tmp_path / "goals.json").write_text("[1, 2]")
+    assert cache._stamped({"data": "goals.json"}) != before
+
+
+@dataclass
+class Named:
+    """Settings with one word."""
+
+    name: str = ""
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000", "wss://games.example"])
+def test_what_a_server_plays_is_not_kept(url: str, place: Path) -> None:
+    for _ in range(2):
+        before = Doors.played
+        assert measure(Doors, ["random"], settings=Named(url))["random"] is not None
+        assert Doors.played > before
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("form", ["some_games", "some-games", "some_games:Door-v0", "games.doors"])
+def test_code_that_settings_name_is_part_of_the_key(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    (code / "games").mkdir(parents=True)
+    (code / "games" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(code)
+    file = code / ("games/doors.py" if "." in form else "some_games.py")
+    for text in ("PRIZE = 1", "PRIZE = 2"):
+        file.write_text(text)
+        importlib.invalidate_caches()
+        before = Doors.played
+        measure(Doors, ["random"], settings=Named(form))
+        assert Doors.played > before
+    before = Doors.played
+    measure(Doors, ["random"], settings=Named(form))
+    assert Doors.played == before
