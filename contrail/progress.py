@@ -162,6 +162,7 @@ def line(scalars: dict[str, float]) -> str:
         "turns": "turns {:.1f}",
         "policy_entropy": "entropy {:.2f}",
         "zero_variance_groups": "zero-variance groups {:.0%}",
+        "penalty_only_groups": "penalty-only groups {:.0%}",
         "failed_demonstrations": "failed demonstrations {:.0%}",
     }
     if scalars.get("no_signal"):

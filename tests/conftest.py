@@ -15,8 +15,6 @@ from rooms import train
 
 # Several processes run tests side by side: more threads than that would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Java machines live for seconds here: optimising their code takes longer than it spares.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 if TYPE_CHECKING:
     from contrail.comparison.processes import Workers

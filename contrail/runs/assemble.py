@@ -281,9 +281,16 @@ def _rollouts(
         diagnose=plugins.diagnosis(
             {item.label: (item.name, item.max_turns, item.shift) for item in config.environments}
         ),
+        remember=_evaluates_again(config, made),
         dice={item.label: config.dice_of(item.label) for item in config.environments},
         on_wait=on_wait,
     )
+
+
+def _evaluates_again(config: RunConfig, made: Prepared) -> bool:
+    """Whether a policy is evaluated more than once: by a learning curve and a row of R, or by the
+    rows around a stage without updates. What is remembered takes memory."""
+    return config.evaluate.every is not None or any(not stage.updates for stage in made.stages)
 
 
 def _print(text: str) -> None:

@@ -54,8 +54,8 @@ def counted(config: RunConfig, made: Prepared, name: str) -> Estimate:
 def evaluations(config: RunConfig, stages: Sequence[Stage]) -> int:
     """Return how often each environment is evaluated: the same policy once."""
     every = config.evaluate.every
-    within = [1 if every is None else math.ceil(stage.updates / every) for stage in stages]
-    return 1 + sum(max(1, number) for number in within)
+    updates = [stage.updates for stage in stages if stage.updates]
+    return 1 + sum(1 if every is None else math.ceil(number / every) for number in updates)
 
 
 class TooLong(Exception):

@@ -56,6 +56,7 @@ class Rollouts:
         check: called before each step of the sampler; raises if the run is interrupted.
         metrics: of an episode, for evaluations.
         diagnose: finds the failure modes of episodes.
+        remember: whether evaluations are kept, so that a policy is evaluated once only.
         dice: of evaluations, by environment: see `contrail.runs.evaluate`.
         on_wait: called while an environment takes long, see `contrail.rollout.watchdog`.
     """
@@ -74,6 +75,7 @@ class Rollouts:
         check: Callable[[], None],
         metrics: Sequence[EpisodeMetric],
         diagnose: Diagnosis,
+        remember: bool = False,
         dice: Mapping[str, str] | None = None,
         on_wait: OnWait | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class Rollouts:
         self._check = check
         self._metrics = metrics
         self._diagnose = diagnose
+        self._remember = remember
         self._dice = {} if dice is None else dice
         self._reported: set[tuple[str, str]] = set()
         self._evaluated: dict[str, _Evaluated] = {}
@@ -173,8 +176,8 @@ class Rollouts:
     def evaluate(self, test: Stage, when: str) -> tuple[Scores, list[Episode]]:
         """Play the test tasks of one environment.
 
-        With `evaluate.every` the end of a stage, its row of R and the beginning of the next stage
-        are mostly evaluations of one policy. They would be equal, and are made once.
+        The evaluations of one policy are equal, as their dice are: with `remember`, all but the
+        first are those that were made before.
 
         Raises:
             PluginError: every episode was a fault of the environment.
@@ -215,11 +218,16 @@ class Rollouts:
                 f"first observation of any test task of {test.name!r}.",
                 key=("max_context",),
             )
-        if settings.every is not None:
-            self._evaluated[test.name] = _Evaluated(self._policy.snapshot(), scores, episodes)
+        if self._remember:
+            self._evaluated[test.name] = _Evaluated(self._lora(), scores, episodes)
         about = {"environment": test.name, "when": when, "success": scores.success}
         self._reporter.done(_shown(scores), about)
         return scores, episodes
+
+    def _lora(self) -> Mapping[str, torch.Tensor]:
+        """Return a copy of the LoRA: the one that is there for another environment, if it is."""
+        same = (item.lora for item in self._evaluated.values() if self._policy.has(item.lora))
+        return next(same, None) or self._policy.snapshot()
 
     def _report_first_problem(self, episodes: Sequence[Episode]) -> None:
         """Report each environment's first fault, and its first task that the context cannot hold.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class Run:
         """Where the run's files are."""
         return self.files.path
 
-    @property
+    @cached_property  # OmegaConf takes 30 ms to write it, and every checkpoint has it
     def config_text(self) -> str:
         """The resolved configuration as YAML."""
         return to_yaml(self.config)

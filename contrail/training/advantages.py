@@ -126,6 +126,10 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
         scalars["policy_entropy"] = float(numpy.mean(entropies))
     if equal:
         scalars["zero_variance_groups"] = float(numpy.mean(equal))
+    if any(episode.training_reward != episode.reward for group in several for episode in group):
+        alike = [len({episode.reward for episode in group}) == 1 for group in several]
+        by_penalties = [same and not zero for same, zero in zip(alike, equal, strict=True)]
+        scalars["penalty_only_groups"] = float(numpy.mean(by_penalties))
     if len(played) < len(episodes):
         shown = [episode for episode in episodes if episode.demonstrated]
         scalars["failed_demonstrations"] = float(numpy.mean([not item.success for item in shown]))

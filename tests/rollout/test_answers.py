@@ -21,6 +21,7 @@ from contrail.errors import ConfigError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig
 from contrail.plugins.metrics.episode import METRICS
+from contrail.progress import line
 from contrail.rollout.answers import mark
 from contrail.seeding import generator
 
@@ -145,12 +146,28 @@ def test_penalties_by_hand(episodes: list[Episode]) -> None:
 def test_advantages_and_variance_follow_the_training_reward(episodes: list[Episode]) -> None:
     groups = [episodes[:4], episodes[4:8]]
     rewarded(groups, [[1.0] * 4, [1.0] * 4])
-    assert group_scalars(groups)["zero_variance_groups"] == 1
+    scalars = group_scalars(groups)
+    assert scalars["zero_variance_groups"] == 1
+    assert "penalty_only_groups" not in scalars  # nothing was penalised
     assert group_advantages(groups, "none") == [0.0] * 8
     groups[0][1].turns[0].penalty = 0.4
-    assert group_scalars(groups)["zero_variance_groups"] == 0.5
+    scalars = group_scalars(groups)
+    assert (scalars["zero_variance_groups"], scalars["penalty_only_groups"]) == (0.5, 0.5)
     expected = [0.1, -0.3, 0.1, 0.1, *[0.0] * 4]
     assert group_advantages(groups, "none") == pytest.approx(expected)
+
+
+def test_a_group_with_unequal_rewards_is_not_told_apart_by_penalties_alone(
+    episodes: list[Episode],
+) -> None:
+    groups = [episodes[:4], episodes[4:8]]
+    rewarded(groups, [[1.0, 0.0, 1.0, 1.0], [1.0] * 4])
+    for group in groups:
+        for episode in group:
+            episode.turns[0].penalty = 0.4
+    scalars = group_scalars(groups)
+    assert (scalars["zero_variance_groups"], scalars["penalty_only_groups"]) == (0.5, 0.0)
+    assert "penalty-only groups 0%" in line(scalars)
 
 
 def test_what_is_left_out_has_no_gradient(make_tiny: Make, tmp_path: Path) -> None:

@@ -166,17 +166,23 @@ def test_learning_curves_are_evaluations_on_the_test_tasks(run: Run) -> None:
     assert run(name="without")["curves"] == [{}, {}]
 
 
-def test_an_evaluation_of_the_same_policy_is_made_once(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The environments of the evaluations that are played, as they are made."""
+    names = []
     original = rollouts.evaluate
 
     def evaluate(*arguments: Any, **values: Any) -> Any:
-        made.append(arguments[2])
+        names.append(arguments[2])
         return original(*arguments, **values)
 
     monkeypatch.setattr(rollouts, "evaluate", evaluate)
+    return names
+
+
+def test_an_evaluation_of_the_same_policy_is_made_once(
+    run: Run, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = run("evaluate.every=1")
     # The base model, and after each of four updates that made a step; rows of R are among these.
     assert made[:2] == ["first", "second"]
@@ -188,6 +194,20 @@ def test_an_evaluation_of_the_same_policy_is_made_once(
     assert {key: again[key] for key in ("R", "curves", "evaluations")} == {
         key: content[key] for key in ("R", "curves", "evaluations")
     }
+
+
+def test_a_stage_without_updates_is_not_evaluated_again(
+    run: Run, made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = run("stream.0.updates=0")
+    assert made == ["first", "second"] * 2
+    monkeypatch.setattr(Policy, "has", lambda self, snapshot: False)
+    again = run("stream.0.updates=0", name="again")
+    assert made == ["first", "second"] * (2 + 3)
+    assert (again["R"], again["evaluations"]) == (content["R"], content["evaluations"])
+    logs = [tmp_path / name / "episodes/001-evaluate.jsonl.gz" for name in ("run", "again")]
+    one, other = (gzip.decompress(path.read_bytes()) for path in logs)
+    assert one == other
 
 
 def test_curves_are_of_the_policies_that_play(run: Run) -> None:
