@@ -125,5 +125,5 @@ def _figure(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None:
         return NOTHING
     ends = estimate["interval"]
-    interval = "" if ends is None else f" [{ends[0]:+.2f}, {ends[1]:+.2f}]"
-    return f"{estimate['mean']:+.2f}{interval}"
+    interval = "" if ends is None else f" [{ends[0]:+z.2f}, {ends[1]:+z.2f}]"
+    return f"{estimate['mean']:+z.2f}{interval}"

@@ -62,8 +62,8 @@ def after_stage(run: Run, stage: int) -> list[str]:
         low, high = gain.interval
         where = "below" if high < 0 else "at"
         said.append(
-            f"{name} is {where} chance: {gain.value:+.2f} [{low:+.2f}, {high:+.2f}] against random "
-            f"play; {ADVICE}."
+            f"{name} is {where} chance: {gain.value:+z.2f} [{low:+z.2f}, {high:+z.2f}] against "
+            f"random play; {ADVICE}."
         )
     return said
 

@@ -11,6 +11,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from contrail.plugins.reports.table import interval, number
+
 Block = dict[str, Any]
 
 
@@ -91,9 +93,7 @@ def cell(
     value: float | None, ends: Sequence[float] | None, form: str = ".2f", **more: Any
 ) -> Block:
     """Return a cell of a matrix: its value, what is shown, and the interval."""
-    shown = "\N{EN DASH}" if value is None else format(value, form)
-    around = "" if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
-    return {"value": value, "shown": shown, "interval": around, **more}
+    return {"value": value, "shown": number(value, form), "interval": interval(ends, form), **more}
 
 
 def chart(kind: str, caption: str, series: Sequence[Block], **more: Any) -> Block | None:

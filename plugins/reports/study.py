@@ -124,7 +124,7 @@ def figure(criterion: Mapping[str, Any]) -> str:
         return f"{criterion['text']}{needed}: -"
     seeds = "seed" if criterion["seeds"] == 1 else "seeds"
     return (
-        f"{criterion['text']}{needed} {criterion['mean']:+.2f}{interval(criterion, '+.2f')}, "
+        f"{criterion['text']}{needed} {criterion['mean']:+z.2f}{interval(criterion, '+z.2f')}, "
         f"{criterion['seeds']} {seeds}; wanted {criterion['region']}"
     )
 
@@ -139,7 +139,7 @@ def cell_text(cell: Mapping[str, Any] | None, signed: bool) -> str:
     """Return an estimate with its interval; a dash without one."""
     if cell is None or cell["mean"] is None:
         return "-"
-    form = "+.2f" if signed else ".2f"
+    form = "+z.2f" if signed else "z.2f"
     return f"{cell['mean']:{form}}{interval(cell, form)}"
 
 

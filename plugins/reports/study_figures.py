@@ -56,7 +56,7 @@ def _heat_map(axis: Axes, table: Mapping[str, Any]) -> None:
     axis.set_yticks(range(len(labels)), labels)
     axis.tick_params(length=0, labelsize=8)
     axis.spines[:].set_visible(False)
-    form = "+.2f" if table["signed"] else ".2f"
+    form = "+z.2f" if table["signed"] else "z.2f"
     for y, row in enumerate(table["rows"]):
         for x, cell in enumerate(row["cells"]):
             if cell is None or cell["mean"] is None:

@@ -94,10 +94,10 @@ def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
 
 def rounded(value: float, form: str) -> str:
     """Return a number as text; what is rounded to nothing has no minus: "0.00", "+0.00"."""
-    text = format(value, form)
-    if value <= 0 and text.startswith("-") and not re.search(r"[^-0.,%]", text):
-        return format(0.0 if isinstance(value, float) else 0, form)
-    return text
+    if isinstance(value, int):
+        return format(value, form)
+    sign = form[: form.startswith("+")]
+    return format(value, f"{sign}z{form.removeprefix(sign)}")
 
 
 def folded(name: str, width: int) -> str:

@@ -360,3 +360,13 @@ def test_what_is_rounded_to_nothing_has_no_minus() -> None:
     assert _cell({"mean": -0.001, "interval": [-0.004, 0.002]}, "+.2f") == (
         r"$+0.00$ {\scriptsize [+0.00, +0.00]}"
     )
+
+
+def test_a_study_has_no_minus_either() -> None:
+    from contrail.plugins.reports.study import cell_text, figure
+
+    cell = {"mean": -0.001, "interval": [-0.004, 0.2]}
+    assert cell_text(cell, signed=True) == "+0.00 [+0.00, +0.20]"
+    assert cell_text(cell, signed=False) == "0.00 [0.00, 0.20]"
+    criterion = {"text": "gain", "needed": False, "seeds": 2, "region": "above 0", **cell}
+    assert figure(criterion) == "gain +0.00 [+0.00, +0.20], 2 seeds; wanted above 0"
