@@ -22,7 +22,7 @@ from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-from contrail.runs.estimate import Estimate
+from contrail.runs.estimate import Estimate, Known
 from contrail.runs.launch import check_same, estimate_stream
 
 PLAN = "plan.json"
@@ -89,6 +89,7 @@ def estimate_comparison(
     """
     plan = read_plan(origin, overrides, options, plugins)
     measured: dict[str, Estimate] = {}
+    known: dict[str, Known] = {}  # strategies have most of their parts in common
     with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
         for number, run in enumerate(plan.runs):
             if run.strategy in measured:
@@ -97,7 +98,9 @@ def estimate_comparison(
             path = Path(scratch, f"{number}.yaml")
             path.write_text(to_yaml(run.config))
             try:
-                measured[run.strategy] = estimate_stream(path, plugins=plugins, quiet=True)
+                measured[run.strategy] = estimate_stream(
+                    path, plugins=plugins, quiet=True, known=known
+                )
             except ContrailError as error:
                 raise ContrailError(_of_strategy(str(error), path, run)) from error
     return plan, costs(plan, measured, plugins, sharing=sharing)

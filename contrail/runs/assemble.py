@@ -30,7 +30,7 @@ from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
-from contrail.runs.estimate import Clocks, Estimate, short
+from contrail.runs.estimate import Clocks, Estimate, Known, short
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
@@ -213,16 +213,23 @@ def run(
 
 
 def estimate(
-    config: RunConfig, plugins: Plugins, listing: Listing, name: str, begun: Clocks
+    config: RunConfig,
+    plugins: Plugins,
+    listing: Listing,
+    name: str,
+    begun: Clocks,
+    known: dict[str, Known] | None = None,
 ) -> Estimate:
     """Return what a run would cost, from a few measured steps. Nothing is written.
+
+    What `known` has is not measured again, and what is measured is added to it.
 
     Raises:
         ContrailError: something the user can put right.
     """
     torch.set_num_threads(config.threads)
     with prepared(config, plugins, listing) as made:
-        return _measured(config, made, plugins, name, begun, DRY_RUN, lambda: None)
+        return _measured(config, made, plugins, name, begun, DRY_RUN, lambda: None, known)
 
 
 def _at_the_start(
@@ -253,10 +260,12 @@ def _measured(
     begun: Clocks,
     seconds: float,
     check: Callable[[], None],
+    known: dict[str, Known] | None = None,
 ) -> Estimate:
     on_wait = telling(_print, _print)  # the reporter says nothing of the measured steps themselves
     rollouts = _rollouts(config, made, plugins, Reporter(0, 0, quiet=True), check, on_wait)
-    return Measurement(config, made, rollouts, plugins, seconds, check).estimate(name, begun)
+    measurement = Measurement(config, made, rollouts, plugins, seconds, check, known)
+    return measurement.estimate(name, begun)
 
 
 def _rollouts(

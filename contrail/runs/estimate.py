@@ -83,6 +83,17 @@ class Part:
         return max(largest, self.at("memory", self.most or self.episodes))
 
 
+@dataclass(frozen=True)
+class Known:
+    """Parts that were measured already, and what their episodes took."""
+
+    parts: list[Part]
+    children: int
+    """The memory of the environments' processes, in bytes."""
+    longest: int
+    """Tokens of the longest episode."""
+
+
 @dataclass
 class Estimate:
     """What a run will cost."""

@@ -17,7 +17,7 @@ from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.names import visible
 from contrail.registry import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
-from contrail.runs.estimate import Estimate
+from contrail.runs.estimate import Estimate, Known
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.stream import listed
@@ -93,6 +93,7 @@ def estimate_stream(
     *,
     plugins: Plugins | None = None,
     quiet: bool = False,
+    known: dict[str, Known] | None = None,
 ) -> Estimate:
     """Return what a run of a stream would cost, from a few measured steps. Nothing is written.
 
@@ -101,6 +102,8 @@ def estimate_stream(
         overrides: `key=value` each.
         plugins: those loaded already; by default the installed ones.
         quiet: show nothing while it works.
+        known: what other runs have measured, which is not measured again; what this one measures
+            is added.
 
     Raises:
         ContrailError: something the user can put right.
@@ -118,7 +121,7 @@ def estimate_stream(
                 from contrail.runs import assemble
             if not quiet:
                 print("measuring a few steps …", file=sys.stderr, flush=True)
-            return assemble.estimate(config, plugins, listing, name, begun)
+            return assemble.estimate(config, plugins, listing, name, begun, known)
 
 
 def _say_listing(config: RunConfig) -> None:

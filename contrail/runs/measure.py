@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import torch
@@ -16,12 +18,12 @@ from contrail.adapter import Adapter
 from contrail.baselines import RANDOM, SAMPLES, Subject, is_cached, play_one
 from contrail.baselines.baseline import SECONDS
 from contrail.baselines.stream import IN_A_RUN
-from contrail.config import RunConfig
+from contrail.config import RunConfig, identity, plain, to_dict
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.registry import Plugins
 from contrail.runs import memory
-from contrail.runs.estimate import WEARING, Clocks, Estimate, Measured, Part
+from contrail.runs.estimate import WEARING, Clocks, Estimate, Known, Measured, Part
 from contrail.runs.evaluate import evaluate
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay
@@ -72,6 +74,8 @@ class Measurement:
         plugins: the loaded ones.
         seconds: that it may take, about. Every part is measured once at least.
         check: called before each step of the sampler; raises where it is to end.
+        known: parts of other runs, by what they depend on. They are not measured again; those of
+            this run are added.
     """
 
     def __init__(
@@ -82,8 +86,10 @@ class Measurement:
         plugins: Plugins,
         seconds: float,
         check: Callable[[], None],
+        known: dict[str, Known] | None = None,
     ) -> None:
         self._check = check
+        self._known = {} if known is None else known
         self._config = config
         self._made = made
         self._rollouts = rollouts
@@ -108,12 +114,15 @@ class Measurement:
             found.baselines = sum(wall for wall, _ in each), sum(cpu for _, cpu in each)
         with untouched(self._made):
             for test in self._made.scenario.test:
-                found.parts.append(self._evaluation(test))
+                times = evaluations(self._config, self._made.stages)
+                measure = functools.partial(self._evaluation, test, times)
+                found.parts += self._once(self._key("evaluation", test), times, measure)
             for number, stage in enumerate(self._made.stages, start=1):
                 if not stage.updates:
                     continue
+                measure = functools.partial(self._update, stage, number)
                 try:
-                    found.parts += self._update(stage, number)
+                    found.parts += self._once(self._key("update", stage), stage.updates, measure)
                 except ContrailError as error:  # of few tasks; the run draws others
                     found.left_out.append(f"stage {stage.name}: {error}")
         found.children = self._children
@@ -125,11 +134,37 @@ class Measurement:
             found.left_out.append("evaluate.drift")
         return found
 
-    def _evaluation(self, test: Stage) -> Part:
+    def _once(self, key: str, times: int, measure: Callable[[], list[Part]]) -> list[Part]:
+        """Return the parts of a key, repeated so many times; measured if they are not known."""
+        if key not in self._known:
+            before = self._children, self._longest
+            self._children = self._longest = 0
+            self._known[key] = Known(measure(), self._children, self._longest)
+            self._children, self._longest = before
+        known = self._known[key]
+        self._children = max(self._children, known.children)
+        self._longest = max(self._longest, known.longest)
+        return [replace(part, times=times) for part in known.parts]
+
+    def _key(self, kind: str, stage: Stage) -> str:
+        """Return what a part depends on: the stage, and the settings that are not of others."""
+        settings = identity(to_dict(self._config))
+        for name in ("strategy", "seed", "stream", "adapter", "warmup", "plugins"):
+            del settings[name]
+        del settings["evaluate"]["environments"]
+        used: list[Any] = [
+            item for item in self._config.environments if item.label in stage.environments
+        ]
+        used += [type(item).__qualname__ for item in stage.adapters.values()]
+        used += [item.config for item in stage.adapters.values()]
+        if kind == "update" and stage.objective is not None:
+            used += [type(stage.objective).__qualname__, stage.objective.config]
+        return json.dumps([kind, stage.name, settings, plain(used)], sort_keys=True, default=str)
+
+    def _evaluation(self, test: Stage, times: int) -> list[Part]:
         config, made = self._config, self._made
         tasks, samples = test.tasks[test.name], config.evaluate.samples
         adapter = test.adapters[test.name]
-        times = evaluations(config, made.stages)
         part = Part("evaluation", test.name, len(tasks) * samples, times)
 
         def play(count: int) -> list[list[Episode]]:
@@ -153,7 +188,7 @@ class Measurement:
         for count in self._sizes(len(tasks), part):
             (episodes,) = self._timed(part, functools.partial(play, count))
             part.bound = max(part.bound, self._bound(episodes, adapter))
-        return part
+        return [part]
 
     def _update(self, stage: Stage, number: int) -> list[Part]:
         learner, policy = self._made.learner, self._made.policy

@@ -173,6 +173,32 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert found.longest >= longest  # the same tasks and dice are among those measured
 
 
+def test_a_comparison_measures_what_its_strategies_share_once(
+    stream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    timed = measure.Measurement._timed
+
+    def watched(self: Any, part: Part, work: Any) -> Any:
+        made.append(f"{part.kind} {part.name}")
+        return timed(self, part, work)
+
+    monkeypatch.setattr(measure.Measurement, "_timed", watched)
+    other = {"name": "sequential", "label": "other", "set": {"stream.1.learn": "gigpo"}}
+    for strategies in (["sequential"], ["sequential", "replay", "mixture", other]):
+        made.clear()
+        _, found = contrail.api.estimate_comparison(stream, strategies=strategies, quiet=True)
+        if len(strategies) == 1:
+            alone = set(made)
+    assert set(made) - alone == {"playing mixture", "learning mixture"}
+    first, replay, mixture, another = (cost.one for cost in found)
+    assert [part.points for part in replay.parts] == [part.points for part in first.parts]
+    assert replay.longest == first.longest
+    assert [part.points for part in mixture.parts[:2]] == [part.points for part in first.parts[:2]]
+    same = [a.points == b.points for a, b in zip(first.parts, another.parts, strict=True)]
+    assert same == [True] * 4 + [False] * 2  # the second stage learns by something else
+
+
 def test_a_comparison_counts_shared_rows_once(stream: Path) -> None:
     plugins = load_plugins()
     options = ComparisonOptions(strategies=["sequential", "frozen"], seeds=[0, 1])
