@@ -104,6 +104,15 @@ def test_pandas(result: contrail.Result) -> None:
     metrics = result.metrics_frame()
     assert list(metrics.index) == list(result.metrics)
     assert metrics.loc["average_score", "formula"] == "mean_j R[T][j]"
+    # Undefined values are nan in a column of numbers, so that pandas can calculate with it.
+    numbers = metrics[["value", "low", "high"]]
+    assert {str(kind) for kind in numbers.dtypes} == {"float64"}
+    undefined = [name for name, value in result.metrics.items() if value is None]
+    assert undefined
+    assert list(metrics.index[metrics["value"].isna()]) == undefined
+    assert metrics["value"].mean() == pytest.approx(
+        numpy.mean([value for value in result.metrics.values() if value is not None])
+    )
 
 
 def test_without_pandas(result: contrail.Result, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,24 +117,15 @@ class Result:
 
     def metrics_frame(self) -> pandas.DataFrame:
         """Transfer and forgetting: a row per metric, with value, interval and formula."""
-        ends = {
-            name: item or (None, None) for name, item in self.record["metric_intervals"].items()
-        }
-        return (
-            pandas_module()
-            .DataFrame(
-                {
-                    name: {
-                        "value": value,
-                        "low": ends[name][0],
-                        "high": ends[name][1],
-                        "formula": self.record["formulas"][name],
-                    }
-                    for name, value in self.metrics.items()
-                }
-            )
-            .T
+        intervals, formulas = self.record["metric_intervals"], self.record["formulas"]
+        rows = [
+            (value, *(intervals[name] or (None, None)), formulas[name])
+            for name, value in self.metrics.items()
+        ]
+        made = pandas_module().DataFrame(
+            rows, index=list(self.metrics), columns=["value", "low", "high", "formula"]
         )
+        return made.astype({"value": float, "low": float, "high": float})
 
     def episodes(
         self, stage: int | None = None, kind: Kind | None = None
