@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,14 +28,14 @@ class Column:
 
     @property
     def width(self) -> int:
-        """The characters that it needs."""
+        """The columns of text that it needs; a wide character takes two."""
         parts = self.heading.split("\n")
-        lines = [len(line) for cell in self.cells for line in str(cell).splitlines()]
-        return max([1, *map(len, parts), *lines])
+        lines = [line for cell in self.cells for line in str(cell).splitlines()]
+        return max([1, *map(cell_len, [*parts, *lines])])
 
     def narrow(self) -> Column:
         """Return the same with the heading broken between words."""
-        width = max(replace(self, heading="").width, *map(len, self.heading.split()), 1)
+        width = max(replace(self, heading="").width, *map(cell_len, self.heading.split()), 1)
         heading = textwrap.fill(self.heading, width, break_on_hyphens=False)
         return replace(self, heading=heading)
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -162,7 +163,7 @@ def matrix_tables(result: dict[str, Any], width: int, form: str = ".2f") -> list
     `width` columns of text."""
     rows = shown_rows(result)
     names = [folded(row.name, LABEL) for row in rows]
-    label = max(len(line) for name in names for line in name.splitlines())
+    label = max(cell_len(line) for name in names for line in name.splitlines())
     environments = result["environments"]
     fit = max(1, (width - label) // (CELL + 2))
     # Equal shares read better than a full table and a rest.
