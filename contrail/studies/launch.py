@@ -114,9 +114,9 @@ def carry_out(
         if planned.warm:
             failed |= _make(planned.warm, planned, runs_in, plugins, workers, say)
             planned = plan()  # the others begin with what these have made
-            runs = _runs(planned)
-        if not failed:
-            failed |= _make(runs, planned, runs_in, plugins, workers, say)
+            warm_seeds = _warm_results(planned, runs_in)
+            runs = [run for run in _runs(planned) if run.seed in warm_seeds]
+        failed |= _make(runs, planned, runs_in, plugins, workers, say)
         results = _results(planned, runs_in)
         if not any(results.values()):
             which, error = next(iter(failed.items()))

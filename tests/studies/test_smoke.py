@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import contrail
 from contrail.cli import app as cli
+from contrail.runs.directory import RunDirectory
 from contrail.runs.following import Following, find, planned
 from contrail.studies.claims import CLAIMS
 from contrail.studies.design import EXPERIMENTS
@@ -64,7 +66,7 @@ def test_the_cost_of_a_study(
     assert list(tmp_path.iterdir()) == []
 
 
-WARM = {
+WARM: dict[str, Any] = {
     "model": "tiny-random",
     "adapter": {"name": "act", "max_new_tokens": 8},
     "environments": [
@@ -96,3 +98,17 @@ def test_all_runs_begin_with_one_warm_up(tmp_path: Path):
     table = found.record["tables"][0]
     assert [row["label"] for row in table["rows"]] == ["untrained model", "after the warm-up"]
     assert table["title"] == "Warm-up: success"
+
+
+@pytest.mark.slow
+def test_a_warm_up_that_fails_stops_the_runs_of_its_seed_alone(tmp_path: Path):
+    out = tmp_path / "study"
+    values = {**WARM, "seeds": [0, 1], "environments": WARM["environments"][:1]}
+    with RunDirectory(out / "runs" / "sequential_warmup_seed0").locked():  # somebody works there
+        found = contrail.study("transfer", values, out=out, quiet=True)
+    assert list(found.record["failed"]) == ["sequential, warmup, seed 0"]
+    ended = sorted(path.parent.name for path in out.glob("runs/*/result.json"))
+    assert ended == ["sequential_balls_seed1", "sequential_warmup_seed1"]
+    found = contrail.study("transfer", values, out=out, quiet=True)
+    assert not found.record["failed"]
+    assert len(list(out.glob("runs/*/result.json"))) == 4
