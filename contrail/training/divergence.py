@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from contrail.episode import Episode
+from contrail.model.hidden_states import HiddenStates
 from contrail.model.policy import Policy
 from contrail.training.scorer import Scorer
 
@@ -28,10 +29,13 @@ def divergences(
     plays, this is the divergence of the distributions of whole episodes.
 
     All policies run as PEFT runs them, so that equal ones differ in nothing. One part of an episode
-    is scored under all before the next, so memory is that of a part.
+    is scored under all before the next, so memory is that of a part. The frozen layers, which all
+    have in common, are computed once.
     """
+    kept = HiddenStates()
     scored = [
-        scorer.distributions(policy.base, [episode], temperature) for _ in range(1 + len(others))
+        scorer.distributions(policy.base, [episode], temperature, kept)
+        for _ in range(1 + len(others))
     ]
     sums = [0.0] * len(others)
     while True:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from contrail.engine.decide import choice_logprobs
 from contrail.episode import Episode
+from contrail.model.hidden_states import HiddenStates
 from contrail.model.plain import Query, answer, padded_size, picked
 
 # Tokens of a backward pass of the plain scorer, padding included. The candidates of one choice are
@@ -105,9 +106,17 @@ class Scorer(Protocol):
         ...
 
     def distributions(
-        self, model: PreTrainedModel, episodes: Sequence[Episode], temperature: float
+        self,
+        model: PreTrainedModel,
+        episodes: Sequence[Episode],
+        temperature: float,
+        kept: HiddenStates | None = None,
     ) -> Iterator[list[torch.Tensor]]:
-        """For each part of an episode `DecisionScores.distributions`, with a graph of its own."""
+        """For each part of an episode `DecisionScores.distributions`, with a graph of its own.
+
+        With `kept`, the frozen layers' outputs are kept there, and taken from there by the next
+        model that scores the same episodes.
+        """
         ...
 
 
@@ -146,9 +155,13 @@ class PlainScorer:
             yield one, self._score(model, one, temperature, entropies)
 
     def distributions(
-        self, model: PreTrainedModel, episodes: Sequence[Episode], temperature: float
+        self,
+        model: PreTrainedModel,
+        episodes: Sequence[Episode],
+        temperature: float,
+        kept: HiddenStates | None = None,
     ) -> Iterator[list[torch.Tensor]]:
-        """See `Scorer`."""
+        """See `Scorer`; nothing is kept."""
         for episode in episodes:
             for one in self.split([episode], [0]):
                 [scores] = self._score(model, one, temperature, False)

@@ -67,6 +67,33 @@ def test_agrees_with_brute_force(adapter: Any, scorer: str) -> None:
     assert all(parameter.requires_grad for parameter in policy.parameters.values())
 
 
+@pytest.mark.parametrize("adapter", [Choose(), Words()])
+def test_frozen_layers_are_computed_once(adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = models.make("llama", models.SMALL, layers_to_transform=[1])
+    assert policy.frozen is not None
+    before = policy.snapshot()
+    train(policy, 0.03)
+    episodes = play(policy, pool(), jobs(adapter, 2), temperature=0.7)
+    layers = next(item for item in policy.base.modules() if isinstance(item, torch.nn.ModuleList))
+    run: list[int] = []
+    for number in (0, 1):
+        attention = next(iter(layers[number].children()))
+        attention.register_forward_pre_hook(lambda *_, number=number: run.append(number))
+
+    def found() -> list[list[float]]:
+        run.clear()
+        scorer = TreeScorer(policy)
+        others = [None, before, policy.snapshot()]
+        return [divergences(policy, scorer, 0.7, episode, others) for episode in episodes]
+
+    kept = found()
+    assert run.count(1) == 4 * run.count(0) > 0
+    monkeypatch.setattr(policy, "frozen", None)
+    assert found() == kept  # bit for bit
+    assert run.count(1) == run.count(0)
+    assert kept[0][2] == 0.0
+
+
 def test_is_what_sampling_estimates() -> None:
     """The log-ratio of whole episodes that the policy plays has the divergence as its mean."""
     policy = models.make("llama", models.SMALL)

@@ -66,19 +66,36 @@ class TreeScorer:
                 prefix.backward()
 
     def distributions(
-        self, model: PreTrainedModel, episodes: Sequence[Episode], temperature: float
+        self,
+        model: PreTrainedModel,
+        episodes: Sequence[Episode],
+        temperature: float,
+        kept: HiddenStates | None = None,
     ) -> Iterator[list[torch.Tensor]]:
         """See `Scorer`."""
         for episode in episodes:
             for pack in into_packs([episode], [0], self._at_once):
                 for part in pack.parts:
-                    forest = Forest(TokenTree())
+                    forest = Forest(TokenTree() if kept is None else kept.tree)
                     forest.add([part])
                     self.computed_tokens += forest.plan.size
-                    [scores] = forest.score(
-                        model, temperature, head=self._policy.head, distributions=True
-                    )
+                    with self._kept(forest.plan.nodes(), kept):
+                        [scores] = forest.score(
+                            model, temperature, head=self._policy.head, distributions=True
+                        )
                     yield scores.distributions
+
+    @contextmanager
+    def _kept(self, nodes: Sequence[int], hidden_states: HiddenStates | None) -> Iterator[None]:
+        """Context manager: as `_known`; what is not known is kept."""
+        frozen = self._policy.frozen
+        with self._known(nodes, hidden_states) as known:
+            if known or hidden_states is None or frozen is None:
+                yield
+                return
+            with frozen.recorded() as record:
+                yield
+            hidden_states.put(nodes, record[0])
 
     @contextmanager
     def _known(self, nodes: Sequence[int], hidden_states: HiddenStates | None) -> Iterator[bool]:
