@@ -15,7 +15,7 @@ import contrail
 from contrail.names import visible
 from contrail.plugins.reports.comparison import edited_line
 from contrail.plugins.reports.console import duration
-from contrail.plugins.reports.table import write
+from contrail.plugins.reports.table import UNDEFINED, interval, number, write
 
 VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"}
 
@@ -121,26 +121,21 @@ def figure(criterion: Mapping[str, Any]) -> str:
     """Return a criterion with its figures."""
     needed = " (needed)" if criterion["needed"] else ""
     if criterion["mean"] is None:
-        return f"{criterion['text']}{needed}: -"
+        return f"{criterion['text']}{needed}: {UNDEFINED}"
     seeds = "seed" if criterion["seeds"] == 1 else "seeds"
     return (
-        f"{criterion['text']}{needed} {criterion['mean']:+z.2f}{interval(criterion, '+z.2f')}, "
+        f"{criterion['text']}{needed} {cell_text(criterion, signed=True)}, "
         f"{criterion['seeds']} {seeds}; wanted {criterion['region']}"
     )
 
 
-def interval(estimate: Mapping[str, Any], form: str) -> str:
-    """Return an interval in brackets, or nothing."""
-    ends = estimate["interval"]
-    return "" if ends is None else f" [{ends[0]:{form}}, {ends[1]:{form}}]"
-
-
-def cell_text(cell: Mapping[str, Any] | None, signed: bool) -> str:
-    """Return an estimate with its interval; a dash without one."""
-    if cell is None or cell["mean"] is None:
-        return "-"
-    form = "+z.2f" if signed else "z.2f"
-    return f"{cell['mean']:{form}}{interval(cell, form)}"
+def cell_text(cell: Mapping[str, Any] | None, signed: bool, between: str = " ") -> str:
+    """Return an estimate with its interval, if it has one; a dash without either."""
+    if cell is None:
+        return UNDEFINED
+    form = "+.2f" if signed else ".2f"
+    texts = number(cell["mean"], form), interval(cell["interval"], form)
+    return between.join(filter(None, texts))
 
 
 def _matrix(table: Mapping[str, Any]) -> RenderableType:
@@ -151,8 +146,7 @@ def _matrix(table: Mapping[str, Any]) -> RenderableType:
     for row in table["rows"]:
         cells = []
         for cell in row["cells"]:
-            value, _, ends = cell_text(cell, table["signed"]).partition(" ")
-            cells.append(Text(f"{value}\n{ends}" if ends else value))
+            cells.append(Text(cell_text(cell, table["signed"], between="\n")))
         made.add_row(Text(visible(row["label"])), *cells)
     return made
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import contrail
 from contrail.names import visible
 from contrail.plugins.reports.figures import new_figure, save
+from contrail.plugins.reports.study import cell_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,16 +57,10 @@ def _heat_map(axis: Axes, table: Mapping[str, Any]) -> None:
     axis.set_yticks(range(len(labels)), labels)
     axis.tick_params(length=0, labelsize=8)
     axis.spines[:].set_visible(False)
-    form = "+z.2f" if table["signed"] else "z.2f"
     for y, row in enumerate(table["rows"]):
         for x, cell in enumerate(row["cells"]):
-            if cell is None or cell["mean"] is None:
-                axis.text(x, y, "–", ha="center", va="center", fontsize=8)
-                continue
-            ends = cell["interval"]
-            text = f"{cell['mean']:{form}}"
-            text += f"\n[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else ""
-            dark = abs(cell["mean"]) > (0.5 if table["signed"] else 0.6)
+            text = cell_text(cell, table["signed"], between="\n")
+            dark = abs(values[y, x]) > (0.5 if table["signed"] else 0.6)  # False for nan
             axis.text(
                 x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
             )
