@@ -26,7 +26,7 @@ from contrail.plugins.reports.comparison_names import (
     shown_metrics,
 )
 from contrail.plugins.reports.comparison_short import answer
-from contrail.plugins.reports.table import interval, number
+from contrail.plugins.reports.table import UNDEFINED, estimate, interval, number
 from contrail.tables import row_names
 
 LINKS = "A seed's number opens the cell in the page of its run, with the tasks that it lost."
@@ -79,13 +79,11 @@ def estimates(comparison: dict[str, Any], part: str, key: str | None = None) -> 
             value = item[part].get(name, NONE)
             value = value.get(key) if key else value
             form = sign + form_of(name)
-            known = value is not None and value["mean"] is not None
-            shown = (
-                f"{number(value['mean'], form)}\n{interval(value['interval'], form)}".strip()
-                if known and value is not None
-                else number(None)
+            cells.append(
+                UNDEFINED
+                if value is None
+                else estimate(value["mean"], value["interval"], form, "\n")
             )
-            cells.append(shown)
         rows.append((label, *cells))
     if part == "success":
         references = comparison.get("references", {})

@@ -21,7 +21,7 @@ from contrail.plugins.reports.comparison_names import (
 from contrail.plugins.reports.comparison_short import answer
 from contrail.plugins.reports.comparison_short import sections as in_brief
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
-from contrail.plugins.reports.table import folded, interval, number
+from contrail.plugins.reports.table import UNDEFINED, estimate, folded, interval, number
 from contrail.reporting import report_options
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
@@ -71,14 +71,6 @@ def heading(comparison: dict[str, Any]) -> str:
     text = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
     title = comparison.get("title") or comparison["name"]
     return f"{title}: {text} ({comparison['model']})"
-
-
-def estimate(value: dict[str, Any] | None, form: str = ".2f") -> str:
-    """Return a mean, and its interval on a second line: "0.62", "[0.51, 0.73]"."""
-    if value is None or value["mean"] is None:
-        return number(None)
-    ends = interval(value["interval"], form)
-    return format(value["mean"], form) + (f"\n{ends}" if ends else "")
 
 
 def pairs(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -156,7 +148,7 @@ def drift_lines(comparison: dict[str, Any]) -> list[str]:
     count = len(comparison["forgetting_over_drift"]["points"])
     said = [
         f"{fit['x']}: slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}, "
-        f"R² {number(fit['r2'])} {interval(fit['r2_interval'])}".rstrip()
+        f"R² {estimate(fit['r2'], fit['r2_interval'])}"
         for fit in found.values()
     ]
     return [
@@ -216,9 +208,11 @@ def _estimates(
         values = [item[part][key] for item in shown.values()]
         form = form_of(key)
         if difference:
-            cells = [estimate(value["difference"], f"+{form}") for value in values]
-        else:
-            cells = [estimate(value, form) for value in values]
+            form, values = f"+{form}", [value["difference"] for value in values]
+        cells = [
+            UNDEFINED if value is None else estimate(value["mean"], value["interval"], form, "\n")
+            for value in values
+        ]
         cells += [number(scores.get(key)) for scores in references.values()]
         columns.append(Column(heading, cells))
     styles = [""] * len(shown) + ["dim"] * len(references)

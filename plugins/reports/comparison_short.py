@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from contrail.fitted_tables import Column, fitted
 from contrail.plugins.reports.comparison_names import HEADINGS, NONE, form_of, shown_budget
-from contrail.plugins.reports.table import folded, interval, number
+from contrail.plugins.reports.table import estimate, folded, number
 
 SHOWN = ("average_score", "forgetting", "forward_transfer", "delta_held_out", "drift")
 LABEL = 20  # longer names are folded
@@ -159,7 +159,4 @@ def _ranked(comparison: dict[str, Any], metric: str) -> list[tuple[str, dict[str
 
 def _estimate(value: dict[str, Any], form: str = ".2f") -> str:
     """Return a mean with its interval on one line."""
-    if value["mean"] is None:
-        return number(None)
-    ends = interval(value.get("interval"), form)
-    return f"{number(value['mean'], form)} {ends}".rstrip()
+    return estimate(value["mean"], value.get("interval"), form)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contrail.plugins.reports.table import interval, number
+from contrail.plugins.reports.table import estimate
 
 MOST = 3  # environments that are named with their numbers
 
@@ -55,11 +55,8 @@ def _gains(result: dict[str, Any]) -> dict[str, tuple[str, float | None]]:
         if not stages or change["value"][stages[-1]][j] is None:
             continue
         ends = change["interval"][stages[-1]][j]
-        value = number(change["value"][stages[-1]][j], "+.2f")
-        found[name] = (
-            f"{name} {value} {interval(ends, '+.2f')}".rstrip(),
-            None if ends is None else ends[0],
-        )
+        gain = estimate(change["value"][stages[-1]][j], ends, "+.2f")
+        found[name] = f"{name} {gain}", None if ends is None else ends[0]
     return found
 
 
@@ -73,5 +70,4 @@ def _listed(texts: dict[str, str]) -> str:
 
 def _metric(result: dict[str, Any], name: str) -> str:
     form = ".2f" if name == "forgetting" else "+.2f"
-    ends = interval(result["metric_intervals"].get(name), form)
-    return f"{number(result['metrics'][name], form)} {ends}".rstrip()
+    return estimate(result["metrics"][name], result["metric_intervals"].get(name), form)

@@ -15,7 +15,7 @@ import contrail
 from contrail.names import visible
 from contrail.plugins.reports.comparison import edited_line
 from contrail.plugins.reports.console import duration
-from contrail.plugins.reports.table import UNDEFINED, interval, number, write
+from contrail.plugins.reports.table import UNDEFINED, estimate, write
 
 VERDICTS = {"holds": "green", "does not hold": "red", "cannot be told": "yellow"}
 
@@ -134,8 +134,7 @@ def cell_text(cell: Mapping[str, Any] | None, signed: bool, between: str = " ") 
     if cell is None:
         return UNDEFINED
     form = "+.2f" if signed else ".2f"
-    texts = number(cell["mean"], form), interval(cell["interval"], form)
-    return between.join(filter(None, texts))
+    return estimate(cell["mean"], cell["interval"], form, between)
 
 
 def _matrix(table: Mapping[str, Any]) -> RenderableType:

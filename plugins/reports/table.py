@@ -92,6 +92,16 @@ def interval(ends: Sequence[float] | None, form: str = ".2f") -> str:
     return "" if ends is None else f"[{rounded(ends[0], form)}, {rounded(ends[1], form)}]"
 
 
+def estimate(
+    value: float | None,
+    ends: Sequence[float] | None,
+    form: str = ".2f",
+    between: str = " ",
+) -> str:
+    """Return a value with its interval, if it has one: "0.62 [0.51, 0.73]"."""
+    return between.join(filter(None, (number(value, form), interval(ends, form))))
+
+
 def rounded(value: float, form: str) -> str:
     """Return a number as text; what is rounded to nothing has no minus: "0.00", "+0.00"."""
     if isinstance(value, int):

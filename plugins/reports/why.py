@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from contrail.plugins.reports.table import folded, interval, number
+from contrail.plugins.reports.table import UNDEFINED, estimate, folded, interval, number
 
 LABEL = 24  # longer names are folded
 CELL = 18  # the width of "[0.00123, 0.00456]"
@@ -50,7 +50,7 @@ def samples(result: dict[str, Any]) -> list[RenderableType]:
             table.add_row(
                 Text(folded(environment, LABEL) if index == 0 else ""),
                 moment,
-                *(estimate(played.get(key, {}).get(k)) for key, k in ks),
+                *(_estimate(played.get(key, {}).get(k)) for key, k in ks),
             )
     return [table]
 
@@ -83,7 +83,7 @@ def interface(result: dict[str, Any]) -> list[RenderableType]:
     for name, lost in result["interface"].items():
         ends = [{"value": lost["value"][row], "interval": lost["interval"][row]} for row in (0, -1)]
         table.add_row(
-            Text(folded(name, LABEL)), Text(folded(lost["original"], LABEL)), *map(estimate, ends)
+            Text(folded(name, LABEL)), Text(folded(lost["original"], LABEL)), *map(_estimate, ends)
         )
     return [table]
 
@@ -123,7 +123,7 @@ def turnover(result: dict[str, Any]) -> list[RenderableType]:
     names = ["base", *(f"{i}: {name}" for i, name in enumerate(result["stages"], start=1))]
     for environment, values in found.items():
         best = "\n".join(folded(names[row], LABEL) for row in values["best"]) or number(None)
-        cells = [Text(estimate(values["lost"])), Text(estimate(values["gained"])), Text(best)]
+        cells = [Text(_estimate(values["lost"])), Text(_estimate(values["gained"])), Text(best)]
         if dice:
             cells.append(Text(number(values["independent_dice"])))
         table.add_row(Text(folded(environment, LABEL)), *cells)
@@ -170,17 +170,14 @@ def worst(result: dict[str, Any]) -> str | None:
     if len(known) < 2:
         return None
     score, j = min(known)
-    ends = interval(result["interval"][-1][j])
     name = result["environments"][j]
-    return f"Worst environment at the end: {name}, {number(score)} {ends}".rstrip() + "."
+    ends = result["interval"][-1][j]
+    return f"Worst environment at the end: {name}, {estimate(score, ends)}."
 
 
-def estimate(found: dict[str, Any] | None, form: str = ".2f") -> str:
+def _estimate(found: dict[str, Any] | None) -> str:
     """Return a value, with its interval on a second line."""
-    if found is None or found["value"] is None:
-        return number(None)
-    ends = interval(found["interval"], form)
-    return number(found["value"], form) + (f"\n{ends}" if ends else "")
+    return UNDEFINED if found is None else estimate(found["value"], found["interval"], between="\n")
 
 
 def beginning(result: dict[str, Any]) -> tuple[int, str]:

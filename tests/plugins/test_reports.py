@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import io
 import itertools
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from results import MIXED, NAMES, make_result
+from rich.console import Console
 
 from contrail.plugins.reports import console, figures, table
 from contrail.plugins.trackers import tensorboard
@@ -370,3 +372,28 @@ def test_a_study_has_no_minus_either() -> None:
     assert cell_text(cell, signed=False) == "0.00 [0.00, 0.20]"
     criterion = {"text": "gain", "needed": False, "seeds": 2, "region": "above 0", **cell}
     assert figure(criterion) == "gain +0.00 [+0.00, +0.20], 2 seeds; wanted above 0"
+
+
+def test_a_comparison_has_no_minus_either() -> None:
+    from contrail.plugins.reports.comparison import _estimates
+
+    value = {"mean": -0.001, "interval": [-0.004, 0.2]}
+    nothing = {"mean": None, "interval": None, "difference": None}
+    comparison = {
+        "baseline": "a",
+        "summary": {
+            "a": {"metrics": {"forgetting": nothing}},
+            "b": {"metrics": {"forgetting": {**value, "difference": value}}},
+        },
+    }
+    for difference, shown in (
+        (False, ["–", "0.00", "[0.00, 0.20]"]),
+        (True, ["+0.00", "[+0.00, +0.20]"]),
+    ):
+        out = io.StringIO()
+        made = _estimates(comparison, "metrics", {"forgetting": "forgetting"}, 80, difference)
+        Console(file=out, width=80).print(made)
+        cells = [
+            line.removeprefix("a").removeprefix("b").strip() for line in out.getvalue().splitlines()
+        ]
+        assert cells[1:] == shown
