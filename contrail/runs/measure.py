@@ -157,6 +157,7 @@ class Measurement:
         ]
         used += [type(item).__qualname__ for item in stage.adapters.values()]
         used += [item.config for item in stage.adapters.values()]
+        used += [[task.id for task in tasks] for tasks in stage.tasks.values()]
         if kind == "update" and stage.objective is not None:
             used += [type(stage.objective).__qualname__, stage.objective.config]
         return json.dumps([kind, stage.name, settings, plain(used)], sort_keys=True, default=str)

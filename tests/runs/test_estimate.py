@@ -185,18 +185,21 @@ def test_a_comparison_measures_what_its_strategies_share_once(
 
     monkeypatch.setattr(measure.Measurement, "_timed", watched)
     other = {"name": "sequential", "label": "other", "set": {"stream.1.learn": "gigpo"}}
-    for strategies in (["sequential"], ["sequential", "replay", "mixture", other]):
+    fewer = {"name": "sequential", "label": "fewer", "set": {"stream.0.train": {"tasks": 3}}}
+    for strategies in (["sequential"], ["sequential", "replay", "mixture", other, fewer]):
         made.clear()
         _, found = contrail.api.estimate_comparison(stream, strategies=strategies, quiet=True)
         if len(strategies) == 1:
             alone = set(made)
     assert set(made) - alone == {"playing mixture", "learning mixture"}
-    first, replay, mixture, another = (cost.one for cost in found)
+    first, replay, mixture, another, third = (cost.one for cost in found)
     assert [part.points for part in replay.parts] == [part.points for part in first.parts]
     assert replay.longest == first.longest
     assert [part.points for part in mixture.parts[:2]] == [part.points for part in first.parts[:2]]
     same = [a.points == b.points for a, b in zip(first.parts, another.parts, strict=True)]
     assert same == [True] * 4 + [False] * 2  # the second stage learns by something else
+    same = [a.points == b.points for a, b in zip(first.parts, third.parts, strict=True)]
+    assert same == [True, True, False, False, True, True]  # the first stage has fewer tasks
 
 
 def test_a_comparison_counts_shared_rows_once(stream: Path) -> None:
