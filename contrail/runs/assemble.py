@@ -40,7 +40,7 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.runs.sources import edited, merged, source_files
+from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
 from contrail.stream import Listing, Scenario, make_scenario
 from contrail.training.grpo import GRPO
@@ -167,8 +167,9 @@ def run(
         state = files.newest_state()
         if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
-        sources = source_files(config, plugins)
-        for name in edited(state.get("source_files", {}), sources):
+        before = state.get("source_files", {})
+        sources = begun_with(config, before, source_files(config, plugins))
+        for name in edited(before, sources):
             reporter.say(
                 f"warning: {name} has been edited since this run began, so the run mixes "
                 "versions of it. To use one version only, choose another --out."

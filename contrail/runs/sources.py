@@ -1,4 +1,4 @@
-"""Which version of the users' code made a run: a file that is edited in between changes results."""
+"""Which versions of the users' files made a run: what changes in between changes results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from typing import Any
 
 from contrail.config import RunConfig
 from contrail.registry import Plugins
+from contrail.runs.directory import RunDirectory
 
 Versions = dict[str, list[str]]
 """Name of a source file -> the digests of its versions, in the order in which they were used."""
 DIGITS = 16  # of a digest
+MODEL = (
+    *("config.json", "adapter_config.json", "tokenizer*.json", "chat_template.jinja"),
+    *("*.safetensors", "pytorch_model*.bin"),
+)
+"""The files of a model's directory that its policy depends on."""
+BLOCK = 1 << 20  # bytes
+BLOCKS = 64
+"""Of a larger file so many are read, evenly spaced: training changes weights everywhere."""
 
 
 def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
@@ -23,8 +32,9 @@ def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
 
     These are the plugin files that the configuration names, the files that settings of its
     environments and objectives name (code and data, such as `module` and `rows` of trl, but no
-    folders), and the files of the classes of its environments, adapters, strategies and
-    objectives. A class that was typed into a notebook has no file.
+    folders), the files of the classes of its environments, adapters, strategies and objectives,
+    and the directory of its model, if it has one. A class that was typed into a notebook has no
+    file.
     """
     named = {Path(name) for name in config.plugins}
     learnt = [stage.learn for stage in config.stream]
@@ -47,7 +57,40 @@ def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
             continue
         if cls.__module__.partition(".")[0] != own.name:
             named.add(path)
-    return {"/".join(path.parts[-2:]): _digest(path) for path in sorted(named) if path.is_file()}
+    found = {_name(path): _digest(path) for path in sorted(named) if path.is_file()}
+    model = _model_directory(config)
+    return found if model is None else {**found, _name(model): _digest_model(model)}
+
+
+def begun_with(
+    config: RunConfig, before: Mapping[str, Sequence[str]], now: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the versions that a run goes on with: the files as they are `now`, but for the LoRA
+    that it began from, of which it has a copy."""
+    model = _model_directory(config)
+    if model is None or not before.get(_name(model)) or (model / "config.json").is_file():
+        return dict(now)
+    return {**now, _name(model): before[_name(model)][-1]}
+
+
+def _name(path: Path) -> str:
+    return "/".join(path.parts[-2:])
+
+
+def _model_directory(config: RunConfig) -> Path | None:
+    """Return the directory that the configuration names as its model: weights, a LoRA, a run."""
+    path = Path(config.model)  # absolute, unless it is a registered name or one of a hub
+    return path if path.is_absolute() and path.is_dir() else None
+
+
+def _digest_model(directory: Path) -> str:
+    newest = None
+    if (directory / "config.yaml").is_file():  # a run
+        newest = RunDirectory(directory).last_checkpoint()
+    place = directory if newest is None else newest[0]
+    files = sorted({path for pattern in MODEL for path in place.glob(pattern)})
+    text = "\n".join(f"{path.name} {_digest(path)}" for path in files)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def _named_in(settings: Any) -> Iterator[Path]:
@@ -67,7 +110,13 @@ def _digest(path: Path) -> str:
 def _digest_then(path: Path, changed: int, size: int) -> str:
     """Return the digest of a file, which may be large: it is read once for each of its states."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+        if size <= BLOCK * BLOCKS:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+        found = hashlib.sha256(str(size).encode())
+        for number in range(BLOCKS):
+            file.seek((size - BLOCK) * number // (BLOCKS - 1))
+            found.update(file.read(BLOCK))
+        return found.hexdigest()[:DIGITS]
 
 
 def merged(before: Mapping[str, Sequence[str]], now: Mapping[str, str]) -> Versions:

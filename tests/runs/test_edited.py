@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file as load_weights
+from safetensors.torch import save_file as save_weights
 
 import contrail
 from contrail.comparison import launch
@@ -18,7 +21,9 @@ from contrail.config import load
 from contrail.envs.trl.load import load_module
 from contrail.errors import ConfigError, ContrailError
 from contrail.plugin_files import load_file
+from contrail.plugins.models.smollm2 import tiny_random
 from contrail.registry import load_plugins
+from contrail.runs import sources
 from contrail.runs.launch import run_stream
 from contrail.runs.sources import edited, merged, source_files
 
@@ -189,3 +194,72 @@ def test_a_study_is_not_extended(stream: Path) -> None:
     contrail.study("transfer", study, out=out, quiet=True)
     with pytest.raises(ConfigError, match="made with other `updates` or environments"):
         contrail.study("transfer", study, "updates=2", out=out, quiet=True)
+
+
+def scaled(directory: Path, factor: float) -> None:
+    """Multiply the weights of a model, or of a LoRA."""
+    (path,) = directory.glob("*.safetensors")
+    weights = {name: item * factor for name, item in load_weights(path).items()}
+    save_weights(weights, path, metadata={"format": "pt"})
+
+
+def test_the_weights_of_a_model(stream: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = stream.with_name("weights"), stream.parent / "out"
+    shutil.copytree(tiny_random(), model)
+    settings = [f"model={model}", "plugins=[guess.py]"]
+    run_stream(stream, settings, out=out)
+    assert "edited" not in capsys.readouterr().err
+    scaled(model, 1.5)
+    run_stream(stream, [*settings, "stream.1.updates=2"], out=out)
+    warning = f"warning: {stream.parent.name}/weights has been edited since this run began"
+    assert warning in capsys.readouterr().err
+
+
+def test_the_lora_that_runs_begin_with(
+    stream: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run has a copy of it, so it is not mixed up; runs of a comparison can be."""
+    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
+    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
+    run_stream(stream, out=stream.parent / "begun", quiet=True)
+    lora = stream.with_name("lora")
+    shutil.copytree(stream.parent / "begun/checkpoints/002", lora)
+    said: list[str] = []
+    out = stream.parent / "out"
+
+    def compare(*strategies: str) -> launch.Outcome:
+        said.clear()
+        options = ComparisonOptions(strategies=list(strategies))
+        texts = [f"model={lora}"]
+        return compare_stream(stream, texts, options, load_plugins(), out=out, say=said.append)
+
+    assert compare("sequential").comparison["edited"] == []
+    one = stream.parent / "one"
+    run_stream(stream, [f"model={lora}"], out=one, quiet=True)
+    scaled(lora, -2.0)
+    capsys.readouterr()
+    run_stream(stream, [f"model={lora}", "stream.1.updates=2"], out=one)
+    assert "edited" not in capsys.readouterr().err
+    assert len(versions(one)[f"{stream.parent.name}/lora"]) == 1
+    made = compare("sequential", "frozen")
+    assert made.comparison["edited"] == [f"{stream.parent.name}/lora"]
+    assert "frozen, one > two, seed 0: starts" in said  # with nothing of the other policy
+
+
+def test_large_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "BLOCK", 8)
+    monkeypatch.setattr(sources, "BLOCKS", 4)
+    path = tmp_path / "weights"
+    found = set()
+    for time, place in enumerate(
+        (None, 0, 100, 1000)
+    ):  # of 1001 bytes: the first, one between, and the last
+        content = bytearray(1001)
+        if place is not None:
+            content[place] = 1
+        path.write_bytes(content)
+        os.utime(path, ns=(time, time))
+        found.add(sources._digest(path))
+    assert len(found) == 3
+    path.write_bytes(bytes(1002))
+    assert sources._digest(path) not in found
