@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ BLOCKS = 64
 def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
     """Return the digests of the source files that a run uses, by name; not those of contrail.
 
-    These are the plugin files that the configuration names, the files that settings of its
-    environments and objectives name (code and data, such as `module` and `rows` of trl, but no
-    folders), the files of the classes of its environments, adapters, strategies and objectives,
-    and the directory of its model, if it has one. A class that was typed into a notebook has no
-    file.
+    These are the plugin files that the configuration names; the files that settings of its
+    environments and objectives name (code and data, such as `module` and `rows` of trl; of folders
+    only runs, whose episodes are recorded); the files of the classes of its environments, adapters,
+    strategies and objectives; and the directory of its model, if it has one. A class that was typed
+    into a notebook has no file.
     """
     named = {Path(name) for name in config.plugins}
     learnt = [stage.learn for stage in config.stream]
@@ -58,6 +58,9 @@ def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
         if cls.__module__.partition(".")[0] != own.name:
             named.add(path)
     found = {_name(path): _digest(path) for path in sorted(named) if path.is_file()}
+    for path in sorted(named):
+        if episodes := list(path.glob("episodes/*.jsonl.gz")):
+            found[_name(path)] = _digest_all(episodes)
     model = _model_directory(config)
     return found if model is None else {**found, _name(model): _digest_model(model)}
 
@@ -88,8 +91,11 @@ def _digest_model(directory: Path) -> str:
     if (directory / "config.yaml").is_file():  # a run
         newest = RunDirectory(directory).last_checkpoint()
     place = directory if newest is None else newest[0]
-    files = sorted({path for pattern in MODEL for path in place.glob(pattern)})
-    text = "\n".join(f"{path.name} {_digest(path)}" for path in files)
+    return _digest_all({path for pattern in MODEL for path in place.glob(pattern)})
+
+
+def _digest_all(files: Iterable[Path]) -> str:
+    text = "\n".join(f"{path.name} {_digest(path)}" for path in sorted(files))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 

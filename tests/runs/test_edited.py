@@ -118,6 +118,16 @@ def test_files_that_settings_name(tmp_path: Path) -> None:
     assert edited_file.endswith("/rows.json")
 
 
+def test_recorded_episodes_of_a_run(stream: Path) -> None:
+    run = run_stream(stream, out=stream.parent / "played", quiet=True).path
+    learn = f"stream.0.learn={{name: imitate, episodes: {run}}}"
+    before = source_files(*load(stream, [learn]))
+    assert f"{stream.parent.name}/played" in before
+    run_stream(stream, ["stream.1.updates=2"], out=run, quiet=True)
+    now = source_files(*load(stream, [learn]))
+    assert edited(merged({}, before), now) == [f"{stream.parent.name}/played"]
+
+
 class Here:
     """In place of a process: the run is made on the spot, and its error is told."""
 
