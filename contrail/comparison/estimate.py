@@ -34,13 +34,13 @@ class Quantity:
     """
 
     parts: dict[int, dict[int, Parts]] = field(default_factory=dict)
-    values: dict[int, float] = field(default_factory=dict)
+    values: dict[int, Score] = field(default_factory=dict)
     orders: int = 1
     bounds: tuple[float, float] = (-1.0, 1.0)
 
     @classmethod
     def of_values(
-        cls, values: Mapping[int, float], bounds: tuple[float, float] = (-np.inf, np.inf)
+        cls, values: Mapping[int, Score], bounds: tuple[float, float] = (-np.inf, np.inf)
     ) -> Quantity:
         """From one number per seed."""
         return cls(values=dict(values), bounds=bounds)
@@ -56,7 +56,7 @@ class Quantity:
         """Whether every run has a value, and there is one."""
         runs = [run for orders in self.parts.values() for run in orders.values()]
         values = [estimate(run).value for run in runs]
-        return bool(values or self.values) and None not in values
+        return bool(values or self.values) and None not in (*values, *self.values.values())
 
     @property
     def by_order(self) -> list[Score]:
@@ -136,15 +136,23 @@ def of_runs(
 ) -> Quantity:
     """Return a number of each run that is not a mean over tasks.
 
-    A seed's value is the mean over its orders; a seed that lacks one is left out.
+    A seed's value is the mean over its orders: undefined if it is in one of them. A seed that lacks
+    a run is left out. If no run has a value, there are none.
     """
-    values: dict[int, list[float]] = {}
+    values: dict[int, list[Score]] = {}
     for row in rows:
-        number = value(row)
-        if number is not None:
-            values.setdefault(row.seed, []).append(number)
+        values.setdefault(row.seed, []).append(value(row))
+    if not any(number is not None for own in values.values() for number in own):
+        return Quantity.of_values({})
     whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
-    return Quantity.of_values({seed: float(np.mean(own)) for seed, own in whole.items()})
+    return Quantity.of_values(
+        {
+            seed: None
+            if None in own
+            else float(np.mean([number for number in own if number is not None]))
+            for seed, own in whole.items()
+        }
+    )
 
 
 def played(
@@ -156,7 +164,7 @@ def played(
     """Return the metrics of an episode at the end, by environment and name, of one strategy's
     runs.
 
-    A seed's value is the mean over its orders; a seed that lacks one is left out.
+    For the values of seeds see `of_runs`.
     """
     found: dict[str, dict[str, Quantity]] = {environment: {} for environment in environments}
     for environment in environments:
@@ -227,8 +235,12 @@ def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval |
 def compared(one: Quantity, other: Quantity) -> Quantity:
     """one - other, run by run and task by task, for the seeds and orders that both have."""
     if one.values or other.values:
-        shared = [seed for seed in one.values if seed in other.values]
-        return Quantity.of_values({seed: one.values[seed] - other.values[seed] for seed in shared})
+        pairs = {
+            seed: (one.values[seed], other.values[seed])
+            for seed in one.values
+            if seed in other.values
+        }
+        return Quantity.of_values({seed: _less(*pair) for seed, pair in pairs.items()})
     (least, most), (low, high) = one.bounds, other.bounds
     difference = Quantity(orders=one.orders, bounds=(least - high, most - low))
     for seed in one.seeds:
@@ -238,6 +250,10 @@ def compared(one: Quantity, other: Quantity) -> Quantity:
             order: _minus(run, other.parts[seed][order]) for order, run in one.parts[seed].items()
         }
     return difference
+
+
+def _less(one: Score, other: Score) -> Score:
+    return None if one is None or other is None else one - other
 
 
 def _minus(one: Parts, other: Parts) -> Parts:

@@ -104,6 +104,11 @@ def _reasons(first: Row, other: Row, meant: Collection[str]) -> Iterator[str]:
         names = [_listed(stage["name"] for stage in row.config["stream"]) for row in (first, other)]
         what = f"{names[0]} and {names[1]}" if names[0] != names[1] else "of other settings"
         yield f"the streams have other stages, {what}"
+    adapters = [_adapters(row.config) for row in (first, other)]
+    for name in sorted(adapters[0].keys() & adapters[1].keys()):
+        one, another = (show(item[name]) for item in adapters)
+        if one != another:
+            yield f"{name!r} is evaluated through the adapters {one} and {another}"
     for name in first.result["environments"]:
         tasks = [set(row.result["evaluations"][0][name]["scores"]) for row in (first, other)]
         if tasks[0] != tasks[1]:
@@ -127,6 +132,15 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
         fixed[name] = {**plain(cls()), **fixed.get(name, {})}
     fixed["evaluate"] = {"drift": EvaluateConfig.drift, **fixed["evaluate"]}
     return fixed
+
+
+def _adapters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the adapters of the environments that have a stage: that of the first one."""
+    found: dict[str, Any] = {}
+    for stage in config["stream"]:
+        adapter = stage.get("adapter") or config["adapter"]
+        found.setdefault(stage["environment"]["label"], adapter)
+    return found
 
 
 def _stages(config: Mapping[str, Any], meant: Collection[str]) -> list[str]:

@@ -152,6 +152,7 @@ class _Planner:
                     )
                     stages = tuple(names[index] for index in order)
                     runs.append(PlannedRun(label, stages, seed, permuted))
+        _check_adapters([run.config for run in runs])
         runs.sort(key=lambda run: seeds.index(run.seed))  # whole comparisons first, seed by seed
         twice = [name for name, n in Counter(run.directory for run in runs).items() if n > 1]
         if twice:
@@ -361,3 +362,21 @@ def _stage_names(config: RunConfig) -> list[str]:
         else f"{stage.name}#{kinds[stage.name].index(plain(stage)) + 1}"
         for stage in config.stream
     ]
+
+
+def _check_adapters(configs: Sequence[RunConfig]) -> None:
+    """Refuse orders in which an environment is evaluated through different adapters.
+
+    Raises:
+        ConfigError: stages have the environment in common and not the adapter.
+    """
+    first = configs[0]
+    for config, item in itertools.product(configs, first.environments):
+        one, other = (each.adapter_of(item.label) for each in (first, config))
+        if plain(one) != plain(other):
+            raise ConfigError(
+                f"{item.label!r} is evaluated through the adapter of its first stage, which is "
+                f"{one.name!r} in one order and {other.name!r} in another. Give the stages one "
+                "adapter, or their environments two labels.",
+                key=("orders",),
+            )

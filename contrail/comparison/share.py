@@ -191,7 +191,10 @@ def _columns(config: RunConfig) -> list[Any]:
     """Return the columns and their evaluation in a canonical order: the stream's does not
     matter."""
     return sorted(
-        ([plain(item), plain(config.adapter_of(item.label))] for item in config.environments),
+        (
+            [plain(item), plain(config.adapter_of(item.label)), config.dice_of(item.label)]
+            for item in config.environments
+        ),
         key=lambda column: str(column[0]["label"]),
     )
 

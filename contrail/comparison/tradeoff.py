@@ -25,20 +25,26 @@ def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]
     Strategies learn at different speeds: at the end of a stage, one that has learnt less has often
     forgotten less. Here they are compared where they have learnt the same (`FORMULA`). Points
     between evaluations are interpolated linearly. Intervals are Student's t over seeds. Strategies
-    without learning curves (`evaluate.every`), or whose score never rises above that at the start,
-    are `left_out` with the reason.
+    whose score never rises above that at the start are `left_out`; of `lost` ones some runs, so
+    many, have lost an evaluation to faults; those without learning curves (`evaluate.every`) are
+    not named.
     """
     found = []
     for place, order in enumerate(orders):
         own = [row for row in rows if row.order == order and not row.result.get("restarts")]
         for stage in range(1, len(order)):
             curves: dict[str, list[Array]] = {}
+            lost: dict[str, int] = {}
             for row in own:
                 curve = _curve(row.result, stage)
-                if curve is not None:
-                    curves.setdefault(row.strategy, []).append(curve)
-            if curves:
-                found.append({"order": place, "stage": stage, **_at_one_level(curves)})
+                if curve is None:
+                    continue
+                if np.isnan(curve).any():  # an evaluation was lost to faults
+                    lost[row.strategy] = lost.get(row.strategy, 0) + 1
+                curves.setdefault(row.strategy, []).append(curve)
+            whole = {label: own for label, own in curves.items() if label not in lost}
+            if whole:
+                found.append({"order": place, "stage": stage, **_at_one_level(whole), "lost": lost})
     return found
 
 
@@ -60,8 +66,7 @@ def _curve(result: Mapping[str, Any], stage: int) -> Array | None:
     updates = points[min(new)][:, 0]
     means = [np.mean([points[name][:, 1] for name in sorted(part)], axis=0) for part in (new, old)]
     table = np.column_stack([updates, *means])
-    # An evaluation that was lost to faults has no success.
-    return table if len(updates) > 1 and not np.isnan(table).any() else None
+    return table if len(updates) > 1 else None
 
 
 def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:

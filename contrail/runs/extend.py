@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from contrail.config import RunConfig
+from contrail.config import RunConfig, plain
 from contrail.errors import ConfigError
 from contrail.registry import Plugins, blaming
 
@@ -32,6 +32,7 @@ def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plu
         return False
     if not all(item in new.environments for item in old.environments):
         return False
+    _check_columns(old, new)
     more = updates in changed
     if more and (stages or new.stream[last].updates < old.stream[last].updates):
         return False
@@ -68,6 +69,30 @@ def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plu
                 key=("stream", last, "updates"),
             )
     return True
+
+
+def _check_columns(old: RunConfig, new: RunConfig) -> None:
+    """Refuse to go on with columns of R that would be played in another way than before.
+
+    Raises:
+        ConfigError: the adapter of a column would change, or its dice.
+    """
+    for label in [item.label for item in old.environments]:
+        if plain(old.adapter_of(label)) != plain(new.adapter_of(label)):
+            stages = [stage.environment.label for stage in new.stream]
+            raise ConfigError(
+                f"{label!r} was evaluated through the adapter {old.adapter_of(label).name!r}, and "
+                f"this stage has {new.adapter_of(label).name!r}: its column would mix the two. "
+                "Give the environment another label, or choose another --out.",
+                key=("stream", stages.index(label)) if label in stages else (),
+            )
+        if old.dice_of(label) != new.dice_of(label):
+            raise ConfigError(
+                f"{label!r} is an interface shift of {new.dice_of(label)!r} and would be evaluated "
+                "with its dice from now on: its column of R would mix two kinds of luck. Choose "
+                "another --out.",
+                key=("evaluate", "environments"),
+            )
 
 
 def _stage(key: str) -> int:

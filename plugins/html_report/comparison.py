@@ -17,7 +17,13 @@ from contrail.plugins.html_report.comparison_charts import (
     metric_charts,
     success_charts,
 )
-from contrail.plugins.reports.comparison import heading, notes, pairs, shown_tradeoffs
+from contrail.plugins.reports.comparison import (
+    heading,
+    notes,
+    pairs,
+    shown_tradeoffs,
+    without_tradeoff,
+)
 from contrail.plugins.reports.comparison_names import (
     HEADINGS,
     NONE,
@@ -196,18 +202,18 @@ def matrices(
 
 def tradeoffs(comparison: dict[str, Any]) -> Block | None:
     """Return what was forgotten by the time when strategies had learnt the same."""
-    rows = [
-        (
-            name,
-            label,
-            number(item["level"]),
-            number(value["updates"], ".1f"),
-            number(value["forgotten"], "+.2f"),
-            interval(value["interval"], "+.2f"),
-        )
-        for name, item in shown_tradeoffs(comparison)
-        for label, value in item["strategies"].items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, item in shown_tradeoffs(comparison):
+        for label, value in item["strategies"].items():
+            row = (
+                number(item["level"]),
+                number(value["updates"], ".1f"),
+                number(value["forgotten"], "+.2f"),
+                interval(value["interval"], "+.2f"),
+            )
+            rows.append((name, label, *row))
+        for label, why in without_tradeoff(item).items():
+            rows.append((name, label, *[UNDEFINED] * 3, why))
     columns = ("stage", "strategy", "level", "updates", "forgotten", "95% interval")
     return table("At the level that all strategies reach", columns, rows)
 

@@ -306,9 +306,15 @@ def _tradeoffs(comparison: dict[str, Any]) -> Table:
                 number(value["forgotten"], "+.2f"),
                 Text(interval(value["interval"], "+.2f")),
             )
-        for label in item["left_out"]:
-            table.add_row("", Text(folded(label, LABEL)), "–", "–", "–", Text("not learnt"))
+        for label, why in without_tradeoff(item).items():
+            table.add_row("", Text(folded(label, LABEL)), *[UNDEFINED] * 3, Text(why))
     return table
+
+
+def without_tradeoff(item: dict[str, Any]) -> dict[str, str]:
+    """Return the strategies that a trade-off leaves out, with the reasons."""
+    lost = dict.fromkeys(item.get("lost", ()), "lost to faults")
+    return dict.fromkeys(item["left_out"], "not learnt") | lost
 
 
 def _pairs(comparison: dict[str, Any], key: str) -> Table:
@@ -333,7 +339,7 @@ def _budget(comparison: dict[str, Any]) -> Table:
     headings = shown_budget(comparison)
     table = _table("strategy", ["runs", *headings.values()])
     for label, item in comparison["summary"].items():
-        cells = [f"{item['budget'].get(key, 0):,.0f}" for key in headings]
+        cells = [number(item["budget"].get(key), ",.0f") for key in headings]
         table.add_row(Text(folded(label, LABEL)), str(item["runs"]), *cells)
     return table
 

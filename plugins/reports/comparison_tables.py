@@ -86,7 +86,10 @@ def latex(comparison: dict[str, Any]) -> str:
         "Budget of a run (means)": _tabular(
             budget.values(),
             {
-                label: [f"${item['budget'].get(key, 0):.0f}$" for key in budget]
+                label: [
+                    f"${item['budget'][key]:.0f}$" if key in item["budget"] else "--"
+                    for key in budget
+                ]
                 for label, item in summary.items()
             },
         ),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy
+from compared import row
 
-from contrail.comparison.estimate import Quantity, estimated
+from contrail.comparison.estimate import Quantity, compared, estimated, of_runs
 from contrail.metrics import Part
 
 
@@ -23,3 +24,21 @@ def test_columns_that_share_tasks_do_not_narrow_the_interval_over_tasks() -> Non
         return float(high - low)
 
     assert width("ab", "a") >= width("a", "a") > 1.05 * width("ab", "")
+
+
+def test_an_undefined_value_of_a_seed_makes_the_mean_undefined() -> None:
+    """As of a metric that is a mean over tasks; a seed without a run does not count."""
+    rows = [row("one", [[0.4, 0.3, 0.2]] * 3, seed=seed) for seed in range(3)]
+    values: list[float | None] = [0.1, None, 0.2]
+
+    def quantity(known: list[float | None]) -> Quantity:
+        return of_runs(rows, [rows[0].order], lambda one: known[one.seed])
+
+    found = estimated(quantity(values))
+    assert (found["mean"], found["interval"], found["seeds"]) == (None, None, 3)
+    assert found["values"] == values
+    assert not quantity(values).defined
+    difference = estimated(compared(quantity([0.3, 0.2, 0.1]), quantity(values)))
+    assert difference["mean"] is None
+    assert estimated(quantity([None, None, None]))["seeds"] == 0
+    assert estimated(of_runs(rows[:2], [rows[0].order], lambda one: 0.5))["mean"] == 0.5

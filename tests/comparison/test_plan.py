@@ -269,6 +269,30 @@ def test_adapters_that_do_not_begin_with_zeros_are_not_shared_over_seeds(
     assert bases[0] != bases[1]
 
 
+def test_the_base_evaluation_is_shared_only_with_the_same_dice(plan: Any, plugins: Plugins) -> None:
+    """Of two labels of one game, the first one's dice are those of its shifted version."""
+    game = {"name": "babyai", "levels": ["GoToObj"]}
+    version = {**game, "label": "version", "shift": {"distract": 1}}
+    stages = [{"environment": {**game, "label": name}} for name in ("one", "two")]
+    values = {"stream": stages, "evaluate": {"environments": [version]}}
+    found = plan(values, strategies=["sequential"], orders="all")
+    dice = {run.config.dice_of("version") for run in found.runs}
+    assert dice == {"one", "two"}
+    keys = {share.row_keys(run.config, plugins)[0] for run in found.runs}
+    assert len(keys) == 2
+
+
+def test_orders_that_change_the_adapter_of_an_environment_are_refused(plan: Any) -> None:
+    stages = [
+        {"name": adapter, "environment": "textcraft", "adapter": adapter}
+        for adapter in ("act", "choose")
+    ]
+    plan({"stream": stages}, strategies=["sequential"])
+    message = "'textcraft' is evaluated through the adapter of its first stage.* 'act' in one order"
+    with pytest.raises(ConfigError, match=message):
+        plan({"stream": stages}, strategies=["sequential"], orders="all")
+
+
 def test_the_example_is_planned(plugins: Plugins) -> None:
     found = read_plan(ROOT / "examples/compare.yaml", (), ComparisonOptions(), plugins)
     assert len(found.runs) == 3 * 6

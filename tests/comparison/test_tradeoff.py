@@ -50,6 +50,20 @@ def test_strategies_are_compared_where_they_have_learnt_the_same() -> None:
     assert found["curves"]["fast"] == [[0, 0.2, 0.9], [10, 0.6, 0.8], [20, 1.0, 0.4]]
 
 
+def test_a_strategy_that_has_lost_an_evaluation_is_named() -> None:
+    """Without one of its seeds it would be another strategy's mean, at another level."""
+    whole = [(0.2, 0.9), (0.6, 0.8), (1.0, 0.4)]
+    cut = [(0.2, 0.9), (float("nan"), 0.8), (0.5, 0.4)]
+    rows = [learnt(name, whole, seed) for name in ("one", "two", "three") for seed in (0, 1)]
+    rows[3] = learnt("two", cut, 1)
+    found = only(rows)
+    assert list(found["strategies"]) == ["one", "three"]
+    assert found["lost"] == {"two": 1}
+    assert found["level"] == 1.0
+    assert comparison.without_tradeoff(found) == {"two": "lost to faults"}
+    assert tradeoffs([learnt("one", cut)], [ORDER]) == []
+
+
 def test_between_two_evaluations() -> None:
     one = [(0.0, 0.8), (0.8, 0.4)]
     found = only([learnt("one", one), learnt("other", [(0.0, 0.8), (0.2, 0.8)])])

@@ -11,7 +11,11 @@ import pytest
 
 import contrail
 from benchmarks.kill import differences
+from contrail.config import RunConfig, load
+from contrail.config import differences as changes
 from contrail.errors import ConfigError, ContrailError
+from contrail.registry import load_plugins
+from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import run_stream
 
@@ -195,3 +199,40 @@ def test_a_peft_directory_that_does_not_fit(
     with pytest.raises(ContrailError, match=message):
         go("run", ("near", 1), model=directory)
     assert not (tmp_path / "run").exists()
+
+
+GUESS = "{name: guess-number, label: near}"
+OTHER = "{name: guess-number, label: held, max_turns: 2}"
+VERSION = "{name: guess-number, label: version, max_turns: 2, shift: {actions: first}}"
+
+
+@pytest.mark.parametrize(
+    ("held", "stage", "more", "message"),
+    [
+        # A column that began through `choose` would go on through `act`.
+        (OTHER, f"{{environment: {OTHER}, adapter: act, updates: 1}}", "", "through the adapter"),
+        # A version would have other dice once its original is there.
+        (VERSION, "", f", {OTHER}", "an interface shift of 'held' and would be evaluated with"),
+    ],
+)
+def test_a_column_is_played_as_it_was_before(
+    tmp_path: Path, held: str, stage: str, more: str, message: str
+) -> None:
+    shutil.copy(EXAMPLES / "guess.py", tmp_path)
+
+    def config(stage: str, more: str) -> RunConfig:
+        path = tmp_path / "stream.yaml"
+        path.write_text(
+            "model: tiny-random\nplugins: [guess.py]\n"
+            f"stream:\n  - environment: {GUESS}\n    updates: 1\n"
+            + (f"  - {stage}\n" if stage else "")
+            + f"evaluate: {{environments: [{held}{more}]}}\n"
+        )
+        return load(path)[0]
+
+    old, new = config("", ""), config(stage, more)
+    changed = [key for key, _, _ in changes(old, new)]
+    with pytest.raises(ConfigError, match=message):
+        extends(old, new, changed, load_plugins())
+    third = config("", f", {GUESS.replace('near', 'third')}")
+    assert extends(old, third, [key for key, _, _ in changes(old, third)], load_plugins())
