@@ -190,6 +190,7 @@ def run(
             stages=[stage.name for stage in made.stages],
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
+            own_loras=made.strategy.own_loras,
             baselines=beside,
             source_files=merged({}, sources),
             notes=list(made.policy.notes),

@@ -70,6 +70,12 @@ def model_card(
         f"per task: {result['evaluate']['samples']}; decoding: {result['evaluate']['decoding']}.",
         _table(["", *map(_text, result["environments"])], _rows(result, stage)),
     ]
+    if result.get("own_loras"):
+        own = ", ".join(map(_text, _environments(result, stage))) or "no environment"
+        parts.append(
+            f"The strategy evaluates each environment with a LoRA of its own, and this one is that "
+            f"of {own}: the success on the others is not its."
+        )
     if stage == len(result["R"]) - 1 and (metrics := _metrics(result)):
         parts += ["## Metrics", _table(["", "", "formula"], metrics)]
     parts += [
@@ -86,6 +92,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
     from huggingface_hub import EvalResult, ModelCardData
 
     row = zip(result["environments"], result["R"][stage], strict=True)
+    own = _environments(result, stage)
     scores = [
         EvalResult(
             task_type="reinforcement-learning",
@@ -96,7 +103,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
             metric_value=value,
         )
         for name, value in row
-        if value is not None
+        if value is not None and name in own
     ]
     hub = None if is_path(base) or Path(base).is_dir() or "/" not in base else base
     data = ModelCardData(
@@ -110,6 +117,13 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
         eval_results=scores or None,
     )
     return str(data.to_yaml())
+
+
+def _environments(result: Mapping[str, Any], stage: int) -> list[str]:
+    """Return the environments that were evaluated with the LoRA after a stage."""
+    if not result.get("own_loras") or not stage:
+        return list(result["environments"])
+    return list(result["own"][stage - 1])
 
 
 def _facts(

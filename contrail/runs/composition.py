@@ -84,6 +84,11 @@ class Composition:
         """See `Strategy.restarts`."""
         return any(member.strategy.restarts for member in self._members)
 
+    @property
+    def own_loras(self) -> bool:
+        """Whether environments are evaluated with LoRAs of their own, not with the policy's."""
+        return any(member.overrides("evaluating") for member in self._members)
+
     def bind(self, template: Any) -> list[Any]:
         """Return the plugins of Avalanche among the members, bound to the template that will call
         them."""

@@ -109,13 +109,22 @@ def _copy_run(files: RunDirectory, folder: Path) -> None:
     for plugin in config.get("plugins") or ():
         path = Path(plugin)
         if plugin.endswith(".py") and path.is_file():
-            shutil.copy(path, folder)
-            plugin = path.name
+            plugin = _free_name(folder, path)
+            shutil.copy(path, folder / plugin)
         named.append(plugin)
     if named:
         config["plugins"] = named
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         (folder / "config.yaml").write_text(text)
+
+
+def _free_name(folder: Path, path: Path) -> str:
+    """Return the file's name; where another file has it already, with a number."""
+    name, number = path.name, 1
+    while (folder / name).exists():
+        number += 1
+        name = f"{path.stem}_{number}{path.suffix}"
+    return name
 
 
 def _copy_lora(checkpoint: Path, folder: Path) -> None:

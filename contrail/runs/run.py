@@ -81,6 +81,8 @@ class Run:
     """Per stage, the environments that it is meant to train on."""
     restarts: bool = False
     """Whether every stage begins with the base model: see `Strategy.restarts`."""
+    own_loras: bool = False
+    """Whether environments are evaluated with LoRAs of their own: see `Strategy.evaluating`."""
     played: list[dict[str, int]] = field(default_factory=list)
     """Per stage, the number of episodes that its updates learnt from, by environment."""
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
@@ -354,6 +356,7 @@ class Run:
             "waits": [asdict(wait) for wait in self.waits],
             "notes": self.notes,
             "restarts": self.restarts,
+            "own_loras": self.own_loras,
             "turnover": {} if self.restarts else turnover_by_environment(stream, start),
             **({"drift": drifts} if drifts else {}),
             **({"interface": lost} if lost else {}),

@@ -19,7 +19,8 @@ def _said(turn: Turn) -> str:
 
 
 def repeats(episode: Episode, context: FailureContext) -> int | None:
-    """Return the turn of the third equal action in a row, all answered alike."""
+    """Return the turn of the third equal action in a row, after the first two were answered
+    alike."""
     turns = episode.turns
     for end in range(REPEATS, len(turns) + 1):
         row = turns[end - REPEATS : end]

@@ -191,3 +191,32 @@ def test_a_checkpoint_is_whole_without_its_card(result: contrail.Result, tmp_pat
     (copy / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(ContrailError):
         read_checkpoint(copy)
+
+
+def test_plugins_of_one_name_are_both_exported(result: contrail.Result, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "guess.py"
+    other.parent.mkdir()
+    other.write_text("# another plugin\n")
+    copy = tmp_path / "run"
+    shutil.copytree(result.directory, copy)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["plugins"].append(str(other))
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    folder = contrail.load(copy).export(tmp_path / "out")
+    named = yaml.safe_load((folder / "config.yaml").read_text())["plugins"]
+    assert named == ["guess.py", "guess_2.py"]
+    assert (folder / "guess_2.py").read_text() == other.read_text()
+    assert "class GuessNumber" in (folder / "guess.py").read_text()
+
+
+def test_a_lora_of_one_environment_has_no_scores_of_others(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / "examples/guess.py", tmp_path)
+    text = STREAM.replace("name: hostile\n", "").format(model="tiny-random", plugin="guess.py")
+    (tmp_path / "stream.yaml").write_text(text)
+    texts = ["strategy=adapters"]
+    run = contrail.run(tmp_path / "stream.yaml", *texts, out=tmp_path / "run", quiet=True)
+    card = read(run.directory / "checkpoints/002")
+    assert {item.dataset_name: item.metric_value for item in card.data.eval_results} == {
+        "far": run.R[2][1]
+    }
+    assert "this one is that of far: the success on the others is not its" in card.text
