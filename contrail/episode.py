@@ -79,6 +79,8 @@ class Episode:
     """What the environment raised, if it raised."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failure mode -> the turn at which it shows, counted from 1; see `contrail.FailureRule`."""
+    max_turns: int | None = None
+    """The number of turns that its environment allows."""
     demonstrated: bool = False
     """Whether a script decided, not the model; then log-probabilities and entropies are 0."""
 

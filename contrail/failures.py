@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contrail.alias import Renaming
@@ -130,6 +130,8 @@ class Diagnosis:
             if episode.success or episode.fault is not None:
                 continue
             context = self._contexts.get(episode.environment, FailureContext())
+            if episode.max_turns is not None:  # of the instance, which may have set its own
+                context = replace(context, max_turns=episode.max_turns)
             shown = {rule.name: _turn(rule, episode, context) for rule in self._rules}
             episode.failures = {name: turn for name, turn in shown.items() if turn is not None}
 

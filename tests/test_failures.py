@@ -121,6 +121,16 @@ def test_only_failures_of_the_agent_are_diagnosed() -> None:
     assert "failures" not in won.record()
 
 
+def test_the_limit_is_that_of_the_instance_that_played() -> None:
+    """An instance may set its own `max_turns`, which its class does not know."""
+    idle = [("b", "wait")] * 4
+    for limit, turn in ((10, None), (50, 7)):  # of SHOP, whose half is 5; and of the instance
+        played = episode(*WALK, *WALK, *WALK, *idle)
+        played.max_turns = limit
+        Diagnosis(RULES, {"shop": SHOP})([played])
+        assert played.failures.get("gives_up") == turn
+
+
 def test_every_rule_is_calm_about_an_episode_without_a_turn() -> None:
     for ended in ("terminated", "max_turns", "max_context", "invalid"):
         played = episode(ended=ended)

@@ -235,6 +235,7 @@ class _Player:
         item.chat = self._chat.using(job.adapter.tools)
         item.shown = item.interface.render()
         item.episode.system = item.interface.system
+        item.episode.max_turns = item.environment.max_turns
         item.prompt = item.chat.start(item.interface.system, item.shown)
         self._submit(item)
 
