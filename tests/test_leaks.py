@@ -25,6 +25,7 @@ class Settings:
     words: str = "Maze"
     constant: bool = False
     split: str = "half"
+    other_seed: int = -1
 
 class Maze(contrail.Environment):
     Config = Settings
@@ -39,6 +40,7 @@ class Maze(contrail.Environment):
 
     def reset(self, task):
         seen = "Somewhere." if self.config.constant else f"{self.config.words} {task.seed}."
+        seen += " It is dark." * (task.seed == self.config.other_seed)
         return contrail.Observation(seen, ["go"])
 
     def step(self, action):
@@ -82,6 +84,8 @@ def labels(one: str, other: str, train: str = "") -> str:
         ),
         # Settings of another kind make another split of the same starts.
         (labels("name: maze, split: other half", "name: maze, label: b"), "maze-10"),
+        # One start that differs does not hide the others.
+        (labels(f"name: maze, {MORE}", "name: maze, other_seed: 10"), "maze-12"),
         # Of the training tasks only those that stages use count.
         (labels(f"name: maze, {MORE}", "name: maze", ", train: {difficulty: [odd]}"), "maze-11"),
     ],
