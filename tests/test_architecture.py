@@ -104,6 +104,10 @@ def test_files_are_short(folder: str) -> None:
     assert not {path: count for path, count in lengths.items() if count > 400}
 
 
+def test_the_loop_is_a_page() -> None:
+    assert len((HOME / "contrail" / "runs" / "loop.py").read_text().splitlines()) < 150
+
+
 def test_what_the_page_names_is_there() -> None:
     """Each `file`: `name` of docs/architecture.md is defined in that file."""
     page = (HOME / "docs" / "architecture.md").read_text()

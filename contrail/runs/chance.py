@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -10,8 +9,8 @@ import numpy
 from contrail.intervals import Estimate, Interval, difference_interval, score_interval
 
 if TYPE_CHECKING:
-    from contrail.environment import Task
     from contrail.runs.run import Run
+    from contrail.stage import Stage
 
 ADVICE = (
     "success is not shown to be above random play. Train for more updates or with a larger "
@@ -68,7 +67,7 @@ def after_stage(run: Run, stage: int) -> list[str]:
     return said
 
 
-def half_way(run: Run, tasks: Mapping[str, Sequence[Task]], updates: int, size: int) -> list[str]:
+def half_way(run: Run, stage: Stage, number: int, size: int) -> list[str]:
     """Return what to tell the user in the middle of a stage, by its success in training.
 
     Random play is known on test tasks. If the stage trains on some difficulties alone, it is
@@ -76,18 +75,18 @@ def half_way(run: Run, tasks: Mapping[str, Sequence[Task]], updates: int, size: 
 
     Args:
         run: whose stage it is.
-        tasks: the stage's training tasks, by environment.
-        updates: of the stage.
+        stage: under way.
+        number: of the stage, from 1 on.
         size: the number of episodes of an update.
     """
-    made = run.made[-1]
+    made, updates = run.made[-1], stage.updates
     if made != (updates + 1) // 2:
         return []
     first = made - max(1, round(WINDOW * updates))
     said = []
-    for name, trained in tasks.items():
+    for name in run.meant[number - 1]:
         recent = [success for update, success in run.training[-1].get(name, ()) if update > first]
-        ends = _random(run, name, {task.difficulty for task in trained})
+        ends = _random(run, name, {task.difficulty for task in stage.tasks[name]})
         if not ends or len(recent) * size < FEWEST:
             continue
         success = sum(recent) / len(recent)

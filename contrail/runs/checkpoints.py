@@ -19,7 +19,8 @@ from contrail.model.policy import Policy
 from contrail.progress import Reporter
 from contrail.runs.card import license_of, model_card
 from contrail.runs.composition import Composition
-from contrail.runs.directory import DamagedError, read_checkpoint, write_state
+from contrail.runs.directory import DamagedError, EpisodeLog, read_checkpoint, write_state
+from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
 from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
@@ -201,6 +202,16 @@ class Checkpoints:
             due = position.update % every == 0
         if due or position.update == updates:
             self.save(position, log_size)
+
+    @contextmanager
+    def saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
+        """Context manager: if the run is interrupted, save it at the position where it still is."""
+        try:
+            yield
+        except Interrupted:
+            if position.update:
+                self.save(position, log.size)
+            raise
 
     def _restore_policy(self, path: Path, state: dict[str, Any]) -> None:
         self._strategy.load_state_dict(join(state["strategy"], load_tensors(path)))

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import numpy
 
 from contrail.compat.avalanche import BaseTemplate
-from contrail.environment import Task
 from contrail.observers import told
 from contrail.progress import Reporter, entry, line
 from contrail.runs import chance
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
-from contrail.runs.directory import EpisodeLog
-from contrail.runs.interrupt import Interrupted
 from contrail.runs.no_signal import advice, speed
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
@@ -114,15 +107,19 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             strategy.trigger("before_training")
             strategy.trigger("before_training_exp")
         log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
+        rng = functools.partial(generator, run.config.seed)
+        environments = self.scenario.environments
+        count = learner.batch_size // learner.objective.samples(learner)
         for update in range(made, stage.updates):
-            rng = functools.partial(generator, run.config.seed)
-            with self._saving(Position(number - 1, update), log):
+            with self.checkpoints.saving(Position(number - 1, update), log):
                 self.curves.add(stage, update)
             name = f"{stage.name} {update + 1}/{stage.updates}"
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
-                with self._saving(Position(number - 1, update), log):
-                    tasks = self._draw(stage, update, rng("draw", number, update))
+                with self.checkpoints.saving(Position(number - 1, update), log):
+                    tasks = strategy.draw(
+                        stage, update, count, rng("draw", number, update), environments
+                    )
                     play = StagePlay(self.rollouts, stage, number, update)
                     begun = time.monotonic()
                     groups = learner.objective.episodes(learner, tasks, play)
@@ -136,34 +133,17 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                 rate = learner.rate
                 scalars = learner.update(groups, rng("update", number, update))
             strategy.trigger("after_training_iteration")
-            scalars |= run.means(episodes)
-            scalars |= strategy.scalars()
+            scalars |= run.means(episodes) | strategy.scalars()
             scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
             run.count(episodes, signal=not scalars["no_signal"])
             self.observers.call("contrail_update", run=run, scalars=dict(scalars))
             self.reporter.done(line(scalars), entry(stage.name, update, stage.updates, scalars))
             if scalars["no_signal"] and run.silent == 1:
                 self.reporter.say(f"{stage.name}: {advice(episodes)}.")
-            meant = {name: stage.tasks[name] for name in run.meant[number - 1]}
-            for text in chance.half_way(run, meant, stage.updates, learner.batch_size):
+            for text in chance.half_way(run, stage, number, learner.batch_size):
                 self.reporter.say(text)
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)
         self.curves.add(stage, stage.updates)
         strategy.trigger("after_training_exp")
         strategy.trigger("after_training")
         strategy.leave(context)
-
-    @contextmanager
-    def _saving(self, position: Position, log: EpisodeLog) -> Iterator[None]:
-        """Context manager: if the run is interrupted, save it at the position where it still is."""
-        try:
-            yield
-        except Interrupted:
-            if position.update:
-                self.checkpoints.save(position, log.size)
-            raise
-
-    def _draw(self, stage: Stage, update: int, rng: numpy.random.Generator) -> Sequence[Task]:
-        """Return the strategy's choice of tasks."""
-        count = self.learner.batch_size // self.learner.objective.samples(self.learner)
-        return self.strategy.draw(stage, update, count, rng, self.scenario.environments)

@@ -97,13 +97,14 @@ class Few:
         own = Scores(scores(policy), {}, {})
         self.evaluations = [{"a": own}, {"a": own}]
         self.baselines = {"a": {"random": random_play}}
-        self.own = [["a"]]
+        self.own = self.meant = [["a"]]
         self.made = [4]
         self.training = [{"a": [[n, 1.0 if n < 3 else numpy.mean(policy)] for n in range(1, 5)]}]
 
 
-def trained(difficulty: str | None = None) -> dict[str, list[contrail.Task]]:
-    return {"a": [contrail.Task("a", "t", 0, "train", difficulty)]}
+def trained(difficulty: str | None = None, updates: int = 8) -> contrail.Stage:
+    task = contrail.Task("a", "t", 0, "train", difficulty)
+    return contrail.Stage("a", {"a": [task]}, {}, updates)
 
 
 def test_chance_is_told_as_often_as_its_level_says() -> None:
@@ -124,17 +125,17 @@ def test_chance_is_told_as_often_as_its_level_says() -> None:
 def test_chance_is_told_in_the_middle_of_a_stage(level: float, told: bool) -> None:
     """By the last quarter of what was played: of 8 updates, 2."""
     run: Any = Few([level] * 20, [0.2, 0.4] * 24)
-    said = chance.half_way(run, trained(), 8, size=16)
+    said = chance.half_way(run, trained(), 1, size=16)
     assert bool(said) == told
-    assert chance.half_way(run, trained(), 8, size=4) == []  # too few episodes
-    assert chance.half_way(run, trained(), 12, size=16) == []  # not the middle
+    assert chance.half_way(run, trained(), 1, size=4) == []  # too few episodes
+    assert chance.half_way(run, trained(updates=12), 1, size=16) == []  # not the middle
 
 
 def test_worse_than_random_play_is_not_said_to_be_like_it() -> None:
     """A policy that has collapsed solves nothing; random play solves half."""
     run: Any = Few([0.0] * 48, [0.5] * 48)
     (end,) = chance.after_stage(run, 1)
-    (middle,) = chance.half_way(run, trained(), 8, size=16)
+    (middle,) = chance.half_way(run, trained(), 1, size=16)
     assert end.startswith("a is below chance: -0.50 [")
     assert middle.startswith("a is below chance after 4 of 8 updates")
     assert "cannot be told" not in end
@@ -147,9 +148,9 @@ def test_training_on_easy_tasks_is_not_compared_with_random_play_on_hard_ones() 
     run: Any = Few([0.6] * 48, [0.9, 0.0] * 24)
     easy = {str(n): "hard" if n % 2 else "easy" for n in range(48)}
     run.evaluations = [{"a": Scores(run.evaluations[0]["a"].scores, {}, {}, easy)}]
-    assert len(chance.half_way(run, trained("easy"), 8, size=16)) == 1
-    assert chance.half_way(run, trained("hard"), 8, size=16) == []
-    assert chance.half_way(run, trained("other"), 8, size=16) == []  # none is tested
+    assert len(chance.half_way(run, trained("easy"), 1, size=16)) == 1
+    assert chance.half_way(run, trained("hard"), 1, size=16) == []
+    assert chance.half_way(run, trained("other"), 1, size=16) == []  # none is tested
 
 
 def test_without_random_play_nothing_is_said() -> None:
