@@ -27,7 +27,7 @@ import typer
 import contrail
 from contrail.envs.shared.agentgym import task_id
 from contrail.envs.textcraft.recipes import RecipeBook
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 Facts = dict[str, Any]
 DIFFERENCES_SHOWN = 5

@@ -21,7 +21,7 @@ from contrail.intervals import (
     seeds_interval,
     tasks_and_seeds_interval,
 )
-from contrail.metrics import Part
+from contrail.metrics.transfer import Part
 
 CHANCES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 TASKS = (8, 16, 32, 64, 128)

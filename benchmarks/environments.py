@@ -11,7 +11,7 @@ from benchmarks.report import Report
 from benchmarks.slow import Slow, SlowConfig
 from benchmarks.workload import Settings, jobs_of
 from contrail.plugins.adapters.choose import Choose
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.rollout.play import play
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool

@@ -26,7 +26,7 @@ from contrail.check import check
 from contrail.cli.search import Hit, find
 from contrail.config import build
 from contrail.errors import ContrailError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 BRIDGES = ("reasoning-gym", "gem", "textworld", "textworld-express", "textarena", "gymnasium")

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from contrail.api import compare, estimate, evaluate, load, run, split, study
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
     from contrail.episode import Episode, Turn
-    from contrail.episode_metrics import EpisodeMetric
     from contrail.errors import ConfigError, ContrailError, InvalidAction, PluginError, nearest
-    from contrail.failures import FailureContext, FailureRule
     from contrail.hookspecs import hookimpl
+    from contrail.metrics.episode import EpisodeMetric
+    from contrail.metrics.failures import FailureContext, FailureRule
+    from contrail.metrics.scores import Scores
     from contrail.model.policy import Policy
     from contrail.model.teacher import Teacher
     from contrail.results import Comparison, Result, Study
     from contrail.runs.loras import lora_digest, lora_directories
     from contrail.runs.run import Run
-    from contrail.scores import Scores
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
     from contrail.strategy import StageContext, Strategy
@@ -97,16 +97,16 @@ _HOMES = {
     "api": ["compare", "estimate", "evaluate", "load", "run", "split", "study"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],
     "episode": ["Episode", "Turn"],
-    "episode_metrics": ["EpisodeMetric"],
     "errors": ["ConfigError", "ContrailError", "InvalidAction", "PluginError", "nearest"],
-    "failures": ["FailureContext", "FailureRule"],
     "hookspecs": ["hookimpl"],
+    "metrics.episode": ["EpisodeMetric"],
+    "metrics.failures": ["FailureContext", "FailureRule"],
+    "metrics.scores": ["Scores"],
     "model.policy": ["Policy"],
     "model.teacher": ["Teacher"],
     "results": ["Comparison", "Result", "Study"],
     "runs.loras": ["lora_digest", "lora_directories"],
     "runs.run": ["Run"],
-    "scores": ["Scores"],
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],
     "strategy": ["StageContext", "Strategy"],

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from contrail.config import Source, find_model
 from contrail.environment import Environment
 from contrail.given import Given, Plugin, Stream, directory_of
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.results import Comparison, Result, Study
 
 if TYPE_CHECKING:
     from contrail.comparison.cost import Cost
     from contrail.comparison.plan import Plan
+    from contrail.metrics.scores import Scores
     from contrail.runs.estimate import Estimate
-    from contrail.scores import Scores
 
 
 def run(

@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from contrail.config import Source
-from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError
-from contrail.registry import Plugins, load_plugins
+from contrail.metrics.episode import EpisodeMetric
+from contrail.registry.plugins import Plugins, load_plugins
 from contrail.runs.directory import default_directory
 
 Stream = str | os.PathLike[str] | Mapping[str, Any]

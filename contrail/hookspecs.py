@@ -3,7 +3,7 @@
 Hooks that register things are part of a run: if one raises, the command ends with an error that
 names the plugin. So it does if an environment, an adapter, a strategy or an objective raises where
 a run cannot go on without it. Hooks of OBSERVERS watch: what they raise is told, and the run goes
-on (`contrail.observers`).
+on (`contrail.registry.observers`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from contrail.adapter import Adapter
     from contrail.environment import Environment
     from contrail.episode import Episode
-    from contrail.episode_metrics import EpisodeMetric
-    from contrail.failures import FailureRule
+    from contrail.metrics.episode import EpisodeMetric
+    from contrail.metrics.failures import FailureRule
+    from contrail.metrics.scores import Scores
     from contrail.model.policy import ModelSource
-    from contrail.scores import Scores
     from contrail.stage import Stage
     from contrail.strategy import Strategy
     from contrail.training.objective import Objective

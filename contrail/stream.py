@@ -14,10 +14,10 @@ from contrail.adapter import Adapter
 from contrail.config import Component, EnvironmentConfig, RunConfig, task_source
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, Key, PluginError, Raised, boundary, nearest
-from contrail.first_task import try_tasks
-from contrail.registry import Plugins, blaming
-from contrail.task_split import read_rates
-from contrail.tasks import test_tasks, untested
+from contrail.registry.plugins import Plugins, blaming
+from contrail.rollout.first_task import try_tasks
+from contrail.tasks.selection import test_tasks, untested
+from contrail.tasks.split import read_rates
 from contrail.training.objective import Objective
 from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory, no_tasks

@@ -50,9 +50,9 @@ from contrail.config import (
     names,
 )
 from contrail.config.document import keys_of
-from contrail.metrics import METRICS
+from contrail.metrics.transfer import METRICS
 from contrail.plugins.metrics.episode import METRICS as EPISODE_METRICS
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs.launch import run_stream
 
 ROOT = Path(__file__).parent.parent

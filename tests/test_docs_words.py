@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from contrail.progress import line
-from contrail.registry import load_plugins
+from contrail.progress.reporter import line
+from contrail.registry.plugins import load_plugins
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

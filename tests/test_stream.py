@@ -18,7 +18,7 @@ from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.stage import Stage
 from contrail.stream import Scenario
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
 
 # pytest would take it for a test.
 draw_test_tasks = test_tasks

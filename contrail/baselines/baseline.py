@@ -16,7 +16,7 @@ from contrail.environment import Task
 from contrail.intervals import score_interval
 from contrail.rollout.watchdog import OnWait
 from contrail.seeding import generator
-from contrail.tasks import TEST_SEED
+from contrail.tasks.selection import TEST_SEED
 from contrail.workers.pool import EnvironmentPool
 
 SECONDS = 60.0

@@ -15,7 +15,7 @@ from contrail.baselines.players import Constant, Random
 from contrail.environment import Task
 from contrail.rollout.watchdog import OnWait
 from contrail.seeding import generator
-from contrail.tasks import TEST_SEED, test_tasks
+from contrail.tasks.selection import TEST_SEED, test_tasks
 from contrail.workers.pool import EnvironmentPool
 
 EXPLORED = 64  # training tasks on which random play finds out what is listed

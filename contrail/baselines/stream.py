@@ -6,8 +6,8 @@ from collections.abc import Container
 
 from contrail.baselines import EXPERT, RANDOM, SAMPLES, Baseline, Subject, baselines
 from contrail.config import RunConfig
-from contrail.progress import Reporter
-from contrail.registry import Plugins
+from contrail.progress.reporter import Reporter
+from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait
 from contrail.stream import Scenario, maker
 

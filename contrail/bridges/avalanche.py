@@ -20,7 +20,7 @@ from contrail.config import load
 from contrail.environment import Task
 from contrail.errors import ConfigError
 from contrail.given import Plugin
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.stage import Stage
 from contrail.stream import listed, make_scenario, maker
 from contrail.workers.factory import EnvironmentFactory

@@ -13,7 +13,7 @@ import gymnasium
 
 from contrail.bridges.tasks import find_task
 from contrail.environment import Environment, Observation, Task
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.workers.factory import EnvironmentFactory
 
 LONGEST = 1 << 20  # characters; gymnasium wants a bound on texts

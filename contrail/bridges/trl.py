@@ -15,7 +15,7 @@ from typing import Any
 from contrail.bridges.tasks import find_task
 from contrail.environment import SPLITS, Environment, Observation
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.workers.factory import EnvironmentFactory
 
 

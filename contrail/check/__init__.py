@@ -46,9 +46,9 @@ from contrail.errors import (
     describe_error,
 )
 from contrail.hookspecs import OBSERVERS, REPORTS
-from contrail.registered import not_registered
-from contrail.registry import Plugins, load_plugins
-from contrail.shift import Shift
+from contrail.registry.plugins import Plugins, load_plugins
+from contrail.registry.registered import not_registered
+from contrail.shift.shifted import Shift
 from contrail.workers.factory import EnvironmentFactory
 
 __all__ = ["Finding", "Report", "check"]

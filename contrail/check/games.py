@@ -10,7 +10,7 @@ from collections import Counter
 
 from contrail.check.subject import Failed, Subject, Warned
 from contrail.environment import Task
-from contrail.tasks import untested
+from contrail.tasks.selection import untested
 
 COMPARED = 50  # tasks of each split
 ENOUGH = 6  # tasks alike by which to say that all are

@@ -10,8 +10,8 @@ from contrail.check import interface, members, training
 from contrail.check.interface import AdapterSubject, in_trial
 from contrail.check.trial import Trial
 from contrail.check.world import NAME, Crossroads
-from contrail.registered import Registered
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
+from contrail.registry.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 
 Check = Callable[[Any], str | None]

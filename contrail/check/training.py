@@ -9,7 +9,7 @@ from typing import Any
 from contrail.check.subject import Failed, Skipped, Warned
 from contrail.check.trial import Trial, budget, difference, weights_at
 from contrail.errors import ContrailError, Raised, boundary, message_of
-from contrail.observers import read_failures
+from contrail.registry.observers import read_failures
 from contrail.runs.directory import RunDirectory, read_checkpoint
 
 OWN_GENERATOR = (

@@ -20,8 +20,8 @@ from typing import Any
 from contrail.check.surroundings import random_states
 from contrail.check.world import NAME
 from contrail.config import Source
-from contrail.registered import Table
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
+from contrail.registry.registered import Table
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.launch import run_stream
 from contrail.runs.position import Position

@@ -14,7 +14,7 @@ import contrail
 from contrail.cli import environments, export, lists, new, play, runs, split, study, watch
 from contrail.cli.options import key_in_place_of
 from contrail.errors import DEBUG, ContrailError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
 
 

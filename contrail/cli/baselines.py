@@ -28,9 +28,9 @@ from contrail.cli.output import show
 from contrail.environment import SPLITS
 from contrail.errors import ContrailError
 from contrail.names import visible
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 from contrail.rollout.watchdog import telling
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 

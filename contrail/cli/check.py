@@ -35,8 +35,8 @@ from contrail.config import Source, build, read_shift
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.names import visible
 from contrail.plugin_files import plugin_file
-from contrail.registered import Registered
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
+from contrail.registry.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 
 

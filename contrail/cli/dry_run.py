@@ -13,7 +13,7 @@ import contrail
 from contrail.api import estimate_comparison
 from contrail.cli.output import show
 from contrail.names import visible
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate, duration, measured, size, table
 
 

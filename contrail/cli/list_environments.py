@@ -11,7 +11,7 @@ from typing import Any
 from contrail.config import Source, build, read_shift, show
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 from contrail.values import as_texts
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 

@@ -16,8 +16,8 @@ from contrail.cli.output import show
 from contrail.names import visible
 
 if TYPE_CHECKING:
-    from contrail.registered import Registered
-    from contrail.registered import Table as Registry
+    from contrail.registry.registered import Registered
+    from contrail.registry.registered import Table as Registry
 
 Name = Annotated[
     Optional[str],  # noqa: UP045 (Typer reads it at run time)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 DryRun = Annotated[

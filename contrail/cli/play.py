@@ -16,7 +16,7 @@ from contrail.environment import SPLITS, Environment, Observation, Task
 from contrail.errors import ConfigError, nearest
 from contrail.names import visible_lines
 from contrail.plugin_files import plugin_file
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 
 if TYPE_CHECKING:
     from contrail.config import EnvironmentConfig

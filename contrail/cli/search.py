@@ -13,7 +13,7 @@ from rich.text import Text
 from contrail.config.document import summary
 from contrail.errors import ContrailError, PluginError
 from contrail.names import visible
-from contrail.registry import blaming
+from contrail.registry.plugins import blaming
 from contrail.values import as_text
 from contrail.workers.factory import EnvironmentFactory
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from contrail.comparison.plan import Plan
 from contrail.comparison.share import row_keys
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
 
 Measure = Callable[[str], Estimate]

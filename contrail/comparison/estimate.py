@@ -18,7 +18,7 @@ from contrail.intervals import (
     seeds_interval,
     tasks_and_seeds_interval,
 )
-from contrail.metrics import METRICS, Part, TaskScores, estimate
+from contrail.metrics.transfer import METRICS, Part, TaskScores, estimate
 from contrail.tables import episode_metrics
 
 Order = tuple[str, ...]

@@ -20,7 +20,7 @@ from contrail.comparison.summary import summarise
 from contrail.config import Source, to_yaml
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.estimate import Estimate, Known
 from contrail.runs.launch import check_same, estimate_stream

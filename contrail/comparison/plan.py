@@ -21,7 +21,7 @@ import yaml
 from contrail.comparison.entries import Entry, read_entry
 from contrail.config import RunConfig, Source, load, plain, show, to_yaml
 from contrail.errors import ConfigError, nearest
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.seeding import generator
 
 KEYS = ("strategies", "orders", "seeds", "baseline", "jobs")

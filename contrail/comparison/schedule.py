@@ -15,8 +15,8 @@ from contrail.comparison.processes import WorkerProcess, Workers, end
 from contrail.config import load, to_yaml
 from contrail.errors import ContrailError
 from contrail.files import write_atomically
-from contrail.observers import failure_text, read_failures
-from contrail.registry import Plugins
+from contrail.registry.observers import failure_text, read_failures
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.sources import edited, source_files
 

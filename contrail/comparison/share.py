@@ -23,11 +23,11 @@ from contrail.comparison.plan import PlannedRun
 from contrail.config import Component, RunConfig, identity, plain, to_dict
 from contrail.errors import ConfigError, PluginError
 from contrail.files import write_atomically
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 from contrail.runs.directory import EpisodeLog, RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 from contrail.stream import listed
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
 
 
 @dataclass(frozen=True)

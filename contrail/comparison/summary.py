@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from contrail import drift, reliance
 from contrail.comparison.estimate import (
     Quantity,
     compared,
@@ -40,11 +39,12 @@ from contrail.intervals import (
     seeds_needed,
     sign_flip_p,
 )
-from contrail.metrics import METRICS, TaskScores
+from contrail.metrics import drift, reliance
+from contrail.metrics.transfer import METRICS, TaskScores
 from contrail.runs.sources import differing
 from contrail.seeding import generator
 from contrail.tables import episode_metrics
-from contrail.tasks import TEST_SEED
+from contrail.tasks.selection import TEST_SEED
 
 CONTINUAL_WORLD = "continual_world_forward_transfer"
 DRIFT = "drift"

@@ -63,7 +63,7 @@ def run(config: Path, directory: Path) -> None:
     Raises:
         ContrailError: something the user can put right.
     """
-    from contrail.registry import load_plugins
+    from contrail.registry.plugins import load_plugins
     from contrail.runs.launch import run_stream
     from contrail.runs.reports import observers_of
 
@@ -86,7 +86,7 @@ def attempt(configs: Sequence[Path]) -> None:
 
     load_libraries()
     from contrail.config import Source, load
-    from contrail.registry import load_plugins
+    from contrail.registry.plugins import load_plugins
     from contrail.stream import listed
 
     plugins = load_plugins()

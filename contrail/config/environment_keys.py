@@ -10,8 +10,8 @@ from contrail.config.schema import EnvironmentConfig, names, task_source
 from contrail.config.source import show
 from contrail.environment import Environment
 from contrail.errors import ConfigError, Key
-from contrail.shift import Shift, check_alias
-from contrail.task_split import TaskSplit, digest, read_rates
+from contrail.shift.shifted import Shift, check_alias
+from contrail.tasks.split import TaskSplit, digest, read_rates
 
 
 def read_shift(value: Any, key: Key, name: str, cls: type[Environment]) -> Shift | None:

@@ -21,9 +21,9 @@ from contrail.config.schema import (
 )
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
-from contrail.registered import Table
-from contrail.registry import Plugins
-from contrail.shift import Shift
+from contrail.registry.plugins import Plugins
+from contrail.registry.registered import Table
+from contrail.shift.shifted import Shift
 
 STAGE = "N"
 """Replaces the number of a stage in keys."""

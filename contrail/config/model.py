@@ -11,7 +11,7 @@ from typing import Any
 
 from contrail.errors import ConfigError, Key, nearest
 from contrail.files import OWN, is_path
-from contrail.registered import Table
+from contrail.registry.registered import Table
 
 
 def find_model(name: str, directory: Path, models: Table[Any], key: Key | None = ("model",)) -> str:

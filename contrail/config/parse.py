@@ -33,9 +33,9 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
-from contrail.observers import TRACKERS
-from contrail.registered import Table, not_registered
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.observers import TRACKERS
+from contrail.registry.plugins import Plugins, load_plugins
+from contrail.registry.registered import Table, not_registered
 
 DEFAULT_STRATEGY = "sequential"
 DEFAULT_ADAPTER = "choose"
@@ -343,7 +343,7 @@ class _Parser:
         """Register the class that `module:Class` names, under that name."""
         if path in self.plugins.strategies:
             return
-        from contrail.avalanche_strategy import strategy_class
+        from contrail.registry.avalanche import strategy_class
 
         try:
             found = strategy_class(path, self.directory)

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from contrail.errors import PluginError
-from contrail.observers import TRACKERS
-from contrail.registry import Plugins
+from contrail.registry.observers import TRACKERS
+from contrail.registry.plugins import Plugins
 
 
 def load_plugin(plugins: Plugins, name: str, directory: Path) -> str:

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 from contrail.config.source import escape
 from contrail.config.training import GRPOSettings, LoRASettings
 from contrail.errors import Key, dotted
-from contrail.observers import DEFAULT_TRACKERS
-from contrail.shift import Shift
-from contrail.task_split import TaskSplit
+from contrail.registry.observers import DEFAULT_TRACKERS
+from contrail.shift.shifted import Shift
+from contrail.tasks.split import TaskSplit
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def loading(base: str, registered: bool = False) -> str:
     """
     imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
     if registered:
-        imports += ["", "from contrail.registry import load_plugins"]
+        imports += ["", "from contrail.registry.plugins import load_plugins"]
     return LOADING.format(
         imports="\n".join(imports),
         directory=f"directory = load_plugins().models[{base!r}].value()\n" * registered,

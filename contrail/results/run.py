@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from contrail import tables
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.observers import told
-from contrail.registry import Plugins
+from contrail.registry.observers import told
+from contrail.registry.plugins import Plugins
 from contrail.results.shared import pandas_module, warn
 from contrail.runs.directory import RunDirectory
 from contrail.runs.reports import observers_of

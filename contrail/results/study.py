@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.observers import told, told_of_runs
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.observers import told, told_of_runs
+from contrail.registry.plugins import Plugins, load_plugins
 from contrail.results.shared import pandas_module, warn
 from contrail.runs.reports import observers_of
 

@@ -19,11 +19,11 @@ from contrail.config import (
     to_yaml,
 )
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
-from contrail.live import Live
 from contrail.model.tools import check_tools
-from contrail.observers import Observers
-from contrail.progress import Reporter
-from contrail.registry import Plugins
+from contrail.progress.live import Live
+from contrail.progress.reporter import Reporter
+from contrail.registry.observers import Observers
+from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait, telling
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose

@@ -10,7 +10,7 @@ from typing import Any
 from contrail.files import is_path
 from contrail.model.card import loading
 from contrail.names import visible
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 
 UNDEFINED = "\N{EN DASH}"
 

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from contrail.config.schema import CheckpointConfig
 from contrail.environment import Task
 from contrail.errors import ContrailError
+from contrail.metrics.scores import Scores
 from contrail.model.policy import Policy
-from contrail.progress import Reporter
+from contrail.progress.reporter import Reporter
 from contrail.runs.card import license_of, model_card
 from contrail.runs.composition import Composition
 from contrail.runs.directory import DamagedError, EpisodeLog, read_checkpoint, write_state
@@ -24,7 +25,6 @@ from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
 from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
-from contrail.scores import Scores
 from contrail.training.learner import Learner
 
 SECONDS = 120.0

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from contrail.avalanche_strategy import AvalancheStrategy
 from contrail.config import RunConfig
 from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
-from contrail.registered import Registered
-from contrail.registry import Plugins, blamed, blaming
+from contrail.registry.avalanche import AvalancheStrategy
+from contrail.registry.plugins import Plugins, blamed, blaming
+from contrail.registry.registered import Registered
 from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy

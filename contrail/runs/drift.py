@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contrail.episode import Episode
 from contrail.model.policy import Policy
-from contrail.progress import Reporter
+from contrail.progress.reporter import Reporter
 from contrail.runs.composition import Composition
 from contrail.stage import Stage
 from contrail.training.divergence import divergences

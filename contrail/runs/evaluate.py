@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contrail.adapter import Adapter
 from contrail.environment import Task
 from contrail.episode import Episode
-from contrail.episode_metrics import EpisodeMetric
-from contrail.failures import Diagnosis
+from contrail.metrics.episode import EpisodeMetric
+from contrail.metrics.failures import Diagnosis
+from contrail.metrics.scores import Scores
 from contrail.model.policy import Policy
 from contrail.rollout.play import Job, Progress, play
 from contrail.rollout.watchdog import Wait
-from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.workers.pool import EnvironmentPool
 

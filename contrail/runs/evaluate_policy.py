@@ -10,14 +10,14 @@ from contrail.adapter import Adapter
 from contrail.config import AnswersConfig, Component, EnvironmentConfig, EvaluateConfig, RunConfig
 from contrail.environment import NoConfig
 from contrail.errors import ConfigError
-from contrail.progress import Reporter
-from contrail.registered import not_registered
-from contrail.registry import Plugins
+from contrail.metrics.scores import Scores
+from contrail.progress.reporter import Reporter
+from contrail.registry.plugins import Plugins
+from contrail.registry.registered import not_registered
 from contrail.runs.evaluate import evaluate
 from contrail.runs.policies import find_policy, named_policy
-from contrail.scores import Scores
 from contrail.stream import list_tasks, make_adapter, maker
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
 from contrail.workers.pool import EnvironmentPool
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from contrail.errors import ConfigError, ContrailError
-from contrail.live import PROGRESS
-from contrail.observers import FILE
-from contrail.registry import Plugins
+from contrail.progress.live import PROGRESS
+from contrail.registry.observers import FILE
+from contrail.registry.plugins import Plugins
 from contrail.runs.card import license_of, model_card
 from contrail.runs.directory import STATE, RunDirectory, read_checkpoint
 from contrail.runs.position import Position

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from contrail.config import RunConfig, plain
 from contrail.errors import ConfigError
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 
 
 def extends(old: RunConfig, new: RunConfig, changed: Sequence[str], plugins: Plugins) -> bool:

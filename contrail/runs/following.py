@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from contrail.errors import ContrailError
-from contrail.live import LIVE, PROGRESS
+from contrail.progress.live import LIVE, PROGRESS
 
 PLANS = ("plan.json", "compare.json")
 """Files of a comparison's directory."""
@@ -34,7 +34,7 @@ class Following:
     config: dict[str, Any] = field(default_factory=dict)
     """The content of config.yaml; empty before the run has begun."""
     live: dict[str, Any] = field(default_factory=dict)
-    """What is under way: see `contrail.live`."""
+    """What is under way: see `contrail.progress.live`."""
     entries: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """What has been done, by kind and number."""
     episode: dict[str, Any] | None = None

@@ -15,7 +15,7 @@ from contrail.compat.loading import load_libraries
 from contrail.config import RunConfig, Source, differences, load
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.names import visible
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.estimate import Estimate, Known
 from contrail.runs.extend import extends

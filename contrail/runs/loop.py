@@ -6,8 +6,8 @@ import functools
 import time
 
 from contrail.compat.avalanche import BaseTemplate
-from contrail.observers import told
-from contrail.progress import Reporter, entry, line
+from contrail.progress.reporter import Reporter, entry, line
+from contrail.registry.observers import told
 from contrail.runs import chance
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context

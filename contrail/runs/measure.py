@@ -21,7 +21,7 @@ from contrail.baselines.stream import IN_A_RUN
 from contrail.config import RunConfig, identity, plain, to_dict
 from contrail.episode import Episode
 from contrail.errors import ContrailError
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs import memory
 from contrail.runs.estimate import WEARING, Clocks, Estimate, Known, Measured, Part
 from contrail.runs.evaluate import evaluate

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftConfig
 from contrail.config import LoRASettings, RunConfig, find_model, load, lora_config
 from contrail.errors import ConfigError, ContrailError
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.training.verify import verify
 

@@ -10,8 +10,8 @@ import yaml
 from contrail.config import load_plugin, load_tracker
 from contrail.errors import ContrailError
 from contrail.names import visible
-from contrail.observers import DEFAULT_TRACKERS, Observers
-from contrail.registry import Plugins
+from contrail.registry.observers import DEFAULT_TRACKERS, Observers
+from contrail.registry.plugins import Plugins
 
 
 def observers_of(

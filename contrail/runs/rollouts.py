@@ -12,17 +12,17 @@ from contrail.adapter import Adapter
 from contrail.config import AnswersConfig, EvaluateConfig
 from contrail.environment import Task
 from contrail.episode import Episode
-from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import ConfigError, PluginError
-from contrail.failures import Diagnosis
+from contrail.metrics.episode import EpisodeMetric
+from contrail.metrics.failures import Diagnosis
+from contrail.metrics.scores import Scores
 from contrail.model.policy import Policy
-from contrail.progress import Reporter
+from contrail.progress.reporter import Reporter
 from contrail.rollout.answers import mark
 from contrail.rollout.play import Job, play
 from contrail.rollout.script import EXPERT, Move, Script, no_sampler
 from contrail.rollout.watchdog import OnWait
 from contrail.runs.evaluate import evaluate
-from contrail.scores import Scores
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.training.objective import Moves

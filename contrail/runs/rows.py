@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from contrail.errors import ContrailError
+from contrail.metrics.scores import Scores
 from contrail.model.policy import Policy
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition
@@ -14,7 +15,6 @@ from contrail.runs.directory import EpisodeLog
 from contrail.runs.drift import Drift
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.run import Run
-from contrail.scores import Scores
 from contrail.stage import Stage
 
 

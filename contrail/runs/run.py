@@ -12,11 +12,15 @@ from typing import Any
 from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
-from contrail.drift import FORMULA, at_the_end, drift
 from contrail.episode import Episode
-from contrail.episode_metrics import averages, mean
 from contrail.intervals import Estimate
-from contrail.metrics import (
+from contrail.metrics.drift import FORMULA, at_the_end, drift
+from contrail.metrics.episode import averages, mean
+from contrail.metrics.reliance import FORMULA as RELIANCE
+from contrail.metrics.reliance import at_the_end as reliance_at_the_end
+from contrail.metrics.reliance import reliance
+from contrail.metrics.scores import Scores
+from contrail.metrics.transfer import (
     METRICS,
     TaskScores,
     change,
@@ -24,17 +28,13 @@ from contrail.metrics import (
     over,
     turnover_by_environment,
 )
-from contrail.observers import Observers
-from contrail.registry import Plugins
-from contrail.reliance import FORMULA as RELIANCE
-from contrail.reliance import at_the_end as reliance_at_the_end
-from contrail.reliance import reliance
+from contrail.registry.observers import Observers
+from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import Wait
 from contrail.runs import chance, provenance
 from contrail.runs.directory import RunDirectory
 from contrail.runs.no_signal import Kind, kind_of, summary
 from contrail.runs.sources import Versions, merged
-from contrail.scores import Scores
 
 MOST_WAITS = 20  # that are kept
 

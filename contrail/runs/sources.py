@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contrail.config import RunConfig
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
 
 Versions = dict[str, list[str]]

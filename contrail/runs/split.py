@@ -13,13 +13,13 @@ from contrail.config import EnvironmentConfig, RunConfig, Source, load, plain, t
 from contrail.environment import SPLITS, Task
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
-from contrail.progress import Reporter
-from contrail.registry import Plugins
+from contrail.progress.reporter import Reporter
+from contrail.registry.plugins import Plugins
 from contrail.runs.interrupt import Interruption
 from contrail.runs.sources import source_files
 from contrail.stream import Listing, Scenario, listed, make_scenario
-from contrail.task_split import FORMAT, as_json, digest, read_content
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
+from contrail.tasks.split import FORMAT, as_json, digest, read_content
 
 
 @dataclass(frozen=True)

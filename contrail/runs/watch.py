@@ -8,7 +8,7 @@ from contrail.config import EnvironmentConfig
 from contrail.environment import Split
 from contrail.episode import Episode
 from contrail.errors import ConfigError, nearest
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.evaluate import evaluate
 from contrail.runs.evaluate_policy import adapter_of, column
 from contrail.runs.policies import find_policy, named_policy

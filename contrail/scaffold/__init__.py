@@ -12,8 +12,8 @@ from pathlib import Path
 from string import Template
 
 from contrail.errors import ConfigError, ContrailError, nearest
-from contrail.observers import TRACKERS
-from contrail.registry import Plugins
+from contrail.registry.observers import TRACKERS
+from contrail.registry.plugins import Plugins
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("environment", "adapter", "strategy", "objective", "tracker")

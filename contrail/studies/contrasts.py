@@ -18,7 +18,7 @@ from contrail.intervals import (
     extremes_interval,
     range_interval,
 )
-from contrail.metrics import Part, estimate
+from contrail.metrics.transfer import Part, estimate
 from contrail.studies.criteria import Criterion
 from contrail.studies.design import Key, alone
 from contrail.studies.evidence import FIRST, LAST, Evidence, Missing, Term

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from contrail.comparison.share import row_keys
 from contrail.config import Source, to_yaml
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
 from contrail.runs.launch import estimate_stream
 from contrail.studies.launch import StudyOptions, study_file

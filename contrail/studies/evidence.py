@@ -10,7 +10,7 @@ import numpy as np
 
 from contrail.comparison.estimate import Parts, Quantity
 from contrail.intervals import Array
-from contrail.metrics import Part, TaskScores, estimate, worst_of
+from contrail.metrics.transfer import Part, TaskScores, estimate, worst_of
 from contrail.studies.design import Key, Subject
 
 FIRST, LAST = 0, -1

@@ -17,7 +17,7 @@ from contrail.comparison.share import recorded
 from contrail.config import Source
 from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import check_same
 from contrail.studies.design import EXPERIMENTS, Key

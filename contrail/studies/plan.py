@@ -14,7 +14,7 @@ from contrail.comparison.entries import read_entry
 from contrail.comparison.plan import PlannedRun, run_directory
 from contrail.config import RunConfig, Source, load, show
 from contrail.errors import ConfigError, Key, nearest
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
 from contrail.stream import listed
 from contrail.studies import design
@@ -28,7 +28,7 @@ from contrail.studies.design import (
     runs_of,
     shifted,
 )
-from contrail.tasks import test_tasks
+from contrail.tasks.selection import test_tasks
 
 SIZES = ("smoke", "laptop", "paper")
 KEYS = (

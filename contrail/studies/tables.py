@@ -8,7 +8,7 @@ from typing import Any
 
 from contrail.comparison.estimate import Quantity, estimated
 from contrail.comparison.plan import run_directory
-from contrail.metrics import Part
+from contrail.metrics.transfer import Part
 from contrail.studies.contrasts import gain, gain_term, minus
 from contrail.studies.design import (
     EASY,

@@ -7,9 +7,9 @@ from typing import Any
 
 from contrail.environment import OVERRIDES, Environment
 from contrail.errors import ConfigError, PluginError
-from contrail.registered import Registered
-from contrail.registry import Plugins, blaming, load_plugins
-from contrail.shift import Shift, Shifted
+from contrail.registry.plugins import Plugins, blaming, load_plugins
+from contrail.registry.registered import Registered
+from contrail.shift.shifted import Shift, Shifted
 
 LONGEST = 200  # letters of settings in a message
 

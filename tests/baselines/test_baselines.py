@@ -17,7 +17,7 @@ from contrail.baselines.players import Random, goal, words
 from contrail.environment import NoConfig
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.seeding import generator
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool

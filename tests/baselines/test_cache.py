@@ -14,7 +14,7 @@ from doors import Doors, measure, success
 from contrail import Observation, Task
 from contrail.baselines import cache
 from contrail.plugins.adapters.react import React, ReactConfig
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 
 @pytest.fixture(autouse=True)

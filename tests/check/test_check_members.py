@@ -11,7 +11,7 @@ import contrail.check
 from contrail.check import NEEDED, OTHERS, members, run
 from contrail.check.members import misspelt
 from contrail.check.others import CHECKS, subject_of
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 
 class Draws(contrail.Strategy):

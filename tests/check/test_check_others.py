@@ -18,7 +18,7 @@ from contrail.check.others import CHECKS, AdapterSubject, subject_of
 from contrail.check.subject import Failed, Skipped, Warned
 from contrail.check.trial import Trial, difference
 from contrail.errors import ConfigError
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 
 GENERATOR = numpy.random.default_rng()
 

@@ -12,7 +12,7 @@ import pytest
 from corridors import Corridor, Raises
 
 from contrail.check.doing import Doing
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 
 PLUGIN = '''
 from dataclasses import dataclass

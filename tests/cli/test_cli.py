@@ -12,7 +12,7 @@ import pytest
 from commands import Command, Done, refused
 
 import contrail
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 ROOT = Path(__file__).parents[2]
 GUESS = ROOT / "examples" / "guess.py"
@@ -234,7 +234,8 @@ def test_version(command: Command) -> None:
 
 def test_nothing_heavy_is_imported_for_help() -> None:
     script = (
-        "import sys, contrail.cli.app; from contrail.registry import load_plugins; load_plugins();"
+        "import sys, contrail.cli.app;"
+        "from contrail.registry.plugins import load_plugins; load_plugins();"
         "print({name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(

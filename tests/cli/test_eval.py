@@ -110,7 +110,7 @@ def test_a_mistyped_directory_is_no_name_at_the_hub(
 
 def test_a_name_of_the_hub_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contrail.config import find_model
-    from contrail.registered import Table
+    from contrail.registry.registered import Table
 
     monkeypatch.chdir(tmp_path)
     assert find_model("owner/name", tmp_path, Table("model")) == "owner/name"

@@ -9,7 +9,7 @@ import pytest
 from commands import Command, Done
 
 from contrail.config.document import keys_of, summary
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 
 KINDS = ["strategies", "adapters", "models"]
 

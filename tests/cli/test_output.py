@@ -11,7 +11,7 @@ import pytest
 from commands import Command
 
 import contrail
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 STREAM = """model: tiny-random
 stream: [{environment: {name: textcraft, depths: [1], max_turns: 2}, updates: 2}]

@@ -12,8 +12,8 @@ from commands import Command
 from contrail.cli.search import Hit, find
 from contrail.config import build
 from contrail.environment import Environment
-from contrail.registered import Registered
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
+from contrail.registry.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGIN = """

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from contrail.cli import watch
 from contrail.errors import ContrailError
-from contrail.live import LIVE, PROGRESS, Live
-from contrail.progress import Reporter, entry
+from contrail.progress.live import LIVE, PROGRESS, Live
+from contrail.progress.reporter import Reporter, entry
 from contrail.runs.following import Following, find
 from contrail.runs.launch import run_stream
 

@@ -24,7 +24,7 @@ from contrail.comparison.launch import compare_runs, compare_stream
 from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.comparison.processes import WorkerProcess, Workers
 from contrail.errors import ConfigError, ContrailError
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import run_stream
 

@@ -6,7 +6,7 @@ import numpy
 from compared import row
 
 from contrail.comparison.estimate import Quantity, compared, estimated, of_runs
-from contrail.metrics import Part
+from contrail.metrics.transfer import Part
 
 
 def test_columns_that_share_tasks_do_not_narrow_the_interval_over_tasks() -> None:

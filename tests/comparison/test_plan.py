@@ -17,7 +17,7 @@ from contrail.comparison import launch, share
 from contrail.comparison.plan import ComparisonOptions, Plan, read_options, read_plan
 from contrail.config import load, to_yaml
 from contrail.errors import ConfigError
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 
 ROOT = Path(__file__).parents[2]
 STREAM = {

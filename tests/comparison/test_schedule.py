@@ -14,7 +14,7 @@ from compared import RUNS, Scripts, write_stream
 
 from contrail.comparison import schedule
 from contrail.comparison.plan import ComparisonOptions, read_plan
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 
 # A worker that pretends: it makes checkpoints as a run does, and fails where it is told to.
 PRETEND = """

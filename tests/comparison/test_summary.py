@@ -15,7 +15,7 @@ from compared import row
 from contrail.comparison.gather import Row, check_comparable, read_rows
 from contrail.comparison.summary import CONTINUAL_WORLD, summarise
 from contrail.errors import ConfigError
-from contrail.metrics import METRICS, TaskScores
+from contrail.metrics.transfer import METRICS, TaskScores
 from contrail.plugins.reports import comparison, comparison_figures, comparison_tables
 from contrail.reporting import reporting
 

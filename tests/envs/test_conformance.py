@@ -8,7 +8,7 @@ import pytest
 
 import contrail.check
 from contrail.errors import ContrailError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()

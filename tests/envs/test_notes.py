@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contrail.cli.list_environments import catalogue, select
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contrail import Environment, read_action
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 LISTED = ("turn left", "turn right", "-1", "put apple 1 in/on table 1", "say hi.")

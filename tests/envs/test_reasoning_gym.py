@@ -77,7 +77,7 @@ SIGNS = ("sentence_reordering", "number_sorting", "group_anagrams", "fraction_si
 
 @pytest.mark.parametrize("dataset", [*SIGNS, "rubiks_cube", "sudoku", "tower_of_hanoi"])
 def test_the_expert_is_right_through_the_adapter(dataset: str) -> None:
-    from contrail.registry import load_plugins
+    from contrail.registry.plugins import load_plugins
 
     world = make(dataset, train_tasks=2, test_tasks=1)
     adapter = load_plugins().adapters["xml"].value(None)

@@ -17,7 +17,7 @@ from contrail import EpisodeView, Exchange, InvalidAction, Observation, Task
 from contrail.errors import ContrailError
 from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.plugins.adapters.shared import FreeTextConfig, ThoughtConfig, clean
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.workers.factory import EnvironmentFactory
 
 PLUGINS = load_plugins()

@@ -16,7 +16,7 @@ from contrail import ConfigError
 from contrail.comparison import share
 from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.config import load
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

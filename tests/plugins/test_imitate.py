@@ -18,7 +18,7 @@ from contrail import ConfigError, ContrailError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.plugins.objectives.imitate import Imitate
-from contrail.progress import line
+from contrail.progress.reporter import line
 from contrail.seeding import generator
 
 from learning import config  # isort: skip

@@ -16,7 +16,6 @@ from results import make_result
 
 from contrail.comparison.summary import summarise
 from contrail.names import visible
-from contrail.observers import Observers
 from contrail.plugin_files import load_file
 from contrail.plugins.reports import (
     comparison,
@@ -27,8 +26,9 @@ from contrail.plugins.reports import (
     table,
 )
 from contrail.plugins.trackers import tensorboard
-from contrail.progress import Reporter
-from contrail.registry import Plugins
+from contrail.progress.reporter import Reporter
+from contrail.registry.observers import Observers
+from contrail.registry.plugins import Plugins
 
 NAMES = [
     "shop_$5_$10",

@@ -14,9 +14,9 @@ import pytest
 from results import MIXED, NAMES, make_result
 from rich.console import Console
 
+from contrail.metrics.scores import Scores
 from contrail.plugins.reports import console, figures, table
 from contrail.plugins.trackers import tensorboard
-from contrail.scores import Scores
 from contrail.tables import columns
 
 

@@ -13,10 +13,10 @@ from configs import Load
 
 from contrail.environment import Task
 from contrail.episode import Episode, Turn
-from contrail.observers import Observers
+from contrail.metrics.scores import Scores
 from contrail.plugins.trackers import tensorboard
-from contrail.registry import load_plugins
-from contrail.scores import Scores
+from contrail.registry.observers import Observers
+from contrail.registry.plugins import load_plugins
 
 
 @dataclass

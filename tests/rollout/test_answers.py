@@ -21,7 +21,7 @@ from contrail.errors import ConfigError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig
 from contrail.plugins.metrics.episode import METRICS
-from contrail.progress import line
+from contrail.progress.reporter import line
 from contrail.rollout.answers import mark
 from contrail.seeding import generator
 

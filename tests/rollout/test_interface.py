@@ -19,7 +19,7 @@ from contrail.baselines.players import Random
 from contrail.config import load
 from contrail.errors import PluginError
 from contrail.plugins.adapters.react import ReactConfig
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.stream import listed, make_scenario
 
 from contrail.rollout.play import Job, play  # isort: skip

@@ -11,10 +11,10 @@ import pytest
 
 import contrail
 from contrail.baselines import Baseline
+from contrail.metrics.scores import Scores
 from contrail.rollout import watchdog
 from contrail.rollout.watchdog import Wait, Watchdog
 from contrail.runs import chance
-from contrail.scores import Scores
 
 ENVIRONMENTS = """
 import time

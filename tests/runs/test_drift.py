@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contrail.drift import drift
+from contrail.metrics.drift import drift
 from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -22,7 +22,7 @@ from contrail.envs.trl.load import load_module
 from contrail.errors import ConfigError, ContrailError
 from contrail.plugin_files import load_file
 from contrail.plugins.models.smollm2 import tiny_random
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs import sources
 from contrail.runs.launch import run_stream
 from contrail.runs.sources import edited, merged, source_files

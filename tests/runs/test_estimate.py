@@ -13,7 +13,7 @@ import pytest
 import contrail
 from contrail.comparison.cost import costs
 from contrail.comparison.plan import ComparisonOptions, read_plan
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs import assemble, measure
 from contrail.runs.estimate import Estimate, Measured, Part, duration, short, size, table
 from contrail.runs.following import Following

@@ -169,7 +169,7 @@ def test_what_cannot_be_exported(result: contrail.Result, tmp_path: Path) -> Non
 
 
 def test_the_licence_of_the_base_model_is_named(tmp_path: Path) -> None:
-    from contrail.registry import load_plugins
+    from contrail.registry.plugins import load_plugins
     from contrail.runs.card import license_of
 
     plugins = load_plugins()

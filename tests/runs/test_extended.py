@@ -14,7 +14,7 @@ from benchmarks.kill import differences
 from contrail.config import RunConfig, load
 from contrail.config import differences as changes
 from contrail.errors import ConfigError, ContrailError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import run_stream

@@ -9,7 +9,7 @@ import pytest
 import contrail
 from contrail.environment import Task
 from contrail.episode import Episode, Turn
-from contrail.progress import line
+from contrail.progress.reporter import line
 from contrail.runs.no_signal import ADVICE, Kind, kind_of, summary
 
 ENVIRONMENTS = """

@@ -19,8 +19,8 @@ from contrail.comparison import launch, worker
 from contrail.comparison.launch import compare_stream
 from contrail.comparison.plan import ComparisonOptions
 from contrail.errors import ContrailError
-from contrail.observers import FILE, LIMIT, read_failures
-from contrail.registry import load_plugins
+from contrail.registry.observers import FILE, LIMIT, read_failures
+from contrail.registry.plugins import load_plugins
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ARGUMENTS = {

@@ -13,10 +13,10 @@ import pytest
 from contrail.config import RunConfig, load, to_yaml
 from contrail.errors import ContrailError
 from contrail.intervals import difference_interval
+from contrail.metrics.reliance import at_the_end, reliance
+from contrail.metrics.task_scores import TaskScores
 from contrail.plugins.reports.why import interface
-from contrail.reliance import at_the_end, reliance
 from contrail.runs.launch import run_stream
-from contrail.task_scores import TaskScores
 
 DOORS = """
 import contrail

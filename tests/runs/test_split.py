@@ -12,7 +12,7 @@ import pytest
 import contrail
 from contrail.config import Source, load
 from contrail.errors import ConfigError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs import evaluate as evaluate_module
 from contrail.runs.split import SplitOptions, split_stream
 from contrail.stream import listed

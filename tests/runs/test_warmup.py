@@ -11,7 +11,7 @@ import pytest
 
 import contrail
 from contrail import ConfigError
-from contrail.metrics import TaskScores
+from contrail.metrics.transfer import TaskScores
 
 GUESS = Path(__file__).parents[2] / "examples/guess.py"
 

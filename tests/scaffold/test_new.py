@@ -14,7 +14,7 @@ from packages import ROOT, install, try_out
 
 import contrail.scaffold
 from contrail.errors import ConfigError, ContrailError
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.scaffold import KINDS, create
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy
 import pytest
 
-from contrail.avalanche_strategy import strategy_class
 from contrail.errors import ContrailError
+from contrail.registry.avalanche import strategy_class
 from contrail.runs.launch import run_stream
 from contrail.training.learner import Learner
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import contrail
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 
 
 class Counts(contrail.Strategy):

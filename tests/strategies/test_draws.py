@@ -11,7 +11,7 @@ import pytest
 import contrail
 from contrail.environment import Task
 from contrail.errors import PluginError
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.runs.composition import Composition, _Member
 from contrail.stage import Stage
 from contrail.strategies.balanced import Balanced, BalancedConfig

@@ -14,7 +14,7 @@ from rooms import train
 from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.plugins.adapters.choose import Choose
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.runs.composition import Composition, _Member
 from contrail.seeding import generator
 from contrail.strategies.retain import Retain, RetainConfig, drift_of

@@ -13,7 +13,7 @@ import pytest
 
 from contrail.errors import ConfigError, ContrailError
 from contrail.plugins.reports import console
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.runs.directory import RunDirectory
 from contrail.runs.launch import run_stream
 

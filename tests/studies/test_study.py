@@ -13,7 +13,7 @@ import contrail
 from contrail.config import Source
 from contrail.errors import ConfigError
 from contrail.plugins.reports.study import markdown, show
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.studies.design import EXPERIMENTS, Subject, alone, runs_of
 from contrail.studies.plan import SIZES, StudyPlan, read_study, size_file
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from contrail.comparison.gather import Row
 from contrail.comparison.plan import ComparisonOptions
-from contrail.metrics import METRICS, TaskScores
+from contrail.metrics.transfer import METRICS, TaskScores
 from contrail.runs.directory import RunDirectory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -11,7 +11,7 @@ import pytest
 
 from contrail.config import RunConfig, load
 from contrail.errors import ConfigError
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 
 STREAM = "stream: [maze]\n"
 PLUGIN = """

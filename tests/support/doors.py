@@ -8,7 +8,7 @@ from typing import Any
 from contrail import Adapter, Environment, Observation, Step, Task
 from contrail.baselines import NAMES, Baseline, Subject, baselines
 from contrail.plugins.adapters.choose import Choose
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.pool import EnvironmentPool
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contrail.metrics import METRICS, TaskScores
+from contrail.metrics.transfer import METRICS, TaskScores
 
 
 def results(R: Any, trained: Sequence[Collection[Any]] = (), tasks: int = 2) -> TaskScores:

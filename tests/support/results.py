@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contrail import metrics
+from contrail.metrics import transfer
 from contrail.plugins.metrics.episode import METRICS
 
 NAMES = [
@@ -56,9 +56,9 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
             for i in range(len(stages) + 1)
         ],
     }
-    results = metrics.TaskScores.read(judged)
-    cells, changes = metrics.matrix(results), metrics.change(results)
-    found = {name: metric(results) for name, metric in metrics.METRICS.items()}
+    results = transfer.TaskScores.read(judged)
+    cells, changes = transfer.matrix(results), transfer.change(results)
+    found = {name: metric(results) for name, metric in transfer.METRICS.items()}
     return {
         "name": "quick",
         "model": "smollm2-135m",
@@ -79,7 +79,7 @@ def make_result(count=2, stages=(("babyai",), ("textcraft",))):
         },
         "metrics": {name: item.value for name, item in found.items()},
         "metric_intervals": {name: item.interval for name, item in found.items()},
-        "formulas": {name: metric.formula for name, metric in metrics.METRICS.items()},
+        "formulas": {name: metric.formula for name, metric in transfer.METRICS.items()},
         "episode_metrics": {m.name: m.about() for m in METRICS if not m.optional},
         "evaluate": {"samples": 1, "decoding": "sample", "temperature": 0.5},
         "budget": {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contrail.config import Source, load
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.stream import Scenario, listed, make_scenario
 
 

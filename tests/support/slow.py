@@ -16,7 +16,7 @@ from typing import Any
 
 import contrail
 from contrail.errors import ConfigError
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.workers.factory import EnvironmentFactory
 
 

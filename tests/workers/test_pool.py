@@ -21,7 +21,7 @@ from contrail.engine.engine import Engine
 from contrail.errors import ConfigError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React, ReactConfig
-from contrail.registry import load_plugins
+from contrail.registry.plugins import load_plugins
 from contrail.rollout.play import Job, play
 from contrail.seeding import generator
 from contrail.workers.pool import EnvironmentPool

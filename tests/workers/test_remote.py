@@ -16,7 +16,7 @@ from pids import gone
 from slow import Settings, Slow, maker
 
 from contrail.errors import ConfigError, EnvironmentFault, PluginError
-from contrail.registered import Registered
+from contrail.registry.registered import Registered
 from contrail.workers import remote as remote_module
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote

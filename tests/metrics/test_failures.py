@@ -13,13 +13,13 @@ import pytest
 
 import contrail
 from contrail import Episode, FailureContext, FailureRule, PluginError, Task, Turn
-from contrail.failures import Diagnosis, count
+from contrail.metrics.failures import Diagnosis, count
 from contrail.plugins.failures.modes import RULES
 from contrail.plugins.reports import why
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.launch import run_stream
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHOP = FailureContext(
     max_turns=10,
     finishing=(r"click\[buy now\]",),
@@ -224,6 +224,6 @@ def test_patterns_of_the_environments_that_ship() -> None:
 
 
 def contrail_plugins() -> Plugins:
-    from contrail.registry import load_plugins
+    from contrail.registry.plugins import load_plugins
 
     return load_plugins()

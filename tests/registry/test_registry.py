@@ -11,7 +11,7 @@ import pytest
 
 import contrail
 from contrail.errors import ConfigError, PluginError
-from contrail.registry import Plugins, load_plugins
+from contrail.registry.plugins import Plugins, load_plugins
 
 ENVIRONMENT = """
 import contrail

@@ -16,11 +16,11 @@ import pytest
 from contrail import EpisodeMetric, Observation, PluginError, Step, Task, Turn
 from contrail.cli import app as cli
 from contrail.episode import Episode
-from contrail.episode_metrics import averages
+from contrail.metrics.episode import averages
+from contrail.metrics.scores import Scores
 from contrail.plugins.metrics.episode import METRICS
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 from contrail.runs.launch import run_stream
-from contrail.scores import Scores
 
 # An environment that gives numbers of its own, and a plugin that makes metrics of them.
 PLUGIN = """

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from contrail import ConfigError, ContrailError, Environment, Observation, PluginError, Step, Task
 from contrail.adapter import EpisodeView, call
-from contrail.alias import Form, Renaming
 from contrail.baselines import cache
 from contrail.check import check
 from contrail.config import build
-from contrail.failures import FailureContext
+from contrail.metrics.failures import FailureContext
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.plugins.adapters.xml import Xml
-from contrail.registered import Registered
-from contrail.registry import load_plugins
-from contrail.shift import DISTRACTIONS, Shift, Shifted
+from contrail.registry.plugins import load_plugins
+from contrail.registry.registered import Registered
+from contrail.shift.alias import Form, Renaming
+from contrail.shift.shifted import DISTRACTIONS, Shift, Shifted
 from contrail.workers.factory import EnvironmentFactory
 from contrail.workers.remote import Remote
 
@@ -145,7 +145,7 @@ def test_the_layout_is_another_one() -> None:
 
 def test_a_renaming_is_the_same_in_every_process() -> None:
     code = (
-        "from contrail.alias import Renaming\n"
+        "from contrail.shift.alias import Renaming\n"
         f"print(Renaming({FORMS['babyai']!r}, 5).in_prompt('drop'))\n"
     )
     environ = {**os.environ, "PYTHONHASHSEED": "4321"}

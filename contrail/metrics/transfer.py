@@ -28,7 +28,7 @@ from contrail.intervals import (
     mean_of,
     score_interval,
 )
-from contrail.task_scores import TaskScores as TaskScores
+from contrail.metrics.task_scores import TaskScores as TaskScores
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from contrail.intervals import UNDEFINED, Array, Estimate, difference_interval, mean_of
-from contrail.task_scores import TaskScores
+from contrail.metrics.task_scores import TaskScores
 
 FORMULA = "mean of R[T][original] - R[T][alias] over environments evaluated with an alias"
 

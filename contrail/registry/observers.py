@@ -25,7 +25,7 @@ from contrail.errors import ContrailError, describe_error, is_interrupt
 from contrail.files import write_atomically
 from contrail.hookspecs import REPORTS
 from contrail.names import visible
-from contrail.registry import Plugins
+from contrail.registry.plugins import Plugins
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 """The trackers that ship. They are called in runs whose `trackers` name them."""

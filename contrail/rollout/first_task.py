@@ -8,7 +8,7 @@ from contrail.adapter import Adapter, EpisodeView, call
 from contrail.config import EnvironmentConfig
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, PluginError
-from contrail.registry import Plugins, blaming
+from contrail.registry.plugins import Plugins, blaming
 from contrail.values import as_text, as_texts
 from contrail.workers.pool import EnvironmentPool
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contrail.intervals import UNDEFINED, Estimate, mean_interval, mean_of
-from contrail.task_scores import TaskScores
+from contrail.metrics.task_scores import TaskScores
 
 FORMULA = "mean_j KL(policy_T || policy_0) per decision, on j's test episodes as policy_T plays"
 KINDS = ("base", "previous")

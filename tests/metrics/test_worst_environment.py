@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contrail import metrics
+from contrail.metrics import transfer
 
 
 @pytest.mark.parametrize("chances", [(0.5, 0.5, 0.5), (0.5, 0.6, 0.7), (0.45, *[0.5] * 5)])
@@ -18,7 +18,7 @@ def test_the_interval_of_the_worst_environment_holds_the_least_true_score(
         scores = {
             str(j): (rng.random((2, 64)) < chance).astype(float) for j, chance in enumerate(chances)
         }
-        found = metrics.METRICS["worst_environment"](metrics.TaskScores(scores, [["0"]], [["0"]]))
+        found = transfer.METRICS["worst_environment"](transfer.TaskScores(scores, [["0"]], [["0"]]))
         assert found.interval is not None
         assert found.value is not None
         assert found.interval[0] <= found.value <= found.interval[1]

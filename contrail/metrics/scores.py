@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrail.episode import Episode
-from contrail.episode_metrics import EpisodeMetric, averages, mean
-from contrail.failures import count
-from contrail.pass_at import repeated
+from contrail.metrics.episode import EpisodeMetric, averages, mean
+from contrail.metrics.failures import count
+from contrail.metrics.pass_at import repeated
 
 PARTS = ("by_difficulty", "difficulties", "outcomes", "drift", "failures")
 """Fields of `Scores` that are kept where they are not empty."""

@@ -7,9 +7,9 @@ import pytest
 
 from contrail.environment import Task
 from contrail.episode import Episode
-from contrail.pass_at import pass_at, repeated
+from contrail.metrics.pass_at import pass_at, repeated
+from contrail.metrics.scores import Scores
 from contrail.plugins.metrics.episode import METRICS
-from contrail.scores import Scores
 
 
 def episodes(*outcomes: list[bool | None]) -> list[Episode]:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from contrail.task_scores import TaskScores
+from contrail.metrics.task_scores import TaskScores
 
 
 def scores(tasks: dict[str, list[str]], registered: dict[str, str] | None = None) -> TaskScores:

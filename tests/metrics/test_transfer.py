@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exact import metric_value, results, summary
 
-from contrail import metrics
+from contrail.metrics import transfer
 
 NAN = math.nan
 TWO = [[0.1, 0.2], [0.8, 0.3], [0.5, 0.9]]
@@ -178,7 +178,7 @@ def close(value, expected):
 )
 def test_by_hand(R, trained, expected):
     found = summary(R, trained)
-    assert list(found) == list(metrics.METRICS) == list(expected)
+    assert list(found) == list(transfer.METRICS) == list(expected)
     for name, value in expected.items():
         close(found[name], value)
     json.dumps(found, allow_nan=False)
@@ -197,7 +197,7 @@ def test_forgetting_is_below_zero_where_an_environment_went_on_improving():
 
 
 def test_changes_are_against_the_base_model():
-    cells = metrics.change(results([[0.25, None], [0.5, 0.5]], [{0}]))
+    cells = transfer.change(results([[0.25, None], [0.5, 0.5]], [{0}]))
     assert [[cell.value for cell in row] for row in cells] == [[0.0, None], [0.25, None]]
 
 
@@ -210,33 +210,33 @@ def test_stages_that_do_not_fit_R_are_refused(trained):
 def run(rows, trained, own=None):
     """Task scores of one environment `a`, and of `b` that never changes."""
     scores = np.array(rows, dtype=np.float64)
-    return metrics.TaskScores({"a": scores, "b": np.ones_like(scores)}, trained, own or trained)
+    return transfer.TaskScores({"a": scores, "b": np.ones_like(scores)}, trained, own or trained)
 
 
 def test_a_task_without_a_score_leaves_differences_alone():
     """Its row has only the easy tasks: 1 - 0.5 would be a gain where the common tasks have none."""
     found = run([[1, 1, 0, 0], [1, 1, NAN, NAN]], [["a"]])
-    change = metrics.change(found)[1][0]
+    change = transfer.change(found)[1][0]
     assert (change.value, change.count) == (0.0, 2)
-    assert metrics.METRICS["delta_held_in"](found).value == 0.0
-    assert metrics.matrix(found)[1][0].value == 1.0
+    assert transfer.METRICS["delta_held_in"](found).value == 0.0
+    assert transfer.matrix(found)[1][0].value == 1.0
 
 
 def test_an_environment_played_beyond_its_stage_is_not_that_stage_s_own():
     """As under replay: the second stage is meant for b and plays tasks of a, too."""
     rows = [[0, 0], [1, 1], [0, 0]]
     found = run(rows, [["a"], ["a", "b"]], own=[["a"], ["b"]])
-    assert metrics.METRICS["backward_transfer"](found).value == -1.0
-    assert metrics.METRICS["forgetting"](found).value == 1.0
+    assert transfer.METRICS["backward_transfer"](found).value == -1.0
+    assert transfer.METRICS["forgetting"](found).value == 1.0
     # A strategy that plays b in the first stage and a in the second, whatever they are meant for.
     swapped = run(rows, [["b"], ["a"]], own=[[], []])
-    assert metrics.METRICS["forward_transfer"](swapped).value == 1.0  # of a, by the first stage
-    assert metrics.METRICS["backward_transfer"](swapped).value == 0.0  # of b
+    assert transfer.METRICS["forward_transfer"](swapped).value == 1.0  # of a, by the first stage
+    assert transfer.METRICS["backward_transfer"](swapped).value == 0.0  # of b
 
 
 def test_every_metric_says_what_it_is():
-    for name, metric in metrics.METRICS.items():
-        assert metric is getattr(metrics, name)
+    for name, metric in transfer.METRICS.items():
+        assert metric is getattr(transfer, name)
         assert metric.formula
         assert "arXiv:" in metric.source
         assert metric.__doc__
@@ -352,7 +352,7 @@ def test_agrees_with_gem_chaudhry_and_mammoth():
 def test_every_undefined_metric_says_what_it_needs():
     alone = summary([[0.1], [0.8]], [{0}])
     for name in [name for name, value in alone.items() if value is None]:
-        assert re.search("two environments|never trained on", metrics.METRICS[name].needs)
+        assert re.search("two environments|never trained on", transfer.METRICS[name].needs)
 
 
 @pytest.fixture

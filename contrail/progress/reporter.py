@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from contrail.live import Live
 from contrail.names import visible
+from contrail.progress.live import Live
 
 LINE_SECONDS = 20.0
 
@@ -184,7 +184,7 @@ SHOWN = ("reward", "success", "policy_entropy", "tokens_per_second", "zero_varia
 
 
 def entry(stage: str, update: int, updates: int, scalars: Mapping[str, float]) -> dict[str, Any]:
-    """Return an update as an entry of `contrail.live`."""
+    """Return an update as an entry of `contrail.progress.live`."""
     kept = {
         name: value
         for name, value in scalars.items()

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import contrail
-from contrail import observers
 from contrail.errors import ContrailError
-from contrail.observers import FILE, LIMIT, Observers, read_failures
-from contrail.registry import Plugins
+from contrail.registry import observers
+from contrail.registry.observers import FILE, LIMIT, Observers, read_failures
+from contrail.registry.plugins import Plugins
 
 
 def observing(directory: Path, *calls: Callable[..., object], said: list[str]) -> Observers:
@@ -259,8 +259,8 @@ def test_a_closed_output_ends_the_command_after_the_other_reports(tmp_path: Path
         "from pathlib import Path\n"
         "from types import ModuleType\n"
         "from rich.console import Console\n"
-        "from contrail.observers import Observers\n"
-        "from contrail.registry import Plugins\n"
+        "from contrail.registry.observers import Observers\n"
+        "from contrail.registry.plugins import Plugins\n"
         "made = Plugins()\n"
         "def contrail_report(result, directory): Path(directory, 'other').touch()\n"
         "other = ModuleType('other')\n"

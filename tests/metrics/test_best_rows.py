@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contrail import metrics
+from contrail.metrics import transfer
 
 NAN = np.nan
 
@@ -11,7 +11,7 @@ NAN = np.nan
 def run(rows, trained, **values):
     """Task scores of one environment `a`, and of `b` that never changes."""
     scores = np.array(rows, dtype=np.float64)
-    return metrics.TaskScores({"a": scores, "b": np.ones_like(scores)}, trained, trained, **values)
+    return transfer.TaskScores({"a": scores, "b": np.ones_like(scores)}, trained, trained, **values)
 
 
 @pytest.mark.parametrize("stages", [2, 5, 10])
@@ -21,7 +21,7 @@ def test_with_nothing_forgotten_forgetting_and_drop_are_0_on_average(stages):
     trained = [["a"], *[["b"]] * (stages - 1)]
     found = [run((rng.random((stages + 1, 32)) < 0.5).astype(float), trained) for _ in range(1500)]
     for name in ("forgetting", "drop_from_best"):
-        values = [metrics.METRICS[name](item).value for item in found]
+        values = [transfer.METRICS[name](item).value for item in found]
         assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values)), name
 
 
@@ -29,14 +29,14 @@ def test_forgetting_finds_what_was_forgotten():
     rng = np.random.default_rng(0)
     chances = np.array([0.2, 0.6, 0.9, 0.3])[:, None]
     scores = (rng.random((4, 4000)) < chances).astype(float)
-    found = metrics.METRICS["forgetting"](run(scores, [["a"], ["b"], ["b"]]))
+    found = transfer.METRICS["forgetting"](run(scores, [["a"], ["b"], ["b"]]))
     assert found.value == pytest.approx(0.6, abs=0.03)
 
 
 def value(name, found, environment=None):
     if environment is not None:
-        return metrics.METRICS[name].parts(found)[environment].estimate().value
-    return metrics.METRICS[name](found).value
+        return transfer.METRICS[name].parts(found)[environment].estimate().value
+    return transfer.METRICS[name](found).value
 
 
 def test_turnover_sees_what_a_mean_hides():
@@ -44,12 +44,12 @@ def test_turnover_sees_what_a_mean_hides():
     rows = [[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]]
     found = run(rows, [["a"], ["b"]])
     assert value("forgetting", found) == 0.0
-    by_environment = metrics.turnover_by_environment(found)
+    by_environment = transfer.turnover_by_environment(found)
     # Of equal rows the latest is the best: nothing is lost since.
     assert by_environment["a"]["best"] == [2]
     assert by_environment["a"]["lost"]["value"] == 0.0
     rows[2][5] = 0
-    by_environment = metrics.turnover_by_environment(run(rows, [["a"], ["b"]]))
+    by_environment = transfer.turnover_by_environment(run(rows, [["a"], ["b"]]))
     # The tasks 0, 2, 4 tell that row 1 was no worse than row 2 for 1, 3, 5, of which 1 is lost.
     assert by_environment["a"]["best"] == [1, 2]
     assert by_environment["a"]["lost"]["value"] == pytest.approx(1 / 6)
@@ -77,7 +77,7 @@ def test_turnover_is_0_where_nothing_changes_and_independent_dice_are_told():
     played = (rng.random((400, 8)) < chances).astype(float)
     same = np.repeat(played[None], 3, axis=0)
     found = run(same.mean(axis=2), [["a"], ["b"]], outcomes={"a": same})
-    told = metrics.turnover_by_environment(found)["a"]
+    told = transfer.turnover_by_environment(found)["a"]
     assert told["lost"]["value"] == told["gained"]["value"] == 0.0
     # A simulation of what is told: the same policy, evaluated again with other dice.
     again = (rng.random((400, 8)) < chances).astype(float)
@@ -89,7 +89,7 @@ def test_turnover_of_several_samples_is_of_each_sample():
     """The mean over the samples stays, but each sample solves what the other one did."""
     rows = np.array([[[0, 0]] * 4, [[1, 0]] * 4, [[0, 1]] * 4], dtype=float)
     rows[1, :, 0] = [1, 1, 1, 1]
-    found = metrics.TaskScores(
+    found = transfer.TaskScores(
         {"a": np.array([[0.0] * 4, [0.51] * 4, [0.5] * 4])},
         [["a"], []],
         [["a"], []],
@@ -101,7 +101,7 @@ def test_turnover_of_several_samples_is_of_each_sample():
 
 def test_a_row_s_missing_task_is_left_out_of_turnover():
     found = run([[0, 0, 0, 0], [1, 1, 1, 1], [0, NAN, 1, 0]], [["a"], ["b"]])
-    part = metrics.METRICS["turnover"].parts(found)["a"].estimate()
+    part = transfer.METRICS["turnover"].parts(found)["a"].estimate()
     assert (part.value, part.count) == (pytest.approx(2 / 3), 3)
 
 
@@ -122,7 +122,7 @@ def test_the_worst_environment_is_not_chosen_on_the_tasks_that_it_is_measured_on
     scores, least = [], []
     for _ in range(800):
         last = {name: (rng.random((1, 32)) < 0.5).astype(float) for name in "abcde"}
-        scores.append(value("worst_environment", metrics.TaskScores(last, [], [])))
+        scores.append(value("worst_environment", transfer.TaskScores(last, [], [])))
         least.append(min(row.mean() for row in last.values()))
     assert abs(np.mean(scores) - 0.5) < 4 * np.std(scores) / np.sqrt(len(scores))
     assert np.mean(least) < 0.42
@@ -131,6 +131,6 @@ def test_the_worst_environment_is_not_chosen_on_the_tasks_that_it_is_measured_on
 def test_the_worst_environment_by_hand():
     last = {"a": [1, 1, 0, 1], "b": [0, 1, 0, 0], "c": [1, 1, 1, 1]}
     scores = {name: np.array([row], dtype=float) for name, row in last.items()}
-    assert value("worst_environment", metrics.TaskScores(scores, [], [])) == 0.25
+    assert value("worst_environment", transfer.TaskScores(scores, [], [])) == 0.25
     scores["c"][0, :] = NAN
-    assert value("worst_environment", metrics.TaskScores(scores, [], [])) is None
+    assert value("worst_environment", transfer.TaskScores(scores, [], [])) is None

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from contrail.actions import read_action
-from contrail.alias import Renaming
 from contrail.environment import Environment, Observation, Step, Task
 from contrail.errors import ConfigError
 from contrail.seeding import generator
+from contrail.shift.alias import Renaming
 
 NO_ACTION = "(no action of this game)"
 """Stands for an answer that is no action under its other name, such as one under its old name."""

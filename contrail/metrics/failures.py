@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contrail.alias import Renaming
 from contrail.environment import Environment
 from contrail.episode import Episode, Turn
 from contrail.errors import PluginError, boundary, describe_error
-from contrail.shift import Shift, renaming
+from contrail.shift.alias import Renaming
+from contrail.shift.shifted import Shift, renaming
 
 
 @dataclass(frozen=True)

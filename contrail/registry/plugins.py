@@ -26,7 +26,6 @@ import pluggy
 from contrail import hookspecs
 from contrail.adapter import Adapter, check_parameters
 from contrail.environment import Environment
-from contrail.episode_metrics import EpisodeMetric
 from contrail.errors import (
     ContrailError,
     PluginError,
@@ -36,7 +35,8 @@ from contrail.errors import (
     message_of,
     nearest,
 )
-from contrail.failures import Diagnosis, FailureContext, FailureRule
+from contrail.metrics.episode import EpisodeMetric
+from contrail.metrics.failures import Diagnosis, FailureContext, FailureRule
 from contrail.plugin_files import (
     importing,
     innermost,
@@ -45,8 +45,8 @@ from contrail.plugin_files import (
     plugin_file,
     same_file,
 )
-from contrail.registered import Registered, Table
-from contrail.shift import Shift
+from contrail.registry.registered import Registered, Table
+from contrail.shift.shifted import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
@@ -97,7 +97,7 @@ class Plugins:
     def each(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
         """Yield the plugins that implement a hook, in the order of calls, each with its own call.
 
-        `contrail.observers` calls the hooks of trackers and reports so.
+        `contrail.registry.observers` calls the hooks of trackers and reports so.
         """
         modules = self._manager.get_plugins()
         # pluggy lists implementations in the reverse order of calls.

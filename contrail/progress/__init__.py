@@ -1,0 +1,1 @@
+"""What a run is doing: on the terminal, and in its directory."""

@@ -1,0 +1,1 @@
+"""What plugins register, and how their hooks are called."""

@@ -1,0 +1,1 @@
+"""Interface shifts: the same tasks, seen and answered in another way."""

@@ -1,0 +1,1 @@
+"""Which tasks are trained on, and which are tested."""
