@@ -8,10 +8,17 @@ import numpy
 import pytest
 from compared import row
 
+from contrail.comparison import summary
 from contrail.comparison.summary import summarise
 from contrail.plugins.reports.comparison_short import answer
 
 ORDER = ("babyai", "textcraft")
+
+
+@pytest.fixture(autouse=True)
+def _few_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the metrics that the sentence reads: simulations make hundreds of comparisons."""
+    monkeypatch.setattr(summary, "_names", lambda rows: ["average_score", "forgetting"])
 
 
 def said(kept: dict[str, list[float]]) -> str:
@@ -51,25 +58,25 @@ def test_how_often_a_best_one_is_named(better: float, least: int, most: int) -> 
     assert least <= ranked <= most
 
 
-@pytest.mark.parametrize("strategies", [2, 6])
+@pytest.mark.parametrize("strategies", [2, 4])
 def test_of_many_equals_none_is_the_best(strategies: int) -> None:
-    """The best of six and the worst of them differ by more than two that nobody has chosen."""
+    """The best of four and the worst of them differ by more than two that nobody has chosen."""
     rng = numpy.random.default_rng(0)
     names = ["sequential", *"abcde"[: strategies - 1]]
-    cases, ranked = 60, 0
+    cases, ranked = 40, 0
     for _ in range(cases):
         kept = rng.normal(0.4, 0.1, size=(strategies, 5)).clip(0, 1)
         text = said(dict(zip(names, kept.tolist(), strict=True)))
         ranked += "ends with the highest average score" in text
-    assert ranked <= 8  # of 60 at 5%, 9 or more have a probability of 0.2%
+    assert ranked <= 6  # of 40 at 5%, 7 or more have a probability of 0.3%
 
 
-@pytest.mark.parametrize("strategies", [2, 6])
+@pytest.mark.parametrize("strategies", [2, 4])
 def test_the_greatest_of_many_gains_is_no_gain(strategies: int) -> None:
     """Nothing is gained in the environment that no stage trains on."""
     rng = numpy.random.default_rng(0)
     names = ["sequential", *"abcde"[: strategies - 1]]
-    cases, sure = 60, 0
+    cases, sure = 40, 0
     for _ in range(cases):
         rows = [
             row(name, [[0.4, 0.3, 0.3], [0.9, 0.3, 0.3], [0.5, 0.5, value]], seed=seed)
@@ -78,4 +85,4 @@ def test_the_greatest_of_many_gains_is_no_gain(strategies: int) -> None:
         ]
         found = summarise("it", rows, names, [ORDER], list(range(5)), "sequential")
         sure += "gains most" in answer(found)
-    assert sure <= 4  # of 60 at 2.5%, 5 or more have a probability of 1.9%
+    assert sure <= 3  # of 40 at 2.5%, 4 or more have a probability of 1.8%

@@ -192,6 +192,7 @@ def test_runs_made_one_by_one(stream: Path) -> None:
     assert len(made.comparison["edited"]) == 1
 
 
+@pytest.mark.usefixtures("quick_comparisons")
 def test_a_study_is_not_extended(stream: Path) -> None:
     study = stream.with_name("study.yaml")
     environments = (
