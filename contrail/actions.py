@@ -16,9 +16,9 @@ def read_action(text: str, listed: Iterable[str] = ()) -> str:
     """Return an action without what models write around it.
 
     Surrounding blanks, quotes, backticks and asterisks go, and so do a list's dash at the beginning
-    and `.`, `!`, `,` or `;` at the end; except the full stop of an abbreviation or an ellipsis. Of
-    the listed actions, the one is taken that differs only in capitals, blanks and surrounding
-    signs. What stands between the first and the last letter is never changed otherwise.
+    and `.`, `!`, `,` or `;` at the end; except the full stop of an ellipsis, or after another one
+    ("a.m."). Of the listed actions, the one is taken that differs only in capitals, blanks and
+    surrounding signs. What stands between the first and the last letter is never changed otherwise.
 
     Args:
         text: the model's words for one action.

@@ -74,6 +74,9 @@ class Strategy(Scalars):
     None if its behaviour may depend on later stages; `Strategy.NEVER` if it never differs.
     """
 
+    replays: bool = False
+    """Whether `draw` returns tasks of earlier stages too, which the stage's objective learns."""
+
     scheduled: bool = False
     """Whether what it does in a stage depends on how many updates the stage has.
 

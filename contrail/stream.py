@@ -172,21 +172,38 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
 
 
 def _check_expert(
-    objective: Objective, environment: EnvironmentConfig, plugins: Plugins, key: Key
+    objective: Objective | None,
+    environment: EnvironmentConfig,
+    plugins: Plugins,
+    key: Key,
+    why: str = "",
 ) -> None:
     """Refuse to learn from an expert where there is none.
 
     Raises:
         ConfigError: the environment's class has no `expert`.
     """
-    if not objective.needs_expert:
+    if objective is None or not objective.needs_expert:
         return
     if plugins.environments[environment.name].value.expert is Environment.expert:
         raise ConfigError(
-            f"{environment.name!r} has no expert to learn from. Choose another objective, or for "
-            "`imitate` recorded `episodes`.",
+            f"{environment.name!r} has no expert to learn from{why}. Choose another objective, or "
+            "for `imitate` recorded `episodes`.",
             key=key,
         )
+
+
+def check_replayed(config: RunConfig, scenario: Scenario, plugins: Plugins) -> None:
+    """Refuse a stage that learns from an expert and, through its strategy, replays tasks without.
+
+    Raises:
+        ConfigError: the environment of an earlier stage has no `expert`.
+    """
+    for index, stage in enumerate(scenario.train):
+        for earlier in config.stream[:index]:
+            why = f", and the strategy replays its tasks in the stage {stage.name!r}"
+            key = ("stream", index, "learn")
+            _check_expert(stage.objective, earlier.environment, plugins, key, why)
 
 
 def _refuse_leaks(

@@ -53,6 +53,7 @@ class Replay(contrail.Strategy):
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self.starts_at = 2 if self.config.mode == "tasks" else 1
+        self.replays = self.config.mode != "episodes"
         self._reservoir = Reservoir(self.config.buffer)
         self._success: dict[str, dict[str, list[float]]] = {}  # environment -> task -> best, latest
         self._old: list[str] = []  # environments of earlier stages, not of this one

@@ -42,6 +42,7 @@ class Review(contrail.Strategy):
 
     Config = ReviewConfig
     starts_at = 1
+    replays = True
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

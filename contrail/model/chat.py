@@ -173,11 +173,19 @@ class Chat:
             text = text.partition(stop)[0]
         return text
 
-    def _message(self, written: Sequence[int]) -> str:
-        """Return the model's answer as the template takes it: with the markers of its thoughts,
-        the first of which the generation prompt may have written."""
+    def said(self, written: Sequence[int]) -> str:
+        """Return the model's free text up to its end, with the markers of its thoughts; the first
+        of them stands in the generation prompt if that begins a thought."""
+        begun = self._opening if _CLOSE not in self._opening else ""
+        return begun + self._kept(written)
+
+    def _kept(self, written: Sequence[int]) -> str:
         tokens = [token for token in written if token not in self._special_ids]
-        text = self.cut(str(self.tokenizer.decode(tokens)))
+        return self.cut(str(self.tokenizer.decode(tokens)))
+
+    def _message(self, written: Sequence[int]) -> str:
+        """Return the model's answer as the template takes it, with the markers of its thoughts."""
+        text = self._kept(written)
         if not self._lead.strip():
             text = text.removeprefix(self._lead)
         return self._opening + self._as_text(text, self._special)

@@ -254,7 +254,7 @@ class _Player:
             item = self._acting.pop(request.context)
             self._record(item, request, decision)
             if decision.choice is None:
-                self._act(item, item.chat.cut(item.chat.text(decision.written)))
+                self._act(item, item.chat.said(decision.written))
             else:
                 self._act(item, item.candidates[decision.choice])
 
@@ -296,7 +296,8 @@ class _Player:
             return
         text = item.moves.popleft().text(item.interface)
         chosen = isinstance(request, Choose)
-        decision = scripted(request, (item.chat.answer if chosen else item.chat.words)(text))
+        answer = (item.chat.answer if chosen else item.chat.words)(text)
+        decision = scripted(request, answer, item.chat.text)
         if decision is None:
             self._end(item, "not_allowed")
             return

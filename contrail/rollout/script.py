@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from contrail.errors import InvalidAction
 from contrail.rollout.interface import Interface
-from contrail.sampler import Choose, Context, Decision, Request, Sampler
+from contrail.sampler import Choose, Context, Decision, Request, Sampler, has_end
 
 if TYPE_CHECKING:
     from contrail.model.policy import Policy
@@ -40,20 +40,29 @@ def moves_of(script: Iterable[Move | str]) -> list[Move]:
     return [move if isinstance(move, Move) else Move(move) for move in script]
 
 
-def scripted(request: Request, answer: Sequence[int]) -> Decision | None:
-    """Return the decision for an answer, in tokens; None if the request does not allow it."""
-    choice = None
+def scripted(
+    request: Request, answer: Sequence[int], text: Callable[[Sequence[int]], str]
+) -> Decision | None:
+    """Return the decision for an answer; None if the model could not have written it.
+
+    Args:
+        request: that it answers.
+        answer: in tokens, with the end of a turn. Free text ends where the model's would have.
+        text: decodes tokens, without special ones.
+    """
     if isinstance(request, Choose):
         candidates = [list(candidate) for candidate in request.candidates]
         if list(answer) not in candidates:
             return None
         choice = candidates.index(list(answer))
-        count = 1
-    else:
-        count = len(answer)
-        if count > request.max_new_tokens:
-            return None
-    return Decision(list(answer), [0.0] * count, [0.0] * count, choice)
+        return Decision(list(answer), [0.0], [0.0], choice)
+    count = len(answer)
+    if request.stop:
+        ends = (n for n in range(1, count) if has_end(request, answer[:n], text))
+        count = next(ends, count)
+    if count > request.max_new_tokens or text(answer[count:]).strip():
+        return None
+    return Decision(list(answer[:count]), [0.0] * count, [0.0] * count)
 
 
 class _NoSampler:

@@ -42,7 +42,7 @@ from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
-from contrail.stream import Listing, Scenario, make_scenario
+from contrail.stream import Listing, Scenario, check_replayed, make_scenario
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
 
@@ -74,6 +74,8 @@ def prepared(
         lora_config(config)  # refuses bad keys before a model is fetched
         scenario = make_scenario(config, plugins, listing)
         strategy = compose(config, plugins)
+        if strategy.replays:
+            check_replayed(config, scenario, plugins)
         try:
             stages = strategy.stages(scenario.train)
         except ConfigError as error:

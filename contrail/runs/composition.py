@@ -254,6 +254,11 @@ class Composition:
                 states[member.name] = state
         return states
 
+    @property
+    def replays(self) -> bool:
+        """Whether a member draws tasks of earlier stages for the stage's objective."""
+        return any(member.strategy.replays for member in self._members)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for member in self._members:
             if member.name in state:

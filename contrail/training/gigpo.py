@@ -27,7 +27,7 @@ class GiGPOConfig:
     more."""
     anchor: Literal["history", "observation"] = "history"
     """What two turns of a group must share to be compared: all observations and actions so far, or
-    the observation alone."""
+    the observation alone (after a malformed answer also the one before it)."""
 
 
 class GiGPO(GRPO):
@@ -67,9 +67,17 @@ class GiGPO(GRPO):
         return of_episodes[:, None] + omega * pad_sequence(rows, batch_first=True)
 
 
-def observations(episode: Episode) -> Sequence[str]:
-    """Return what each turn of an episode has observed."""
-    return [turn.observation for turn in episode.turns]
+def observations(episode: Episode) -> Sequence[tuple[str, ...]]:
+    """Return what each turn of an episode has observed.
+
+    After an answer without an action the environment is where it was, and the adapter's message
+    says nothing of it: both are observed then.
+    """
+    found: list[tuple[str, ...]] = []
+    for number, turn in enumerate(episode.turns):
+        stays = number > 0 and episode.turns[number - 1].action is None
+        found.append((*found[-1], turn.observation) if stays else (turn.observation,))
+    return found
 
 
 def histories(episode: Episode) -> Sequence[tuple[str | None, ...]]:

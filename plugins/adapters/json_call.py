@@ -6,7 +6,14 @@ import json
 from collections.abc import Callable
 
 import contrail
-from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, clean, json_objects
+from contrail.plugins.adapters.shared import (
+    FreeText,
+    Repeated,
+    ThoughtConfig,
+    after_thought,
+    clean,
+    json_objects,
+)
 
 
 class Json(FreeText):
@@ -27,11 +34,13 @@ class Json(FreeText):
         return json.dumps(said, ensure_ascii=False)
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
-        found = [value["action"] for value in json_objects(text) if "action" in value]
+        found = [
+            value["action"] for value in json_objects(after_thought(text)) if "action" in value
+        ]
         if not found:
             raise contrail.InvalidAction('No action found. Write {"action": "one action"}.')
-        if len(found) > 1:
-            raise contrail.InvalidAction("Write exactly one JSON object with an action.")
+        if len(found) > 1 or isinstance(found[0], Repeated):
+            raise contrail.InvalidAction("Write exactly one JSON object with one action.")
         if not isinstance(found[0], str):
             raise contrail.InvalidAction(
                 'The action is not a text. Write {"action": "one action"}.'

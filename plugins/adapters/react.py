@@ -7,7 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import contrail
-from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, clean
+from contrail.plugins.adapters.shared import (
+    FreeText,
+    ThoughtConfig,
+    after_thought,
+    clean,
+    first_line,
+)
 
 _ACTION = re.compile(r"^[ \t]*action:[ \t]*", re.IGNORECASE | re.MULTILINE)
 _WITHIN_A_LINE = re.compile(r"\bAction:[ \t]*")
@@ -45,6 +51,7 @@ one action"""
         return f"Thought:\n{said}\nAction:\n{action}"
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
+        text = after_thought(text)
         parts = _ACTION.split(text)
         if len(parts) == 1:
             parts = _WITHIN_A_LINE.split(text)
@@ -52,10 +59,10 @@ one action"""
             raise contrail.InvalidAction("No action found. Write one line after 'Action:'.")
         if len(parts) > 2:
             raise contrail.InvalidAction("Write exactly one action.")
-        lines = parts[1].strip().splitlines()
-        if not lines:
+        line = first_line(parts[1])
+        if not line:
             raise contrail.InvalidAction("The action is empty. Write one line after 'Action:'.")
-        return clean(lines[0], observation)
+        return clean(line, observation)
 
 
 @contrail.hookimpl

@@ -4,11 +4,15 @@ read."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import contrail
+
+_THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
+_FENCE = re.compile(r"[`\s]*|\s*```\w*\s*")
 
 
 @dataclass
@@ -68,6 +72,40 @@ class FreeText(contrail.Adapter):
         return template.replace("{action}", action)
 
 
+def after_thought(text: str) -> str:
+    """Return what a model says after its thoughts (`<think>…</think>`), in which it may try out
+    actions.
+
+    Raises:
+        InvalidAction: the last thought has no end.
+    """
+    marks = list(_THOUGHT.finditer(text))
+    if marks and not marks[-1][1]:
+        raise contrail.InvalidAction("Close your reasoning with </think> before the action.")
+    return text[marks[-1].end() :] if marks else text
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is neither empty nor the mark of a code block; "" if none is."""
+    return next((line for line in text.splitlines() if not _FENCE.fullmatch(line)), "")
+
+
+class Repeated(list[Any]):
+    """The values of a key that stands in a JSON object more than once."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            before = found[key]
+            found[key] = Repeated([*before] if isinstance(before, Repeated) else [before])
+            found[key].append(value)
+        else:
+            found[key] = value
+    return found
+
+
 def clean(text: str, observation: contrail.Observation) -> str:
     """Return the action in a model's words, as `contrail.read_action` reads it.
 
@@ -82,8 +120,9 @@ def clean(text: str, observation: contrail.Observation) -> str:
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects in a text, whatever stands around them; not those inside others, or
-    inside a beginning of one."""
-    decoder = json.JSONDecoder(strict=False)  # models break lines within texts
+    inside a beginning of one. The values of a repeated key are `Repeated`."""
+    # Models break lines within texts.
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_object)
     place = text.find("{")
     while place >= 0:
         try:

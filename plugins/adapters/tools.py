@@ -8,7 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import contrail
-from contrail.plugins.adapters.shared import FreeText, FreeTextConfig, clean, json_objects
+from contrail.plugins.adapters.shared import (
+    FreeText,
+    FreeTextConfig,
+    after_thought,
+    clean,
+    json_objects,
+)
 
 _ACT = {
     "type": "function",
@@ -41,8 +47,9 @@ class Tools(FreeText):
         return json.dumps(call, ensure_ascii=False)
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
-        calls = [value for value in json_objects(text) if "name" in value]
+        text = after_thought(text)
         tagged = _TAGGED.findall(text)
+        calls = [value for value in json_objects(_TAGGED.sub("", text)) if "name" in value]
         calls += [{"name": name, "arguments": {"action": action}} for name, action in tagged]
         if len(calls) != 1:
             raise contrail.InvalidAction("Call the tool `act` exactly once.")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 import contrail
-from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, clean
+from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, after_thought, clean
 
-_THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
+_ACTION = re.compile(r"<action>", re.IGNORECASE)
 _TAG = re.compile(r"<([a-z]\w*)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 
 
@@ -30,18 +30,17 @@ class Xml(FreeText):
     def answer(self, action: str) -> str:
         thought = self.thought(action)
         before = f"<think>{thought}</think>\n" if thought else ""
-        return before + (action if _TAG.fullmatch(action) else f"<action>{action}</action>")
+        tags = _TAG.match(action)
+        alone = tags is not None and tags.end() == len(action)
+        return before + (action if alone else f"<action>{action}</action>")
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
-        marks = list(_THOUGHT.finditer(text))
-        if marks and not marks[-1][1]:
-            raise contrail.InvalidAction("Close your reasoning with </think> before the action.")
-        found = list(_TAG.finditer(text, marks[-1].end() if marks else 0))
+        found = list(_TAG.finditer(after_thought(text)))
         if not found:
             raise contrail.InvalidAction("No action found. Write <action>one action</action>.")
-        if len(found) > 1:
-            raise contrail.InvalidAction("Write exactly one action after </think>.")
         whole, name, inside = found[0][0], found[0][1], found[0][2]
+        if len(found) > 1 or _ACTION.search(inside):
+            raise contrail.InvalidAction("Write exactly one action after </think>.")
         return clean(
             inside if name.lower() == "action" or not inside.strip() else whole, observation
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -153,6 +152,9 @@ class SelfDistill(contrail.Distillation):
     def episodes(
         self, learner: contrail.Learner, tasks: Sequence[contrail.Task], play: contrail.Play
     ) -> list[list[contrail.Episode]]:
+        if self._average is None and self.config.ema is not None:
+            # The strategy may have changed the policy since `start`.
+            self._average = learner.policy.snapshot()
         shown = play.demonstrations(tasks)
         self._demonstrations = {
             (task.environment, task.id): episode
@@ -194,8 +196,7 @@ class SelfDistill(contrail.Distillation):
     def backward(self, learner: contrail.Learner, batch: contrail.Batch) -> float:
         if self.config.ema is not None:
             policy = learner.policy.snapshot()
-            if self._average is None:
-                self._average = policy
+            assert self._average is not None
             for name, value in self._average.items():
                 value.lerp_(policy[name].to(value.device), self.config.ema)
         self._teacher = contrail.Teacher.of(learner.policy, self._average)
@@ -209,19 +210,21 @@ class SelfDistill(contrail.Distillation):
         """Return the episode with the demonstration in its first message."""
         demonstration = self._demonstrations[episode.environment, episode.task.id]
         text = "\n\n".join(f"{turn.observation}\n\n{turn.text}" for turn in demonstration.turns)
-        chat = learner.policy.chat.using(self._adapters[episode.environment].tools)
-        start = functools.partial(chat.start, episode.system)
+        adapter = self._adapters[episode.environment]
+        chat = learner.policy.chat.using(adapter.tools)
         turns = list(episode.turns)
         for number, turn in enumerate(turns):
-            # A restarted context begins with the episode's first message, or with this turn's.
-            told = (turns[0], turn) if number == 0 or turn.restart else ()
-            for observation in [item.observation for item in told]:
-                own = start(observation)
-                if turn.prompt[: len(own)] == own:
-                    message = self.config.prompt.replace("{observation}", observation)
-                    helped = start(message.replace("{demonstration}", text))
-                    turns[number] = replace(turn, prompt=helped + turn.prompt[len(own) :])
-                    break
+            if number and not turn.restart:
+                continue
+            # As `contrail.rollout.prompts` begins a context: with this turn, or all over again.
+            before = [] if adapter.single_turn else turns[:number]
+            first, *others = [item.observation for item in (*before, turn)]
+            message = self.config.prompt.replace("{observation}", first)
+            shown = [message.replace("{demonstration}", text), *others]
+            written = [item.written for item in before]
+            exchanges = [*zip(shown, written, strict=False)]
+            prompt = chat.conversation(episode.system, exchanges, shown[-1])
+            turns[number] = replace(turn, prompt=prompt)
         return replace(episode, turns=turns)
 
     def state_dict(self) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Imitate(contrail.Objective):
             known = {task.id for task in tasks}
             for record in _records(Path(self.config.episodes)):
                 own = record.get("environment", environment) == environment
+                # Ids are unique within a split only.
+                own = own and record.get("split", "train") == "train"
                 if own and record["success"] and record["task"] in known:
                     key = (environment, record["task"])
                     self._recorded.setdefault(key, []).append(_moves(record))
@@ -105,10 +107,13 @@ class Imitate(contrail.Objective):
         import torch
 
         episodes = [episode for group in groups for episode in group]
-        good = [index for index, episode in enumerate(episodes) if episode.success]
-        weights = torch.zeros(len(episodes))
-        weights[good] = learner.environment_weights([episodes[index] for index in good])
-        return [weights[list(indices)] for indices in minibatches]
+        found = []
+        for part in minibatches:
+            good = [place for place, index in enumerate(part) if episodes[index].success]
+            weights = torch.zeros(len(part))
+            weights[good] = learner.environment_weights([episodes[part[place]] for place in good])
+            found.append(weights)
+        return found
 
     def loss(
         self,

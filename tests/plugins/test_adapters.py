@@ -35,12 +35,19 @@ def call(name: str, action: object, key: str = "arguments") -> str:
     return json.dumps({"name": name, key: action})
 
 
+TAGGED = "<function=act>\n<parameter=action>\ngo left\n</parameter>\n"
 READ = [
     ("act", "go left", "go left"),
     ("act", "  go left \n", "go left"),
     ("act", "go left\nThen I look.", "go left"),
     ("act", '\n\n"Go left."\n', "go left"),
     ("act", "```\ngo left\n```", "go left"),
+    ("act", "```text\ngo left\n```", "go left"),
+    ("act", "```text\n```", None),
+    ("act", "<think>\nI might wait.\n</think>\n\ngo left", "go left"),
+    ("act", "hm\nhm</THINK>go left", "go left"),
+    ("act", "<think>\ngo left", None),
+    ("act", "<think>\ngo left\n</think>\n", None),
     ("act", "`LOOK`", "Look"),
     ("act", "say hi", "say hi."),
     ("act", "say hi.", "say hi."),
@@ -56,6 +63,9 @@ READ = [
     ("react", "action: go left.", "go left"),
     ("react", "Thought: my next Action: is clear\nAction: look", "Look"),
     ("react", "Thought: Reaction: none. Action:\ngo left", "go left"),
+    ("react", "Thought: hm\nAction:\n```\ngo left\n```", "go left"),
+    ("react", "<think>\nAction: look\n</think>\nThought: hm\nAction: go left", "go left"),
+    ("react", "Action: go left\n<think>", None),
     ("react", "go left", None),
     ("react", "Action:\n\n", None),
     ("react", "Action: a\nAction: b", None),
@@ -67,6 +77,8 @@ READ = [
     ("json", 'I think {so}: {"action": "open\nit"} as you said', "open\nit"),
     ("json", '{"state": {"action": "no"}} {"action": "go left"}', "go left"),
     ("json", '{"action": "a"} {"action": "b"}', None),
+    ("json", '<think>{"action": "look"}</think>{"action": "go left"}', "go left"),
+    ("json", '{"action": "look", "action": "go left"}', None),
     ("json", '{"action": 3}', None),
     ("json", '{"action": ""}', None),
     ("json", '{"action": "go', None),
@@ -81,6 +93,7 @@ READ = [
     ("xml", "<answer>New York\n</answer>", "<answer>New York\n</answer>"),
     ("xml", "<think>hm <action>go left</action>", None),
     ("xml", "<search>a</search><information>b</information>", None),
+    ("xml", "<action><action>look</action></action>", None),
     ("xml", "<action></action>", None),
     ("xml", "<search> </search>", None),
     ("xml", "<action>go left", None),
@@ -90,6 +103,9 @@ READ = [
     ("tools", f"I go. {call('act', {'action': 'go left'}, 'parameters')}", "go left"),
     ("tools", call("act", json.dumps({"action": "go left"})), "go left"),
     ("tools", "<function=act>\n<parameter=action>\ngo left\n</parameter>\n", "go left"),
+    ("tools", f"<think>{call('act', {'action': 'look'})}</think>{TAGGED}", "go left"),
+    ("tools", TAGGED.replace("go left", call("say", "hi")), call("say", "hi")),
+    ("tools", '{"name": "act", "arguments": {"action": "a", "action": "b"}}', None),
     ("tools", call("act", {"action": "a"}) * 2, None),
     ("tools", call("move", {"action": "go left"}), None),
     ("tools", call("act", {"action": ["go left"]}), None),
@@ -257,6 +273,12 @@ def test_the_system_message_says_how_to_answer(name: str) -> None:
     World.__abstractmethods__ = frozenset()
     text = adapter(name).system(World())
     assert text.startswith("You are in a house.\n\nAnswer every message with ")
+
+
+def test_tags_of_an_action_are_written_as_they_are() -> None:
+    for action in ("<search>a</search>", "<search>a</search> <search>b</search>", "a <b>c</b>"):
+        assert adapter("xml").parse(adapter("xml").answer(action), FREELY) == action
+    assert adapter("xml").answer("<search>a</search>") == "<search>a</search>"
 
 
 def test_a_thought_is_that_of_players_without_a_model() -> None:

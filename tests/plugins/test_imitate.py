@@ -17,6 +17,7 @@ import contrail
 from contrail import ConfigError, ContrailError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
+from contrail.plugins.adapters.xml import Xml
 from contrail.plugins.objectives.imitate import Imitate
 from contrail.progress.reporter import line
 from contrail.seeding import generator
@@ -167,6 +168,25 @@ def test_what_the_policy_could_not_have_done_ends_the_demonstration(make_tiny: M
     assert long.ended == "not_allowed"
 
 
+def test_free_text_ends_where_the_policy_s_would(make_tiny: Make) -> None:
+    """After `</action>` the sampler writes nothing more: the end of the turn is not the model's."""
+    policy = make_tiny()
+    [episode, _] = demonstrate(policy, Xml(), ["go", "look"])
+    assert [policy.chat.text(turn.written) for turn in episode.turns] == [
+        "<action>go</action>",
+        "<action>look</action>",
+    ]
+    assert policy.chat.end not in [turn.written[-1] for turn in episode.turns]
+    assert not any(turn.cut_off for turn in episode.turns)
+    length = len(episode.turns[0].written)
+    for limit, ended in ((length, "gave_up"), (length - 1, "not_allowed")):
+        [episode, _] = demonstrate(policy, Xml(Xml.Config(max_new_tokens=limit)), ["go"])
+        assert episode.ended == ended
+    two = "<search>a</search> <search>b</search>"  # the first end is the end
+    [episode, _] = demonstrate(policy, Xml(), [two])
+    assert (episode.ended, episode.turns) == ("not_allowed", [])
+
+
 def test_words_that_the_adapter_reads_otherwise_are_replaced(make_tiny: Make) -> None:
     policy = make_tiny()
     said = "Thought:\nI see.\n\nAction:\ngo left"
@@ -232,7 +252,8 @@ def test_recorded_episodes(run: Run, tmp_path: Path) -> None:
     turns = [{"action": a} for a in ("look", "sleep", None, "grey")]
     own = {"task": "train/7", "success": True, "turns": turns}
     leaked = {**own, "task": "test/7"}
-    file.write_text("".join(json.dumps(record) + "\n" for record in (own, leaked)))
+    tested = {**own, "split": "test", "turns": [{"action": "look"}, {"action": "red"}]}
+    file.write_text("".join(json.dumps(record) + "\n" for record in (own, leaked, tested)))
     with pytest.raises(ContrailError, match="not_allowed"):  # one cannot sleep after looking
         run("sleeping", stream=[stage(learn={"name": "imitate", "episodes": "mine.jsonl"})])
     turns[1]["action"] = None
@@ -286,6 +307,21 @@ def test_an_environment_without_expert_is_refused(run: Run, tmp_path: Path, obje
     with pytest.raises(ConfigError, match=r"warmup\.learn: 'hall' has no expert"):
         run(stream=plain, warmup={"updates": 1, "learn": objective})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("objective", ["imitate", "self"])
+@pytest.mark.parametrize("strategy", ["replay", "review"])
+def test_replayed_tasks_without_expert_are_refused(
+    run: Run, tmp_path: Path, objective: str, strategy: str
+) -> None:
+    stages = [stage(environment="hall", learn="grpo", updates=1), stage(learn=objective, updates=1)]
+    with pytest.raises(
+        ConfigError, match=r"stream\.1\.learn: 'hall' has no expert .* the strategy replays"
+    ):
+        run(stream=stages, strategy=strategy)
+    assert not (tmp_path / "run").exists()
+    other = {"name": "replay", "mode": "episodes"} if strategy == "replay" else "distill"
+    assert run(stream=stages, strategy=other)  # these learn old tasks in another way
 
 
 def test_an_expert_without_a_play_is_told(run: Run) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 from killed import check_killed
+from thinking import TEMPLATES, thinking_policy
 
 import contrail
 from contrail import ConfigError, ContrailError
 from contrail.plugins.adapters.choose import Choose
+from contrail.plugins.adapters.react import React
 from contrail.plugins.objectives.distillation import SelfConfig, SelfDistill
+from contrail.rollout.prompts import next_prompt
 from contrail.training.advantages import environment_weights
 
 PLUGIN = '''
@@ -169,27 +172,57 @@ def test_a_conversation_that_is_told_anew_has_the_demonstration(make_tiny: Any) 
     def system(text: str) -> list[int]:
         return list(chat.start("Be brief.", text))
 
-    turns = [
-        turn(system("One"), "One"),
-        turn(chat.follow("Two"), "Two"),
-        turn([*system("One"), 7, 8], "Three", restart=True),
-        turn(system("Four"), "Four", restart=True),
-        turn(system("Five, and more"), "Five", restart=True),
-    ]
+    turns = [turn(system("One"), "One"), turn(system("Two"), "Two", restart=True)]
     episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
     objective = SelfDistill(SelfConfig(prompt="{demonstration}! {observation}"))
     shown = contrail.Episode("hall", task, 0, [turn([], "A")], success=True)
-    objective._adapters = {"hall": Choose()}
+    objective._adapters = {"hall": Once()}
     objective._demonstrations = {("hall", "0"): shown}
     learner: Any = SimpleNamespace(policy=policy)
     found = [item.prompt for item in objective.shown(learner, episode).turns]
-    assert found == [
-        system("A\n\nno! One"),
-        chat.follow("Two"),
-        [*system("A\n\nno! One"), 7, 8],
-        system("A\n\nno! Four"),
-        system("Five, and more"),  # of which the adapter shows a part as the observation
-    ]
+    assert found == [system("A\n\nno! One"), system("A\n\nno! Two")]
+
+
+class Once(Choose):
+    """Every turn is a conversation of its own."""
+
+    single_turn = True
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("thought", ["hm", ""])
+def test_the_teacher_sees_the_demonstration_though_thoughts_are_dropped(
+    template: str, thought: str
+) -> None:
+    """A conversation that is told anew begins otherwise than its first turn did."""
+    policy = thinking_policy(TEMPLATES[template])
+    chat, task = policy.chat, contrail.Task("hall", "0", 0, "train")
+    words = f"<think>\n{thought}\n</think>\n\ngo left" if thought else "go left"
+    turns: list[contrail.Turn] = []
+    context: list[int] = []
+    prompt, restart = chat.start("Be brief.", "One"), False
+    for seen in ("One", "Two", "Three"):
+        written = chat.words(words)
+        values = [0.0] * len(written)
+        turns.append(
+            contrail.Turn(prompt, written, values, values, observation=seen, restart=restart)
+        )
+        context = [*([] if restart else context), *prompt, *written]
+        coming = {"One": "Two", "Two": "Three"}.get(seen, "")
+        prompt, restart = next_prompt(chat, React(), "Be brief.", turns, context, coming)
+    episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
+    objective = SelfDistill(SelfConfig(prompt="{demonstration}! {observation}"))
+    shown = contrail.Turn([], [], [], [], observation="Door", text="look")
+    objective._adapters = {"hall": React()}
+    objective._demonstrations = {("hall", "0"): contrail.Episode("hall", task, 0, [shown])}
+    learner: Any = SimpleNamespace(policy=policy)
+    found = objective.shown(learner, episode)
+    decode = chat.tokenizer.decode
+    for number, turn in enumerate(found.turns):
+        text, own = decode(found.context(number)), decode(episode.context(number))
+        assert text.replace("Door\n\nlook! ", "") == own
+        assert text.count("look! ") == 1
+        assert turn.written == turns[number].written
 
 
 def test_an_episode_that_is_too_long_with_its_demonstration_teaches_nothing(
@@ -247,7 +280,7 @@ def test_turns_with_contexts_of_their_own_need_room_one_at_a_time(
     task = contrail.Task("hall", "0", 0, "train")
     episode = contrail.Episode("hall", task, 0, turns, system="Be brief.")
     objective = SelfDistill(SelfConfig(prompt="{demonstration}{observation}"))
-    objective._adapters = {"hall": Choose()}
+    objective._adapters = {"hall": Once()}
     objective._demonstrations = {("hall", "0"): contrail.Episode("hall", task, 0)}
     needed = len(start) + 1
     learner: Any = SimpleNamespace(

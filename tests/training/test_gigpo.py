@@ -98,6 +98,18 @@ def test_turns_with_the_same_observation_are_compared() -> None:
     assert [found[0][1], *found[2][1:], found[3][1]] == pytest.approx([0.3, -0.2, 0.3, -0.7])
 
 
+def test_malformed_answers_in_different_states_are_not_compared() -> None:
+    """The adapter's message is the same everywhere; the environment is where it was."""
+    message = "No action found."
+    one = walk(("hall", "", 0.0), (message, "open", 1.0))
+    other = walk(("hall", "go", 0.0), ("cellar", "", 0.0), (message, "wait", 0.0))
+    same = walk(("cellar", "", 0.0), (message, "", 0.0), (message, "open", 1.0))
+    for turn in (one.turns[0], other.turns[1], *same.turns[:2]):
+        turn.action = None
+    found = step_advantages([[one, other, same]], observations, 1.0, "none")
+    assert found == [[0.5, 0.0], [-0.5, -0.5, -0.5], [0.5, 0.5, 0.0]]
+
+
 @pytest.mark.parametrize(("scale", "of"), [("group", [0.5, 0.25, 0.25, 0.0]), ("batch", None)])
 def test_the_scale_is_that_of_the_comparison(scale: str, of: list[float] | None) -> None:
     returns = [0.5, 0.25, 0.25, 0.0, 1.0, 0.5, 0.0, 0.5, 1.0, 1.0]  # of all turns
