@@ -25,7 +25,8 @@ def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]
     Strategies learn at different speeds: at the end of a stage, one that has learnt less has often
     forgotten less. Here they are compared where they have learnt the same (`FORMULA`). Points
     between evaluations are interpolated linearly. Intervals are Student's t over seeds. Strategies
-    whose score never rises above that at the start are `left_out`; of `lost` ones some runs, so
+    whose score never rises above that at the start are `left_out`; those that begin the stage at
+    the level or above it, because of earlier stages, are `above`; of `lost` ones some runs, so
     many, have lost an evaluation to faults; those without learning curves (`evaluate.every`) are
     not named.
     """
@@ -80,8 +81,11 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
         label: mean for label, mean in means.items() if mean[:, 1].max() > mean[0, 1] + 1e-9
     }
     level = min((float(mean[:, 1].max()) for mean in learning.values()), default=0.0)
+    above = [label for label, mean in learning.items() if mean[0, 1] >= level]
     forgot = {}
     for label, mean in learning.items():
+        if label in above:
+            continue
         at = _first_reached(mean[:, 0], mean[:, 1], level)
         values = [own[0, 2] - np.interp(at, own[:, 0], own[:, 2]) for own in curves[label]]
         estimate = seeds_interval(
@@ -97,14 +101,14 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
         "level": level if learning else None,
         "strategies": forgot,
         "left_out": [label for label in curves if label not in learning],
+        "above": above,
         "curves": {label: mean.tolist() for label, mean in means.items()},
     }
 
 
 def _first_reached(at: Array, score: Array, level: float) -> float:
-    """Return the first time at which a piecewise linear score is at the level; it gets there."""
+    """Return the first time at which a piecewise linear score is at the level; it begins below and
+    gets there."""
     index = int(np.argmax(score >= level - 1e-12))
-    if index == 0:
-        return float(at[0])
     share = (level - score[index - 1]) / (score[index] - score[index - 1])
     return float(at[index - 1] + min(1.0, share) * (at[index] - at[index - 1]))

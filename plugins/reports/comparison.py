@@ -313,8 +313,9 @@ def _tradeoffs(comparison: dict[str, Any]) -> Table:
 
 def without_tradeoff(item: dict[str, Any]) -> dict[str, str]:
     """Return the strategies that a trade-off leaves out, with the reasons."""
+    above = dict.fromkeys(item.get("above", ()), "above from the start")
     lost = dict.fromkeys(item.get("lost", ()), "lost to faults")
-    return dict.fromkeys(item["left_out"], "not learnt") | lost
+    return dict.fromkeys(item["left_out"], "not learnt") | above | lost
 
 
 def _pairs(comparison: dict[str, Any], key: str) -> Table:

@@ -99,6 +99,23 @@ def test_a_strategy_that_does_not_learn_does_not_set_the_level() -> None:
     assert only([learnt("still", still)])["level"] is None
 
 
+def test_a_strategy_that_begins_above_the_level_is_named() -> None:
+    """Its earlier stages have taught it the new environment: it has learnt nothing of it here."""
+    curves: dict[str, Curve] = {
+        "fast": [(0.5, 0.9), (0.9, 0.1)],
+        "slow": [(0.2, 0.9), (0.4, 0.6)],
+        "other": [(0.2, 0.9), (0.6, 0.3)],
+    }
+    rows = [learnt(*item) for item in curves.items()]
+    found = only(rows)
+    assert found["level"] == 0.4
+    assert found["above"] == ["fast"]
+    assert list(found["strategies"]) == ["slow", "other"]
+    summary = summarise("it", rows, [*curves], [ORDER], [0], "slow")
+    [(_, item)] = comparison.shown_tradeoffs(summary)
+    assert comparison.without_tradeoff(item) == {"fast": "above from the start"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
