@@ -244,6 +244,8 @@ def test_runs_may_differ_in_strategy_order_and_seed() -> None:
     check_comparable([row("sequential", R(0.3)), changed(other, grpo=more)])
     untrained = {**other.result["budget"], "updates": 0, "episodes": 0}
     check_comparable([row("sequential", R(0.3)), changed(other, result={"budget": untrained})])
+    fewer = {**other.result["budget"], "episodes": 250}  # tasks without a demonstration, or faults
+    check_comparable([row("sequential", R(0.3)), changed(other, result={"budget": fewer})])
 
 
 STAGE = row("sequential", R(0.3)).config["stream"][0]
@@ -265,7 +267,6 @@ EVALUATIONS = [{name: {"scores": {"other/1": 1.0}} for name in ("babyai", "textc
             r"'babyai' is tested on other tasks \(400 ",
         ),
         ({"result": {"budget": {"updates": 9, "episodes": 256}}}, "budget is 8 and 9 updates"),
-        ({"result": {"budget": {"updates": 8, "episodes": 99}}}, "budget is 256 and 99 episodes"),
     ],
 )
 def test_runs_that_are_not_comparable(changes: dict[str, Any], message: str) -> None:

@@ -98,6 +98,22 @@ def test_self_killed_within_a_stage_ends_the_same(
     check_killed(path, tmp_path)
 
 
+def test_a_comparison_with_an_objective_that_plays_fewer_episodes(
+    house: Callable[..., dict[str, Any]], tmp_path: Path, quick_comparisons: None
+) -> None:
+    stream = house()
+    stream["stream"][0].pop("learn")
+    entries = [
+        {"name": "sequential", "label": "rewards"},
+        {"name": "sequential", "label": "self", "set": {"stream.0.learn": "self"}},
+    ]
+    found = contrail.compare(
+        stream, strategies=entries, seeds=[0], out=tmp_path / "out", quiet=True
+    )
+    budget = {row["strategy"]: row["budget"]["episodes"] for row in found.record["rows"]}
+    assert budget["rewards"] == 24 > budget["self"] > 0
+
+
 def test_the_average_follows_the_policy(
     house: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
