@@ -22,19 +22,19 @@ def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]
     """Return, for each stage that has environments before it, what each strategy forgot by the time
     when its score on the stage's own environment had reached a common level, as JSON values.
 
-    Strategies learn at different speeds: at the end of a stage, one that has learnt less has often
-    forgotten less. Here they are compared where they have learnt the same (`FORMULA`). Points
-    between evaluations are interpolated linearly. Intervals are Student's t over seeds. Strategies
-    whose score never rises above that at the start are `left_out`; those that begin the stage at
-    the level or above it, because of earlier stages, are `above`; of `lost` ones some runs, so
-    many, have lost an evaluation to faults; those without learning curves (`evaluate.every`) are
-    not named.
+    Only seeds that all of them have are compared. Strategies learn at different speeds: at the
+    end of a stage, one that has learnt less has often forgotten less. Here they are compared
+    where they have learnt the same (`FORMULA`). Points between evaluations are interpolated
+    linearly. Intervals are Student's t over seeds. Strategies whose score never rises above
+    that at the start are `left_out`; those that begin the stage at the level or above it,
+    because of earlier stages, are `above`; of `lost` ones some runs, so many, have lost an
+    evaluation to faults; those without learning curves (`evaluate.every`) are not named.
     """
     found = []
     for place, order in enumerate(orders):
         own = [row for row in rows if row.order == order and not row.result.get("restarts")]
         for stage in range(1, len(order)):
-            curves: dict[str, list[Array]] = {}
+            curves: dict[str, dict[int, Array]] = {}
             lost: dict[str, int] = {}
             for row in own:
                 curve = _curve(row.result, stage)
@@ -42,10 +42,13 @@ def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]
                     continue
                 if np.isnan(curve).any():  # an evaluation was lost to faults
                     lost[row.strategy] = lost.get(row.strategy, 0) + 1
-                curves.setdefault(row.strategy, []).append(curve)
-            whole = {label: own for label, own in curves.items() if label not in lost}
-            if whole:
-                found.append({"order": place, "stage": stage, **_at_one_level(whole), "lost": lost})
+                curves.setdefault(row.strategy, {})[row.seed] = curve
+            whole = {label: of for label, of in curves.items() if label not in lost}
+            # Seeds begin the stage at different scores.
+            seeds = set.intersection(*(set(of) for of in whole.values())) if whole else set()
+            if seeds:
+                alike = {label: [of[seed] for seed in sorted(seeds)] for label, of in whole.items()}
+                found.append({"order": place, "stage": stage, **_at_one_level(alike), "lost": lost})
     return found
 
 

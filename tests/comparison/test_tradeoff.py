@@ -64,6 +64,17 @@ def test_a_strategy_that_has_lost_an_evaluation_is_named() -> None:
     assert tradeoffs([learnt("one", cut)], [ORDER]) == []
 
 
+def test_a_seed_that_a_strategy_lacks_does_not_count() -> None:
+    """Without it the strategies do the same; with it, one would seem to begin elsewhere."""
+    same = [(0.2, 0.9), (0.8, 0.3)]
+    rows = [learnt(name, same, seed) for name in ("one", "two") for seed in (0, 1)]
+    whole = only(rows)
+    more = only([*rows, learnt("one", [(0.6, 0.1), (0.7, 0.9)], seed=2)])
+    assert more == whole
+    assert more["strategies"]["one"] == more["strategies"]["two"]
+    assert tradeoffs([learnt("one", same, 0), learnt("two", same, 1)], [ORDER]) == []
+
+
 def test_between_two_evaluations() -> None:
     one = [(0.0, 0.8), (0.8, 0.4)]
     found = only([learnt("one", one), learnt("other", [(0.0, 0.8), (0.2, 0.8)])])
