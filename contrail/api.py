@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from contrail.config import Source, find_model
 from contrail.environment import Environment
+from contrail.errors import ConfigError
 from contrail.given import Given, Plugin, Stream, directory_of
 from contrail.registry.plugins import Plugins
 from contrail.results import Comparison, Result, Study
@@ -134,12 +135,15 @@ def compare(
     given = Given(plugins)
     options = read_options(
         strategies,
-        orders,
-        seeds,
+        given.named(orders),
+        given.named(seeds),
         baseline,
-        jobs,
+        given.named(jobs),
     )
     if not isinstance(what, (str, os.PathLike, Mapping)):
+        if overrides or values:
+            key = [*overrides, *values][0].partition("=")[0]
+            raise ConfigError(f"{key}: these are finished runs. Give a stream to run more.")
         runs = [item.directory if isinstance(item, Result) else Path(item) for item in what]
         outcome = compare_runs(runs, options, out=None if out is None else Path(out))
         return Comparison(outcome.directory, outcome.comparison, given.plugins)

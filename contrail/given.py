@@ -65,6 +65,8 @@ class Given:
             return {key: self.named(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.named(item) for item in value]
+        if hasattr(value, "shape") and callable(getattr(value, "tolist", None)):
+            return value.tolist()  # of numpy or torch: a scalar as well
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     def source(self, stream: Stream) -> Source:
@@ -97,11 +99,15 @@ class Given:
 def _text(value: Any) -> str:
     """Return a plain value as YAML on one line; simple words without quotes."""
     import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(value, str):
         try:
-            simple = yaml.safe_load(f"[{value}]") == [value]
-        except yaml.YAMLError:
+            # Overrides are read by OmegaConf, to which "1e5" is a number.
+            read = OmegaConf.from_dotlist([f"key={value}"])["key"]
+            simple = yaml.safe_load(f"[{value}]") == [value] and read == value
+        except (yaml.YAMLError, OmegaConfBaseException):
             simple = False
         if simple:
             return value

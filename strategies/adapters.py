@@ -51,7 +51,7 @@ class Adapters(contrail.Strategy):
         return {"of": self._of} if self._of else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._of = state["of"]
+        self._of = state.get("of", {})
 
 
 @contrail.hookimpl

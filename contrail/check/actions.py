@@ -104,6 +104,17 @@ def success(subject: Subject) -> None:
         for moment in walk:
             total += moment.reward
             _earned(moment, total, task)
+        for before, after in pairwise(walk):
+            _stays(before, after, task)
+    for task in subject.in_time(subject.tasks):
+        plan = list(subject.expert_plan(environment, task))
+        moment = subject.reset(environment, task)
+        for _ in range(environment.max_turns if plan else 0):
+            before, listed = moment, moment.actions or ["look"]
+            moment = subject.step(environment, plan.pop(0) if plan else listed[0])
+            _stays(before, moment, task)
+            if moment.over:
+                break
 
 
 def expert(subject: Subject) -> str:
@@ -149,6 +160,15 @@ def _earned(moment: Moment, total: float, task: Task) -> None:
         raise Failed(
             f"task {task.id!r} is solved by {quoted(moment.action)} with a reward of {total:g} in "
             "all. Training follows the reward: give one above 0 for success."
+        )
+
+
+def _stays(before: Moment, after: Moment, task: Task) -> None:
+    if before.success and not after.success:
+        raise Failed(
+            f"task {task.id!r} is solved by {quoted(before.action)}, and no longer after "
+            f"{quoted(after.action)}. An episode counts by its last turn: end it with "
+            "terminated=True where it is solved, or keep success."
         )
 
 

@@ -116,6 +116,10 @@ def build(
         text = str(error).splitlines()[0]
         raise PluginError(f"{_name(cls)} cannot be read from YAML: {text}") from error
     for name, value in given.items():
+        if hints[name] in (str, str | None) and isinstance(value, (bool, float)):
+            # As a number it has lost how it was written: 1.10, 1e5, on.
+            message = f"{show(value)} is no text. Write what it is to be in quotes."
+            raise ConfigError(message, key=(*key, name))
         try:
             node = OmegaConf.unsafe_merge(node, {name: escape(value)})  # in place
         except OmegaConfBaseException as error:

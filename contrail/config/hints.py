@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from contrail.config.convert import UnknownKey
@@ -25,6 +25,8 @@ from contrail.registry.plugins import Plugins
 from contrail.registry.registered import Table
 from contrail.shift.shifted import Shift
 
+MANY = 4
+"""Plugins that a hint names."""
 STAGE = "N"
 """Replaces the number of a stage in keys."""
 
@@ -47,6 +49,9 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         [(name, value)] = value.items()
         inner = (*inner, str(name))
     found = _ending(inner, places, written) or _ending(written[-1:], places, written)
+    if found is None and (owners := _owners(str(written[-1]), plugins)):
+        error.message = f"{error.message} It is a setting of {owners}."
+        return
     if found is None:
         leaf, likeness = _likest(written[-1], [place[-1] for place in places])
         if likeness > max(0.75, _likest(written[-1], error.known)[1]):
@@ -109,6 +114,27 @@ def _settings(values: Mapping[str, Any], plugins: Plugins) -> Iterator[Key]:
             cls: Any = table[name].value.Config if isinstance(name, str) and name in table else None
             if isinstance(cls, type) and dataclasses.is_dataclass(cls):
                 yield from ((*above, setting) for setting in names(cls))
+
+
+def _owners(name: str, plugins: Plugins) -> str:
+    """Return the strategies, objectives, adapters or environments with a setting of this name."""
+    for kind, plural, table in (
+        ("strategy", "strategies", plugins.strategies),
+        ("objective", "objectives", plugins.objectives),
+        ("adapter", "adapters", plugins.adapters),
+        ("environment", "environments", plugins.environments),
+    ):
+        found = [item for item in table if name in _fields(table[item].value)]
+        if found:
+            shown = [repr(item) for item in found[:MANY]]
+            more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
+            return f"the {kind if len(found) == 1 else plural} {', '.join(shown)}{more}"
+    return ""
+
+
+def _fields(plugin: Any) -> Sequence[str]:
+    cls: Any = getattr(plugin, "Config", None)
+    return list(names(cls)) if isinstance(cls, type) and dataclasses.is_dataclass(cls) else []
 
 
 def _generic(key: Key) -> Key:

@@ -84,9 +84,12 @@ class AvalancheStrategy(Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if hasattr(self.plugin, "load_state_dict"):
-            self.plugin.load_state_dict(state)
-        else:
-            vars(self.plugin).update(state)
+            if state or not hasattr(self.plugin, "state_dict"):
+                self.plugin.load_state_dict(state)
+            return
+        first = {name: _copied(value) for name, value in self._at_first.items()}
+        vars(self.plugin).clear()
+        vars(self.plugin).update(first | state)
 
 
 def strategy_class(path: str, directory: Path) -> type[Strategy]:

@@ -182,7 +182,7 @@ class Checkpoints:
 
         content = {**self._run.state(), **kept, "log_size": log_size}
         self._run.files.save_checkpoint(position, content, write)
-        self._run.files.prune(self._settings.keep)
+        self._run.files.prune(self._settings.keep, position)
         self._newest = position
         self._saved = time.monotonic()
         return position

@@ -62,6 +62,11 @@ class _Member:
     def overrides(self, method: str) -> bool:
         return getattr(type(self.strategy), method) is not getattr(Strategy, method)
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether it may change the policy that evaluations play."""
+        return self.overrides("evaluating") or isinstance(self.strategy, AvalancheStrategy)
+
 
 class Composition:
     """The strategies of a run, in the order in which they were written.
@@ -73,6 +78,7 @@ class Composition:
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = list(members)
         self._template: Any = None  # of Avalanche: the loop
+        self._changed: set[str] = set()  # members that may have a state
         self._drawn: Counter[str] = Counter()  # tasks of the present update, by environment
         self.pending: Sequence[Task] | None = None
         """The tasks that have been drawn for an update and not been learnt from yet."""
@@ -131,6 +137,7 @@ class Composition:
 
     def enter(self, context: StageContext, resumed: bool) -> None:
         for member in self._acting:
+            self._changed.add(member.name)
             member.call("enter", context, resumed)
 
     def draw(
@@ -260,9 +267,17 @@ class Composition:
         return any(member.strategy.replays for member in self._members)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, in a run that has begun or has been trained since.
+
+        A member whose state was empty is given it only if it may change evaluations, and has had
+        another state: rows of R are evaluated later when an environment is added to a run.
+        """
         for member in self._members:
             if member.name in state:
                 member.call("load_state_dict", state[member.name])
+                self._changed.add(member.name)
+            elif member.name in self._changed and member.evaluates:
+                member.call("load_state_dict", {})
 
     def _decider(self, method: str) -> _Member:
         deciding = [member for member in self._members if member.overrides(method)]

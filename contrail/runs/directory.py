@@ -198,11 +198,17 @@ class RunDirectory:
         named = [(Position.of(path.name), path) for path in paths]
         return sorted((position, path) for position, path in named if position is not None)
 
-    def prune(self, keep: int) -> None:
-        """Remove the checkpoints within stages, but for the newest `keep`."""
-        within = [path for position, path in self.checkpoints() if position.update]
-        for path in within[: len(within) - keep]:
-            shutil.rmtree(path)
+    def prune(self, keep: int, now: Position) -> None:
+        """Remove the checkpoints within stages, but for the newest `keep` of those up to `now`.
+
+        Later ones are damaged, or of a stage that is trained again: the run has passed them over.
+        """
+        within = [(position, path) for position, path in self.checkpoints() if position.update]
+        kept = [path for position, path in within if position <= now]
+        kept = kept[max(0, len(kept) - keep) :]
+        for _, path in within:
+            if path not in kept:
+                shutil.rmtree(path)
 
     def start(self) -> Path | None:
         """Return the checkpoint before any training, if there is one."""

@@ -110,7 +110,7 @@ class ManyActions(Corridor):
         return super().step(action.split()[0] if action in (self.look().actions or ()) else action)
 
 
-@pytest.mark.parametrize(("seconds", "note", "most"), [(60.0, "", 150), (0.0, "2 of 6 tasks", 24)])
+@pytest.mark.parametrize(("seconds", "note", "most"), [(60.0, "", 150), (0.0, "2 of 6 tasks", 26)])
 def test_what_is_slow_is_played_less(
     monkeypatch: pytest.MonkeyPatch, seconds: float, note: str, most: int
 ) -> None:

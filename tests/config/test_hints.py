@@ -35,6 +35,13 @@ def test_a_key_that_belongs_elsewhere(complain: Callable[..., str], written: str
     assert f": unknown key. Did you mean '{ELSEWHERE[written]}'?" in message
 
 
+def test_a_setting_of_another_plugin(complain: Callable[..., str]) -> None:
+    message = complain("stream: [maze]\nstrategy: {name: sequential, fraction: 0.5}\n")
+    assert "There are no settings here. It is a setting of the strategy 'replay'." in message
+    message = complain("stream: [maze]\nfraction: 0.5\n")
+    assert message.endswith("It is a setting of the strategy 'replay'.")
+
+
 def test_a_key_of_another_level_of_a_stage(complain: Callable[..., str]) -> None:
     message = complain("stream:\n- maze\n- environment: maze\n  difficulty: easy\n")
     assert message.startswith(

@@ -250,6 +250,14 @@ class NoReward(Corridor):
         return None
 
 
+class GoesOn(Corridor):
+    """Success does not end the episode, and the next step takes it back."""
+
+    def step(self, action: str) -> Step:
+        step = super().step(action)
+        return Step(step.observation, step.reward, success=step.success, valid=step.valid)
+
+
 class LosesItsWay(Corridor):
     def expert(self, task: Task) -> list[str]:
         return super().expert(task)[1:]
@@ -330,6 +338,7 @@ BROKEN: list[tuple[type[Environment], str, str]] = [
     (EndIsSuccess, "success", "6 turns of nonsense"),
     (AnyWordIsSuccess, "success", "1 turns of nonsense"),
     (NoReward, "success", "Training follows the reward"),
+    (GoesOn, "success", "end it with terminated=True where it is solved"),
     (LosesItsWay, "expert", "not solved, with a reward of 0"),
     (SecretWay, "expert", "which is not listed"),
     (SeedsTheWorld, "randomness", "reset changes the global state of random"),
