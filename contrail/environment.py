@@ -77,7 +77,8 @@ class Step:
     truncated: bool = False
     """Whether the environment cut the episode short."""
     success: bool = False
-    """Whether the task is solved, which is not the same as `terminated`."""
+    """Whether the task is solved, which is not the same as `terminated`. An episode counts by its
+    last step."""
     valid: bool = True
     """False if the environment could not interpret the action (counted as an invalid action)."""
     info: Mapping[str, float] = field(default_factory=dict)
