@@ -20,8 +20,6 @@ import pytest
 
 import contrail
 from contrail import ConfigError, ContrailError, PluginError
-from contrail.config import Source, load
-from contrail.given import Given
 
 ROOT = Path(__file__).parent.parent
 
@@ -229,24 +227,6 @@ def test_a_plugin_file_and_the_default_directory(
     pytest.importorskip("pandas")
     assert len(compared.to_pandas()) == 2
     assert "average_score" in set(compared.frame()["quantity"])
-
-
-def test_values_are_taken_as_they_are(tmp_path: Path) -> None:
-    """Texts that look like numbers, and what numpy has computed."""
-    given = Given([])
-    for text in ("1e5", "1e-3", "007", "1.50", "on", "1:30", "0x10", "a b", "null", "${x}", "é"):
-        [override] = given.overrides({"name": text})
-        source = Source({**STREAM, "stream": [{"environment": "textcraft"}]})
-        if text != "${x}":
-            assert load(source, [override], given.plugins)[0].name == text, override
-    assert given.overrides({"seed": numpy.int64(3)}) == ["seed=3"]
-    assert given.named({"a": numpy.arange(2), "b": [numpy.float64(0.5)]}) == {
-        "a": [0, 1],
-        "b": [0.5],
-    }
-    stream = {**STREAM, "seed": numpy.int64(5)}
-    run = contrail.run(stream, plugins=[Depot], out=tmp_path / "run", quiet=True)
-    assert run.record["seed"] == 5
 
 
 def test_comparisons_run_what_a_plugin_file_registers(tmp_path: Path) -> None:

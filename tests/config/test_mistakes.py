@@ -36,12 +36,6 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "stream text": ("stream: maze\n", "FILE:1: stream: 'maze' is not a list", "stream: ["),
     "stream empty": ("stream: []\n", "FILE:1: stream: there must be at least one", ""),
     "stage null": ("stream:\n  - maze\n  -\n", "FILE:3: stream.1: null is neither", ""),
-    "a number for a name": ("name: 1e5\n" + STREAM, "FILE:1: name: 100000.0 is no text", "quotes"),
-    "a flag for a name": (
-        "stream:\n  - {environment: maze, name: on}\n",
-        "FILE:2: stream.0.name: true is no text",
-        "quotes",
-    ),
     "unknown top": ("sede: 1\n" + STREAM, "FILE:1: sede: unknown key", "'seed'"),
     "internal field": ("source: 1\n" + STREAM, "FILE:1: source: unknown key", ""),
     "unknown in stage": (
