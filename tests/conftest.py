@@ -47,10 +47,9 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture
 def quick_comparisons(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparisons take their processes from that server, and start none."""
-    monkeypatch.setattr(
-        "contrail.comparison.launch.Workers", lambda: contextlib.nullcontext(workers)
-    )
+    """Comparisons and studies take their processes from that server, and start none."""
+    for module in ("contrail.comparison.launch", "contrail.studies.launch"):
+        monkeypatch.setattr(f"{module}.Workers", lambda: contextlib.nullcontext(workers))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class Coin(contrail.Environment):
 
 
 class Slow(Coin):
-    slow = 0.4
+    slow = 0.1
 
 
 @contrail.hookimpl
@@ -63,14 +63,14 @@ def test_a_run_that_learns_nothing_is_told(
 ) -> None:
     (tmp_path / "coin.py").write_text(ENVIRONMENTS)
     (tmp_path / "stream.yaml").write_text(STREAM)
-    monkeypatch.setattr(watchdog, "AFTER", 0.1)
+    monkeypatch.setattr(watchdog, "AFTER", 0.02)
     run = contrail.run(tmp_path / "stream.yaml", out=tmp_path / "out")
     said = capsys.readouterr().err
     # A learning rate near 0: chance at first, chance at last.
     assert [stage["environments"] for stage in run.record["at_chance"]] == [["coin"], ["slow"]]
     assert "coin is at chance: " in said
     assert "baselines of slow: waiting for" not in said  # its test tasks are quick
-    # Every training episode of `slow` takes 0.4 s to begin.
+    # Every training episode of `slow` takes 0.1 s to begin.
     assert "slow 1/1: waiting for the environment slow for 0 s: reset in task train-0" in said
     assert run.record["waits"]
     assert {(w["environment"], w["task"]) for w in run.record["waits"]} == {("slow", "train-0")}
@@ -189,7 +189,7 @@ def test_waits_of_players_without_a_model_are_told(
     (tmp_path / "coin.py").write_text(everywhere)
     stream = STREAM.replace("tasks: 32", "tasks: 8")
     (tmp_path / "stream.yaml").write_text(stream)
-    monkeypatch.setattr(watchdog, "AFTER", 0.1)
+    monkeypatch.setattr(watchdog, "AFTER", 0.02)
     contrail.run(tmp_path / "stream.yaml", out=tmp_path / "out")
     said = capsys.readouterr().err
     assert "baselines of slow: waiting for the environment slow for 0 s: reset in task " in said

@@ -209,6 +209,7 @@ def test_a_comparison(
     assert "bad_comparison" in failed[0]
 
 
+@pytest.mark.usefixtures("quick_comparisons")
 @pytest.mark.parametrize("does", DOES)
 def test_a_study(
     does: str,

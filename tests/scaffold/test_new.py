@@ -19,14 +19,16 @@ from contrail.scaffold import KINDS, create
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_installs_passes_its_tests_and_runs(kind: str, tmp_path: Path) -> None:
-    name = f"new-{kind}"
-    package = create(kind, name, load_plugins(), tmp_path / "package")
-    install(package, tmp_path / "target")
-    printed = try_out(name, package, tmp_path / "target")
-    assert "2 passed" in printed
-    assert (package / "runs/stream/result.json").is_file()
+def test_new_packages_install_pass_their_tests_and_run(tmp_path: Path) -> None:
+    packages = {
+        f"new-{kind}": create(kind, f"new-{kind}", load_plugins(), tmp_path / kind)
+        for kind in KINDS
+    }
+    install(tmp_path / "target", *packages.values())
+    printed = try_out(tmp_path / "target", packages)
+    assert printed.count("2 passed") == len(KINDS)
+    for package in packages.values():
+        assert (package / "runs/stream/result.json").is_file()
 
 
 @pytest.mark.parametrize("kind", KINDS)
