@@ -174,18 +174,18 @@ class Chat:
         return text
 
     def said(self, written: Sequence[int]) -> str:
-        """Return the model's free text up to its end, with the markers of its thoughts; the first
-        of them stands in the generation prompt if that begins a thought."""
+        """Return free text as `_decoded`, with the opening of a thought that the prompt has."""
         begun = self._opening if _CLOSE not in self._opening else ""
-        return begun + self._kept(written)
+        return begun + self._decoded(written)
 
-    def _kept(self, written: Sequence[int]) -> str:
+    def _decoded(self, written: Sequence[int]) -> str:
+        """Return free text up to its end, with the markers of its thoughts."""
         tokens = [token for token in written if token not in self._special_ids]
         return self.cut(str(self.tokenizer.decode(tokens)))
 
     def _message(self, written: Sequence[int]) -> str:
         """Return the model's answer as the template takes it, with the markers of its thoughts."""
-        text = self._kept(written)
+        text = self._decoded(written)
         if not self._lead.strip():
             text = text.removeprefix(self._lead)
         return self._opening + self._as_text(text, self._special)

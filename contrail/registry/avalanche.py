@@ -87,6 +87,7 @@ class AvalancheStrategy(Strategy):
             if state or not hasattr(self.plugin, "state_dict"):
                 self.plugin.load_state_dict(state)
             return
+        # The state lacks what was as at first when it was saved; since then it may have changed.
         first = {name: _copied(value) for name, value in self._at_first.items()}
         vars(self.plugin).clear()
         vars(self.plugin).update(first | state)
