@@ -177,4 +177,5 @@ class Strategy(Scalars):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned. Not called if that was empty."""
+        """Put what `state_dict` returned in the place of what is there; a process may do so more
+        than once. Not called if it was empty."""

@@ -94,6 +94,7 @@ class EWC(contrail.Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._kept = state["kept"]
+        self._recent.clear()
         self._recent.extend(Episode.from_dict(episode) for episode in state["recent"])
 
 

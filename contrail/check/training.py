@@ -72,6 +72,14 @@ def state(trial: Trial) -> str:
                 f"{place} is another one after load_state_dict(state_dict()). Keep all of it, as "
                 "JSON values and tensors: keys of a dict as texts, tuples and sets as lists."
             )
+        with boundary():
+            other.load_state_dict(_state(path, trial))
+            again = other.state_dict()
+        if place := _unequal(content, again, "state"):
+            raise Failed(
+                f"{place} is another one after a second load_state_dict(), which must replace what "
+                "is there, not add to it."
+            )
         kept = True
     return "" if kept else "it has none"
 

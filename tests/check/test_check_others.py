@@ -66,6 +66,11 @@ class LoadsNothing(Keeps):
         pass
 
 
+class Adds(Keeps):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.place += state["place"]
+
+
 class Late(Keeps):
     """It acts in the first stage, and says that it begins with the second."""
 
@@ -155,6 +160,7 @@ def trial(plugins: Plugins, plain: Path) -> Iterator[Callable[[type], Trial]]:
         (Unseeded, training.repeat, r"(weights|episodes).*Take all randomness from the `rng`"),
         (Forgets, training.resume, "interrupted after update 1 of stage 1: .* differ after update"),
         (LoadsNothing, training.state, r"state\['place'\] is another one after load_state_dict"),
+        (Adds, training.state, r"state\['place'\] is another one after a second load_state_dict"),
         (Global, training.randomness, "changes the global state of random"),
         (Late, training.sharing, "starts_at is 2, and the weights after stage 1 are not those"),
         (Counts, training.resume, "interrupted after update 1 of stage 1"),

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from killed import killed_after
+
+from benchmarks.kill import differences
 from contrail import Strategy
 from contrail.runs.composition import Composition, _Member
+from contrail.runs.launch import run_stream
 from contrail.strategies.adapters import Adapters
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "guess.py"
+STREAM = """
+model: tiny-random
+plugins: [guess.py]
+strategy: {name: ewc, passes: 16}
+stream:
+  - environment: {name: guess-number, label: near, max_turns: 2}
+    updates: 1
+  - environment: {name: guess-number, label: far, max_turns: 3}
+    updates: 2
+evaluate: {tasks: 2, drift: true, baselines: false}
+checkpoint: {updates: 1}
+grpo: {num_generations: 4, generation_batch_size: 8, learning_rate: 1e-2}
+"""
 
 
 class Average(Strategy):
@@ -75,3 +96,15 @@ def test_the_loras_of_environments_are_those_of_the_row() -> None:
     run.load_state_dict({"adapters": {"of": {"babyai": {}}}})
     run.load_state_dict({})
     assert adapters.state_dict() == {}
+
+
+def test_a_state_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """Drift from the row before needs its state, and then that of the checkpoint again."""
+    shutil.copy(EXAMPLE, tmp_path)
+    (tmp_path / "stream.yaml").write_text(STREAM)
+    path = tmp_path / "stream.yaml"
+    undisturbed = run_stream(path, out=tmp_path / "undisturbed", quiet=True).path
+    with killed_after(3):
+        run_stream(path, out=tmp_path / "killed", quiet=True)
+    run_stream(path, out=tmp_path / "killed", quiet=True)
+    assert not differences(tmp_path / "killed", undisturbed)
