@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from contrail.config import Source, find_model
 from contrail.environment import Environment
 from contrail.errors import ConfigError
-from contrail.given import Given, Plugin, Stream, directory_of
+from contrail.given import Given, Plugin, Stream, directory_of, positive
 from contrail.registry.plugins import Plugins
 from contrail.results import Comparison, Result, Study
 
@@ -134,7 +134,7 @@ def compare(
 
     given = Given(plugins)
     options = read_options(
-        strategies,
+        given.named(strategies),
         given.named(orders),
         given.named(seeds),
         baseline,
@@ -144,6 +144,8 @@ def compare(
         if overrides or values:
             key = [*overrides, *values][0].partition("=")[0]
             raise ConfigError(f"{key}: these are finished runs. Give a stream to run more.")
+        if not what:
+            raise ConfigError("there is nothing to compare: give two finished runs or more.")
         runs = [item.directory if isinstance(item, Result) else Path(item) for item in what]
         outcome = compare_runs(runs, options, out=None if out is None else Path(out))
         return Comparison(outcome.directory, outcome.comparison, given.plugins)
@@ -188,11 +190,11 @@ def estimate_comparison(
 
     given = Given(plugins)
     options = read_options(
-        strategies,
-        orders,
-        seeds,
+        given.named(strategies),
+        given.named(orders),
+        given.named(seeds),
         baseline,
-        jobs,
+        given.named(jobs),
     )
     texts = [*overrides, *given.overrides(values)]
     return launch(
@@ -251,8 +253,10 @@ def evaluate(
     """
     from contrail.compat.loading import load_libraries
 
-    own = policy._plugins if isinstance(policy, Result) and not plugins else plugins
-    given = Given(own)
+    threads = positive("threads", threads)
+    tasks = None if tasks is None else positive("tasks", tasks)
+    samples = None if samples is None else positive("samples", samples)
+    given = Given(plugins, policy._plugins if isinstance(policy, Result) else None)
     if not isinstance(policy, Result):  # before the libraries are loaded, which takes seconds
         find_model(str(policy), Path.cwd(), given.plugins.models, key=None)
     load_libraries(quiet=quiet)
@@ -311,7 +315,9 @@ def split(
     from contrail.runs.split import SplitOptions, split_stream
 
     source, texts, loaded = stream_of(stream, overrides, plugins, values)
-    options = SplitOptions(samples, tasks, threshold)
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold is {threshold!r}: a pass rate is from 0 to 1.")
+    options = SplitOptions(positive("samples", samples), positive("tasks", tasks), threshold)
     return split_stream(source, texts, options, loaded, out=Path(out), quiet=quiet)
 
 
@@ -357,7 +363,7 @@ def study(
     given.refuse_local("study")
     if out is None and source is not None and source.path is None:
         out = directory_of(source, texts)
-    options = read_options(None, None, seeds, None, jobs)
+    options = read_options(None, None, given.named(seeds), None, given.named(jobs))
     outcome = carry_out(
         experiment,
         source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,15 +22,20 @@ Plugin = str | os.PathLike[str] | ModuleType | type | EpisodeMetric
 
 
 class Given:
-    """The plugins and classes of a call."""
+    """The plugins and classes of a call.
 
-    def __init__(self, plugins: Plugins | Iterable[Plugin]) -> None:
+    Args:
+        plugins: as the call was given them.
+        known: those that are loaded already, to which they are added; by default the installed.
+    """
+
+    def __init__(self, plugins: Plugins | Iterable[Plugin], known: Plugins | None = None) -> None:
         self._written: list[str] = []  # what a stream file could name
         self._local: list[str] = []  # what it could not
         if isinstance(plugins, Plugins):
             self.plugins = plugins
             return
-        self.plugins = load_plugins()
+        self.plugins = load_plugins() if known is None else known
         for item in [plugins] if isinstance(plugins, (str, Path)) else plugins:
             self._add(item)
 
@@ -38,20 +44,22 @@ class Given:
             name = os.fspath(item)
             if name.endswith(".py") or os.sep in name:
                 name = str(Path(name).expanduser().resolve())
-            self.plugins.add_named(name, Path.cwd())
+            self.plugins.load(name, Path.cwd())
             self._written.append(name)
         elif isinstance(item, ModuleType):
             place = getattr(item, "__file__", None)
-            self.plugins.add(item, item.__name__, "-", place or item.__name__)
+            if self.plugins.find(place or item.__name__) is None:
+                self.plugins.add(item, item.__name__, "-", place or item.__name__)
             if item.__name__ == "__main__" or place is None:
                 self._local.append(item.__name__)
             else:
                 self._written.append(item.__name__)
         elif isinstance(item, EpisodeMetric):
-            self.plugins.register_metric(_module(item.value), item)
-            self._local.append(item.name)
+            if item not in self.plugins.episode_metrics:
+                self.plugins.register_metric(_module(item.value), item)
+                self._local.append(item.name)
         else:
-            self._local.append(self.plugins.add_class(item))
+            self.named(item)
 
     def named(self, value: Any) -> Any:
         """Return the value with registered names in place of classes."""
@@ -71,8 +79,14 @@ class Given:
 
     def source(self, stream: Stream) -> Source:
         """Return the stream, with the plugins of the call beside its own."""
-        values = isinstance(stream, Mapping)
-        source = Source(self.named(stream) if values else Path(stream))  # type: ignore[arg-type]
+        if isinstance(stream, Mapping):
+            source = Source(self.named(stream))
+        elif isinstance(stream, (str, os.PathLike)):
+            source = Source(Path(stream))
+        else:
+            raise ConfigError(
+                f"{stream!r} is no stream: give the path of a file, or its content as a mapping."
+            )
         own = source.values.get("plugins", [])
         if isinstance(own, list) and self._written:
             source.values["plugins"] = [*own, *(n for n in self._written if n not in own)]
@@ -94,6 +108,21 @@ class Given:
                 f"{self._local[0]!r}. Register it in a plugin file (docs/plugins.md), and give its "
                 "path in `plugins`."
             )
+
+
+def positive(name: str, value: Any) -> int:
+    """Return the value of an argument that counts something.
+
+    Raises:
+        ConfigError: it is no whole number, or less than 1.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
+        raise ConfigError(f"{name} is {value!r}: give a whole number, 1 or more.")
+    return number
 
 
 def _text(value: Any) -> str:

@@ -27,12 +27,17 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
-            print("\ninterrupted", file=sys.stderr)
-            raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+            raise typer.Exit(_ended_by(interruption)) from None
         except Exception as error:
             if type(error).__name__ == "NoSuchOption":  # a class of Typer's that is not public
                 _add_key(error)
             raise
+
+
+def _ended_by(interruption: KeyboardInterrupt) -> int:
+    """Say that the process is interrupted; return its exit code."""
+    print("\ninterrupted", file=sys.stderr)
+    return int(getattr(interruption, "exit_code", 130))
 
 
 def _add_key(error: Any) -> None:
@@ -108,8 +113,11 @@ def main() -> None:
         with ending_at_once("interrupted; nothing had begun"):
             plugins = load_plugins()
             plugins.hook.contrail_commands(cli=cli)
+            command = typer.main.get_command(cli)  # it takes a moment
         with Interruption().handling():
-            cli(obj=plugins, prog_name="contrail")
+            command(obj=plugins, prog_name="contrail")
+    except KeyboardInterrupt as interruption:  # where no command has begun, or one has ended
+        raise SystemExit(_ended_by(interruption)) from None
     except ContrailError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -150,6 +150,7 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             raise ConfigError(f"there is no expert for task {task.id!r}")
         script = iter(actions)
     observation = environment.reset(task)
+    reward = 0.0
     for turn in range(1, environment.max_turns + 1):
         _show(console, observation)
         action = _ask(turn, observation) if script is None else next(script, None)
@@ -160,13 +161,14 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             console.print(f"{turn}> {action}")
         step = environment.step(action)
         observation = step.observation
+        reward += step.reward
         if step.terminated or step.truncated:
             console.print(observation.text)
             outcome = "Solved" if step.success else "Over, not solved"
-            console.print(f"{outcome} in {turn} turns; reward {step.reward:g}.")
+            console.print(f"{outcome} in {turn} turns; reward {reward:g}.")
             return
     console.print(observation.text)
-    console.print(f"Over: the limit is {environment.max_turns} turns.")
+    console.print(f"Over: the limit is {environment.max_turns} turns; reward {reward:g}.")
 
 
 def _show(console: Console, observation: Observation) -> None:

@@ -273,7 +273,11 @@ def _check_plan(directory: Path, plan: Plan, plugins: Plugins) -> None:
             "away. Choose another --out."
         )
     for run in plan.runs:
-        check_same(RunDirectory(directory / run.directory), run.config, plugins)
+        if check_same(RunDirectory(directory / run.directory), run.config, plugins):
+            raise ConfigError(
+                f"{directory}: {run.directory} was made with other `updates`, stages or "
+                "environments. A comparison's runs are not extended: choose another --out."
+            )
 
 
 def attempt_runs(

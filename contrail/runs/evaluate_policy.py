@@ -14,6 +14,7 @@ from contrail.metrics.scores import Scores
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.registry.registered import not_registered
+from contrail.runs.composition import compose
 from contrail.runs.evaluate import evaluate
 from contrail.runs.policies import find_policy, named_policy
 from contrail.stream import list_tasks, make_adapter, maker
@@ -72,6 +73,11 @@ def evaluate_policy(
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in policy.notes:
             reporter.say(note)
+        if config and lora and compose(config, plugins).own_loras:
+            reporter.say(
+                f"warning: in this run's evaluations environments may have LoRAs of their own; "
+                f"here that of {lora.path} plays them all. Each stage has a checkpoint."
+            )
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:

@@ -24,16 +24,21 @@ class LoRADirectory:
     """Of the run that the checkpoint belongs to, if any."""
 
     @classmethod
-    def find(cls, path: Path, plugins: Plugins) -> LoRADirectory | None:
-        """Return the LoRA that a path names: of a run the newest checkpoint; None, if it names
-        none.
+    def find(cls, name: str, plugins: Plugins) -> LoRADirectory | None:
+        """Return the LoRA that a name of a model stands for: of a run the newest checkpoint; None,
+        if it is a registered name, or the directory has none.
 
         Raises:
             ContrailError: the run has no checkpoint, or its configuration cannot be read.
         """
+        if name in plugins.models:  # and not a directory that is called so
+            return None
+        path = Path(name)
         if (path / "adapter_config.json").is_file():
-            above = path.resolve().parent.parent / "config.yaml"
-            return cls(path, load(above, (), plugins)[0] if above.is_file() else None)
+            # Beside it in what `contrail export` has written; above it where it is a checkpoint.
+            of_run = (path / "config.yaml", path.resolve().parent.parent / "config.yaml")
+            config = next((file for file in of_run if file.is_file()), None)
+            return cls(path, None if config is None else load(config, (), plugins)[0])
         if (path / "config.yaml").is_file():
             newest = RunDirectory(path).last_checkpoint()
             if newest is None:
@@ -78,7 +83,7 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
     Raises:
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
-    lora = LoRADirectory.find(Path(config.model), plugins)
+    lora = LoRADirectory.find(config.model, plugins)
     policy = (
         _fresh_policy(config, plugins)
         if lora is None
@@ -118,7 +123,7 @@ def find_policy(name: str, plugins: Plugins) -> tuple[str, LoRADirectory | None]
         ContrailError: there is no such policy.
     """
     model = find_model(name, Path.cwd(), plugins.models, key=None)
-    return model, None if model in plugins.models else LoRADirectory.find(Path(model), plugins)
+    return model, LoRADirectory.find(model, plugins)
 
 
 def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:

@@ -116,6 +116,9 @@ class Rows:
     def _columns(self, number: int, tests: Sequence[Stage], log: EpisodeLog) -> dict[str, Scores]:
         scores = {}
         when = f"after {self._run.stages[number - 1]}" if number else "before training"
+        # Strategies begin after the warm-up, stage 1, also where a row is evaluated later.
+        idle = self._strategy.idle
+        self._strategy.idle = number <= 1 and self._run.config.warmup is not None
         self._strategy.trigger("before_eval", is_training=False, current_eval_stream=tests)
         for test in tests:
             with self._strategy.evaluating(self._policy, test):
@@ -126,4 +129,5 @@ class Rows:
             scores[test.name] = found
             log.add(episodes)
         self._strategy.trigger("after_eval")
+        self._strategy.idle = idle
         return scores

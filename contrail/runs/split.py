@@ -241,12 +241,12 @@ def _policy(config: RunConfig, options: SplitOptions, plugins: Plugins) -> dict[
 
 def _lora(config: RunConfig, plugins: Plugins) -> str | None:
     """Return a digest of the LoRA that the model is or has; None if it has none."""
-    if not Path(config.model).is_dir():
+    if config.model in plugins.models or not Path(config.model).is_dir():
         return None
     load_libraries(quiet=True)
     from contrail.runs.policies import LoRADirectory  # it imports torch
 
-    found = LoRADirectory.find(Path(config.model), plugins)
+    found = LoRADirectory.find(config.model, plugins)
     return None if found is None else digest(found.path / "adapter_model.safetensors")
 
 

@@ -10,6 +10,7 @@ import numpy
 import pytest
 
 import contrail
+from benchmarks.kill import differences
 from contrail import ConfigError
 from contrail.metrics.transfer import TaskScores
 
@@ -92,6 +93,17 @@ def test_strategies_begin_after_it(stream: dict[str, Any], tmp_path: Path) -> No
         assert item.equal(tensors(still, "001")[name])
     R = adapters.R  # "far" has no LoRA of its own before its stage: the warm start's plays it
     assert R[2, 1] == R[1, 1]
+
+
+def test_an_environment_that_is_added_later(stream: dict[str, Any], tmp_path: Path) -> None:
+    """Before the warm-up it is played by the untrained model, whatever the strategy."""
+    stream["strategy"] = "adapters"
+    held = {"name": "guess-number", "label": "held", "max_turns": 4}
+    more = {**stream, "evaluate": {**stream["evaluate"], "environments": [held]}}
+    at_once = contrail.run(more, out=tmp_path / "at_once", quiet=True)
+    contrail.run(stream, out=tmp_path / "extended", quiet=True)
+    contrail.run(more, out=tmp_path / "extended", quiet=True)
+    assert not differences(tmp_path / "extended", at_once.directory)
 
 
 @pytest.mark.usefixtures("quick_comparisons")
