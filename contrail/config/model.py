@@ -13,6 +13,9 @@ from contrail.errors import ConfigError, Key, nearest
 from contrail.files import OWN, is_path
 from contrail.registry.registered import Table
 
+COPIES = ("checkpoints/000/adapter_config.json", "adapter_config.json")
+"""Beside a configuration, a LoRA: that a run began with, or that it has been exported with."""
+
 
 def find_model(name: str, directory: Path, models: Table[Any], key: Key | None = ("model",)) -> str:
     """Return a model's registered name or hub id as it is; a directory's absolute path.
@@ -24,7 +27,8 @@ def find_model(name: str, directory: Path, models: Table[Any], key: Key | None =
         key: where the name is written; None for the command line.
 
     Raises:
-        ConfigError: no model is meant by this name.
+        ConfigError: no model is meant by this name. A run's own configuration may name a directory
+            that is gone, since it has a copy of the LoRA.
     """
     if name in models:
         return name
@@ -37,6 +41,8 @@ def find_model(name: str, directory: Path, models: Table[Any], key: Key | None =
             return str(path)
         if name and os.path.isfile(base / written):
             raise ConfigError(f"{name!r} is a file. Name the directory it is in.", key=key)
+    if os.path.isabs(written) and any((directory / copy).is_file() for copy in COPIES):
+        return written
     is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name)
     if is_path(name, *bases):
         owner = name.partition("/")[0]

@@ -73,18 +73,18 @@ def export_run(
             _copy_run(files, folder)
             _copy_lora(checkpoint, folder)
             model, base = result["model"], _base(folder)
-            registered = model in plugins.models
-            if registered:
-                _rename_base(folder, model)
+            name = _registered(model, base, plugins)
+            if name is not None:
+                _rename_base(folder, name)
             known = license or license_of(model, base, plugins)
             card = model_card(
                 result,
                 (folder / "config.yaml").read_text(),
-                model if registered else base,
+                name or base,
                 stage,
                 license=known,
                 own_license=license is not None,
-                registered=registered,
+                registered=name is not None,
             )
             (folder / "README.md").write_text(card)
             if out.suffix == ".zip":
@@ -136,6 +136,15 @@ def _copy_lora(checkpoint: Path, folder: Path) -> None:
 def _base(folder: Path) -> str:
     settings = json.loads((folder / "adapter_config.json").read_text())
     return str(settings["base_model_name_or_path"])
+
+
+def _registered(model: str, base: str, plugins: Plugins) -> str | None:
+    """Return the name in contrail of a run's base model, also where it began with a LoRA of it."""
+    if model in plugins.models:
+        return model
+    # Only those are asked that can be meant: some fetch their weights.
+    likely = [name for name in plugins.models if Path(base).name.startswith(name)]
+    return next((name for name in likely if str(plugins.models[name].value()) == base), None)
 
 
 def _rename_base(folder: Path, model: str) -> None:

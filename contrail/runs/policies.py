@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from contrail.config import LoRASettings, RunConfig, find_model, load, lora_conf
 from contrail.errors import ConfigError, ContrailError
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.registry.plugins import Plugins
-from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.runs.directory import STATE, RunDirectory, read_checkpoint
 from contrail.training.verify import verify
 
 
@@ -84,11 +85,17 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
     lora = LoRADirectory.find(config.model, plugins)
-    policy = (
-        _fresh_policy(config, plugins)
-        if lora is None
-        else _begun_policy(config, lora, plugins, start)
-    )
+    if lora is not None:
+        policy = _begun_policy(config, lora, plugins, start)
+    elif start is not None and os.path.isabs(config.model) and not os.path.isdir(config.model):
+        policy = _trained_policy(LoRADirectory(start), plugins, config, key="model")  # it is gone
+    else:
+        policy = _fresh_policy(config, plugins)
+    _keep_or_drop_thoughts(policy, config)
+    return policy
+
+
+def _keep_or_drop_thoughts(policy: Policy, config: RunConfig) -> None:
     if config.answers.past_thoughts == "drop":
         try:
             policy.chat.drop_past_thoughts()
@@ -96,7 +103,6 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
             raise ConfigError(
                 f"{error}. Remove the key, or write `keep`.", key=("answers", "past_thoughts")
             ) from error
-    return policy
 
 
 def _begun_policy(
@@ -141,8 +147,12 @@ def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Pol
         return _bare_policy(name, plugins)
     if lora.config is None:
         return _trained_policy(lora, plugins)
-    policy = make_policy(lora.config, plugins, start=lora.path)
-    policy.restore(lora.path)
+    if (lora.path / STATE).is_file():
+        policy = make_policy(lora.config, plugins, start=lora.path)
+        policy.restore(lora.path)
+    else:  # `contrail export` has written it
+        policy = _trained_policy(lora, plugins, lora.config)
+        _keep_or_drop_thoughts(policy, lora.config)
     return policy
 
 

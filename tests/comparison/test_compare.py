@@ -169,6 +169,18 @@ def test_interrupted_and_gone_on_with(
     assert results == {name: (out / name / "result.json").stat().st_mtime_ns for name in results}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "stream.1.updates=9",
+        "evaluate.environments=[{name: guess-number, label: held, max_turns: 4}]",
+    ],
+)
+def test_its_runs_are_not_extended(stream: Path, compared: Path, change: str) -> None:
+    with pytest.raises(ConfigError, match="A comparison's runs are not extended"):
+        compare_stream(stream, [change], ASKED, load_plugins(), out=compared)
+
+
 def test_compare_json(compared: Path) -> None:
     out = compared
 

@@ -175,6 +175,15 @@ def test_a_run_begins_where_another_has_ended(go: Extend, tmp_path: Path) -> Non
     assert not differences(go("run", ("near", 1), **start), undisturbed)
     with pytest.raises(ConfigError, match="has a LoRA, with settings of its own"):
         go("lora", ("near", 1), **start, **{"lora.r": 3})
+    exported = contrail.load(tmp_path / "run").export(tmp_path / "exported")
+    settings = json.loads((exported / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "tiny-random"
+    shutil.rmtree(source)  # the run has its own copy
+    found = [
+        contrail.evaluate(place, "near", quiet=True)["near"]
+        for place in (undisturbed, tmp_path / "run", exported)
+    ]
+    assert found[0].scores == found[1].scores == found[2].scores
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,33 @@
+"""`contrail play` shows the reward of the episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SHOP = """
+import contrail
+
+class Shop(contrail.Environment):
+    max_turns = 3
+    def tasks(self, split):
+        return [contrail.Task("shop", "one", 1, split)]
+    def reset(self, task):
+        return contrail.Observation("A shop.", ["bread", "leave"])
+    def step(self, action):
+        over = action == "leave"
+        seen = contrail.Observation("So.", ["bread", "leave"])
+        return contrail.Step(seen, 0.5, terminated=over, success=over)
+
+@contrail.hookimpl
+def contrail_environments(register):
+    register("shop", Shop)
+"""
+
+
+def test_the_rewards_add_up(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    file = str(tmp_path / "shop.py")
+    assert "Solved in 2 turns; reward 1." in command("play", file, typed="bread\nleave\n").out
+    done = command("play", file, typed="bread\nbread\nbread\n")
+    assert "Over: the limit is 3 turns; reward 1.5." in done.out
