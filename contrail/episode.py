@@ -68,9 +68,9 @@ class Episode:
     """"terminated", "truncated" (by the environment), "max_turns", "max_context", "invalid" (too
     many invalid turns in a row) or "fault".
 
-    A demonstration can also end with "no_expert", "gave_up" (the script ended first) or
-    "not_allowed" (the policy could not have acted so: the action is not among the candidates, or
-    the answer is longer than the adapter's `max_new_tokens`).
+    A demonstration can also end with "no_expert", "gave_up" (the script ended first), "too_long"
+    (the answer is longer than the adapter's `max_new_tokens`) or "not_allowed" (the policy could
+    not have acted so otherwise: the action is not among the candidates).
     """
     success: bool = False
     system: str = ""

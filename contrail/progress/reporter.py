@@ -164,6 +164,7 @@ def line(scalars: dict[str, float]) -> str:
         "zero_variance_groups": "zero-variance groups {:.0%}",
         "penalty_only_groups": "penalty-only groups {:.0%}",
         "failed_demonstrations": "failed demonstrations {:.0%}",
+        "too_long_demonstrations": "longer than max_new_tokens {:.0%}",
     }
     if scalars.get("no_signal"):
         del shown["zero_variance_groups"]

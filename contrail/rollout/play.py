@@ -298,8 +298,8 @@ class _Player:
         chosen = isinstance(request, Choose)
         answer = (item.chat.answer if chosen else item.chat.words)(text)
         decision = scripted(request, answer, item.chat.text)
-        if decision is None:
-            self._end(item, "not_allowed")
+        if not isinstance(decision, Decision):
+            self._end(item, decision)
             return
         item.context.tokens.extend((*request.prompt, *decision.written))
         self._record(item, request, decision)

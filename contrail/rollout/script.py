@@ -35,6 +35,11 @@ Script = Sequence[Move] | Literal["expert"]
 """The moves of a demonstration, or `EXPERT`: those of the environment's own expert."""
 
 
+Unwritten = Literal["not_allowed", "too_long"]
+"""How a demonstration ends whose next answer the model could not have written: it is not among the
+candidates, or goes on after its end; or it is longer than the adapter's `max_new_tokens`."""
+
+
 def moves_of(script: Iterable[Move | str]) -> list[Move]:
     """Return the moves; actions alone are moves without words."""
     return [move if isinstance(move, Move) else Move(move) for move in script]
@@ -42,8 +47,8 @@ def moves_of(script: Iterable[Move | str]) -> list[Move]:
 
 def scripted(
     request: Request, answer: Sequence[int], text: Callable[[Sequence[int]], str]
-) -> Decision | None:
-    """Return the decision for an answer; None if the model could not have written it.
+) -> Decision | Unwritten:
+    """Return the decision for an answer, or why the model could not have written it.
 
     Args:
         request: that it answers.
@@ -53,15 +58,17 @@ def scripted(
     if isinstance(request, Choose):
         candidates = [list(candidate) for candidate in request.candidates]
         if list(answer) not in candidates:
-            return None
+            return "not_allowed"
         choice = candidates.index(list(answer))
         return Decision(list(answer), [0.0], [0.0], choice)
     count = len(answer)
     if request.stop:
         ends = (n for n in range(1, count) if has_end(request, answer[:n], text))
         count = next(ends, count)
-    if count > request.max_new_tokens or text(answer[count:]).strip():
-        return None
+    if count > request.max_new_tokens:
+        return "too_long"
+    if text(answer[count:]).strip():
+        return "not_allowed"
     return Decision(list(answer[:count]), [0.0] * count, [0.0] * count)
 
 

@@ -133,6 +133,8 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     if len(played) < len(episodes):
         shown = [episode for episode in episodes if episode.demonstrated]
         scalars["failed_demonstrations"] = float(numpy.mean([not item.success for item in shown]))
+        if long := [item for item in shown if item.ended == "too_long"]:
+            scalars["too_long_demonstrations"] = len(long) / len(shown)
     decisions = max(1, sum(sum(episode.learnt) for episode in episodes))
     for name in dict.fromkeys(episode.environment for episode in episodes):
         own = [episode for episode in episodes if episode.environment == name]

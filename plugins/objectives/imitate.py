@@ -94,7 +94,12 @@ class Imitate(contrail.Objective):
             raise ContrailError(
                 f"no demonstration of {len(shown)} tasks of "
                 f"{', '.join(sorted({task.environment for task in tasks}))} succeeded: they ended "
-                f"with {', '.join(how)}. The objective imitate needs an expert, or `episodes`."
+                f"with {', '.join(how)}. "
+                + (
+                    "Their answers are longer than the adapter allows: raise its max_new_tokens."
+                    if "too_long" in how
+                    else "The objective imitate needs an expert, or `episodes`."
+                )
             )
         return [[episode] for episode in shown]
 

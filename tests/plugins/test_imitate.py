@@ -165,7 +165,7 @@ def test_what_the_policy_could_not_have_done_ends_the_demonstration(make_tiny: M
     assert (ended.ended, ended.success) == ("gave_up", False)
     short = React(React.Config(max_new_tokens=3))
     [long, _] = demonstrate(policy, short, ["go left now"])
-    assert long.ended == "not_allowed"
+    assert long.ended == "too_long"
 
 
 def test_free_text_ends_where_the_policy_s_would(make_tiny: Make) -> None:
@@ -179,7 +179,7 @@ def test_free_text_ends_where_the_policy_s_would(make_tiny: Make) -> None:
     assert policy.chat.end not in [turn.written[-1] for turn in episode.turns]
     assert not any(turn.cut_off for turn in episode.turns)
     length = len(episode.turns[0].written)
-    for limit, ended in ((length, "gave_up"), (length - 1, "not_allowed")):
+    for limit, ended in ((length, "gave_up"), (length - 1, "too_long")):
         [episode, _] = demonstrate(policy, Xml(Xml.Config(max_new_tokens=limit)), ["go"])
         assert episode.ended == ended
     two = "<search>a</search> <search>b</search>"  # the first end is the end
@@ -355,3 +355,11 @@ def test_the_line_of_an_update() -> None:
     assert said == "loss 1.500, failed demonstrations 25%"
     assert line({"failed_demonstrations": 1.0}).startswith("nothing to learn from")
     assert "loss" not in line({"loss": 1.5, "success": 0.5})
+
+
+def test_answers_that_are_too_long_are_told(run: Run) -> None:
+    words = "Their answers are longer than the adapter allows: raise its max_new_tokens"
+    with pytest.raises(ContrailError, match=words):
+        run(adapter={"name": "react", "max_new_tokens": 3}, stream=[stage(learn="imitate")])
+    said = line({"loss": 1.0, "failed_demonstrations": 0.5, "too_long_demonstrations": 0.25})
+    assert said == "loss 1.000, failed demonstrations 50%, longer than max_new_tokens 25%"

@@ -15,6 +15,7 @@ const ENDED = {
   no_expert: "there was no demonstration",
   gave_up: "the demonstration ended first",
   not_allowed: "the policy could not have acted so",
+  too_long: "the answer is longer than max_new_tokens",
 };
 
 const viewer = el("div", { id: "viewer", class: "panel", hidden: true });
