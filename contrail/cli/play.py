@@ -181,7 +181,7 @@ def _ask(turn: int, observation: Observation) -> str | None:
     """Read an action; return None at the end of the input."""
     try:
         typed = input(f"{turn}> ").strip()
-    except (EOFError, KeyboardInterrupt):
+    except EOFError:
         print(file=sys.stdout)
         return None
     actions = list(observation.shown.actions or ())

@@ -28,7 +28,7 @@ from contrail.rollout.watchdog import OnWait, telling
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
-from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.runs.directory import DamagedError, RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
 from contrail.runs.estimate import Clocks, Estimate, Known, short
 from contrail.runs.interrupt import Interruption
@@ -82,7 +82,6 @@ def prepared(
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
         policy = make_policy(config, plugins, start)
         if warm is not None:
-            read_checkpoint(warm)
             policy.restore(warm)
             policy.begin_here()
         for stage in (*scenario.train, *scenario.test):
@@ -311,9 +310,15 @@ def _print(text: str) -> None:
 
 
 def _warm(config: RunConfig, files: RunDirectory) -> Path | None:
-    """Return the checkpoint after the warm-up, if there is one."""
-    path = files.checkpoint(Position(1))
-    return path if config.warmup is not None and path.is_dir() else None
+    """Return the checkpoint after the warm-up, if there is one that is whole."""
+    if config.warmup is None:
+        return None
+    try:
+        path = files.checkpoint(Position(1))
+        read_checkpoint(path)
+    except DamagedError:  # the run goes on from an earlier one, and says so
+        return None
+    return path
 
 
 def _amount(config: RunConfig, made: Prepared) -> tuple[int, int]:

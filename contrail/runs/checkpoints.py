@@ -81,6 +81,8 @@ class Checkpoints:
             if state["update"] and (log.stat().st_size if log.is_file() else 0) < state["log_size"]:
                 name = Position(state["stage"], state["update"]).name
                 raise DamagedError(f"checkpoint {name}: {log} is shorter than it was.")
+            if state["stage"] and self._run.config.warmup is not None:
+                self._check_warmup(state)
             made = state["made"][: state["stage"]]
             return all(count >= wanted for count, wanted in zip(made, updates, strict=False))
 
@@ -100,6 +102,18 @@ class Checkpoints:
         self._newest = position
         self._reporter.say(f"going on from {path}")
         return position
+
+    def _check_warmup(self, state: dict[str, Any]) -> None:
+        """Refuse a checkpoint without the policy after the warm-up, with which strategies begin.
+
+        Raises:
+            DamagedError: the checkpoint that has it is not whole.
+        """
+        try:
+            read_checkpoint(self._run.files.checkpoint(Position(1)))
+        except DamagedError as error:
+            name = Position(state["stage"], state["update"]).name
+            raise DamagedError(f"checkpoint {name} is of no use: {error}") from error
 
     def missing(self, environments: Sequence[str]) -> dict[int, list[str]]:
         """Return the environments that rows of R lack, because they were added to a run, by row."""

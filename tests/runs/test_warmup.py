@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+from killed import killed_after
 
 import contrail
 from benchmarks.kill import differences
@@ -104,6 +105,26 @@ def test_an_environment_that_is_added_later(stream: dict[str, Any], tmp_path: Pa
     contrail.run(stream, out=tmp_path / "extended", quiet=True)
     contrail.run(more, out=tmp_path / "extended", quiet=True)
     assert not differences(tmp_path / "extended", at_once.directory)
+
+
+def test_a_damaged_warm_up_is_made_again(
+    stream: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Later checkpoints need it: strategies and drift begin with its policy."""
+    stream["strategy"] = "adapters"
+    stream["stream"][1]["updates"] = 2
+    stream["checkpoint"] = {"updates": 1}
+    undisturbed = contrail.run(stream, out=tmp_path / "undisturbed", quiet=True).directory
+    with killed_after(5):
+        contrail.run(stream, out=tmp_path / "run", quiet=True)
+    assert (tmp_path / "run/checkpoints/002-00001").is_dir()
+    lora = tmp_path / "run/checkpoints/001/adapter_model.safetensors"
+    lora.write_bytes(lora.read_bytes()[:-1])
+    contrail.run(stream, out=tmp_path / "run")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "002-00001 is of no use: checkpoint" in said
+    assert "adapter_model.safetensors is damaged. It is passed over." in said
+    assert not differences(tmp_path / "run", undisturbed)
 
 
 @pytest.mark.usefixtures("quick_comparisons")

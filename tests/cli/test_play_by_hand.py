@@ -1,9 +1,11 @@
-"""`contrail play` shows the reward of the episode."""
+"""`contrail play` by hand: the reward of the episode, and Ctrl-C."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 SHOP = """
 import contrail
@@ -31,3 +33,14 @@ def test_the_rewards_add_up(command: Any, tmp_path: Path) -> None:
     assert "Solved in 2 turns; reward 1." in command("play", file, typed="bread\nleave\n").out
     done = command("play", file, typed="bread\nbread\nbread\n")
     assert "Over: the limit is 3 turns; reward 1.5." in done.out
+
+
+def test_interrupted_at_the_prompt(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    (tmp_path / "shop.py").write_text(SHOP)
+    monkeypatch.setattr("builtins.input", interrupted)
+    assert command("play", str(tmp_path / "shop.py")).code == 130
