@@ -252,6 +252,7 @@ def evaluate(
         ContrailError: the message says what is wrong and how to correct it.
     """
     from contrail.compat.loading import load_libraries
+    from contrail.runs.interrupt import ending_at_once
 
     threads = positive("threads", threads)
     tasks = None if tasks is None else positive("tasks", tasks)
@@ -259,8 +260,9 @@ def evaluate(
     given = Given(plugins, policy._plugins if isinstance(policy, Result) else None)
     if not isinstance(policy, Result):  # before the libraries are loaded, which takes seconds
         find_model(str(policy), Path.cwd(), given.plugins.models, key=None)
-    load_libraries(quiet=quiet)
-    from contrail.runs.evaluate_policy import evaluate_policy
+    with ending_at_once("interrupted before the evaluation began"):
+        load_libraries(quiet=quiet)
+        from contrail.runs.evaluate_policy import evaluate_policy
 
     single = isinstance(environments, (str, type))
     named = given.named([environments] if single else list(environments))  # type: ignore[arg-type]

@@ -74,10 +74,12 @@ def play(
         return
     from contrail.compat.loading import load_libraries
     from contrail.config import find_model
+    from contrail.runs.interrupt import ending_at_once
 
     find_model(policy, Path.cwd(), plugins.models, key=None)
-    load_libraries(quiet=False)
-    from contrail.runs.watch import watch
+    with ending_at_once("interrupted before the play began"):
+        load_libraries(quiet=False)
+        from contrail.runs.watch import watch
 
     episode = watch(
         policy,

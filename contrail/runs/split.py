@@ -15,7 +15,7 @@ from contrail.errors import ConfigError, ContrailError
 from contrail.files import write_atomically
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
-from contrail.runs.interrupt import Interruption
+from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.runs.sources import source_files
 from contrail.stream import Listing, Scenario, listed, make_scenario
 from contrail.tasks.selection import test_tasks
@@ -68,8 +68,9 @@ def split_stream(
         content = _begin(out, config, options, plugins)
         entries = {item.label: _entry(out, content, item, config) for item in chosen}
         with Interruption().handling() as interruption, listed(config, plugins) as listing:
-            load_libraries(quiet=quiet)
-            from contrail.runs.policies import make_policy  # it imports torch
+            with ending_at_once("interrupted; the same command goes on"):
+                load_libraries(quiet=quiet)
+                from contrail.runs.policies import make_policy  # it imports torch
 
             scenario = make_scenario(config, plugins, listing)
             policy = make_policy(config, plugins)
@@ -243,8 +244,9 @@ def _lora(config: RunConfig, plugins: Plugins) -> str | None:
     """Return a digest of the LoRA that the model is or has; None if it has none."""
     if config.model in plugins.models or not Path(config.model).is_dir():
         return None
-    load_libraries(quiet=True)
-    from contrail.runs.policies import LoRADirectory  # it imports torch
+    with ending_at_once("interrupted; the same command goes on"):
+        load_libraries(quiet=True)
+        from contrail.runs.policies import LoRADirectory  # it imports torch
 
     found = LoRADirectory.find(config.model, plugins)
     return None if found is None else digest(found.path / "adapter_model.safetensors")
