@@ -92,6 +92,7 @@ def test_a_registered_model_is_no_directory_of_its_name(
     monkeypatch.chdir(tmp_path)
     Path("tiny-random").mkdir()
     Path("tiny-random/adapter_config.json").write_text("{}")
+    Path("tiny-random/config.yaml").write_text("base_model: of another trainer")
     plugins = load_plugins()
     assert LoRADirectory.find("tiny-random", plugins) is None
     found = LoRADirectory.find(str(tmp_path / "tiny-random"), plugins)

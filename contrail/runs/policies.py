@@ -36,10 +36,10 @@ class LoRADirectory:
             return None
         path = Path(name)
         if (path / "adapter_config.json").is_file():
-            # Beside it in what `contrail export` has written; above it where it is a checkpoint.
-            of_run = (path / "config.yaml", path.resolve().parent.parent / "config.yaml")
-            config = next((file for file in of_run if file.is_file()), None)
-            return cls(path, None if config is None else load(config, (), plugins)[0])
+            # `contrail export` writes a result beside it; else it may be a checkpoint of a run.
+            exported = (path / "result.json").is_file()
+            config = (path if exported else path.resolve().parent.parent) / "config.yaml"
+            return cls(path, load(config, (), plugins)[0] if config.is_file() else None)
         if (path / "config.yaml").is_file():
             newest = RunDirectory(path).last_checkpoint()
             if newest is None:
