@@ -168,7 +168,8 @@ class Strategy(Scalars):
     def evaluating(self, policy: Policy, environment: str) -> AbstractContextManager[None]:
         """Return a context manager around the evaluation of one environment.
 
-        It may change the policy, and must restore it.
+        It may change the policy, and must restore it. `contrail eval` of a run calls it after
+        `load_state_dict` alone, without `begin` and `enter`.
         """
         return nullcontext()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import contrail
@@ -11,7 +11,7 @@ import contrail
 if TYPE_CHECKING:
     import torch
 
-    from contrail import Learner, Policy, Stage, StageContext
+    from contrail import Policy, StageContext
 
 
 Snapshot = dict[str, "torch.Tensor"]
@@ -21,8 +21,8 @@ class Adapters(contrail.Strategy):
     """Each stage trains the LoRA of its environment, a fresh one the first time.
 
     An environment is evaluated with the LoRA of its last stage; an environment without a stage,
-    with the base model. So nothing is forgotten, and nothing is transferred. `checkpoints/NNN`
-    holds the LoRA of stage NNN.
+    with the policy before the first one. So nothing is forgotten, and nothing is transferred.
+    `checkpoints/NNN` holds the LoRA of stage NNN.
     """
 
     exclusive = "every environment has a LoRA of its own, so nothing is there to protect"
@@ -30,28 +30,33 @@ class Adapters(contrail.Strategy):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
+        self._fresh: Snapshot = {}
         self._of: dict[str, Snapshot] = {}
-
-    def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
-        self._fresh = learner.policy.snapshot()
+        self._own: list[str] = []  # environments whose LoRA is the policy's own
 
     def enter(self, context: StageContext, resumed: bool) -> None:
         if not resumed:
-            environment = context.stage.environments[0]
-            context.policy.load(self._of.get(environment, self._fresh))
+            self._fresh = self._fresh or context.policy.snapshot()
+            self._own = list(context.stage.environments)
+            context.policy.load(self._of.get(self._own[0], self._fresh))
 
     def leave(self, context: StageContext) -> None:
-        learnt = context.policy.snapshot()
-        self._of.update(dict.fromkeys(context.stage.environments, learnt))
+        self._of.update(dict.fromkeys(self._own, context.policy.snapshot()))
 
     def evaluating(self, policy: Policy, environment: str) -> AbstractContextManager[None]:
+        if environment in self._own or not self._fresh:
+            return nullcontext()
         return policy.using(self._of.get(environment, self._fresh))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"of": self._of} if self._of else {}
+        if not self._fresh:
+            return {}
+        return {"fresh": self._fresh, "of": self._of, "own": self._own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._of = state.get("of", {})
+        self._fresh, self._of, self._own = (
+            (state["fresh"], state["of"], state["own"]) if state else ({}, {}, [])
+        )
 
 
 @contrail.hookimpl

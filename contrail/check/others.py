@@ -47,6 +47,7 @@ CHECKS: dict[str, Checks] = {
             members.names,
             training.cost,
             training.state,
+            training.evaluated,
             *RUNS,
             training.randomness,
             training.sharing,

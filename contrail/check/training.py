@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from contrail.check.trial import Trial, budget, difference, weights_at
 from contrail.errors import ContrailError, Raised, boundary, message_of
 from contrail.registry.observers import read_failures
 from contrail.runs.directory import RunDirectory, read_checkpoint
+from contrail.runs.evaluate_policy import evaluate_policy
+from contrail.runs.position import Position
+from contrail.strategy import Strategy
 
 OWN_GENERATOR = (
     "Take all randomness from the `rng` that a method is given, or from contrail.generator(seed, "
@@ -98,6 +102,31 @@ def resume(trial: Trial) -> str:
     if not positions:
         raise Skipped("it makes no updates")
     return f"{len(positions)} interruptions"
+
+
+def evaluated(trial: Trial) -> str:
+    """Evaluations of a checkpoint alone, as `contrail eval` makes them, give its row of R."""
+    cls = trial.plugins.strategies[trial.name].value
+    if cls.evaluating is Strategy.evaluating:
+        return "it does not choose the policy"
+    rows = range(len(json.loads((trial.first / "result.json").read_text())["R"]))
+    for row in rows:
+        path = RunDirectory(trial.first).checkpoint(Position(row))
+        for name, expected in read_checkpoint(path)["evaluations"][row].items():
+            try:
+                found = evaluate_policy(str(path), [name], trial.plugins, quiet=True)[name]
+            except ContrailError as error:
+                raise Failed(
+                    f"{error} contrail eval calls evaluating(policy, environment) after "
+                    "load_state_dict alone, without begin and enter."
+                ) from error
+            if found.record() != expected:
+                raise Failed(
+                    f"{name} in row {row} has other episodes when the checkpoint is evaluated "
+                    "again. evaluating(policy, environment) must get by with what load_state_dict "
+                    "restores: contrail eval calls no other method before it."
+                )
+    return f"{len(rows)} rows"
 
 
 def randomness(trial: Trial) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ def play(
         split="test" if split == "test" else "train",
         adapter=adapter,
         greedy=greedy,
+        say=functools.partial(print, file=sys.stderr),
     )
     _show_episode(episode)
 

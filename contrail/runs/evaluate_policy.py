@@ -14,8 +14,8 @@ from contrail.metrics.scores import Scores
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.registry.registered import not_registered
-from contrail.runs.composition import compose
 from contrail.runs.evaluate import evaluate
+from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
 from contrail.stream import list_tasks, make_adapter, maker
 from contrail.tasks.selection import test_tasks
@@ -73,35 +73,32 @@ def evaluate_policy(
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in policy.notes:
             reporter.say(note)
-        if config and lora and compose(config, plugins).own_loras:
-            reporter.say(
-                f"warning: in this run's evaluations environments may have LoRAs of their own; "
-                f"here that of {lora.path} plays them all. Each stage has a checkpoint."
-            )
+        plays = playing(policy, lora, plugins, reporter.say)
         for item in chosen:
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
                 selected = test_tasks(list_tasks(pool, item, plugins)["test"], tasks)
                 title = f"evaluate {item.label}"
                 reporter.start("evaluation", title, len(selected) * samples)
-                results[item.label], _ = evaluate(
-                    policy,
-                    pool,
-                    item.label,
-                    selected,
-                    adapters[item.label],
-                    seed=config.seed if config else 0,
-                    samples=samples,
-                    temperature=temperature,
-                    greedy=greedy,
-                    end_after_invalid=answers.end_after_invalid,
-                    progress=reporter.advance,
-                    metrics=plugins.episode_metrics,
-                    diagnose=plugins.diagnosis(
-                        {item.label: (item.name, item.max_turns, item.shift)}
-                    ),
-                    dice=config.dice_of(item.label) if config else None,
-                )
+                with plays(item.label):
+                    results[item.label], _ = evaluate(
+                        policy,
+                        pool,
+                        item.label,
+                        selected,
+                        adapters[item.label],
+                        seed=config.seed if config else 0,
+                        samples=samples,
+                        temperature=temperature,
+                        greedy=greedy,
+                        end_after_invalid=answers.end_after_invalid,
+                        progress=reporter.advance,
+                        metrics=plugins.episode_metrics,
+                        diagnose=plugins.diagnosis(
+                            {item.label: (item.name, item.max_turns, item.shift)}
+                        ),
+                        dice=config.dice_of(item.label) if config else None,
+                    )
             finally:
                 pool.close()
             success = results[item.label].success

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from contrail.config import EnvironmentConfig
 from contrail.environment import Split
@@ -11,6 +12,7 @@ from contrail.errors import ConfigError, nearest
 from contrail.registry.plugins import Plugins
 from contrail.runs.evaluate import evaluate
 from contrail.runs.evaluate_policy import adapter_of, column
+from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
 from contrail.stream import list_tasks, maker
 from contrail.workers.pool import EnvironmentPool
@@ -25,6 +27,7 @@ def watch(
     split: Split = "train",
     adapter: str | None = None,
     greedy: bool | None = None,
+    say: Callable[[str], None],
 ) -> Episode:
     """Play one task with a policy, with the randomness of the task's first evaluation.
 
@@ -36,6 +39,7 @@ def watch(
         split: the split of the task.
         adapter: the adapter; by default that of the run, or `choose`.
         greedy: take the likeliest choice or token; by default as in the run, or false.
+        say: takes notes for the user.
 
     Raises:
         ContrailError: there is no such policy, environment, adapter or task.
@@ -56,18 +60,22 @@ def watch(
             raise ConfigError(f"--task {task_id}: no such task. {choices}")
         if greedy is None:
             greedy = config is not None and config.evaluate.decoding == "greedy"
-        _, (episode,) = evaluate(
-            named_policy(model, lora, plugins),
-            pool,
-            environment.label,
-            [task],
-            acting,
-            seed=config.seed if config else 0,
-            temperature=config.grpo.temperature if config else 1.0,
-            greedy=greedy,
-            end_after_invalid=config.answers.end_after_invalid if config else None,
-            dice=config.dice_of(environment.label) if config else None,
-        )
+        policy = named_policy(model, lora, plugins)
+        for note in policy.notes:
+            say(note)
+        with playing(policy, lora, plugins, say)(environment.label):
+            _, (episode,) = evaluate(
+                policy,
+                pool,
+                environment.label,
+                [task],
+                acting,
+                seed=config.seed if config else 0,
+                temperature=config.grpo.temperature if config else 1.0,
+                greedy=greedy,
+                end_after_invalid=config.answers.end_after_invalid if config else None,
+                dice=config.dice_of(environment.label) if config else None,
+            )
     finally:
         pool.close()
     return episode

@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_restores_rows_as_well() -> None:
 def test_the_loras_of_environments_are_those_of_the_row() -> None:
     adapters = Adapters()
     run = composed(adapters=adapters)
-    run.load_state_dict({"adapters": {"of": {"babyai": {}}}})
+    run.load_state_dict({"adapters": {"fresh": {"w": 0}, "of": {"babyai": {}}, "own": ["babyai"]}})
     run.load_state_dict({})
     assert adapters.state_dict() == {}
 
