@@ -19,13 +19,11 @@ from typing import Any, NoReturn
 import yaml
 
 from contrail.comparison.entries import Entry, read_entry
-from contrail.config import RunConfig, Source, load, plain, show, to_yaml
+from contrail.config import COMPARISON_KEYS, RunConfig, Source, load, plain, show, to_yaml
 from contrail.errors import ConfigError, nearest
 from contrail.registry.plugins import Plugins
 from contrail.seeding import generator
 
-KEYS = ("strategies", "orders", "seeds", "baseline", "jobs")
-"""Of a comparison's YAML file, beside the stream."""
 MOST_ORDERS = 120
 LONGEST_NAME = 160
 """Bytes of a run directory's name; file systems allow 255, and files beside it have longer ones."""
@@ -90,7 +88,7 @@ def read_plan(
 ) -> Plan:
     """Read a stream file, or a comparison's file, and make the configuration of every run.
 
-    A comparison's file is a stream file with the keys of `KEYS`; `stream` may name another file.
+    A comparison's file is a stream file with the `COMPARISON_KEYS`; `stream` may name another file.
 
     Raises:
         ConfigError: a key, a strategy, an order or an override asks for something impossible.
@@ -115,17 +113,17 @@ class _Planner:
         self.stream: Path | Source = source
         if isinstance(stream, str):
             self.stream = source.directory / stream
-        self.flags = {name for name in KEYS if getattr(options, name) is not None}
+        self.flags = {name for name in COMPARISON_KEYS if getattr(options, name) is not None}
         self.values: dict[str, Any] = {
             name: getattr(options, name) if name in self.flags else self.source.values.get(name)
-            for name in KEYS
+            for name in COMPARISON_KEYS
         }
         if isinstance(self.stream, Path):
             self._check_alone(self.stream)
         for text in overrides:
             key = re.split(r"[.=\[]", text)[0]
             flag = {"strategy": "strategies", "seed": "seeds"}.get(key, key)
-            if flag in KEYS:
+            if flag in COMPARISON_KEYS:
                 raise ConfigError(
                     f"override {text!r}: {flag} are what is compared. Use --{flag}."
                     if flag != key
@@ -168,7 +166,7 @@ class _Planner:
         )
 
     def fail(self, name: str, what: str, *below: int) -> NoReturn:
-        """Return a complaint about one of `KEYS`, wherever it was written."""
+        """Return a complaint about one of `COMPARISON_KEYS`, wherever it was written."""
         if name in self.flags:
             raise ConfigError(f"--{name}: {what}")
         raise ConfigError(what, key=(name, *below))
@@ -181,7 +179,7 @@ class _Planner:
             stream = self.stream
             if isinstance(stream, Source):
                 stream = copy.deepcopy(stream)  # which `load` changes
-            return load(stream, changes, self.plugins, without=KEYS)[0]
+            return load(stream, changes, self.plugins, without=COMPARISON_KEYS)[0]
         except ConfigError as error:
             for key, text in own.items():
                 before, found, message = str(error).partition(f"override {text!r}: ")
@@ -307,9 +305,9 @@ class _Planner:
     def _check_alone(self, stream: Path) -> None:
         """A file that names another as its stream has the keys of a comparison and no others."""
         for name in self.source.values:
-            if name not in ("stream", *KEYS):
+            if name not in ("stream", *COMPARISON_KEYS):
                 hint = f"It belongs into {stream.name}, or on the command line as an override."
-                known = nearest(name, ["stream", *KEYS])
+                known = nearest(name, ["stream", *COMPARISON_KEYS])
                 raise ConfigError(f"unknown key. {known} {hint}", key=(name,))
 
 

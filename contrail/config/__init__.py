@@ -19,6 +19,8 @@ from contrail.config.model import find_model
 from contrail.config.parse import load
 from contrail.config.plugins import load_plugin, load_tracker
 from contrail.config.schema import (
+    COMPARISON_KEYS,
+    STUDY_KEYS,
     AnswersConfig,
     CheckpointConfig,
     Component,
@@ -41,6 +43,8 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, grpo_config, lora_config
 
 __all__ = [
+    "COMPARISON_KEYS",
+    "STUDY_KEYS",
     "AnswersConfig",
     "CheckpointConfig",
     "Component",

@@ -9,6 +9,8 @@ from typing import Any
 
 from contrail.config.convert import UnknownKey
 from contrail.config.schema import (
+    COMPARISON_KEYS,
+    STUDY_KEYS,
     AnswersConfig,
     CheckpointConfig,
     EnvironmentConfig,
@@ -40,6 +42,9 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         plugins: the plugins whose settings are searched, for the names in the file.
     """
     written = _generic(error.key or ())
+    if len(written) == 1 and (command := _command(written[0], values)):
+        error.message = f"unknown key. It is one of `{command}`."
+        return
     places = [
         place for place in (*_places(), *_settings(values, plugins)) if place[:-1] != written[:-1]
     ]
@@ -60,6 +65,13 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
         error.message = (
             f"unknown key. Did you mean {_shown(found, error.key or ())} {error.hint}".rstrip()
         )
+
+
+def _command(name: str | int, values: Mapping[str, Any]) -> str | None:
+    """Return the command that takes such a key, if a stream file does not."""
+    if name in STUDY_KEYS and "environments" in values:
+        return "contrail study"
+    return "contrail compare" if name in COMPARISON_KEYS else None
 
 
 def override_of(name: str) -> str | None:

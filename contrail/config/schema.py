@@ -23,6 +23,13 @@ from contrail.registry.observers import DEFAULT_TRACKERS
 from contrail.shift.shifted import Shift
 from contrail.tasks.split import TaskSplit
 
+COMPARISON_KEYS = ("strategies", "orders", "seeds", "baseline", "jobs")
+"""Of the file of a comparison, beside those of a stream file."""
+STUDY_KEYS = (
+    *("environments", "strategies", "interfaces", "orders", "seeds", "updates", "jobs", "warmup"),
+)
+"""Of the file of a study, beside those of a stream file."""
+
 
 @dataclass(frozen=True)
 class Component:

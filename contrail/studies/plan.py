@@ -12,7 +12,7 @@ from typing import Any
 
 from contrail.comparison.entries import read_entry
 from contrail.comparison.plan import PlannedRun, run_directory
-from contrail.config import RunConfig, Source, load, show
+from contrail.config import STUDY_KEYS, RunConfig, Source, load, show
 from contrail.errors import ConfigError, Key, nearest
 from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
@@ -31,10 +31,6 @@ from contrail.studies.design import (
 from contrail.tasks.selection import test_tasks
 
 SIZES = ("smoke", "laptop", "paper")
-KEYS = (
-    *("environments", "strategies", "interfaces", "orders", "seeds", "updates", "jobs", "warmup"),
-)
-"""Of a study's file, beside the keys of a stream file."""
 NOT_KEYS = {
     "stream": "Write the environments under `environments`.",
     "strategy": "Write `strategies: [sequential]`.",
@@ -102,9 +98,10 @@ def read_study(
         ConfigError: the file or an override asks for something impossible.
     """
     if experiment not in (*EXPERIMENTS, ALL):
-        raise ConfigError(
-            f"there is no experiment {experiment!r}. {nearest(experiment, [*EXPERIMENTS, ALL])}"
-        )
+        known = nearest(experiment, [*EXPERIMENTS, ALL])
+        if Path(experiment).is_file():
+            known = f"Write one before the file, as in `contrail study {ALL} {experiment}`. {known}"
+        raise ConfigError(f"there is no experiment {experiment!r}. {known}")
     chosen = EXPERIMENTS if experiment == ALL else (experiment,)
     with source.located():
         source.override(overrides)
@@ -127,7 +124,7 @@ class _Planner:
                 "a study evaluates its own environments. Add them to `environments`.",
                 key=("evaluate", "environments"),
             )
-        self._base = {name: value for name, value in values.items() if name not in KEYS}
+        self._base = {name: value for name, value in values.items() if name not in STUDY_KEYS}
         self._stages = self._list("environments")
         self._interfaces = self._list("interfaces", least=0)
         self._updates = self._whole("updates", values.get("updates", 40), 1)

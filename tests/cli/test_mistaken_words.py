@@ -84,6 +84,14 @@ def test_a_key_that_is_written_as_an_option(
     assert words in done.err
 
 
+def test_a_study_without_its_experiment(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("environments: [babyai, textcraft]\n")
+    refused(command("study", "s.yaml"), ["there is no experiment", "`contrail study all s.yaml`"])
+
+
 def test_no_other_option_is_taken_for_a_key(command: Command) -> None:
     for arguments in (["run", "s.yaml", "--nothing", "1"], ["report", "--seed", "1"]):
         done = command(*arguments)

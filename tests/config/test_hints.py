@@ -63,3 +63,20 @@ def test_overrides_of_keys_that_belong_elsewhere(complain: Callable[..., str]) -
         "override 'train.difficulty=easy': train: unknown key. Did you mean "
         "'stream.N.train.difficulty'? N: a stage, from 0; on the command line * for all."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            STREAM + "strategies: [replay]\n",
+            "strategies: unknown key. It is one of `contrail compare`.",
+        ),
+        (
+            "environments: [maze]\nstrategies: [replay]\n",
+            "unknown key. It is one of `contrail study`.",
+        ),
+    ],
+)
+def test_a_key_of_another_command(complain: Callable[..., str], text: str, said: str) -> None:
+    assert complain(text).endswith(said)
