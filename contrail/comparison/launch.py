@@ -124,6 +124,7 @@ def _carry_out(
     directory = files.path
     attempt_runs(plan.runs, directory, plugins, workers)
     with files.locked():
+        _check_plan(directory, plan, plugins)  # another process may have made one meanwhile
         write_atomically(directory / PLAN, (json.dumps(_record(plan), indent=1) + "\n").encode())
         schedule = Schedule(
             plan.runs, directory, plugins, workers, jobs=plan.jobs, sharing=sharing, say=say

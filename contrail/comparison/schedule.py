@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tempfile
 import time
@@ -17,10 +18,11 @@ from contrail.errors import ContrailError
 from contrail.files import write_atomically
 from contrail.registry.observers import failure_text, read_failures
 from contrail.registry.plugins import Plugins
-from contrail.runs.directory import RunDirectory
+from contrail.runs.directory import DamagedError, RunDirectory
 from contrail.runs.sources import edited, source_files
 
 SHARED = "shared.json"
+TABLE = "result.csv"  # a report that every run has
 POLL = 0.2  # seconds
 GRACE = 30.0  # seconds that a process has to end after it has been told to
 
@@ -38,6 +40,8 @@ class RowSource:
     row: int = field(init=False)
     edited: Sequence[str] = field(init=False)
     """The files of that code that have been edited since it was made; then nobody reuses it."""
+    whole: float = field(init=False, default=math.inf)
+    """The last row that is not known to be damaged."""
 
     def __post_init__(self) -> None:
         self.row = share.last_row(self.files)
@@ -101,7 +105,7 @@ class Schedule:
         self._count = jobs
         self._say = say
         self._saved_in = directory / SHARED
-        self.saved = share.recorded(self._saved_in)
+        self.saved = self._recorded()
         self.jobs = [
             ScheduledRun(
                 run=run,
@@ -112,6 +116,13 @@ class Schedule:
             for run in runs
         ]
         self._kept = list(self._others(plugins)) if sharing else []
+
+    def _recorded(self) -> list[share.Saved]:
+        try:
+            return share.recorded(self._saved_in)
+        except ContrailError as error:
+            self._say(f"warning: {error}")
+            return []
 
     def _others(self, plugins: Plugins) -> Iterator[RowSource]:
         """Yield the directory's runs that are not of this plan."""
@@ -138,6 +149,10 @@ class Schedule:
         done = sum(job.finished for job in self.jobs)
         if done:
             self._say(f"{done} of {len(self.jobs)} runs are finished already")
+        for job in self.jobs:
+            if job.finished and not (job.files.path / TABLE).is_file():
+                path = job.files.path
+                self._say(f"{job.run}: has no reports; `contrail report {path}` makes them")
         try:
             while any(job.waiting or job.process for job in self.jobs):
                 self._start()
@@ -162,6 +177,11 @@ class Schedule:
                 continue
             try:
                 self._launch(job, source, row)
+            except DamagedError as error:  # of the source
+                assert source is not None
+                source.whole = row - 1
+                self._say(f"{job.run}: warning: {error} It is not reused.")
+                return
             except (ContrailError, OSError) as error:
                 job.error = str(error)
                 self._say(f"{job.run}: failed: {job.error}")
@@ -172,7 +192,7 @@ class Schedule:
         """Return the run that has most of what `job` would compute, and the last row that both
         have."""
         others = [
-            (job.common(other, other.row), other)
+            (job.common(other, int(min(other.row, other.whole))), other)
             for other in (*self.jobs, *self._kept)
             if other is not job and not other.edited
         ]
@@ -186,17 +206,21 @@ class Schedule:
             write_atomically(job.files.config, to_yaml(job.run.config).encode())
         told = "goes on" if job.row >= 0 else "starts"
         if source is not None:
-            saved = share.take_over(job.run, job.files, source.files, row)
-            if job.row < 0:  # whatever it was given before is gone
-                self.saved = [item for item in self.saved if item.run != saved.run]
-            self.saved.append(saved)
-            share.record(self._saved_in, self.saved)
+            share.take_over(job.run, job.files, source.files, row, self._record)
             what = "the base evaluation" if row == 0 else f"{row} of {len(job.keys) - 1} stages"
             told = f"{told} with {what} of {source.files.path.name}"
             job.row = share.last_row(job.files)
         with job.log.open("ab") as log:
             job.process = self._workers.start(["run", str(job.files.config), str(directory)], log)
         self._say(f"{job.run}: {told}")
+
+    def _record(self, saved: share.Saved) -> None:
+        """Record what a run is about to take over."""
+        if share.last_row(RunDirectory(self._directory / saved.run)) < 0:
+            # Whatever it was given before is gone.
+            self.saved = [item for item in self.saved if item.run != saved.run]
+        self.saved.append(saved)
+        share.record(self._saved_in, self.saved)
 
     def _look(self, job: ScheduledRun) -> None:
         """See how far a process is, and whether it has ended."""
@@ -219,10 +243,13 @@ class Schedule:
             for failure in read_failures(job.files.path):
                 text = failure_text(failure.plugin, failure.hook, failure.error)
                 self._say(f"{job.run}: warning: {text}")
-        else:
-            said = job.log.read_text(errors="replace")
-            job.error = f"{_reason(said, code)} [{job.log}]"
-            self._say(f"{job.run}: failed: {job.error}")
+            return
+        reason = f"{_reason(job.log.read_text(errors='replace'), code)} [{job.log}]"
+        if job.finished:  # in its reports
+            self._say(f"{job.run}: finished. warning: its reports were not made: {reason}")
+            return
+        job.error = reason
+        self._say(f"{job.run}: failed: {job.error}")
 
     def _stop(self) -> None:
         """End all processes; each leaves its last checkpoint to go on from."""

@@ -14,20 +14,23 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from contrail.comparison.plan import PlannedRun
 from contrail.config import Component, RunConfig, identity, plain, to_dict
-from contrail.errors import ConfigError, PluginError
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.files import write_atomically
 from contrail.registry.plugins import Plugins, blaming
-from contrail.runs.directory import EpisodeLog, RunDirectory, read_checkpoint
+from contrail.runs.directory import DamagedError, EpisodeLog, RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
 from contrail.stream import listed
 from contrail.tasks.selection import test_tasks
+
+PATIENCE = 30.0
+"""Seconds that a run's process may need to end once its comparison has been killed."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,13 @@ def last_row(files: RunDirectory) -> int:
     return int(found[-1].name) if found else -1
 
 
-def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: int) -> Saved:
+def take_over(
+    run: PlannedRun,
+    files: RunDirectory,
+    source: RunDirectory,
+    row: int,
+    record: Callable[[Saved], None],
+) -> None:
     """Copy rows of R, to the last that the run lacks, from a run that is equal up to `row`.
 
     Args:
@@ -130,19 +139,26 @@ def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: i
         files: its directory.
         source: that of the run that has the row.
         row: which; for 0 the evaluation is copied, and the run makes its own adapter.
+        record: takes what that saves, before the run has any of it: after a kill between them it
+            would never be counted.
 
     Raises:
-        ContrailError: the checkpoint is damaged, or a process is running in the directory.
+        DamagedError: a checkpoint or a log of the source is not as it was written.
+        ContrailError: a process is running in the directory.
     """
     environments = [item.label for item in run.config.environments]
-    with files.locked():
+    with files.locked(PATIENCE):
         have = last_row(files)
+        states = {
+            number: read_checkpoint(source.path / "checkpoints" / f"{number:03d}")
+            for number in range(max(0, have), row + 1)
+        }
         for log in sorted((source.path / "episodes").glob("*.jsonl.gz")):
             if have < int(log.name[:3]) <= row:
                 _copy_log(log, files.path / "episodes" / log.name, environments)
         checkpoints = files.path / "checkpoints"
         checkpoints.mkdir(exist_ok=True)
-        state = read_checkpoint(source.path / "checkpoints" / f"{row:03d}")
+        state = states[row]
         foreign = sorted(set(state["strategy"]) - {item.name for item in run.config.strategies})
         if row and foreign:
             raise PluginError(
@@ -150,23 +166,26 @@ def take_over(run: PlannedRun, files: RunDirectory, source: RunDirectory, row: i
                 "but keeps a state of its own there. Its cache key should be its own."
             )
         if row == 0:
+            record(_saved(files, source, have, row, states))
             own = {"strategy", "stage", "update", "log_size", "sha256"}
             given = {name: value for name, value in state.items() if name not in own}
             write_atomically(files.base, json.dumps(given).encode())
-        for number in range(have + 1, row + 1 if row else 0):
-            partial = checkpoints / f".{number:03d}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(source.path / "checkpoints" / f"{number:03d}", partial)
+            return
+        copies = {}
+        for number in range(have + 1, row + 1):
+            copies[number] = checkpoints / f".{number:03d}.partial"
+            shutil.rmtree(copies[number], ignore_errors=True)
+            shutil.copytree(source.path / "checkpoints" / f"{number:03d}", copies[number])
+        record(_saved(files, source, have, row, states))
+        for number, partial in copies.items():
             partial.rename(checkpoints / f"{number:03d}")
-    return _saved(files, source, have, row, state)
 
 
 def _saved(
-    files: RunDirectory, source: RunDirectory, have: int, row: int, state: dict[str, Any]
+    files: RunDirectory, source: RunDirectory, have: int, row: int, states: dict[int, Any]
 ) -> Saved:
-    before: dict[str, Any] = {"budget": {"updates": 0, "cpu_seconds": 0.0}}
-    if have >= 0:
-        before = read_checkpoint(source.path / "checkpoints" / f"{have:03d}")
+    state = states[row]
+    before = states.get(have, {"budget": {"updates": 0, "cpu_seconds": 0.0}})
     return Saved(
         run=files.path.name,
         source=source.path.name,
@@ -183,8 +202,19 @@ def record(path: Path, saved: list[Saved]) -> None:
 
 
 def recorded(path: Path) -> list[Saved]:
-    """What `record` kept."""
-    return [Saved(**item) for item in json.loads(path.read_text())] if path.is_file() else []
+    """Return what `record` kept.
+
+    Raises:
+        ContrailError: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        return [Saved(**item) for item in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError) as error:
+        raise ContrailError(
+            f"{path} cannot be read: {error}. What runs have reused so far is not counted."
+        ) from error
 
 
 def _columns(config: RunConfig) -> list[Any]:
@@ -204,7 +234,10 @@ def _copy_log(source: Path, target: Path, environments: list[str]) -> None:
     target.parent.mkdir(exist_ok=True)
     write_atomically(target, source.read_bytes())
     if source.name.endswith("-evaluate.jsonl.gz"):
-        EpisodeLog(target, None).arrange(environments)
+        try:
+            EpisodeLog(target, None).arrange(environments)
+        except DamagedError as error:
+            raise DamagedError(f"{source} is damaged.") from error
 
 
 def _digest(value: Any) -> str:

@@ -63,11 +63,15 @@ def run(config: Path, directory: Path) -> None:
     Raises:
         ContrailError: something the user can put right.
     """
+    from contrail.comparison.share import PATIENCE
     from contrail.registry.plugins import load_plugins
+    from contrail.runs.directory import RunDirectory
     from contrail.runs.launch import run_stream
     from contrail.runs.reports import observers_of
 
     plugins = load_plugins()
+    with RunDirectory(directory).locked(PATIENCE):
+        pass  # a process of a comparison that was killed may not have noticed yet
     files = run_stream(config, plugins=plugins, out=directory, measured=False)
     observers, missing = observers_of(files.path, [files.path], plugins)
     for line in missing:

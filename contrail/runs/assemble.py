@@ -163,8 +163,8 @@ def run(
         for note in made.policy.notes:
             reporter.say(note)
         reporter.live = Live(files.path)
-        files.reopen()
-        files.write_config(to_yaml(config))
+        if not files.result.is_file():  # a run that has ended keeps all until it is seen to go on
+            files.write_config(to_yaml(config))
         state = files.newest_state()
         if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,10 @@ class RunDirectory:
         try:
             result: dict[str, Any] = json.loads(self.result.read_text())
         except (OSError, ValueError) as error:
-            raise ContrailError(f"{self.result} cannot be read: {error}") from error
+            raise ContrailError(
+                f"{self.result} cannot be read: {error}. Restore it, or remove it: then the "
+                "command that started the run makes it again from the last checkpoint."
+            ) from error
         return result
 
     def check_writable(self) -> None:
@@ -110,31 +114,41 @@ class RunDirectory:
             )
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Make the directory and keep other processes out of it.
+
+        Args:
+            patience: seconds to wait for another process.
 
         Raises:
             ContrailError: a run is under way in it, or it cannot be written.
         """
+        lock = FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            with lock.acquire(timeout=0):
-                self._sweep()
-                yield
+            lock.acquire(timeout=patience)
         except Timeout:
             raise ContrailError(
                 f"another process is running in {self.path}. Wait for it, or choose another --out."
             ) from None
+        except OSError as error:
+            raise ContrailError(
+                f"{self.path} cannot be written to ({error.strerror}). Choose another --out."
+            ) from error
+        try:
+            self._sweep()
+            yield
+        finally:
+            lock.release()
 
     def _sweep(self) -> None:
         """Remove what a killed process was in the middle of writing."""
-        places = (".*.??????*", "checkpoints/.*", "episodes/.*")
+        places = (".*.??????*", "checkpoints/.*", "checkpoints/*/.state.json.*", "episodes/.*")
         for leftover in [path for place in places for path in self.path.glob(place)]:
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             elif leftover.name != ".lock":
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
         """Keep the resolved configuration."""
@@ -145,9 +159,11 @@ class RunDirectory:
         found = self.last_checkpoint(warn=lambda text: None)
         return {} if found is None else found[1]
 
-    def reopen(self) -> None:
-        """Remove the result of a run that goes on; its checkpoints hold all that it says."""
+    def reopen(self, config: str) -> None:
+        """Take the configuration of a run that goes on, and remove the result that it had; its
+        checkpoints hold all that it says."""
         self.result.unlink(missing_ok=True)
+        self.write_config(config)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Keep the result."""
@@ -199,15 +215,16 @@ class RunDirectory:
         return sorted((position, path) for position, path in named if position is not None)
 
     def prune(self, keep: int, now: Position) -> None:
-        """Remove the checkpoints within stages, but for the newest `keep` of those up to `now`.
+        """Remove the checkpoints after `now`, and of those within stages all but the newest `keep`.
 
-        Later ones are damaged, or of a stage that is trained again: the run has passed them over.
+        Later ones are damaged, or of a stage that is trained again: the run has passed them over,
+        and the newest one has to be the run's.
         """
-        within = [(position, path) for position, path in self.checkpoints() if position.update]
-        kept = [path for position, path in within if position <= now]
-        kept = kept[max(0, len(kept) - keep) :]
-        for _, path in within:
-            if path not in kept:
+        found = self.checkpoints()
+        within = [path for position, path in found if position.update and position <= now]
+        kept = within[max(0, len(within) - keep) :]
+        for position, path in found:
+            if position > now or (position.update and path not in kept):
                 shutil.rmtree(path)
 
     def start(self) -> Path | None:
@@ -299,9 +316,18 @@ class EpisodeLog:
         write_atomically(path, kept)
 
     def arrange(self, environments: Sequence[str]) -> None:
-        """Put the episodes of an evaluation in the order of these environments; drop all others."""
-        lines = gzip.decompress(self._path.read_bytes()).splitlines(keepends=True)
-        names = [json.loads(line)["environment"] for line in lines]
+        """Put the episodes of an evaluation in the order of these environments; drop all others.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
+        try:
+            lines = gzip.decompress(self._path.read_bytes()).splitlines(keepends=True)
+            names = [json.loads(line)["environment"] for line in lines]
+        except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError) as error:
+            raise DamagedError(
+                f"{self._path} is damaged: {error}. Restore it, or choose another --out."
+            ) from error
         ordered = [
             line
             for environment in environments

@@ -62,7 +62,7 @@ def evaluate_policy(
         environment.label: adapter_of(environment.label, config, adapter, plugins)
         for environment in chosen
     }
-    policy = named_policy(model, lora, plugins)
+    policy, lora = named_policy(model, lora, plugins)
     settings = config.evaluate if config else EvaluateConfig()
     tasks = settings.tasks if tasks is None else tasks
     samples = settings.samples if samples is None else samples

@@ -129,7 +129,7 @@ def _free_name(folder: Path, path: Path) -> str:
 
 def _copy_lora(checkpoint: Path, folder: Path) -> None:
     for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and path.name not in OF_THE_RUN:
+        if path.is_file() and path.name not in OF_THE_RUN and path.name[0] != ".":
             shutil.copyfile(path, folder / path.name)  # with the usual permissions
 
 

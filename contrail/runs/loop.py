@@ -45,8 +45,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.plugins = made.strategy.bind(self)
         self.run, self.observers = run, run.observers
         self.scenario, self.stages = made.scenario, made.stages
-        self.policy = made.policy
-        self.learner = made.learner
+        self.policy, self.learner = made.policy, made.learner
         self.strategy = made.strategy
         self.rollouts = rollouts
         self.context = functools.partial(stage_context, run, made, rollouts)
@@ -61,7 +60,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """Run to the end, from the beginning or from the last checkpoint."""
         updates = [stage.updates for stage in self.stages]
         position = self.checkpoints.restore(updates)
-        self.rows.check_tasks()
+        self.rows.check()
+        self.run.files.reopen(self.run.config_text)
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
         if position is not None:

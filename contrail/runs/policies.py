@@ -132,17 +132,29 @@ def find_policy(name: str, plugins: Plugins) -> tuple[str, LoRADirectory | None]
     return model, LoRADirectory.find(model, plugins)
 
 
-def named_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
-    """Return the policy that a run, a PEFT directory or a model's name stands for.
+def named_policy(
+    name: str, lora: LoRADirectory | None, plugins: Plugins
+) -> tuple[Policy, LoRADirectory | None]:
+    """Return the policy that a run, a PEFT directory or a model's name stands for, and its LoRA.
 
     Args:
-        name: of a model, if there is no LoRA.
-        lora: found under the name.
+        name: of a run, a PEFT directory or a model.
+        lora: found under the name, if there is one.
         plugins: the loaded ones.
 
     Raises:
         ContrailError: the model cannot be loaded.
     """
+    try:
+        return _found_policy(name, lora, plugins), lora
+    except (ContrailError, OSError):
+        if lora is None or lora.path.is_dir():
+            raise
+    newer = LoRADirectory.find(name, plugins)  # the run has gone on, and removed the checkpoint
+    return _found_policy(name, newer, plugins), newer
+
+
+def _found_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Policy:
     if lora is None:
         return _bare_policy(name, plugins)
     if lora.config is None:

@@ -60,7 +60,7 @@ def watch(
             raise ConfigError(f"--task {task_id}: no such task. {choices}")
         if greedy is None:
             greedy = config is not None and config.evaluate.decoding == "greedy"
-        policy = named_policy(model, lora, plugins)
+        policy, lora = named_policy(model, lora, plugins)
         for note in policy.notes:
             say(note)
         with playing(policy, lora, plugins, say)(environment.label):

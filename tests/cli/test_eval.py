@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Command, Done
@@ -138,3 +139,32 @@ def test_report_of_a_run(command: Command, run: Path) -> None:
     assert "after 1: small" in done.out
     assert (run / "R.png").is_file()
     assert not done.err
+
+
+def test_a_checkpoint_that_is_removed_meanwhile(
+    command: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on, and removes the checkpoint while the base model is loaded."""
+    from contrail.runs import policies
+
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    whole = shutil.copytree(copy / "checkpoints/001", tmp_path / "whole")
+    passed = shutil.copytree(whole, copy / "checkpoints/002")
+    load = policies.load_base
+
+    def slow(*arguments: Any, **keywords: Any) -> Any:
+        shutil.rmtree(passed, ignore_errors=True)
+        return load(*arguments, **keywords)
+
+    monkeypatch.setattr(policies, "load_base", slow)
+    found = scores(command("eval", copy, "small", "--tasks", "4", "--json"))
+    monkeypatch.undo()
+    assert found == scores(command("eval", run, "small", "--tasks", "4", "--json"))
+
+
+def test_a_result_that_is_cut_short(command: Command, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    (copy / "result.json").write_text("{")
+    done = command("report", copy)
+    assert done.code == 2
+    assert "Restore it, or remove it" in done.err

@@ -323,7 +323,9 @@ def test_runs_in_other_orders_take_the_base_evaluation_over(
         files.path.mkdir()
         files.write_config(launch.to_yaml(run.config))
         if name == "given":
-            saved = share.take_over(run, files, RunDirectory(out / RUNS[0]), 0)
+            taken: list[share.Saved] = []
+            share.take_over(run, files, RunDirectory(out / RUNS[0]), 0, taken.append)
+            [saved] = taken
             assert (saved.rows, saved.evaluations, saved.updates) == (1, 2, 0)
         ends[name] = run_stream(files.config, out=files.path, quiet=True).path
     assert result(ends["given"])["environments"] == ["long", "short"]
@@ -341,8 +343,10 @@ def test_a_state_that_a_prefix_forgot(
     out = compared
     run = read_plan(stream, (), ComparisonOptions(strategies=["sequential"]), plugins).runs[0]
     source = RunDirectory(out / RUNS[1])  # of `anchored`
+    taken: list[share.Saved] = []
     with pytest.raises(ContrailError, match=r"'anchored' shares 2 of its stages.*keeps a state"):
-        share.take_over(run, RunDirectory(tmp_path), source, 2)
+        share.take_over(run, RunDirectory(tmp_path), source, 2, taken.append)
+    assert not taken
     assert not list(tmp_path.glob("checkpoints/0*"))
 
 

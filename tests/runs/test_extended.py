@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from killed import killed_after
 
 import contrail
 from benchmarks.kill import differences
@@ -15,6 +16,7 @@ from contrail.config import RunConfig, load
 from contrail.config import differences as changes
 from contrail.errors import ConfigError, ContrailError
 from contrail.registry.plugins import load_plugins
+from contrail.runs.directory import RunDirectory
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import run_stream
@@ -245,3 +247,25 @@ def test_a_column_is_played_as_it_was_before(
         extends(old, new, changed, load_plugins())
     third = config("", f", {GUESS.replace('near', 'third')}")
     assert extends(old, third, [key for key, _, _ in changes(old, third)], load_plugins())
+
+
+def test_an_unfinished_extension_stands_where_it_has_come_to(go: Extend) -> None:
+    """The last stage's checkpoint of before is not the newest one any more."""
+    run = go("run", ("near", 1), ("far", 1))
+    with killed_after(3):
+        go("run", ("near", 1), ("far", 6), **{"checkpoint.updates": 1})
+    newest = RunDirectory(run).last_checkpoint()
+    assert newest is not None
+    assert newest[0].name == "002-00003"
+    at_once = go("at once", ("near", 1), ("far", 6))
+    assert not differences(go("run", ("near", 1), ("far", 6)), at_once)
+
+
+def test_a_run_that_cannot_be_extended_keeps_its_result(go: Extend) -> None:
+    run = go("run", ("near", 1))
+    log = run / "episodes/000-evaluate.jsonl.gz"
+    log.write_bytes(log.read_bytes()[:-20])
+    before = {path: path.read_bytes() for path in (run / "result.json", run / "config.yaml")}
+    with pytest.raises(ContrailError, match=r"000-evaluate\.jsonl\.gz is damaged"):
+        go("run", ("near", 1), held=("held", "late"))
+    assert {path: path.read_bytes() for path in before} == before

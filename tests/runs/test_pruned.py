@@ -30,11 +30,12 @@ def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
 
 
 def test_what_a_run_has_passed_over_takes_no_place(tmp_path: Path) -> None:
-    """Two damaged checkpoints are newer than the one that the run goes on from."""
+    """Three checkpoints are newer than the one that the run goes on from: damaged, or of a stage
+    that has got further updates."""
     files = RunDirectory(tmp_path)
     save(files, Position(0), Position(0, 30), Position(0, 31), Position(1), Position(1, 2))
     for update in (11, 12, 13):
         save(files, Position(0, update))
         files.prune(2, Position(0, update))
         assert Position(0, update).name in kept(files)
-    assert kept(files) == ["000", "001-00012", "001-00013", "001"]
+    assert kept(files) == ["000", "001-00012", "001-00013"]
