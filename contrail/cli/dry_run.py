@@ -102,9 +102,10 @@ def show_study(
         lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
     )
     warm = " The warm-up comes on top: it was not measured." if found.warmup else ""
+    most = "" if found.exact else "at most "
     print(
         f"{found.runs} runs, {found.jobs} at a time: {found.updates:,} updates and "
-        f"at most {found.evaluations:,} evaluations of all environments; about "
+        f"{most}{found.evaluations:,} evaluations of all environments; about "
         f"{duration(found.seconds)} ({duration(found.cpu_seconds)} of processor time), and "
         f"{size(found.memory)} of memory; what runs have in common is computed once.{warm}"
     )

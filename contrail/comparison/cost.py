@@ -32,8 +32,8 @@ def costs(
 ) -> list[Cost]:
     """Return the costs of a plan's runs, by strategy.
 
-    Rows of R that several runs have in common are computed once. Stages are taken to cost the same,
-    and so are the rows' evaluations.
+    Rows of R that several runs have in common are computed once. Updates are taken to cost the
+    same, and so are evaluations.
 
     Args:
         plan: of the comparison.
@@ -62,9 +62,9 @@ def _without_first(one: Estimate, quantity: str, rows: int) -> float:
     """Return what a run costs that takes over its first rows of R from another."""
     evaluations = [part for part in one.parts if part.kind == "evaluation"]
     training = sum(part.total(quantity) for part in one.parts if part.kind != "evaluation")
-    stages = sum(part.kind == "playing" for part in one.parts)
     shown = sum(part.total(quantity) for part in evaluations)
     clock = 0 if quantity == "wall" else 1
     setup = one.setup[clock] + one.baselines[clock]
-    left = max(0, stages - max(0, rows - 1)) / stages if stages else 0.0
-    return setup + training * left + shown * max(0, stages + 1 - rows) / (stages + 1)
+    updates = one.course.updates
+    left = sum(updates[max(0, rows - 1) :]) / max(1, sum(updates))
+    return setup + training * left + shown * one.course.evaluations(rows) / one.course.evaluations()

@@ -95,6 +95,20 @@ class Composition:
         """Whether environments are evaluated with LoRAs of their own, not with the policy's."""
         return any(member.overrides("evaluating") for member in self._members)
 
+    def changes_from(self, method: str) -> float | None:
+        """Return the first stage, counted from 1, in which a member may change the policy in
+        `method`, or by what it evaluates with; None if none does.
+
+        A restart is none: it is known what comes of it.
+        """
+        starts = [
+            member.strategy.starts_at or 1
+            for member in self._members
+            if member.evaluates
+            or (member.overrides(method) and not (method == "enter" and member.strategy.restarts))
+        ]
+        return min((start for start in starts if start < Strategy.NEVER), default=None)
+
     def bind(self, template: Any) -> list[Any]:
         """Return the plugins of Avalanche among the members, bound to the template that will call
         them."""

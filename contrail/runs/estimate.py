@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from contrail.names import visible
+from contrail.runs.position import Course
 
 Kind = Literal["evaluation", "playing", "learning"]
 Clocks = tuple[float, float]
@@ -103,7 +104,7 @@ class Estimate:
     training: int
     """Episodes in updates."""
     evaluation: int
-    """Episodes in evaluations by the model."""
+    """Episodes in evaluations by the model: at most, unless the course is exact."""
     parts: list[Part] = field(default_factory=list)
     """Measured parts; none if nothing was measured."""
     setup: tuple[float, float] = (0.0, 0.0)
@@ -118,6 +119,8 @@ class Estimate:
     """Tokens of the longest episode that was measured."""
     left_out: list[str] = field(default_factory=list)
     """What costs time and was not measured."""
+    course: Course = field(default_factory=Course)
+    """Tells how often the run evaluates."""
 
     @property
     def seconds(self) -> float:
@@ -166,9 +169,10 @@ class Estimate:
 def counts(estimate: Estimate) -> str:
     """Return how many updates and episodes a run has."""
     total = estimate.training + estimate.evaluation
+    most = "" if estimate.course.exact else "at most "
     return (
-        f"{estimate.updates:,} updates; {total:,} episodes: {estimate.training:,} in training, "
-        f"{estimate.evaluation:,} in evaluations"
+        f"{estimate.updates:,} updates; {most}{total:,} episodes: {estimate.training:,} in "
+        f"training, {most}{estimate.evaluation:,} in evaluations"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,10 @@ from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.registry.plugins import Plugins
 from contrail.runs import memory
+from contrail.runs.composition import Composition
 from contrail.runs.estimate import WEARING, Clocks, Estimate, Known, Measured, Part
 from contrail.runs.evaluate import evaluate
+from contrail.runs.position import Course
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay
 from contrail.seeding import generator
@@ -46,18 +47,31 @@ WAITING = 0.25
 
 def counted(config: RunConfig, made: Prepared, name: str) -> Estimate:
     """Return how many episodes a run has; nothing is measured."""
-    training = sum(stage.updates for stage in made.stages) * made.learner.batch_size
-    rows = evaluations(config, made.stages)
+    found = course(config, made.strategy, made.stages)
+    updates = sum(found.updates)
     tests = sum(len(test.tasks[test.name]) for test in made.scenario.test)
-    updates = sum(stage.updates for stage in made.stages)
-    return Estimate(name, updates, training, rows * tests * config.evaluate.samples)
+    evaluation = found.evaluations() * tests * config.evaluate.samples
+    training = updates * made.learner.batch_size
+    return Estimate(name, updates, training, evaluation, course=found)
 
 
-def evaluations(config: RunConfig, stages: Sequence[Stage]) -> int:
-    """Return how often each environment is evaluated: the same policy once."""
-    every = config.evaluate.every
-    updates = [stage.updates for stage in stages if stage.updates]
-    return 1 + sum(1 if every is None else math.ceil(number / every) for number in updates)
+def course(config: RunConfig, strategy: Composition, stages: Sequence[Stage]) -> Course:
+    """Return what tells how often a run evaluates.
+
+    Args:
+        config: of the run.
+        strategy: its strategies. What they do at the ends of a stage cannot be known; that they do
+            something there can.
+        stages: that are trained.
+    """
+    return Course(
+        tuple(stage.updates for stage in stages),
+        config.evaluate.every,
+        warmup=any(stage.warmup for stage in stages),
+        restarts=strategy.restarts,
+        enters=strategy.changes_from("enter"),
+        leaves=strategy.changes_from("leave"),
+    )
 
 
 class TooLong(Exception):
@@ -114,7 +128,7 @@ class Measurement:
             found.baselines = sum(wall for wall, _ in each), sum(cpu for _, cpu in each)
         with untouched(self._made):
             for test in self._made.scenario.test:
-                times = evaluations(self._config, self._made.stages)
+                times = found.course.evaluations()
                 measure = functools.partial(self._evaluation, test, times)
                 found.parts += self._once(self._key("evaluation", test), times, measure)
             for number, stage in enumerate(self._made.stages, start=1):
@@ -129,7 +143,8 @@ class Measurement:
         found.longest = self._longest
         names = [item.name for item in self._config.strategies]
         if names not in (["sequential"], ["mixture"], ["cumulative"], ["isolated"], ["frozen"]):
-            found.left_out.append(f"what the strategy {'+'.join(names)} adds to an update")
+            adds = "adds to an update, and the episodes that it plays by itself"
+            found.left_out.append(f"what the strategy {'+'.join(names)} {adds}")
         if self._config.evaluate.drift:
             found.left_out.append("evaluate.drift")
         return found

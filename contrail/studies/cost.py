@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrail.comparison.share import row_keys
-from contrail.config import Source, to_yaml
+from contrail.config import RunConfig, Source, to_yaml
+from contrail.errors import ContrailError
 from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
 from contrail.runs.launch import estimate_stream
+from contrail.runs.position import Course
+from contrail.stream import make_adapter, make_objective
 from contrail.studies.launch import StudyOptions, study_file
 from contrail.studies.plan import StudyPlan, read_study
 
@@ -25,7 +28,8 @@ class StudyCost:
     updates: int
     """Those that are made; stages that runs share are made once."""
     evaluations: int
-    """Rows of R, likewise; at most, because a strategy such as `mixture` has fewer stages."""
+    """Of all environments, likewise; at most, unless it is `exact`."""
+    exact: bool
     one: Estimate
     """Of the run that was measured: all environments, one after the other."""
     jobs: int
@@ -48,14 +52,13 @@ class StudyCost:
         return (self.one.memory + self.one.children) * min(self.jobs, self.runs)
 
     def _total(self, quantity: str, clock: int) -> float:
-        """Return the cost, if all updates cost the same, and so do all rows of R."""
+        """Return the cost, if all updates cost the same, and so do all evaluations."""
         parts = self.one.parts
         training = sum(part.total(quantity) for part in parts if part.kind != "evaluation")
-        rows = sum(part.total(quantity) for part in parts if part.kind == "evaluation")
-        measured = 1 + sum(part.kind == "playing" for part in parts)
+        evaluation = sum(part.at(quantity) for part in parts if part.kind == "evaluation")
         alone = self.one.setup[clock] + self.one.baselines[clock]
         by_update = training / max(1, self.one.updates)
-        return self.runs * alone + self.updates * by_update + self.evaluations * rows / measured
+        return self.runs * alone + self.updates * by_update + self.evaluations * evaluation
 
 
 def estimate_study(
@@ -94,22 +97,53 @@ def estimate_study(
         path = Path(scratch, "stream.yaml")
         path.write_text(to_yaml(plan.whole.config))
         one = estimate_stream(path, plugins=plugins, quiet=True)
-    updates, rows = _amount(plan, plugins)
+    updates, evaluations, exact = _amount(plan, plugins)
     runs = sum(map(len, plan.runs.values())) + len(plan.warm)
-    return StudyCost(plan.name, runs, updates, rows, one, plan.jobs, bool(plan.warm))
+    warm = bool(plan.warm)
+    return StudyCost(plan.name, runs, updates, evaluations, exact, one, plan.jobs, warm)
 
 
-def _amount(plan: StudyPlan, plugins: Plugins) -> tuple[int, int]:
-    """Return the numbers of updates and of rows of R that are computed."""
+def _amount(plan: StudyPlan, plugins: Plugins) -> tuple[int, int, bool]:
+    """Return the numbers of updates and of evaluations of all environments that are made, and
+    whether the latter is exact."""
     known: set[str] = set()
-    updates = rows = 0
+    updates = evaluations = 0
+    exact = True
     for of_seeds in plan.runs.values():
         for run in of_seeds.values():
-            stages = [stage.updates for stage in run.config.stream]
             keys = row_keys(run.config, plugins)
             new = [row for row, key in enumerate(keys) if key is None or key not in known]
             first = min(new, default=len(keys))
             known.update(key for key in keys if key is not None)
-            rows += len(keys) - first
-            updates += sum(stages[max(0, first - 1) :])
-    return updates, rows
+            planned = _course(run.config, plugins)
+            updates += sum(planned.updates[max(0, first - 1) :])
+            evaluations += planned.evaluations(first)
+            exact = exact and planned.exact
+    return updates, evaluations, exact
+
+
+def _course(config: RunConfig, plugins: Plugins) -> Course:
+    """Return what tells how often a run evaluates.
+
+    Tasks are not listed for it: the strategy is given stages without any.
+    """
+    # They import torch, which `estimate_stream` has loaded by now.
+    from contrail.runs.composition import compose
+    from contrail.runs.measure import course
+    from contrail.stage import Stage
+
+    strategy = compose(config, plugins)
+    stages = [
+        Stage(
+            item.name,
+            {item.environment.label: []},
+            {item.environment.label: make_adapter(item.adapter, plugins)},
+            item.updates,
+            make_objective(item.learn, plugins),
+        )
+        for item in config.stream
+    ]
+    try:
+        return course(config, strategy, strategy.stages(stages))
+    except ContrailError:  # a strategy that needs tasks
+        return course(config, strategy, stages)

@@ -20,7 +20,7 @@ from contrail.runs.following import Following
 from contrail.runs.interrupt import Interrupted, Interruption
 from contrail.runs.launch import estimate_stream, run_stream
 from contrail.runs.measure import TooLong
-from contrail.runs.position import work
+from contrail.runs.position import Course, work
 
 ENVIRONMENTS = """
 import contrail
@@ -140,7 +140,7 @@ def test_measuring_leaves_no_trace(
     measured = run_stream(stream, out=tmp_path / "measured").path
     said = capsys.readouterr().err
     assert ("from a few measured steps" in said) != cut_short
-    assert "72 episodes: 24 in training" in said
+    assert "at most 72 episodes: 24 in training, at most 48 in evaluations" in said
     assert files(plain) == files(measured)
 
 
@@ -208,15 +208,19 @@ def test_a_comparison_counts_shared_rows_once(stream: Path) -> None:
     plan = read_plan(stream, (), options, plugins)
     evaluations = [Part("evaluation", n, 8, 3, points=[Measured(8, 1, 1, 0)]) for n in "ab"]
     stages = [Part("playing", n, 8, 2, points=[Measured(8, 5, 5, 0)]) for n in "ab"]
-    sequential = Estimate("s", 4, 32, 48, [*evaluations, *stages], setup=(7.0, 7.0))
-    frozen = Estimate("f", 0, 0, 48, evaluations, setup=(7.0, 7.0))
+    parts = [*evaluations, *stages]
+    sequential = Estimate("s", 4, 32, 48, parts, setup=(7.0, 7.0), course=Course((2, 2)))
+    once = [Part("evaluation", n, 8, 1, points=[Measured(8, 1, 1, 0)]) for n in "ab"]
+    frozen = Estimate("f", 0, 0, 16, once, setup=(7.0, 7.0), course=Course((0, 0)))
     measured = {"sequential": sequential, "frozen": frozen}
     alone = costs(plan, measured, plugins, sharing=False)
-    assert [cost.seconds for cost in alone] == [2 * (7 + 20 + 6), 2 * (7 + 6)]
-    shared = costs(plan, measured, plugins, sharing=True)
+    assert [cost.seconds for cost in alone] == [2 * (7 + 20 + 6), 2 * (7 + 2)]
+    shared = costs(plan, {**measured, "frozen": sequential}, plugins, sharing=True)
     # The second strategy takes over the base model's evaluation, of each seed.
-    assert shared[0].seconds == alone[0].seconds
-    assert shared[1].seconds < alone[1].seconds
+    assert [cost.seconds for cost in shared] == [2 * (7 + 20 + 6), 2 * (7 + 20 + 4)]
+    # The untrained model itself evaluates once, be it before the first stage or after it.
+    shared = costs(plan, measured, plugins, sharing=True)
+    assert shared[1].seconds == alone[1].seconds
 
 
 def test_an_interrupted_run_numbers_its_work_as_if_it_had_not_been(
