@@ -49,6 +49,7 @@ CHECKS: dict[str, Checks] = {
             training.state,
             training.evaluated,
             *RUNS,
+            training.extension,
             training.randomness,
             training.sharing,
             training.effect,

@@ -9,7 +9,7 @@ from typing import Any
 
 from contrail.check.subject import Failed, Skipped, Warned
 from contrail.check.trial import Trial, budget, difference, weights_at
-from contrail.errors import ContrailError, Raised, boundary, message_of
+from contrail.errors import ConfigError, ContrailError, Raised, boundary, message_of
 from contrail.registry.observers import read_failures
 from contrail.runs.directory import RunDirectory, read_checkpoint
 from contrail.runs.evaluate_policy import evaluate_policy
@@ -102,6 +102,25 @@ def resume(trial: Trial) -> str:
     if not positions:
         raise Skipped("it makes no updates")
     return f"{len(positions)} interruptions"
+
+
+def extension(trial: Trial) -> None:
+    """A run whose last stage is given further updates ends as if it had had them at once."""
+    strategy = trial.plugins.strategies[trial.name].value(trial.settings)
+    if strategy.scheduled:
+        raise Skipped("scheduled is True: a stage that has ended gets no further updates")
+    if strategy.starts_at is None:
+        raise Skipped("starts_at is None: a stage that has ended gets no further updates")
+    try:
+        extended = trial.extended()
+    except ConfigError as refusal:
+        raise Skipped(refusal.message) from refusal
+    found = difference(trial.first, extended)
+    if found:
+        raise Failed(
+            f"with each update of the last stage added to a run that had ended: {found}. If what "
+            "it does in a stage depends on stage.updates, say so: scheduled = True."
+        )
 
 
 def evaluated(trial: Trial) -> str:

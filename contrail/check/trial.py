@@ -103,6 +103,18 @@ class Trial:
         """The same run once more."""
         return self._run("again", self._stream())
 
+    def extended(self) -> Path:
+        """A run that was extended by each further update of its last stage, having ended before.
+
+        Raises:
+            ConfigError: it cannot be extended.
+        """
+        stream = self._stream()
+        for updates in range(1, UPDATES + 1):
+            stream["stream"][-1]["updates"] = updates
+            place = self._run("extended", stream)
+        return place
+
     def interruptions(self) -> list[Position]:
         """A position within each stage of the first run, another in each."""
         within: dict[int, list[Position]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contrail.adapter import Adapter, EpisodeView, call
 from contrail.config import EnvironmentConfig
 from contrail.environment import Environment, Observation, Task
-from contrail.errors import ConfigError, PluginError
+from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry.plugins import Plugins, blaming
 from contrail.values import as_text, as_texts
 from contrail.workers.pool import EnvironmentPool
@@ -57,13 +57,15 @@ def try_tasks(
         ContrailError: the environment raised in all of the first tasks, or the adapter raised, or
             they do not fit together.
     """
-    first: PluginError | None = None
+    first: ContrailError | None = None
     for task in tasks[:TRIES]:
         environment = pool.take(config.label)
         try:
             observation = _begun(environment, config, task, plugins)
             break
-        except PluginError as error:
+        except ConfigError:
+            raise
+        except ContrailError as error:
             first = first or error
         finally:
             pool.give(config.label, environment)

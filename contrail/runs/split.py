@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from contrail.compat.loading import load_libraries
 from contrail.config import EnvironmentConfig, RunConfig, Source, load, plain, task_source
@@ -65,25 +69,26 @@ def split_stream(
     with source.located():
         config, plugins = load(source, overrides, plugins)
         chosen = _environments(config)
-        content = _begin(out, config, options, plugins)
-        entries = {item.label: _entry(out, content, item, config) for item in chosen}
-        with Interruption().handling() as interruption, listed(config, plugins) as listing:
-            with ending_at_once("interrupted; the same command goes on"):
-                load_libraries(quiet=quiet)
-                from contrail.runs.policies import make_policy  # it imports torch
+        with _locked(out):
+            content = _begin(out, config, options, plugins)
+            entries = {item.label: _entry(out, content, item, config) for item in chosen}
+            with Interruption().handling() as interruption, listed(config, plugins) as listing:
+                with ending_at_once("interrupted; the same command goes on"):
+                    load_libraries(quiet=quiet)
+                    from contrail.runs.policies import make_policy  # it imports torch
 
-            scenario = make_scenario(config, plugins, listing)
-            policy = make_policy(config, plugins)
-            with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
-                measure = _Measure(config, options, scenario, policy, plugins, reporter)
-                for environment in chosen:
-                    rates = entries[environment.label]["pass_rates"]
-                    for split in SPLITS:
-                        if split in rates:
-                            continue
-                        tasks = _tasks(listing, environment.label, split, config, options)
-                        rates[split] = measure(environment, split, tasks, interruption.check)
-                        _write(out, content)
+                scenario = make_scenario(config, plugins, listing)
+                policy = make_policy(config, plugins)
+                with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
+                    measure = _Measure(config, options, scenario, policy, plugins, reporter)
+                    for environment in chosen:
+                        rates = entries[environment.label]["pass_rates"]
+                        for split in SPLITS:
+                            if split in rates:
+                                continue
+                            tasks = _tasks(listing, environment.label, split, config, options)
+                            rates[split] = measure(environment, split, tasks, interruption.check)
+                            _write(out, content)
     return content
 
 
@@ -158,6 +163,31 @@ def counts(content: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the file's directory, and keep other processes from writing the file.
+
+    Raises:
+        ContrailError: another one is at it, or nothing can be written there.
+    """
+    lock = FileLock(out.parent / f".{out.name}.lock")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):  # the lock would take some errors for a hold
+            pass
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ContrailError(
+            f"another process is writing to {out}. Wait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}. Choose another.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _environments(config: RunConfig) -> list[EnvironmentConfig]:
     """Return the environments to split.
 
@@ -193,10 +223,6 @@ def _begin(out: Path, config: RunConfig, options: SplitOptions, plugins: Plugins
         "environments": [],
     }
     if not out.exists():
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {out}: {error.strerror}. Choose another.") from error
         return new
     found = read_content(out)
     before = {**_mapping(found.get("policy")), "threshold": found["threshold"]}

@@ -89,21 +89,23 @@ class OpenEnv(Environment):
 
         client = GenericEnvClient(base_url=url, message_timeout_s=self.config.timeout)
         self._client: Any = client.sync()
-        try:
-            self._ask(self._client.connect)
-        except ContrailError:
-            self.close()
-            raise
         self._over = True
         self.about_data = f"seeds of {url}"
 
     def tasks(self, split: str) -> list[Task]:
+        self._ask(self._client.connect)
         return seed_tasks(self, "openenv", split)
 
     def reset(self, task: Task) -> Observation:
         self._over = True
+        # Opens the session if there is none: an instance that is made in the middle of a run, when
+        # the server has died, has a fault then, and does not end the run.
         result = self._ask(self._client.reset, seed=task.seed)
-        self._over = bool(result.done)
+        if result.done:
+            raise ContrailError(
+                f"openenv: {self.config.url} ends the seed {task.seed} before it begins."
+            )
+        self._over = False
         return self._observe(result.observation)
 
     def step(self, action: str) -> Step:
@@ -150,7 +152,7 @@ class OpenEnv(Environment):
         """Text and actions of the server's observation.
 
         Raises:
-            ConfigError: it has no such fields as the settings name.
+            ConfigError: it has no such fields as the settings name, or no list of actions.
         """
         for key in (self.config.observation, self.config.actions):
             if key and key not in seen:
@@ -158,8 +160,15 @@ class OpenEnv(Environment):
         named = [self.config.observation] if self.config.observation else TEXTS
         found = next((seen[key] for key in named if key in seen), None)
         text = found if isinstance(found, str) else json.dumps(seen if found is None else found)
-        listed = seen[self.config.actions] if self.config.actions else None
-        return Observation(text, None if listed is None or self._over else [*map(str, listed)])
+        listed = seen[self.config.actions] if self.config.actions and not self._over else None
+        if listed is None:
+            return Observation(text)
+        if not isinstance(listed, list) or not all(isinstance(item, str | int) for item in listed):
+            raise ConfigError(
+                f"openenv: {self.config.actions!r} is no list of actions, which are texts or "
+                f"numbers: {json.dumps(listed)[:80]}. Name another field in `actions`, or none."
+            )
+        return Observation(text, [*map(str, listed)])
 
 
 def _line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Small OpenEnv servers, `python openenv_server.py PORT ...`, a process for each: guess a number.
 
-The action "die" ends the server, and the seed -1 takes half a second.
+The action "die" ends the server. The seed -1 takes half a second, and -2 is over at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Guess(Action):
 class Answer(Observation):
     prompt: str
     choices: list[str]
+    numbers: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
 class Guessing(Environment[Guess, Answer, State]):
@@ -31,7 +32,7 @@ class Guessing(Environment[Guess, Answer, State]):
         if seed == -1:
             time.sleep(0.5)
         self.number = random.Random(seed).randint(1, 5)
-        return self.answer(f"Which number? (seed {seed})")
+        return self.answer(f"Which number? (seed {seed})", done=seed == -2)
 
     def step(self, action: Guess, timeout_s: float | None = None, **more: Any) -> Answer:
         if action.message == "die":
