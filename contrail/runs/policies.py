@@ -147,10 +147,15 @@ def named_policy(
     """
     try:
         return _found_policy(name, lora, plugins), lora
-    except (ContrailError, OSError):
+    except (ContrailError, OSError) as error:
         if lora is None or lora.path.is_dir():
             raise
-    newer = LoRADirectory.find(name, plugins)  # the run has gone on, and removed the checkpoint
+        # The run has gone on, and removed the checkpoint.
+        newer = LoRADirectory.find(name, plugins)
+        if newer is None:
+            raise ContrailError(
+                f"{lora.path} has been removed since. Name the run, to take its newest checkpoint."
+            ) from error
     return _found_policy(name, newer, plugins), newer
 
 

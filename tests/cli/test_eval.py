@@ -158,6 +158,10 @@ def test_a_checkpoint_that_is_removed_meanwhile(
 
     monkeypatch.setattr(policies, "load_base", slow)
     found = scores(command("eval", copy, "small", "--tasks", "4", "--json"))
+    passed = shutil.copytree(whole, copy / "checkpoints/002")
+    done = command("eval", passed, "small", "--tasks", "4")
+    assert done.code == 2
+    assert f"{passed} has been removed since. Name the run" in done.err
     monkeypatch.undo()
     assert found == scores(command("eval", run, "small", "--tasks", "4", "--json"))
 
