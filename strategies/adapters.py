@@ -54,9 +54,12 @@ class Adapters(contrail.Strategy):
         return {"fresh": self._fresh, "of": self._of, "own": self._own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._fresh, self._of, self._own = (
-            (state["fresh"], state["of"], state["own"]) if state else ({}, {}, [])
-        )
+        if state and "fresh" not in state:
+            raise contrail.ConfigError(
+                "an earlier version of contrail has made this run of adapters"
+            )
+        self._fresh, self._of = state.get("fresh", {}), state.get("of", {})
+        self._own = state.get("own", [])
 
 
 @contrail.hookimpl

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from contrail.comparison.plan import Plan
+from contrail.comparison.plan import Plan, PlannedRun
 from contrail.comparison.share import row_keys
 from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
+from contrail.runs.position import Course
 
 Measure = Callable[[str], Estimate]
 
@@ -42,6 +43,9 @@ def costs(
         sharing: whether the comparison shares.
     """
     known: set[str] = set()
+    first: dict[str, PlannedRun] = {}  # the runs that were measured
+    for run in plan.runs:
+        first.setdefault(run.strategy, run)
     sums = {label: [0, 0.0, 0.0] for label in plan.strategies}
     for run in plan.runs:
         one = measured[run.strategy]
@@ -50,21 +54,33 @@ def costs(
         known.update(key for key in keys if key is not None)
         total = sums[run.strategy]
         total[0] += 1
+        course = in_order(one.course, run, first[run.strategy])
         for place, quantity in enumerate(("wall", "cpu"), start=1):
-            total[place] += _without_first(one, quantity, rows)
+            total[place] += _without_first(one, course, quantity, rows)
     return [
         Cost(label, int(count), measured[label], wall, cpu)
         for label, (count, wall, cpu) in sums.items()
     ]
 
 
-def _without_first(one: Estimate, quantity: str, rows: int) -> float:
+def in_order(course: Course, run: PlannedRun, measured: PlannedRun) -> Course:
+    """Return the course of a run, from that of another order of its stages.
+
+    A strategy that makes stages of its own out of them is taken to make the same.
+    """
+    own, other = ([item.updates for item in each.config.stream] for each in (run, measured))
+    warmup = course.updates[: course.warmup]
+    if course.updates != (*warmup, *other):
+        return course
+    return replace(course, updates=(*warmup, *own))
+
+
+def _without_first(one: Estimate, course: Course, quantity: str, rows: int) -> float:
     """Return what a run costs that takes over its first rows of R from another."""
     evaluations = [part for part in one.parts if part.kind == "evaluation"]
     training = sum(part.total(quantity) for part in one.parts if part.kind != "evaluation")
     shown = sum(part.total(quantity) for part in evaluations)
     clock = 0 if quantity == "wall" else 1
     setup = one.setup[clock] + one.baselines[clock]
-    updates = one.course.updates
-    left = sum(updates[max(0, rows - 1) :]) / max(1, sum(updates))
-    return setup + training * left + shown * one.course.evaluations(rows) / one.course.evaluations()
+    left = sum(course.updates[max(0, rows - 1) :]) / max(1, sum(course.updates))
+    return setup + training * left + shown * course.evaluations(rows) / course.evaluations()

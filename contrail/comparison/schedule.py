@@ -105,6 +105,7 @@ class Schedule:
         self._count = jobs
         self._say = say
         self._saved_in = directory / SHARED
+        self._warned: set[str] = set()
         self.saved = self._recorded()
         self.jobs = [
             ScheduledRun(
@@ -122,6 +123,7 @@ class Schedule:
             return share.recorded(self._saved_in)
         except ContrailError as error:
             self._say(f"warning: {error}")
+            share.record(self._saved_in, [])
             return []
 
     def _others(self, plugins: Plugins) -> Iterator[RowSource]:
@@ -180,7 +182,10 @@ class Schedule:
             except DamagedError as error:  # of the source
                 assert source is not None
                 source.whole = row - 1
-                self._say(f"{job.run}: warning: {error} It is not reused.")
+                text = f"warning: {error} It is not reused."
+                if text not in self._warned:
+                    self._warned.add(text)
+                    self._say(text)
                 return
             except (ContrailError, OSError) as error:
                 job.error = str(error)
@@ -216,10 +221,9 @@ class Schedule:
 
     def _record(self, saved: share.Saved) -> None:
         """Record what a run is about to take over."""
-        if share.last_row(RunDirectory(self._directory / saved.run)) < 0:
-            # Whatever it was given before is gone.
-            self.saved = [item for item in self.saved if item.run != saved.run]
-        self.saved.append(saved)
+        # What it was given from this row on is gone, or was never there: a kill came between.
+        before = [item.without(saved) for item in self.saved]
+        self.saved = [*(item for item in before if item.rows), saved]
         share.record(self._saved_in, self.saved)
 
     def _look(self, job: ScheduledRun) -> None:
@@ -237,6 +241,7 @@ class Schedule:
         if code is None:
             return
         job.process = None
+        job.whole = math.inf  # it has made again what was damaged
         if code == 0 and job.finished:
             left = sum(not other.finished for other in self.jobs)
             self._say(f"{job.run}: finished; {left} of {len(self.jobs)} runs left")

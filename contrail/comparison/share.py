@@ -15,7 +15,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,23 @@ class Saved:
     evaluations: int
     updates: int
     cpu_seconds: float
+    first: int = 0
+    """Of these rows."""
+
+    def without(self, later: Saved) -> Saved:
+        """Return what is left of it if the rows of `later`, to the end, were not taken over."""
+        end = self.first + self.rows
+        if self.run != later.run or end <= later.first:
+            return self
+        if self.first >= later.first or end != later.first + later.rows:
+            return replace(self, rows=0)
+        return replace(
+            self,
+            rows=self.rows - later.rows,
+            evaluations=self.evaluations - later.evaluations,
+            updates=self.updates - later.updates,
+            cpu_seconds=self.cpu_seconds - later.cpu_seconds,
+        )
 
 
 def row_keys(config: RunConfig, plugins: Plugins) -> list[str | None]:
@@ -193,6 +210,7 @@ def _saved(
         evaluations=(row - have) * len(state["evaluations"][0]),
         updates=state["budget"]["updates"] - before["budget"]["updates"],
         cpu_seconds=state["budget"]["cpu_seconds"] - before["budget"]["cpu_seconds"],
+        first=have + 1,
     )
 
 

@@ -43,7 +43,7 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
     """
     written = _generic(error.key or ())
     if len(written) == 1 and (command := _command(written[0], values)):
-        error.message = f"unknown key. It is one of `{command}`."
+        error.message = f"unknown key. It is one of `{command}`'s."
         return
     places = [
         place for place in (*_places(), *_settings(values, plugins)) if place[:-1] != written[:-1]
@@ -69,7 +69,7 @@ def add_hint(error: UnknownKey, values: Mapping[str, Any], plugins: Plugins) -> 
 
 def _command(name: str | int, values: Mapping[str, Any]) -> str | None:
     """Return the command that takes such a key, if a stream file does not."""
-    if name in STUDY_KEYS and "environments" in values:
+    if name in STUDY_KEYS and "environments" in values and "stream" not in values:
         return "contrail study"
     return "contrail compare" if name in COMPARISON_KEYS else None
 

@@ -293,6 +293,12 @@ class Composition:
             elif member.name in self._changed and member.evaluates:
                 member.call("load_state_dict", {})
 
+    def choose_from(self, state: dict[str, Any]) -> None:
+        """Restore the members that choose the policy which plays; the run has not begun."""
+        for member in self._members:
+            if member.overrides("evaluating") and member.name in state:
+                member.call("load_state_dict", state[member.name])
+
     def _decider(self, method: str) -> _Member:
         deciding = [member for member in self._members if member.overrides(method)]
         return (deciding or self._members)[0]

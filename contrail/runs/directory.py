@@ -147,7 +147,7 @@ class RunDirectory:
         for leftover in [path for place in places for path in self.path.glob(place)]:
             if leftover.is_dir():
                 shutil.rmtree(leftover)
-            elif leftover.name != ".lock":
+            elif not leftover.name.endswith(".lock"):
                 leftover.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
@@ -287,8 +287,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 raise DamagedError(f"checkpoint {path}: {name} is damaged.")
     except FileNotFoundError as error:
         raise DamagedError(f"checkpoint {path}: {Path(error.filename).name} is missing.") from error
-    except OSError as error:
-        raise DamagedError(f"checkpoint {path} cannot be read: {error}.") from error
+    except OSError as error:  # it may be whole: passed over, it would be made again
+        raise ContrailError(f"checkpoint {path} cannot be read: {error}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedError(f"checkpoint {path}: {STATE} is damaged.") from error
     return state

@@ -80,10 +80,11 @@ class Following:
         return [entry[name] for entry in self.updates if entry.get(name) is not None]
 
     def _state(self) -> State:
-        if not self.live:
-            done = (self.directory / "result.json").is_file()
-            return "finished" if done else "stopped" if self.config else "waiting"
-        return "running" if "ended" not in self.live and _lives(self.live) else "stopped"
+        if self.live and "ended" not in self.live and _lives(self.live):
+            return "running"
+        if (self.directory / "result.json").is_file():
+            return "finished"
+        return "stopped" if self.live or self.config else "waiting"
 
     def _look_at_progress(self) -> None:
         path = self.directory / PROGRESS

@@ -60,10 +60,10 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         """Run to the end, from the beginning or from the last checkpoint."""
         updates = [stage.updates for stage in self.stages]
         position = self.checkpoints.restore(updates)
-        self.rows.check()
-        self.run.files.reopen(self.run.config_text)
+        self.rows.check_tasks()
         if position is not None and self.rows.complete():
             position = self.checkpoints.restore(updates)
+        self.run.files.reopen(self.run.config_text)
         if position is not None:
             made, evaluated = work(updates, self.run.config.evaluate.every, position)
             self.reporter.skip(made, evaluated * len(self.run.environments))

@@ -31,20 +31,26 @@ def playing(
     Raises:
         ContrailError: the checkpoint is damaged, or the run's strategy cannot be made.
     """
-    as_it_is: Playing = lambda label: nullcontext()  # noqa: E731
     config = lora.config if lora else None
-    if lora is None or config is None or not (strategy := compose(config, plugins)).own_loras:
-        return as_it_is
+    if lora is None or config is None:
+        return _as_it_is
+    strategy = compose(config, plugins)
+    if not strategy.own_loras:
+        return _as_it_is
     if not (lora.path / STATE).is_file():  # `contrail export` has written it
         say(
             f"warning: {config.strategy.name!r} may evaluate environments with LoRAs of their own; "
             f"here that of {lora.path} plays them all. Evaluate the run to have each one's."
         )
-        return as_it_is
+        return _as_it_is
     state = read_checkpoint(lora.path)
     # Strategies begin after the warm-up, stage 1.
     before = Position(state["stage"], state["update"]) <= Position(1)
     strategy.idle = config.warmup is not None and before
-    strategy.load_state_dict(join(state["strategy"], load_tensors(lora.path)))
+    strategy.choose_from(join(state["strategy"], load_tensors(lora.path)))
     say(f"note: {config.strategy.name!r} chooses the LoRA that plays an environment.")
     return lambda label: strategy.playing(policy, label)
+
+
+def _as_it_is(label: str) -> AbstractContextManager[None]:
+    return nullcontext()

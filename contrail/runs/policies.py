@@ -148,7 +148,7 @@ def named_policy(
     try:
         return _found_policy(name, lora, plugins), lora
     except (ContrailError, OSError) as error:
-        if lora is None or lora.path.is_dir():
+        if lora is None or (lora.path / "adapter_config.json").is_file():
             raise
         # The run has gone on, and removed the checkpoint.
         newer = LoRADirectory.find(name, plugins)

@@ -53,28 +53,19 @@ class Rows:
         """Add the row after stage `number`."""
         run = self._run
         scores = self._checkpoints.given_row() if number == 0 else None
-        self._check_tasks()
+        self.check_tasks()
         if scores is None:
             log = run.files.episodes(number, "evaluate")
             scores = self._columns(number, self._tests, log)
             run.evaluations.append(scores)
         run.observers.call("contrail_evaluated", run=run, stage=number, evaluations=scores)
 
-    def check(self) -> None:
-        """Refuse to go on with rows that were evaluated on other tasks, or whose logs are damaged.
+    def check_tasks(self) -> None:
+        """Refuse to go on with rows that were evaluated on other tasks.
 
         Raises:
-            ContrailError: an environment has other test tasks than when the run began; or one has
-                been added, and a log to which its episodes belong is damaged.
+            ContrailError: an environment has other test tasks than when the run began.
         """
-        self._check_tasks()
-        names = self._run.environments
-        for row in self._checkpoints.missing(names):
-            log = self._run.files.episodes(row, "evaluate", size=None)
-            # An interrupted evaluation of added environments has left episodes.
-            log.arrange([name for name in names if name in self._run.evaluations[row]])
-
-    def _check_tasks(self) -> None:
         for test in self._tests:
             now = {task.id for tasks in test.tasks.values() for task in tasks}
             for row in self._run.evaluations:
@@ -102,6 +93,9 @@ class Rows:
 
         Returns:
             Whether there were any; then the policy is not where it was.
+
+        Raises:
+            ContrailError: a checkpoint or a log of a row is damaged.
         """
         names = self._run.environments
         missing = self._checkpoints.missing(names)
@@ -110,6 +104,7 @@ class Rows:
                 continue
             log = self._run.files.episodes(row, "evaluate", size=None)
             if lacking := missing.get(row):
+                log.arrange([name for name in names if name in scores])
                 tests = [test for test in self._tests if test.name in lacking]
                 if self._drift is not None and row > 1:
                     self._checkpoints.restore_row(row - 1)

@@ -115,15 +115,15 @@ def _amount(plan: StudyPlan, plugins: Plugins) -> tuple[int, int, bool]:
             new = [row for row, key in enumerate(keys) if key is None or key not in known]
             first = min(new, default=len(keys))
             known.update(key for key in keys if key is not None)
-            planned = _course(run.config, plugins)
+            planned, known_stages = _course(run.config, plugins)
             updates += sum(planned.updates[max(0, first - 1) :])
             evaluations += planned.evaluations(first)
-            exact = exact and planned.exact
+            exact = exact and known_stages and planned.exact
     return updates, evaluations, exact
 
 
-def _course(config: RunConfig, plugins: Plugins) -> Course:
-    """Return what tells how often a run evaluates.
+def _course(config: RunConfig, plugins: Plugins) -> tuple[Course, bool]:
+    """Return what tells how often a run evaluates, and whether the strategy's stages are known.
 
     Tasks are not listed for it: the strategy is given stages without any.
     """
@@ -144,6 +144,6 @@ def _course(config: RunConfig, plugins: Plugins) -> Course:
         for item in config.stream
     ]
     try:
-        return course(config, strategy, strategy.stages(stages))
+        return course(config, strategy, strategy.stages(stages)), True
     except ContrailError:  # a strategy that needs tasks
-        return course(config, strategy, stages)
+        return course(config, strategy, stages), False

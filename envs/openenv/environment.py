@@ -103,7 +103,7 @@ class OpenEnv(Environment):
         result = self._ask(self._client.reset, seed=task.seed)
         if result.done:
             raise ContrailError(
-                f"openenv: {self.config.url} ends the seed {task.seed} before it begins."
+                f"openenv: {self.config.url} ends the episode of seed {task.seed} before it begins."
             )
         self._over = False
         return self._observe(result.observation)
@@ -163,9 +163,11 @@ class OpenEnv(Environment):
         listed = seen[self.config.actions] if self.config.actions and not self._over else None
         if listed is None:
             return Observation(text)
-        if not isinstance(listed, list) or not all(isinstance(item, str | int) for item in listed):
+        if not isinstance(listed, list) or not all(
+            isinstance(item, str | int | float) for item in listed
+        ):
             raise ConfigError(
-                f"openenv: {self.config.actions!r} is no list of actions, which are texts or "
+                f"openenv: {self.config.actions!r} is not a list of actions, texts or "
                 f"numbers: {json.dumps(listed)[:80]}. Name another field in `actions`, or none."
             )
         return Observation(text, [*map(str, listed)])

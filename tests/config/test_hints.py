@@ -70,13 +70,18 @@ def test_overrides_of_keys_that_belong_elsewhere(complain: Callable[..., str]) -
     [
         (
             STREAM + "strategies: [replay]\n",
-            "strategies: unknown key. It is one of `contrail compare`.",
+            "strategies: unknown key. It is one of `contrail compare`'s.",
         ),
         (
             "environments: [maze]\nstrategies: [replay]\n",
-            "unknown key. It is one of `contrail study`.",
+            "unknown key. It is one of `contrail study`'s.",
         ),
     ],
 )
 def test_a_key_of_another_command(complain: Callable[..., str], text: str, said: str) -> None:
     assert complain(text).endswith(said)
+
+
+def test_environments_beside_a_stream_are_no_study(complain: Callable[..., str]) -> None:
+    said = complain(STREAM + "environments: [maze]\n")
+    assert "Did you mean 'evaluate.environments'?" in said

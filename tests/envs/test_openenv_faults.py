@@ -43,7 +43,7 @@ def test_an_episode_that_is_over_at_once_is_a_fault(pool: EnvironmentPool, make_
     over, whole = faults(make_tiny(), pool, ("guess", OVER), ("guess", TASK))
     assert whole is None
     assert over is not None
-    assert re.search(r"reset: .*http.* ends the seed -2 before it begins\.", over)
+    assert re.search(r"reset: .*http.* ends the episode of seed -2 before it begins\.", over)
 
 
 def test_sessions_that_cannot_be_opened_are_faults(pool: EnvironmentPool, make_tiny: Any) -> None:
@@ -68,7 +68,7 @@ def test_which_field_lists_actions(server: Servers) -> None:  # noqa: F811
     numbers = OpenEnv(OpenEnvConfig(server.url, actions="numbers"))
     try:
         with pytest.raises(
-            ConfigError, match=r"'prompt' is no list of actions.*Which number.*in `a"
+            ConfigError, match=r"'prompt' is not a list of actions.*Which number.*in `a"
         ):
             world.reset(TASK)
         assert numbers.reset(TASK) == Observation("Which number? (seed 0)", list("12345"))
