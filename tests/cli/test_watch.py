@@ -102,6 +102,8 @@ def test_what_a_reporter_says_is_live(tmp_path: Path) -> None:
     (tmp_path / "result.json").touch()
     assert run.look() == "finished"
     Live(tmp_path).end("Interrupted")
+    assert run.look() == "finished"  # what was interrupted since has left the result
+    (tmp_path / "result.json").unlink()
     assert run.look() == "stopped"
 
 
