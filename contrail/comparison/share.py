@@ -44,7 +44,7 @@ class Saved:
     updates: int
     cpu_seconds: float
     first: int = 0
-    """Of these rows."""
+    """The first of these rows."""
 
     def without(self, later: Saved) -> Saved:
         """Return what is left of it if the rows of `later`, to the end, were not taken over."""

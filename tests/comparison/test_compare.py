@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compared import ASKED, RUNS, Scripts, write_stream
+from compared import ASKED, RUNS, Here, Scripts, write_stream
 
 from contrail.cli import app as cli
 from contrail.comparison import launch, share
@@ -34,25 +34,12 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_stream(tmp_path_factory.mktemp("stream"))
 
 
-class Here:
-    """In place of a process: the run is made on the spot."""
-
-    def start(self, arguments: Any, output: Any) -> Here:
-        _, config, out = arguments
-        run_stream(Path(config), out=Path(out), quiet=True)
-        return self
-
-    def poll(self) -> int:
-        return 0
-
-
 @pytest.fixture(scope="module")
 def compared(stream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison's directory. Not to be changed."""
     out = tmp_path_factory.mktemp("compare") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
-        patch.setattr(launch, "attempt", lambda configs, workers: None)
+        Here.used(patch)
         compare_stream(stream, (), ASKED, load_plugins(), out=out)
     return out
 

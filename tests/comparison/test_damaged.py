@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compared import RUNS, write_stream
+from compared import RUNS, Here, write_stream
 from filelock import FileLock
 
 from contrail.comparison import launch, share
@@ -19,32 +18,14 @@ from contrail.comparison.plan import ComparisonOptions
 from contrail.errors import ConfigError, ContrailError
 from contrail.registry.plugins import load_plugins
 from contrail.runs.directory import RunDirectory
-from contrail.runs.launch import run_stream
 
 BOTH = ComparisonOptions(strategies=["sequential", "anchored"])
 ALONE = ComparisonOptions(strategies=["sequential"])
 
 
-class Here:
-    """In place of a process: the run is made on the spot."""
-
-    code = 0
-
-    def start(self, arguments: Any, output: Any) -> Here:
-        _, config, out = arguments
-        run_stream(Path(config), out=Path(out), quiet=True)
-        return self
-
-    def poll(self) -> int:
-        return self.code
-
-
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Here:
-    made = Here()
-    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(made))
-    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
-    return made
+    return Here.used(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +38,7 @@ def alone(stream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of one run. Not to be changed."""
     out = tmp_path_factory.mktemp("compare") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
-        patch.setattr(launch, "attempt", lambda configs, workers: None)
+        Here.used(patch)
         compare_stream(stream, (), ALONE, load_plugins(), out=out)
     return out
 
@@ -137,8 +117,7 @@ def test_what_is_reused_is_counted_before_it_is_there(
         compare(stream, out)
     monkeypatch.undo()
     assert json.loads((out / "shared.json").read_text())[0]["updates"] == 1
-    monkeypatch.setattr(launch, "Workers", lambda: contextlib.nullcontext(Here()))
-    monkeypatch.setattr(launch, "attempt", lambda configs, workers: None)
+    Here.used(monkeypatch)
     found, _ = compare(stream, out)
     for key in ("evaluations", "updates"):
         assert found["shared"][key] == undisturbed["shared"][key] > 0

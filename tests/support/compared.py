@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
+from contrail.comparison import launch
 from contrail.comparison.gather import Row
 from contrail.comparison.plan import ComparisonOptions
 from contrail.metrics.transfer import METRICS, TaskScores
 from contrail.runs.directory import RunDirectory
+from contrail.runs.launch import run_stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STREAM = """
@@ -162,3 +167,28 @@ class ScriptProcess(subprocess.Popen):  # type: ignore[type-arg]
     def interrupt(self) -> None:
         assert self.stdin is not None
         self.stdin.close()
+
+
+class Here:
+    """In place of worker processes: the runs of a comparison are made on the spot.
+
+    `code`: the exit status of all runs that are asked for theirs.
+    """
+
+    code = 0
+
+    @classmethod
+    def used(cls, patch: pytest.MonkeyPatch) -> Here:
+        """Put one in the place of a comparison's processes."""
+        made = cls()
+        patch.setattr(launch, "Workers", lambda: contextlib.nullcontext(made))
+        patch.setattr(launch, "attempt", lambda configs, workers: None)
+        return made
+
+    def start(self, arguments: Any, output: Any) -> Here:
+        _, config, out = arguments
+        run_stream(Path(config), out=Path(out), quiet=True)
+        return self
+
+    def poll(self) -> int:
+        return self.code
