@@ -17,6 +17,7 @@ from contrail.comparison.estimate import Quantity, compared, estimated
 from contrail.intervals import (
     Estimate,
     difference_interval,
+    positive_mean_interval,
     score_interval,
     seeds_interval,
     tasks_and_seeds_interval,
@@ -30,14 +31,25 @@ SPREAD = 0.05
 """Standard deviation of the chance of success over training seeds."""
 
 
+TAILS = {
+    "half-normal": lambda rng, size: np.abs(rng.normal(size=size)) / np.sqrt(2 / np.pi),
+    "exponential": lambda rng, size: rng.exponential(size=size),
+    "log-normal": lambda rng, size: rng.lognormal(-0.5, 1.0, size=size),
+}
+"""Distributions of a task's drift, of mean 1: the longer the tail, the harder."""
+
+
 @dataclass(frozen=True)
 class Coverage:
-    """How often one kind of interval holds the truth in one setting."""
+    """How often one kind of interval holds the truth in one setting.
+
+    `truth`: the chance of success, or the difference of two; 1 of drifts.
+    """
 
     kind: str
     tasks: int
     seeds: int
-    chance: float
+    truth: float
     held: float
 
 
@@ -79,6 +91,17 @@ def changes(tasks: Sequence[int] = TASKS) -> Iterator[Coverage]:
                     low, high = ends[key]
                     held += float(gained[up] * lost[down]) * (low <= after - before <= high)
             yield Coverage("change", count, 1, after - before, held)
+
+
+def drifts(repeats: int, tasks: Sequence[int] = TASKS) -> Iterator[Coverage]:
+    """Of a drift, whose distribution over tasks is one of `TAILS`: simulated."""
+    rng = np.random.default_rng(0)
+    for count, (name, draw) in itertools.product(tasks, TAILS.items()):
+        held = 0
+        for _ in range(repeats):
+            low, high = positive_mean_interval(draw(rng, count)).interval or [0, 0]
+            held += low <= 1.0 <= high
+        yield Coverage(f"drift, {name}", count, 1, 1.0, held / repeats)
 
 
 def over_seeds(
@@ -157,8 +180,9 @@ def table(found: Sequence[Coverage]) -> str:
 
 def main(repeats: int = 2000) -> None:
     """Print the table of docs/metrics.md."""
-    found = [*cells(), *changes(), *over_seeds(repeats)]
-    order = ["cell", "change", "success", "strategies", "tasks and seeds"]
+    found = [*cells(), *changes(), *drifts(repeats), *over_seeds(repeats)]
+    drifting = [f"drift, {name}" for name in TAILS]
+    order = ["cell", "change", *drifting, "success", "strategies", "tasks and seeds"]
     found.sort(key=lambda item: (order.index(item.kind), item.seeds, item.tasks))
     print(table(found))
 

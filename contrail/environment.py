@@ -56,6 +56,8 @@ class Observation:
         _set(self, "text", as_text)
         if self.actions is not None:
             _set(self, "actions", as_texts)
+            # A list of its own: what an adapter does to it must not reach the environment's.
+            object.__setattr__(self, "actions", list(self.actions))
         _set(self, "show_actions", as_flag)
 
     @property

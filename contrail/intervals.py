@@ -3,12 +3,13 @@
 Three things vary: which tasks are in the test, the dice of an evaluation, and the training seed.
 One run has one training seed, so its intervals (`score_interval`, `difference_interval`) cover
 tasks and dice. Over several runs `seeds_interval` covers training seeds and dice, for these test
-tasks, and `tasks_and_seeds_interval` covers all three. All hold the truth in 95 of 100 cases.
+tasks, and `tasks_and_seeds_interval` covers all three. All are made to hold the truth in 95 of 100
+cases; docs/metrics.md has the simulated coverage of each, and where it is less.
 
 Scores are 0 or 1, or means of a few of these, so the textbook's mean +- t s / sqrt(n) has no width
 where all tasks agree, and holds the truth too seldom near 0 and 1. An interval of one run therefore
 adds a few pseudo-tasks before it takes mean and deviation, which is known to hold for few tasks and
-at the edges. docs/metrics.md has the simulated coverage of each.
+at the edges.
 """
 
 from __future__ import annotations
@@ -90,14 +91,16 @@ def difference_interval(differences: ArrayLike) -> Estimate:
     return _with_pseudo_tasks(array, [-1.0, 1.0], (-float(widest), float(widest)))
 
 
-def mean_interval(values: ArrayLike, least: float = -np.inf) -> Estimate:
-    """Mean of numbers without bounds, and its interval by Student's t: mean +- t s / sqrt(n).
+def positive_mean_interval(values: ArrayLike) -> Estimate:
+    """Mean of numbers that are never negative and may have a long tail, and its interval.
 
-    It supposes that the mean is about normal, and has no width where all values agree.
+    With h = t s / sqrt(n) the lower end is mean - h, cut at 0, and the upper end mean * exp(h /
+    mean): Student's t, and Student's t of the mean's logarithm by the delta method. Few numbers
+    often miss the tail, so a mean is more often too small than too large. The interval has no width
+    where all values agree.
 
     Args:
-        values: (tasks,); nan for a task without one. Fewer than two have no interval.
-        least: what the numbers cannot be below; the interval is cut there.
+        values: (tasks,), 0 or more; nan for a task without one. Fewer than two have no interval.
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
@@ -105,7 +108,8 @@ def mean_interval(values: ArrayLike, least: float = -np.inf) -> Estimate:
         return Estimate(float(array[0]) if array.size else None, None, array.size)
     mean = float(array.mean())
     half = _quantile(array.size - 1) * float(array.std(ddof=1) / np.sqrt(array.size))
-    return Estimate(mean, [max(least, mean - half), mean + half], array.size)
+    high = mean * math.exp(half / mean) if mean else 0.0
+    return Estimate(mean, [max(0.0, mean - half), high], array.size)
 
 
 def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = None) -> Estimate:

@@ -148,6 +148,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         try_tasks(pool, stage.environment, tasks, (stage.adapter.name, adapter), plugins)
         objective = make_objective(stage.learn, plugins)
         _check_expert(objective, stage.environment, plugins, ("stream", index, "learn"))
+        _check_named(objective, config, ("stream", index, "learn"))
         stages.append(Stage(stage.name, {label: tasks}, {label: adapter}, stage.updates, objective))
     tests = []
     for item in config.environments:
@@ -163,6 +164,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         objective = make_objective(config.warmup.learn, plugins)
         for stage in config.stream:
             _check_expert(objective, stage.environment, plugins, ("warmup", "learn"))
+        _check_named(objective, config, ("warmup", "learn"))
         try:
             warmup = Stage.warm_up(stages, config.warmup.updates, objective)
         except ConfigError as error:
@@ -191,6 +193,20 @@ def _check_expert(
             "for `imitate` recorded `episodes`.",
             key=key,
         )
+
+
+def _check_named(objective: Objective | None, config: RunConfig, key: Key) -> None:
+    """Refuse an objective that names an environment of another run.
+
+    Raises:
+        ConfigError: there is no such environment.
+    """
+    labels = [item.label for item in config.environments]
+    for name in objective.named if objective is not None else ():
+        if name not in labels:
+            raise ConfigError(
+                f"the run has no environment {name!r}. {nearest(name, labels)}", key=key
+            )
 
 
 def check_replayed(config: RunConfig, scenario: Scenario, plugins: Plugins) -> None:

@@ -13,6 +13,9 @@ OTHERS = (
 )
 """Keys of an evaluation that are not metrics of an episode, or have columns of their own."""
 
+OVER_ALL = {"mean": "mean of all", "least": "worst of each moment"}
+"""Headings of what `mean_and_least` returns."""
+
 QUANTITY = (
     "strategy",
     "quantity",
@@ -127,12 +130,18 @@ def curve_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the learning curves over the whole stream: a row per stage, environment and evaluation
     within the stage.
 
-    `updates` counts from the start of the stream, `update` from that of the stage. Empty without
+    `updates` counts from the start of the stream, `update` from that of the stage. Beside success
+    there are the metrics of an episode and, of several samples, avg@k and pass@k. Empty without
     `evaluate.every`.
     """
     made, found = 0, []
+    names = [name for name in episode_metrics(result) if name != "success"]
+    kinds = _sampled(result)
+    readings = result.get("curve_readings", ())  # an earlier version did not keep them
     for stage, curves in enumerate(result.get("curves", ())):
         for environment, curve in curves.items():
+            read = readings[stage].get(environment, ()) if stage < len(readings) else ()
+            by_update = {item["update"]: item for item in read}
             found += [
                 {
                     "run": result["name"],
@@ -144,11 +153,48 @@ def curve_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "update": update,
                     "environment": environment,
                     "success": success,
+                    **{name: by_update.get(update, {}).get(name) for name in names},
+                    **{
+                        column: by_update.get(update, {}).get(key, {}).get(k, {}).get("value")
+                        for column, (key, k) in kinds.items()
+                    },
                 }
                 for update, success in curve
             ]
         made += max((update for curve in curves.values() for update, _ in curve), default=0)
     return found
+
+
+def mean_and_least(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """Return the mean over environments and the least of them, for each moment of the curves.
+
+    Args:
+        rows: those of `curve_rows`.
+        metric: a column of theirs. Both are None where an environment lacks it.
+    """
+    moments: dict[tuple[int, int], list[float | None]] = {}
+    for row in rows:
+        moments.setdefault((row["stage"], row["updates"]), []).append(row[metric])
+    found = []
+    for (stage, updates), values in moments.items():
+        known = [value for value in values if value is not None]
+        whole = known if len(known) == len(values) else []
+        mean = sum(whole) / len(whole) if whole else None
+        found.append(
+            {"stage": stage, "updates": updates, "mean": mean, "least": min(whole, default=None)}
+        )
+    return found
+
+
+def _sampled(result: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the columns of avg@k and pass@k, with their keys in an evaluation."""
+    cells = [cell for row in result["evaluations"] for cell in row.values()]
+    first = cells[0] if cells else {}
+    return {
+        f"{key.removesuffix('_at')}@{k}": (key, k)
+        for key in ("avg_at", "pass_at")
+        for k in first.get(key, {})
+    }
 
 
 def baseline(result: Mapping[str, Any], player: str, environment: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import contrail
 from contrail import ConfigError
 
 if TYPE_CHECKING:
+    import numpy
     import torch
 
     from contrail import Episode, Stage, StageContext
@@ -55,6 +56,13 @@ class Anchored(contrail.Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._anchor = state["anchor"]
+
+
+def on_average(count: float, rng: numpy.random.Generator) -> int:
+    """Return a whole number that is `count` on average: half a task is one in every second
+    update."""
+    whole = int(count)
+    return whole + (whole < count and rng.random() < count - whole)
 
 
 def success_by(key: Callable[[Episode], K], episodes: Sequence[Episode]) -> dict[K, float]:

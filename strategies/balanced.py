@@ -59,8 +59,6 @@ class Balanced(Mixture):
 
         names = list(self._shares)
         fixed = numpy.array([self._shares[name] for name in names])
-        if self.config.rate == 0:
-            return self._shares
         logits = numpy.array([self._logits.get(name, 0.0) for name in names])
         weights = fixed * numpy.exp(logits - logits.max())
         floor = self.config.floor

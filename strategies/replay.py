@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import contrail
 from contrail import Episode
-from contrail.strategies._shared import environment_and_task, success_by
+from contrail.strategies._shared import environment_and_task, on_average, success_by
 
 if TYPE_CHECKING:
     import numpy
@@ -82,7 +82,7 @@ class Replay(contrail.Strategy):
     ) -> list[contrail.Task]:
         old = 0
         if self._old and self.config.mode != "episodes":
-            old = _on_average(self.config.fraction * count, rng)
+            old = on_average(self.config.fraction * count, rng)
         tasks = stage.sample(count - old, rng)
         for name, part in _shares(self._old, old, rng):
             if self.config.mode == "tasks":
@@ -118,7 +118,7 @@ class Replay(contrail.Strategy):
     ) -> Iterator[torch.Tensor]:
         if self.config.mode != "episodes":
             return
-        count = _on_average(self.config.fraction * len(episodes), rng)
+        count = on_average(self.config.fraction * len(episodes), rng)
         stored = self._reservoir.sample(self._old, count, rng)
         of: dict[str, list[Episode]] = {}
         for episode in stored:
@@ -189,13 +189,6 @@ def _rooms(names: Sequence[str], size: int) -> dict[str, int]:
     """Divide `size` evenly, the first get one more; no share grows when names are added."""
     whole, rest = divmod(size, max(1, len(names)))
     return {name: whole + (index < rest) for index, name in enumerate(names)}
-
-
-def _on_average(count: float, rng: numpy.random.Generator) -> int:
-    """Return a whole number that is `count` on average: half a task is one in every second
-    update."""
-    whole = int(count)
-    return whole + (whole < count and rng.random() < count - whole)
 
 
 def _shares(

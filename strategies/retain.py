@@ -27,10 +27,10 @@ class RetainConfig:
 class Retain(Anchored):
     """A retention reward for episodes that the policy of the previous stage might have played.
 
-    The reward of an episode is exp(-D / scale). Its drift D estimates the KL divergence from the
-    policy of the previous stage: the mean over its decisions of e^d - d - 1, with d the
-    log-probability under that policy minus the one under the acting policy. Weight times the
-    reward's difference to its group's mean is added to the advantage of the episode. The first
+    The reward of an episode is exp(-D / scale), rounded to 0.01. Its drift D estimates the KL
+    divergence from the policy of the previous stage: the mean over its decisions of e^d - d - 1,
+    with d the log-probability under that policy minus the one under the acting policy. Weight times
+    the reward's difference to its group's mean is added to the advantage of the episode. The first
     stage has no such term.
 
     It is the retention reward of RaPO (arXiv:2605.09640), as its abstract has it: the drift of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import contrail
-from contrail.strategies._shared import environment_and_task, success_by
+from contrail.strategies._shared import environment_and_task, on_average, success_by
 
 if TYPE_CHECKING:
     import numpy
@@ -20,7 +20,7 @@ class ReviewConfig:
     """The keys of review in stream.yaml."""
 
     fraction: float = field(default=0.5, metadata={"min": 0, "max": 1})
-    """The largest fraction of reviewed tasks among the tasks of an update."""
+    """The largest fraction of reviewed tasks among the tasks of an update, on average."""
     mastered: float = field(default=1.0, metadata={"min": 0.01, "max": 1})
     """The success rate of a task's plays in an update from which the task is mastered."""
     interval: int = field(default=5, metadata={"min": 1})
@@ -64,7 +64,8 @@ class Review(contrail.Strategy):
         due = self._due()
         due = [due[index] for index in rng.permutation(len(due))]  # in any order among equals
         due.sort(key=lambda item: item[0])
-        reviewed = [self._tasks[key] for _, key in due[: int(self.config.fraction * count)]]
+        most = on_average(self.config.fraction * count, rng)
+        reviewed = [self._tasks[key] for _, key in due[:most]]
         return [*stage.sample(count - len(reviewed), rng), *reviewed]
 
     def _due(self) -> list[tuple[float, tuple[str, str]]]:

@@ -18,7 +18,7 @@ def test_intervals_of_one_run_hold_the_truth(kind):
     found = list(kind((8, 16, 32, 64)))
     assert min(item.held for item in found) >= 0.93, min(found, key=lambda item: item.held)
     # They are not simply wide: beyond a few tasks, and where more than a few of them change.
-    enough = [item for item in found if item.tasks >= 32 and abs(item.chance) >= 0.05]
+    enough = [item for item in found if item.tasks >= 32 and abs(item.truth) >= 0.05]
     assert np.mean([item.held for item in enough]) < 0.98
 
 
@@ -31,6 +31,22 @@ def test_intervals_over_seeds_hold_the_truth():
     for kind in ("success", "change", "strategies", "tasks and seeds"):
         many = [item.held for item in found if item.kind == kind and item.tasks * item.seeds > 600]
         assert 0.94 <= np.mean(many) <= 0.985, kind
+
+
+def test_the_interval_of_drift_holds_the_truth_where_tasks_differ_much():
+    repeats = 500
+    error = math.sqrt(0.95 * 0.05 / repeats)
+    for found in coverage.drifts(repeats, (16, 64)):
+        least = 0.88 if "log-normal" in found.kind else 0.93
+        assert least - 3 * error <= found.held <= 0.985 + error, found
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.0, 0.0, NAN], [0.0, 0.0]), ([2.0, 2.0], [2.0, 2.0]), ([1.0], None), ([], None)],
+)
+def test_the_interval_of_drift_where_tasks_agree(values, expected):
+    assert intervals.positive_mean_interval(values).interval == expected
 
 
 def test_seeds_without_dice_of_their_own_would_not():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from contrail.intervals import (
     seeds_interval,
     tasks_and_seeds_interval,
 )
+from contrail.metrics.episode import range_of
 from contrail.metrics.transfer import METRICS, Part, TaskScores, estimate
 from contrail.tables import episode_metrics
 
@@ -123,18 +124,18 @@ def quantities(
             stage = results.own_stage(name) if restarts else results.stages
             parts = {} if stage is None else {name: Part(scores[stage], difference=False)}
             quantity.parts.setdefault(row.seed, {})[place] = parts
-    # Another environment is the worst in another run, so its tasks cannot be paired.
-    found["worst_environment"] = of_runs(
-        rows, orders, lambda row: row.result["metrics"].get("worst_environment")
-    )
-    found["worst_environment"].bounds = (0.0, 1.0)
     return found
 
 
 def of_runs(
-    rows: Sequence[Row], orders: Sequence[Order], value: Callable[[Row], Score]
+    rows: Sequence[Row],
+    orders: Sequence[Order],
+    value: Callable[[Row], Score],
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Quantity:
     """Return a number of each run that is not a mean over tasks.
+
+    `bounds`: what it should be within. Values of a plugin that are not count as they are.
 
     A seed's value is the mean over its orders: undefined if it is in one of them. A seed that lacks
     a run is left out. If no run has a value, there are none.
@@ -142,8 +143,9 @@ def of_runs(
     values: dict[int, list[Score]] = {}
     for row in rows:
         values.setdefault(row.seed, []).append(value(row))
-    if not any(number is not None for own in values.values() for number in own):
-        return Quantity.of_values({})
+    known = [number for own in values.values() for number in own if number is not None]
+    if not known:
+        return Quantity.of_values({}, bounds)
     whole = {seed: own for seed, own in values.items() if len(own) == len(orders)}
     return Quantity.of_values(
         {
@@ -151,7 +153,8 @@ def of_runs(
             if None in own
             else float(np.mean([number for number in own if number is not None]))
             for seed, own in whole.items()
-        }
+        },
+        (min(bounds[0], *known), max(bounds[1], *known)),
     )
 
 
@@ -159,22 +162,22 @@ def played(
     rows: Sequence[Row],
     orders: Sequence[Order],
     environments: Sequence[str],
-    metrics: Iterable[str],
+    metrics: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Quantity]]:
     """Return the metrics of an episode at the end, by environment and name, of one strategy's
-    runs.
+    runs. `metrics`: their descriptions.
 
     For the values of seeds see `of_runs`.
     """
     found: dict[str, dict[str, Quantity]] = {environment: {} for environment in environments}
     for environment in environments:
-        for name in metrics:
+        for name, about in metrics.items():
 
             def value(row: Row, environment: str = environment, name: str = name) -> Score:
                 played: Score = _at_the_end(row.result, environment).get(name)
                 return played
 
-            found[environment][name] = of_runs(rows, orders, value)
+            found[environment][name] = of_runs(rows, orders, value, range_of(about))
     return found
 
 
@@ -234,15 +237,16 @@ def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval |
 
 def compared(one: Quantity, other: Quantity) -> Quantity:
     """one - other, run by run and task by task, for the seeds and orders that both have."""
+    (least, most), (low, high) = one.bounds, other.bounds
+    bounds = (least - high, most - low)
     if one.values or other.values:
         pairs = {
             seed: (one.values[seed], other.values[seed])
             for seed in one.values
             if seed in other.values
         }
-        return Quantity.of_values({seed: _less(*pair) for seed, pair in pairs.items()})
-    (least, most), (low, high) = one.bounds, other.bounds
-    difference = Quantity(orders=one.orders, bounds=(least - high, most - low))
+        return Quantity.of_values({seed: _less(*pair) for seed, pair in pairs.items()}, bounds)
+    difference = Quantity(orders=one.orders, bounds=bounds)
     for seed in one.seeds:
         if seed not in other.seeds:
             continue

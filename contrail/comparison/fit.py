@@ -11,6 +11,8 @@ from contrail.comparison.gather import Row
 from contrail.intervals import LEVEL
 
 FEWEST = 3
+EQUAL = 1e-12
+"""Relative differences up to this are rounding errors."""
 KINDS = {
     "base": "drift from the base model after the last stage",
     "previous": "drift of the stages from the second on, each from the stage before",
@@ -61,25 +63,33 @@ def linear_fit(x: Sequence[float], y: Sequence[float]) -> Mapping[str, Any]:
     `r2` is the share of the variance of y over the points that the line explains, the square of
     their correlation. The interval of the slope is Student's t with n - 2 degrees of freedom, that
     of `r2` is Fisher's z of the correlation; both take the points as independent. All are None for
-    fewer than three points or if x does not vary, `r2` also if y does not; its interval takes four.
+    fewer than three points or if x does not vary; the interval of `r2` takes four. If y does not
+    vary, the slope is 0 and the rest None: equal points say nothing of how far others would be off
+    the line. Nor do points that all lie on it, so they have no intervals.
     """
     names = ("slope", "slope_interval", "intercept", "r2", "r2_interval")
     found: dict[str, Any] = dict.fromkeys(names)
-    if len(x) < FEWEST or np.ptp(x) == 0:
+    if len(x) < FEWEST or _equal(x):
         return found
+    if _equal(y):
+        return found | {"slope": 0.0, "intercept": float(np.mean(y))}
     from scipy import stats
 
     line = stats.linregress(x, y)
-    half = stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * line.stderr
     found["slope"], found["intercept"] = float(line.slope), float(line.intercept)
-    found["slope_interval"] = [float(line.slope - half), float(line.slope + half)]
-    if np.ptp(y) == 0:
-        return found
     r = float(np.clip(line.rvalue, -1, 1))
     found["r2"] = r**2
-    if len(x) > FEWEST and abs(r) < 1:
+    if 1 - abs(r) < EQUAL:
+        return found
+    half = stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * line.stderr
+    found["slope_interval"] = [float(line.slope - half), float(line.slope + half)]
+    if len(x) > FEWEST:
         width = stats.norm.ppf((1 + LEVEL) / 2) / np.sqrt(len(x) - 3)
         low, high = np.tanh([np.arctanh(r) - width, np.arctanh(r) + width])
         least = 0.0 if low < 0 < high else min(low**2, high**2)
         found["r2_interval"] = [float(least), float(max(low**2, high**2))]
     return found
+
+
+def _equal(values: Sequence[float]) -> bool:
+    return bool(np.ptp(values) <= EQUAL * np.abs(values).max())

@@ -8,7 +8,9 @@ out; an undefined value makes the mean undefined.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +51,9 @@ from contrail.tasks.selection import TEST_SEED
 CONTINUAL_WORLD = "continual_world_forward_transfer"
 DRIFT = "drift"
 RELIANCE = "interface_reliance"
-OF_RUNS = ("worst_environment", DRIFT, RELIANCE)
-"""Metrics that compare.json takes from each run as they are."""
+OF_RUNS = {"worst_environment": (0.0, 1.0), DRIFT: (0.0, math.inf), RELIANCE: (-1.0, 1.0)}
+"""Metrics that compare.json takes from each run as they are, and their ranges. (Another environment
+is the worst in another run, so its tasks cannot be paired.)"""
 FORMULAS = {name: metric.formula for name, metric in METRICS.items()} | {
     CONTINUAL_WORLD: "mean_j (AUC_j - AUC_ref,j) / (1 - AUC_ref,j), AUCs means over seeds",
     DRIFT: drift.FORMULA,
@@ -95,11 +98,8 @@ def summarise(
         found[label] = quantities(own, places, environments)
         transfer = forward_transfer(own, rows, found[label]["average_score"].seeds)
         found[label][CONTINUAL_WORLD] = Quantity.of_values(transfer or {})
-        found[label][DRIFT] = of_runs(own, places, lambda row: row.result["metrics"].get(DRIFT))
-        found[label][DRIFT].bounds = (0.0, float("inf"))
-        found[label][RELIANCE] = of_runs(
-            own, places, lambda row: row.result["metrics"].get(RELIANCE)
-        )
+        for key, bounds in OF_RUNS.items():
+            found[label][key] = of_runs(own, places, functools.partial(_metric, key), bounds)
     names = _names(rows)
     metrics = episode_metrics(first.result)
     ways = {
@@ -187,6 +187,11 @@ def _title(rows: Sequence[Row]) -> str | None:
     """Return the `name` that the runs' stream has; None if it has none, or runs have several."""
     titles = {row.result.get("title") for row in rows}
     return titles.pop() if len(titles) == 1 else None
+
+
+def _metric(name: str, row: Row) -> Score:
+    value: Score = row.result["metrics"].get(name)
+    return value
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

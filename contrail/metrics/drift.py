@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from contrail.intervals import UNDEFINED, Estimate, mean_interval, mean_of
+from contrail.intervals import UNDEFINED, Estimate, mean_of, positive_mean_interval
 from contrail.metrics.task_scores import TaskScores
 
 FORMULA = "mean_j KL(policy_T || policy_0) per decision, on j's test episodes as policy_T plays"
@@ -60,4 +60,4 @@ def at_the_end(found: Mapping[str, Any]) -> Estimate:
 
 
 def _estimate(cell: Mapping[str, list[float]], place: int) -> Estimate:
-    return mean_interval([values[place] for values in cell.values()], least=0.0)
+    return positive_mean_interval([values[place] for values in cell.values()])

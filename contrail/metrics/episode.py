@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class EpisodeMetric:
         heading: of its column in tables; by default the name.
         format: a format specification, for tables.
         faults: whether episodes that ended in a fault of their environment count.
+        least, most: the range of the number, for example 0 and 1 of a share; None where it has no
+            end. Intervals of means are cut there.
         optional: whether only some environments give it. An episode without a number counts as 0
             if another episode of its environment has one; where none has, the metric is left out.
         plugin: who registered it; set by the registry.
@@ -56,6 +58,8 @@ class EpisodeMetric:
     faults: bool = False
     optional: bool = False
     plugin: str = ""
+    least: float | None = None
+    most: float | None = None
 
     def check(self) -> None:
         """Refuse a metric that could not be kept or shown.
@@ -110,6 +114,8 @@ class EpisodeMetric:
             "over": self.over,
             "heading": self.heading or self.name.replace("_", " "),
             "format": self.format,
+            "least": self.least,
+            "most": self.most,
         }
 
     def _values(self, episode: Episode) -> list[float]:
@@ -126,6 +132,12 @@ class EpisodeMetric:
             if not all(map(math.isfinite, numbers)):
                 raise ValueError(f"it is {value}; return None where it is undefined")
         return numbers
+
+
+def range_of(about: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of a metric from its description, infinite where it has no end."""
+    least, most = about.get("least"), about.get("most")
+    return (-math.inf if least is None else least, math.inf if most is None else most)
 
 
 def averages(

@@ -70,7 +70,7 @@ class Scores:
             by_difficulty={
                 str(difficulty): {
                     "success": mean([scores[task] for task in tasks]),
-                    "tasks": len(tasks),
+                    "tasks": sum(scores[task] is not None for task in tasks),
                 }
                 for difficulty, tasks in groups.items()
             },
@@ -96,6 +96,10 @@ class Scores:
         """Return the same as JSON values; `Scores.read(record)` reads it back."""
         parts = {name: part for name in PARTS if (part := getattr(self, name))}
         return {"scores": self.scores, "success": self.success, **self.metrics, **parts}
+
+    def reading(self) -> dict[str, Any]:
+        """Return the metrics of an episode and, of several samples, avg@k and pass@k."""
+        return {**self.metrics, **repeated(self.outcomes)}
 
     def summary(self) -> dict[str, Any]:
         """As JSON values, with the number of tasks, and avg@k and pass@k of several samples."""

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError
 
 from contrail.errors import ContrailError
+from contrail.files import is_path
 from contrail.model.frozen_layers import FrozenLayers
 from contrail.model.head import Head
 from contrail.model.lora import fused, unsupported
@@ -155,8 +156,8 @@ def _settings(directory: Path, policy: Policy) -> LoraConfig:
 def same_model(one: str, other: str) -> bool:
     """Return whether two names are of one base model.
 
-    Directories on this machine are compared by their weights, unless they are the same one. Of a
-    directory elsewhere only the name is known.
+    Directories on this machine are compared by their weights, unless they are the same one, and
+    names of a hub as they are. Of a directory elsewhere only the last part is known.
     """
     if one == other:
         return True
@@ -165,6 +166,8 @@ def same_model(one: str, other: str) -> bool:
         return places[0].resolve() == places[1].resolve() or _weights(places[0]) == _weights(
             places[1]
         )
+    if not is_path(one) and not is_path(other):
+        return one.lower() == other.lower()
     return places[0].name.lower() == places[1].name.lower()
 
 

@@ -114,6 +114,7 @@ def _begin_objectives(
         ConfigError: an objective does not fit its stage.
     """
     listed = [stage.objective for stage in scenario.train]
+    before: list[Stage] = []
     for stage in stages:
         objective = stage.objective or GRPO()
         if stage.warmup:
@@ -133,6 +134,26 @@ def _begin_objectives(
 
         with boundary(blame):
             objective.begin(learner, stage)
+            for earlier in before if strategy.replays else ():
+                objective.replay(learner, earlier)
+        if not stage.warmup:
+            before.append(stage)
+
+
+def _without_effect(config: RunConfig, stages: Sequence[Stage]) -> list[str]:
+    """Return a note on the settings of rewards and advantages, if no stage learns from these."""
+    if any(stage.objective is None or stage.objective.has_advantages for stage in stages):
+        return []
+    set_ = {
+        "grpo.beta": config.grpo.beta,
+        "grpo.entropy_coef": config.grpo.entropy_coef,
+        "answers.invalid_penalty": config.answers.invalid_penalty,
+        "answers.cut_off_penalty": config.answers.cut_off_penalty,
+    }
+    names = [name for name, value in set_.items() if value]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: without effect, because no stage learns from rewards"]
 
 
 def run(
@@ -160,7 +181,8 @@ def run(
         )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
-        for note in made.policy.notes:
+        notes = [*made.policy.notes, *_without_effect(config, made.stages)]
+        for note in notes:
             reporter.say(note)
         reporter.live = Live(files.path)
         if not files.result.is_file():  # a run that has ended keeps all until it is seen to go on
@@ -194,7 +216,7 @@ def run(
             own_loras=made.strategy.own_loras,
             baselines=beside,
             source_files=merged({}, sources),
-            notes=list(made.policy.notes),
+            notes=notes,
         )
         on_wait = telling(reporter.waiting, reporter.say, run.waited)
         rollouts = _rollouts(config, made, plugins, reporter, interruption.check, on_wait)

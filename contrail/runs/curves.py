@@ -56,3 +56,6 @@ class Curves:
                 when = f"in {stage.name} after {update} updates"
                 scores, _ = self._rollouts.evaluate(test, when)
             curve.append([update, scores.success])
+            self._run.curve_readings[-1].setdefault(test.name, []).append(
+                {"update": update, **scores.reading()}
+            )

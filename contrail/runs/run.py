@@ -88,6 +88,8 @@ class Run:
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
     """Per stage, by environment: [updates made, success] of the evaluations during the stage,
     including its ends."""
+    curve_readings: list[dict[str, list[dict[str, Any]]]] = field(default_factory=list)
+    """Likewise, for each of these evaluations `update`, and what `Scores.reading` has."""
     evaluations: list[dict[str, Scores]] = field(default_factory=list)
     """The rows of R: after each stage, the scores by environment."""
     made: list[int] = field(default_factory=list)
@@ -151,6 +153,7 @@ class Run:
         """Begin to count the episodes of a stage."""
         self.played.append({})
         self.curves.append({})
+        self.curve_readings.append({})
         self.made.append(0)
         self.no_signal.append({})
         self.training.append({})
@@ -244,6 +247,7 @@ class Run:
             "budget": asdict(self.budget),
             "played": self.played,
             "curves": self.curves,
+            "curve_readings": self.curve_readings,
             "made": self.made,
             "no_signal": self.no_signal,
             "training": self.training,
@@ -268,6 +272,7 @@ class Run:
         self.budget = Budget(**state["budget"])
         self.played = state["played"]
         self.curves = state["curves"]
+        self.curve_readings = state.get("curve_readings", [{} for _ in self.curves])
         self.made = state["made"]
         # An earlier version did not count them.
         self.no_signal = state.get("no_signal", [{} for _ in self.made])
@@ -294,6 +299,7 @@ class Run:
             "own": self.own,
             "played": self.played,
             "curves": self.curves,
+            "curve_readings": self.curve_readings,
             "warmup": self.config.warmup is not None,
             "evaluations": [
                 {name: item.summary() for name, item in row.items()} for row in self.evaluations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -104,6 +104,9 @@ class Objective(ABC, Scalars):
     learning_rate: float | None = None
     """Of its stages; None for `grpo.learning_rate`."""
 
+    named: Collection[str] = ()
+    """Environments that its settings name: refused if the run has none of that name."""
+
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
@@ -112,6 +115,14 @@ class Objective(ABC, Scalars):
 
         Raises:
             ConfigError: the objective does not fit the stage. Its key is one of the objective's.
+        """
+
+    def replay(self, learner: Learner, stage: StageTasks) -> None:
+        """Prepare for the tasks of an earlier stage, which the strategy plays again in the stages
+        that `begin` was called for. Called likewise; it must take no task out.
+
+        Raises:
+            ConfigError: the objective cannot learn from them. Its key is one of the objective's.
         """
 
     def samples(self, learner: Learner) -> int:

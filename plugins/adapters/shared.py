@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 import contrail
 
 _THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
+BEGINNINGS = 1000
+"""Braces that begin no JSON object after which no more are looked for: each costs time that grows
+with the text, and no answer means so many."""
 _FENCE = re.compile(r"[`\s]*|\s*```\w*\s*")
 
 
@@ -124,11 +127,13 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
     # Models break lines within texts.
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_object)
     place = text.find("{")
-    while place >= 0:
+    failed = 0
+    while place >= 0 and failed < BEGINNINGS:
         try:
             value, end = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
             end = max(error.pos, place + 1)
+            failed += 1
         except (ValueError, RecursionError):  # a number without end, a thousand brackets
             return
         else:

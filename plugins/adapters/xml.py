@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import contrail
 from contrail.plugins.adapters.shared import FreeText, ThoughtConfig, after_thought, clean
 
 _ACTION = re.compile(r"<action>", re.IGNORECASE)
-_TAG = re.compile(r"<([a-z]\w*)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(/?)([a-z]\w*)>", re.IGNORECASE)
 
 
 class Xml(FreeText):
@@ -30,20 +32,47 @@ class Xml(FreeText):
     def answer(self, action: str) -> str:
         thought = self.thought(action)
         before = f"<think>{thought}</think>\n" if thought else ""
-        tags = _TAG.match(action)
-        alone = tags is not None and tags.end() == len(action)
+        alone = any(found.whole == action for found in itertools.islice(elements(action), 1))
         return before + (action if alone else f"<action>{action}</action>")
 
     def parse(self, text: str, observation: contrail.Observation) -> str:
-        found = list(_TAG.finditer(after_thought(text)))
+        found = list(itertools.islice(elements(after_thought(text)), 2))
         if not found:
             raise contrail.InvalidAction("No action found. Write <action>one action</action>.")
-        whole, name, inside = found[0][0], found[0][1], found[0][2]
-        if len(found) > 1 or _ACTION.search(inside):
+        one = found[0]
+        if len(found) > 1 or _ACTION.search(one.inside):
             raise contrail.InvalidAction("Write exactly one action after </think>.")
-        return clean(
-            inside if name.lower() == "action" or not inside.strip() else whole, observation
-        )
+        alone = one.name == "action" or not one.inside.strip()
+        return clean(one.inside if alone else one.whole, observation)
+
+
+class Element(NamedTuple):
+    """A pair of tags: their name in lower case, what is between them, and all of it."""
+
+    name: str
+    inside: str
+    whole: str
+
+
+def elements(text: str) -> Iterator[Element]:
+    """Yield the pairs of tags in a text, from an opening tag to the next closing one of its name;
+    not those inside others."""
+    tags = list(_TAG.finditer(text))
+    closing: dict[str, list[re.Match[str]]] = {}  # by name, the last first
+    for tag in reversed(tags):
+        if tag[1]:
+            closing.setdefault(tag[2].lower(), []).append(tag)
+    end = 0
+    for tag in tags:
+        if tag[1] or tag.start() < end:
+            continue
+        ends = closing.get(tag[2].lower(), [])
+        while ends and ends[-1].start() < tag.end():
+            ends.pop()
+        if ends:
+            inside = text[tag.end() : ends[-1].start()]
+            end = ends[-1].end()
+            yield Element(tag[2].lower(), inside, text[tag.start() : end])
 
 
 @contrail.hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contrail.plugins.html_report.blocks import Block, chart
-from contrail.plugins.reports.comparison import fits
+from contrail.plugins.reports.comparison import fits, slope
 from contrail.plugins.reports.comparison_names import HEADINGS, shown_metrics
 from contrail.plugins.reports.table import interval
 
@@ -109,7 +109,7 @@ def drift_charts(comparison: dict[str, Any]) -> list[Block]:
         ends = [0.0, max(point[kind] for point in points)]
         line = [fit["intercept"] + fit["slope"] * x for x in ends]
         series.append({"name": "fit", "x": ends, "y": line, "line": True})
-        note = f"Slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
+        note = slope(fit).capitalize()
         if fit["r2"] is not None:
             note += f", R² {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
         made.append(

@@ -22,9 +22,20 @@ from contrail.plugins.reports import why
 from contrail.plugins.reports.console import answer, at_chance, notes, waited, without_signal
 from contrail.plugins.reports.headline import headline, lost_to_faults
 from contrail.plugins.reports.table import interval, number, shown_rows, trained_on
-from contrail.tables import curve_rows, difficulty_rows, episode_metrics, row_names
+from contrail.tables import (
+    OVER_ALL,
+    curve_rows,
+    difficulty_rows,
+    episode_metrics,
+    mean_and_least,
+    row_names,
+)
 
 WIDE = 10_000  # letters: tables of the terminal are never divided
+OF_CURVES = ("score", "turns", "generated_tokens")
+"""Metrics that have learning curves of their own beside success."""
+SHARES = ("success", "score")
+"""Those between 0 and 1."""
 SMOOTH = 40
 """Points of a training curve, at most: each the mean of neighbouring updates."""
 
@@ -54,7 +65,7 @@ def page(result: dict[str, Any], directory: Path) -> tuple[dict[str, Any], list[
             "Lost and gained since an environment's best",
             *tables("Shares of test tasks", why.turnover(shown), why.TURNOVER_NOTE),
         ),
-        section("curves", "Curves", learning_curves(shown), training_curves(shown, episodes)),
+        section("curves", "Curves", *learning_curves(shown), training_curves(shown, episodes)),
         section("metrics", "Metrics", metrics(shown)),
         section("played", "How it was played", played(shown), difficulties(shown)),
         section("failures", "Failure modes", *failures(shown)),
@@ -150,9 +161,18 @@ def drift(result: dict[str, Any]) -> list[Block]:
     return made
 
 
-def learning_curves(result: dict[str, Any]) -> Block | None:
-    """Return success on test tasks over the updates of the whole stream."""
+def learning_curves(result: dict[str, Any]) -> list[Block | None]:
+    """Return success, and graded score, turns and tokens where they were kept, on test tasks over
+    the updates of the whole stream."""
     rows = curve_rows(result)
+    shown = ["success", *(name for name in OF_CURVES if any(row.get(name) for row in rows))]
+    return [_learning_curve(result, rows, name) for name in shown] if rows else []
+
+
+def _learning_curve(
+    result: dict[str, Any], rows: list[dict[str, Any]], metric: str
+) -> Block | None:
+    heading = episode_metrics(result).get(metric, {}).get("heading", metric)
     series = []
     for name in result["environments"]:
         points = [row for row in rows if row["environment"] == name]
@@ -160,19 +180,24 @@ def learning_curves(result: dict[str, Any]) -> Block | None:
             {
                 "name": name,
                 "x": [row["updates"] for row in points],
-                "y": [row["success"] for row in points],
+                "y": [row[metric] for row in points],
             }
         )
+    if len(series) > 1 and metric in SHARES:
+        summaries = mean_and_least(rows, metric)
+        for key, name in OVER_ALL.items():
+            x, y = ([point[item] for point in summaries] for item in ("updates", key))
+            series.append({"name": name, "x": x, "y": y})
     starts = {row["stage"]: row["updates"] for row in reversed(rows)}
     marks = [[at, f"{i}: {result['stages'][i - 1]}"] for i, at in sorted(starts.items())]
     return chart(
         "lines",
-        "Learning curves: success on test tasks, over the whole stream",
+        f"Learning curves: {heading} on test tasks, over the whole stream",
         series,
         x="updates",
-        y="success",
-        range=[0, 1],
+        y=heading,
         marks=marks,
+        **({"range": [0, 1]} if metric in SHARES else {}),
     )
 
 

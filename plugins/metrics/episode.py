@@ -13,6 +13,8 @@ METRICS = (
         lambda episode: float(episode.success),
         "share of the episodes that solved their task",
         over="tasks",
+        least=0.0,
+        most=1.0,
     ),
     EpisodeMetric(
         "score",
@@ -20,9 +22,17 @@ METRICS = (
         "how much of its task an episode solved, where the environment grades it",
         over="tasks",
         optional=True,
+        least=0.0,
+        most=1.0,
     ),
     EpisodeMetric("reward", lambda episode: episode.reward, "sum of the rewards of the steps"),
-    EpisodeMetric("turns", lambda episode: len(episode.turns), "number of actions", format=".1f"),
+    EpisodeMetric(
+        "turns",
+        lambda episode: len(episode.turns),
+        "number of actions",
+        format=".1f",
+        least=0.0,
+    ),
     EpisodeMetric(
         "generated_tokens",
         lambda episode: episode.generated_tokens,
@@ -30,6 +40,7 @@ METRICS = (
         unit="tokens",
         heading="tokens",
         format=".1f",
+        least=0.0,
     ),
     EpisodeMetric(
         "invalid_action_rate",
@@ -37,6 +48,8 @@ METRICS = (
         "share of the turns without an action, or with one that the environment did not understand",
         over="turns",
         heading="invalid",
+        least=0.0,
+        most=1.0,
     ),
     EpisodeMetric(
         "cut_off_rate",
@@ -46,6 +59,8 @@ METRICS = (
         "share of the answers in free text that were cut off before their end",
         over="turns",
         heading="cut off",
+        least=0.0,
+        most=1.0,
     ),
     EpisodeMetric(
         "fault_rate",
@@ -53,6 +68,8 @@ METRICS = (
         "share of the episodes in which the environment raised an exception",
         heading="faults",
         faults=True,
+        least=0.0,
+        most=1.0,
     ),
 )
 

@@ -29,14 +29,20 @@ class DistillConfig:
     run."""
 
     def __post_init__(self) -> None:
-        if self.sha256:
-            return
+        self.written: set[str] = set()  # the names that the user has written
+        if (
+            self.sha256
+            and isinstance(self.teachers, dict)
+            and self.teachers.keys() == self.sha256.keys()
+        ):
+            return  # as config.yaml has them
         named = {ANY: self.teachers} if isinstance(self.teachers, str) else self.teachers
         if not isinstance(named, dict) or not named or set(map(type, named.values())) != {str}:
             raise ConfigError(
                 "it must be a path, or a path for each environment: `{babyai: runs/babyai}`.",
                 key=("teachers",),
             )
+        self.written = set(named) - {ANY}
         try:
             found = {name: contrail.lora_directories(Path(path)) for name, path in named.items()}
             teachers = dict(found.get(ANY, {}))
@@ -67,10 +73,18 @@ class Distill(contrail.Distillation):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
+        self.named = self.config.written
         self._loaded: dict[str, contrail.Teacher] = {}  # by directory
 
     def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         """Load the teachers of the stage's environments."""
+        self._load(learner, stage)
+
+    def replay(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
+        """Load theirs, too."""
+        self._load(learner, stage)
+
+    def _load(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         for environment in stage.environments:
             name, directory = self._named(environment)
             if directory in self._loaded:
@@ -144,6 +158,9 @@ class SelfDistill(contrail.Distillation):
         self._teacher: contrail.Teacher | None = None
 
     def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
+        self._adapters |= stage.adapters
+
+    def replay(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         self._adapters |= stage.adapters
 
     def start(self, learner: contrail.Learner) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 Moves = list[tuple[str, str | None]]
+UNREADABLE = (*(ValueError, LookupError, TypeError, OSError, EOFError, RecursionError, zlib.error),)
 
 
 @dataclass
@@ -48,26 +49,44 @@ class Imitate(contrail.Objective):
 
     def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         """Read the recorded episodes; the stage keeps the tasks that they are of."""
+        for environment, found in self._read(stage).items():
+            stage.tasks[environment] = found
+
+    def replay(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
+        """Read those of the earlier stage; its tasks without any will fail."""
+        self._read(stage)
+
+    def _read(self, stage: contrail.StageTasks) -> dict[str, list[contrail.Task]]:
+        """Read the recorded episodes, if any are to be; return the tasks that they are of, by
+        environment.
+
+        Raises:
+            ConfigError: there is none of an environment.
+        """
         if self.config.episodes is None:
-            return
+            return {}
+        kept = {}
         for environment, tasks in stage.tasks.items():
             known = {task.id for task in tasks}
+            others: set[str] = set()
             for record in _records(Path(self.config.episodes)):
-                own = record.get("environment", environment) == environment
                 # Ids are unique within a split only.
-                own = own and record.get("split", "train") == "train"
-                if own and record["success"] and record["task"] in known:
+                if not record["success"] or record.get("split", "train") != "train":
+                    continue
+                if record.get("environment", environment) != environment:
+                    others.add(repr(record["environment"]))
+                elif record["task"] in known:
                     key = (environment, record["task"])
                     self._recorded.setdefault(key, []).append(_moves(record))
-            stage.tasks[environment] = [
-                task for task in tasks if (environment, task.id) in self._recorded
-            ]
-            if not stage.tasks[environment]:
+            kept[environment] = [task for task in tasks if (environment, task.id) in self._recorded]
+            if not kept[environment]:
+                only = f" It has successful ones of {', '.join(sorted(others))}." * bool(others)
                 raise ConfigError(
                     f"{self.config.episodes} holds no successful episode of a training task of "
-                    f"{environment!r}. Name another file or run, or remove the key.",
+                    f"{environment!r}.{only} Name another file or run, or remove the key.",
                     key=("episodes",),
                 )
+        return kept
 
     def samples(self, learner: contrail.Learner) -> int:
         return 1
@@ -77,7 +96,7 @@ class Imitate(contrail.Objective):
     ) -> list[list[contrail.Episode]]:
         scripts = None
         if self.config.episodes is not None:
-            # A strategy may draw tasks of other stages; without moves they fail.
+            # A strategy may draw tasks of earlier stages; without moves they fail.
             nothing: list[Moves] = [[]]
             scripts = {
                 task: self._recorded.get((task.environment, task.id), nothing) for task in tasks
@@ -99,6 +118,9 @@ class Imitate(contrail.Objective):
                     "Their answers are longer than the adapter allows: raise its max_new_tokens."
                     if "too_long" in how
                     else "The objective imitate needs an expert, or `episodes`."
+                    if self.config.episodes is None
+                    else f"Are the episodes in {self.config.episodes} of this environment, with "
+                    "these settings?"
                 )
             )
         return [[episode] for episode in shown]
@@ -157,10 +179,10 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 number += 1
                 if line.strip():
                     yield _checked(json.loads(line))
-        except (ValueError, LookupError, TypeError, OSError, EOFError, zlib.error) as error:
+        except UNREADABLE as error:
+            where, what = (f", line {number}", "episode") if number else ("", "file of episodes")
             raise ConfigError(
-                f"{file}, line {number}: it is no episode as runs write them ({error!r}).",
-                key=("episodes",),
+                f"{file}{where}: it is no {what} as runs write them ({error!r}).", key=("episodes",)
             ) from error
 
 

@@ -123,7 +123,10 @@ def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
     if any(
         item["runs"] < len(comparison["orders"]) * seeds for item in comparison["summary"].values()
     ):
-        said.append("Runs are missing: a seed counts where it has all orders.")
+        said.append(
+            "Runs are missing: a seed counts where it has all orders, so means may be over "
+            "different seeds. A difference is over the seeds that both have."
+        )
     said += drift_lines(comparison) if full else []
     shared = comparison["shared"]
     if shared and shared["runs"]:
@@ -140,6 +143,11 @@ def fits(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {kind: fit for kind, fit in found.items() if fit["slope"] is not None}
 
 
+def slope(fit: dict[str, Any]) -> str:
+    """Return the slope of such a line, with its interval if it has one."""
+    return f"slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}".rstrip()
+
+
 def drift_lines(comparison: dict[str, Any]) -> list[str]:
     """Return what the lines through forgetting over drift say, if there are any."""
     found = fits(comparison)
@@ -147,8 +155,7 @@ def drift_lines(comparison: dict[str, Any]) -> list[str]:
         return []
     count = len(comparison["forgetting_over_drift"]["points"])
     said = [
-        f"{fit['x']}: slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}, "
-        f"R² {estimate(fit['r2'], fit['r2_interval'])}"
+        f"{fit['x']}: {slope(fit)}, R² {estimate(fit['r2'], fit['r2_interval'])}"
         for fit in found.values()
     ]
     return [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail.names import visible_names
-from contrail.plugins.reports.comparison import fits, heading, shown_tradeoffs
+from contrail.plugins.reports.comparison import fits, heading, shown_tradeoffs, slope
 from contrail.plugins.reports.comparison_curves import (
     COLOURS,
     FEWEST_SEEDS,
@@ -174,7 +174,7 @@ def drift(comparison: dict[str, Any]) -> Figure:
         axes.plot(ends, [fit["intercept"] + fit["slope"] * x for x in ends], color="0.3", lw=1.2)
         axes.axhline(0, color="black", lw=0.6)
         axes.set_xlabel(textwrap.fill(f"{fit['x']}, nats per decision", 48), fontsize=9)
-        said = f"slope {fit['slope']:+.3g} {interval(fit['slope_interval'], '+.3g')}"
+        said = slope(fit)
         if fit["r2"] is not None:
             said += f"\nR² {fit['r2']:.2f} {interval(fit['r2_interval'])}".rstrip()
         axes.set_title(said, fontsize=9)

@@ -20,7 +20,7 @@ from contrail.plugins.reports.table import (
     write,
 )
 from contrail.reporting import report_options
-from contrail.tables import curve_rows
+from contrail.tables import OVER_ALL, curve_rows, mean_and_least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,10 +145,22 @@ def curves(result: dict[str, Any]) -> Figure:
                 ms=4,
                 label=f"\u200b{folded(environment, 30)}" if stage == min(starts) else None,
             )
+    if len(result["environments"]) > 1:
+        for key, style in (("mean", "-"), ("least", ":")):
+            for stage in starts:
+                moments = [row for row in mean_and_least(rows, "success") if row["stage"] == stage]
+                axes.plot(
+                    [row["updates"] for row in moments],
+                    [float("nan") if row[key] is None else row[key] for row in moments],
+                    style,
+                    color="black",
+                    lw=1.0,
+                    label=f"\u200b{OVER_ALL[key]}" if stage == min(starts) else None,
+                )
     _course(axes, result, starts, "success")
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(wrapped(f"{title_of(result)}: success over the stream", 76), fontsize=10)
-    figure.supxlabel("thick: in a stage of its own", fontsize=7)
+    figure.supxlabel("thick: in a stage of its own; black: over all environments", fontsize=7)
     return literal(figure)
 
 

@@ -165,7 +165,12 @@ def _commonness(found: list[dict[str, Any]], name: str) -> tuple[int, str]:
 
 
 def worst(result: dict[str, Any]) -> str | None:
-    """Return a sentence about the environment with the lowest score at the end."""
+    """Return a sentence about the environment with the lowest score at the end.
+
+    None where every stage begins anew: then the last row is of an agent that has seen one of them.
+    """
+    if result.get("restarts"):
+        return None
     known = [(score, j) for j, score in enumerate(result["R"][-1]) if score is not None]
     if len(known) < 2:
         return None

@@ -40,7 +40,7 @@ def compared(drifts: dict[str, list[float | None]]) -> dict[str, Any]:
 def test_the_line_by_hand() -> None:
     found = linear_fit([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
     assert (found["slope"], found["intercept"], found["r2"]) == pytest.approx((2.0, 1.0, 1.0))
-    assert found["slope_interval"] == pytest.approx([2.0, 2.0])
+    assert (found["slope_interval"], found["r2_interval"]) == (None, None)
     # y = 0, 1, 0, 1 over x = 0, 1, 2, 3: slope 1/5, r2 = (1/5)^2 * 5 / 1.
     found = linear_fit([0, 1, 2, 3], [0, 1, 0, 1])
     assert (found["slope"], found["intercept"], found["r2"]) == pytest.approx((0.2, 0.2, 0.2))
@@ -55,8 +55,12 @@ def test_no_line(x: list[float], y: list[float]) -> None:
 
 
 def test_what_does_not_vary_has_no_share_that_is_explained() -> None:
-    found = linear_fit([0.0, 1.0, 2.0], [0.3, 0.3, 0.3])
-    assert (found["slope"], found["r2"], found["r2_interval"]) == (0.0, None, None)
+    for equal in ([0.0] * 4, [0.3, 0.1 + 0.2, 0.3, 0.3]):
+        found = linear_fit([0.1, 0.2, 0.3, 0.4], equal)
+        rest = {key: found[key] for key in ("slope_interval", "r2", "r2_interval")}
+        assert (found["slope"], set(rest.values())) == (0.0, {None})
+        assert found["intercept"] == pytest.approx(equal[0])
+    assert set(linear_fit([0.1, 0.1, 0.1 + 1.4e-17], [0.1, 0.2, 0.3]).values()) == {None}
 
 
 def test_the_intervals_hold_the_truth() -> None:

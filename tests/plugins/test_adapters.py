@@ -4,6 +4,7 @@ of nonsense."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import contrail
 from contrail import EpisodeView, Exchange, InvalidAction, Observation, Task
 from contrail.errors import ContrailError
+from contrail.plugins.adapters import xml
 from contrail.plugins.adapters.react import React, ReactConfig
 from contrail.plugins.adapters.shared import FreeTextConfig, ThoughtConfig, clean
 from contrail.registry.plugins import load_plugins
@@ -300,3 +302,30 @@ def test_a_thought_is_that_of_players_without_a_model() -> None:
 def test_impossible_keys_are_refused(cls: Any, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cls(**values)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(["<a>", "</a>", "<B>", "</b>", "<A>", "< a>", "x", "\n", "<a>>"])))
+def test_pairs_of_tags_are_those_of_a_regular_expression(pieces: list[str]) -> None:
+    """Which takes time that grows with the square of the text."""
+    text = "".join(pieces)
+    expected = re.finditer(r"<([a-z]\w*)>(.*?)</\1>", text, re.IGNORECASE | re.DOTALL)
+    assert [*xml.elements(text)] == [(found[1].lower(), found[2], found[0]) for found in expected]
+
+
+@pytest.mark.parametrize("piece", ["<a>", "<action>", "</a>", "<think>", "{", '{"a":', "[", '"{'])
+def test_a_flood_of_beginnings_is_no_action(piece: str) -> None:
+    """It ends soon: the time does not grow with the square of its length. (`act` takes all that is
+    written for the action, and leaves it to the environment.)"""
+    for name in FREE[1:]:
+        adapter = PLUGINS.adapters[name].value()
+        with pytest.raises(InvalidAction):
+            adapter.parse(piece * 100_000, LISTED)
+
+
+def test_an_adapter_cannot_empty_the_environment_s_list() -> None:
+    own = ["go left", "go right"]
+    seen = Observation("You see a door.", own)
+    assert isinstance(seen.actions, list)
+    seen.actions.clear()
+    assert own == ["go left", "go right"]

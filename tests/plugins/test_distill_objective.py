@@ -16,6 +16,7 @@ from contrail import ConfigError
 from contrail.comparison import share
 from contrail.comparison.plan import ComparisonOptions, read_plan
 from contrail.config import load
+from contrail.plugins.objectives.distillation import DistillConfig
 from contrail.registry.plugins import load_plugins
 from contrail.runs.launch import run_stream
 
@@ -216,3 +217,43 @@ def test_comparisons_share_what_has_the_same_teachers(specialists: Path, tmp_pat
     after = keys(teachers)
     assert before[0] == after[0]
     assert before[1:] != after[1:]
+
+
+def test_replayed_tasks_need_a_teacher_too(specialists: Path, tmp_path: Path) -> None:
+    one = str(specialists / "checkpoints/001")
+    found = stream({"name": "distill", "teachers": {"south": one}}, strategy="replay")
+    found["stream"][0] = {**found["stream"][0], "updates": 1, "learn": "grpo"}
+    with pytest.raises(ConfigError, match="there is no teacher for the environment 'north'") as e:
+        contrail.run(found, out=tmp_path / "run", quiet=True)
+    assert e.value.key == ("stream", 1, "learn", "teachers")
+    assert not (tmp_path / "run").exists()
+    found["stream"][1].update(
+        updates=1, learn={"name": "distill", "teachers": {"south": one, "north": str(specialists)}}
+    )
+    result = contrail.run(found, out=tmp_path / "run", quiet=True)
+    assert result.record["played"][-1].keys() == {"north", "south"}
+
+
+def test_a_teacher_of_another_environment_is_refused(specialists: Path, tmp_path: Path) -> None:
+    teachers = {"nroth": str(specialists / "checkpoints/001"), "*": str(specialists)}
+    with pytest.raises(ConfigError, match=r"no environment 'nroth'\. Did you mean 'north'"):
+        contrail.run(stream({"name": "distill", "teachers": teachers}), out=tmp_path / "run")
+
+
+def test_a_digest_without_its_teacher_is_found_anew(specialists: Path) -> None:
+    config = DistillConfig(str(specialists), {"north": "abc"})
+    assert config.sha256 == DistillConfig(str(specialists)).sha256
+    assert config.sha256.keys() == config.teachers.keys() > {"north"}
+
+
+def test_settings_of_rewards_that_no_stage_reads_are_named(
+    specialists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn = {"name": "distill", "teachers": str(specialists)}
+    made = stream(learn, answers={"invalid_penalty": 0.1})
+    made["stream"] = made["stream"][:1]
+    made["grpo"]["beta"] = 0.1
+    result = contrail.run(made, out=tmp_path / "run")
+    note = "grpo.beta, answers.invalid_penalty: without effect"
+    assert note in " ".join(capsys.readouterr().err.split())
+    assert any(note in said for said in result.record["notes"])

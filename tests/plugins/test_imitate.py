@@ -280,8 +280,9 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line(run: Run, tmp_path: P
         ('{"task": "train/1", "success": true, "turns": []}\nx', "mine.jsonl, line 2"),
         ('{"task": "test/1", "success": true, "turns": []}', "holds no successful episode"),
         ('{"task": "train/1", "success": false, "turns": []}', "holds no successful episode"),
-        ("\x1f\x8b", "mine.jsonl, line"),
-        ("\x1f\x8b\x08\0\0\0\0\0\0\0\xff\xff", "mine.jsonl, line"),
+        ("\x1f\x8b", "mine.jsonl: it is no file of episodes as runs write them"),
+        ("\x1f\x8b\x08\0\0\0\0\0\0\0\xff\xff", "mine.jsonl: it is no file"),
+        ("[" * 100_000, "mine.jsonl, line 1: it is no episode"),
         (
             '{"task": "train/1", "success": true, "turns": [{"action": 5}]}',
             "mine.jsonl, line 1: it is no episode as runs write them (TypeError",
@@ -348,6 +349,35 @@ def test_replay_after_stages_that_were_learnt_in_different_ways(run: Run) -> Non
     result = run(strategy="replay", stream=stages)
     last = result.record["played"][-1]
     assert last == {"doors": 8, "hall": 8}
+
+
+def test_replayed_tasks_are_learnt_as_those_of_the_stage(run: Run, tmp_path: Path) -> None:
+    """From experts, or from recordings; these are refused where an environment has none."""
+    first = stage(environment={"name": "doors", "label": "first"}, updates=1, learn="grpo")
+    itself = run("self", strategy="replay", stream=[first, stage(updates=1, learn="self")])
+    assert itself.record["played"][-1].keys() == {"first", "doors"}
+
+    turns = [{"action": action} for action in ("look", "grey")]
+
+    def recorded(*labels: str) -> dict[str, str]:
+        lines = [
+            {"task": f"train/{n}", "success": True, "turns": turns, "environment": label}
+            for label in labels
+            for n in range(24)
+        ]
+        name = "-".join(labels)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        return {"name": "imitate", "episodes": f"{name}.jsonl"}
+
+    learn = recorded("first", "doors")
+    both = run("both", strategy="replay", stream=[first, stage(updates=1, learn=learn)])
+    shown = [e for e in both.episodes() if e.get("demonstrated")]
+    assert {e["environment"] for e in shown} == {"first", "doors"}
+    assert all(e["success"] for e in shown)
+    expected = r"stream\.1\.learn\.episodes: .* of 'first'\. It has successful ones of 'doors'"
+    with pytest.raises(ConfigError, match=expected):
+        run("no", strategy="replay", stream=[first, stage(updates=1, learn=recorded("doors"))])
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_line_of_an_update() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from contrail.plugins.reports import console, figures, table, why
 from contrail.runs.launch import run_stream
-from contrail.tables import curve_rows
+from contrail.tables import curve_rows, mean_and_least
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LABELS = ("near", "supercalifragilisticexpialidocious", "far-away_and-long", "a", "b")
@@ -59,6 +59,13 @@ def test_curves_run_over_the_whole_stream(measured: tuple[dict[str, Any], Path])
     for label in LABELS:
         own = [row for row in rows if row["environment"] == label]
         assert [row["updates"] for row in own] == [0, 2, 2, 4, 4, 6, 6, 8, 8, 10]
+        assert [row["updates"] for row in mean_and_least(rows, "success")] == [
+            row["updates"] for row in own
+        ]
+    for row in rows:
+        assert row["turns"] <= 3
+        assert 0 <= row["pass@1"] <= row["pass@2"] <= 1
+        assert row["avg@2"] == pytest.approx(row["success"])
     figures.contrail_report(result, str(run))
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     table.contrail_report(result, str(run))
@@ -71,6 +78,15 @@ def test_curves_run_over_the_whole_stream(measured: tuple[dict[str, Any], Path])
     assert float(last["drift_base_per_decision"]) == pytest.approx(
         result["drift"]["base"]["per_decision"]["value"][-1][-1]
     )
+
+
+def test_over_all_environments_where_one_is_undefined() -> None:
+    values = [("a", 0, 0.5), ("b", 0, 0.25), ("a", 2, 0.5), ("b", 2, None)]
+    rows = [{"environment": e, "stage": 1, "updates": n, "success": v} for e, n, v in values]
+    assert mean_and_least(rows, "success") == [
+        {"stage": 1, "updates": 0, "mean": 0.375, "least": 0.25},
+        {"stage": 1, "updates": 2, "mean": None, "least": None},
+    ]
 
 
 def test_a_result_of_an_earlier_version_has_none_of_them() -> None:

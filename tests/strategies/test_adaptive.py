@@ -101,6 +101,7 @@ def test_balanced_at_rate_nought_is_the_mixture() -> None:
     strategy.observe(stage, seen(stage, a=1.0, b=0.0), rng(0))
     for seed in range(5):
         assert strategy.draw(stage, 1, 16, rng(seed)) == mixture.draw(mixed, 1, 16, rng(seed))
+    assert sum(strategy.shares().values()) == pytest.approx(1)
 
 
 def test_balanced_prefers_neither_of_two_alike() -> None:
@@ -251,6 +252,18 @@ def test_the_longest_due_come_first_and_only_a_fraction() -> None:
     lost = stage.tasks["a"][25]
     strategy.observe(stage, [played(lost, False)], rng(0))
     assert lost not in strategy.draw(new, 0, 20, rng(0))  # it waits behind what is due longer
+
+
+def test_a_fraction_of_less_than_a_task_reviews_one_now_and_then() -> None:
+    stage = make_stage("a", tasks("a", 60))
+    strategy = review(stage, fraction=0.2, interval=1)
+    strategy.observe(stage, [played(task, True) for task in stage.tasks["a"]], rng(0))
+    new = make_stage("b", tasks("b", 30))
+    draws = [strategy.draw(new, 0, 4, rng(seed)) for seed in range(400)]
+    numbers = [sum(task.environment == "a" for task in drawn) for drawn in draws]
+    assert set(numbers) == {0, 1}
+    assert sum(numbers) / 400 == pytest.approx(0.8, abs=4 * (0.16 / 400) ** 0.5)
+    assert all(len(drawn) == 4 for drawn in draws)
 
 
 def test_a_demonstration_masters_nothing() -> None:

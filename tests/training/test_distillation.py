@@ -364,6 +364,8 @@ def test_models_are_compared_by_their_weights(tmp_path: Path) -> None:
     assert not same_model(str(one), str(other))
     assert same_model("hub/SmolLM2-135M", "/elsewhere/smollm2-135m")
     assert not same_model("hub/SmolLM2-135M", "hub/SmolLM2-360M")
+    assert same_model("hub/SmolLM2-135M", "hub/smollm2-135m")
+    assert not same_model("alice/policy", "bob/policy")
 
 
 def test_teachers_draw_nothing_from_the_global_generator(make_tiny: Make, tmp_path: Path) -> None:
