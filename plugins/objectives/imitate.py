@@ -66,6 +66,7 @@ class Imitate(contrail.Objective):
         if self.config.episodes is None:
             return {}
         kept = {}
+        found: dict[tuple[str, str], list[Moves]] = {}
         for environment, tasks in stage.tasks.items():
             known = {task.id for task in tasks}
             others: set[str] = set()
@@ -77,8 +78,8 @@ class Imitate(contrail.Objective):
                     others.add(repr(record["environment"]))
                 elif record["task"] in known:
                     key = (environment, record["task"])
-                    self._recorded.setdefault(key, []).append(_moves(record))
-            kept[environment] = [task for task in tasks if (environment, task.id) in self._recorded]
+                    found.setdefault(key, []).append(_moves(record))
+            kept[environment] = [task for task in tasks if (environment, task.id) in found]
             if not kept[environment]:
                 only = f" It has successful ones of {', '.join(sorted(others))}." * bool(others)
                 raise ConfigError(
@@ -86,6 +87,7 @@ class Imitate(contrail.Objective):
                     f"{environment!r}.{only} Name another file or run, or remove the key.",
                     key=("episodes",),
                 )
+        self._recorded |= found  # an environment may be that of several stages
         return kept
 
     def samples(self, learner: contrail.Learner) -> int:
