@@ -127,6 +127,9 @@ def test_refused(make: Any, field: str, value: Any) -> None:
         make(**{field: value})
 
 
-def test_lists_of_plain_texts_are_kept_as_they_are() -> None:
+def test_an_observation_has_a_list_of_its_own() -> None:
+    """What an adapter does to it must not reach the environment's."""
     actions = ["a", "b"]
-    assert observation(actions=actions).actions is actions
+    made = observation(actions=actions)
+    assert made.actions == actions
+    assert made.actions is not actions

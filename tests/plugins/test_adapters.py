@@ -321,11 +321,3 @@ def test_a_flood_of_beginnings_is_no_action(piece: str) -> None:
         adapter = PLUGINS.adapters[name].value()
         with pytest.raises(InvalidAction):
             adapter.parse(piece * 100_000, LISTED)
-
-
-def test_an_adapter_cannot_empty_the_environment_s_list() -> None:
-    own = ["go left", "go right"]
-    seen = Observation("You see a door.", own)
-    assert isinstance(seen.actions, list)
-    seen.actions.clear()
-    assert own == ["go left", "go right"]
