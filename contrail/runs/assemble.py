@@ -67,9 +67,9 @@ def prepared(
     Raises:
         ContrailError: something the user can put right.
     """
-    with ExitStack() as stack:
-        # TRL makes the directory it is given, though it has nothing to write.
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contrail-"))
+    # TRL's trainer makes the directory it is given, though it has nothing to write. It goes as soon
+    # as the trainer is there: a run that is killed could not remove it.
+    with tempfile.TemporaryDirectory(prefix="contrail-") as scratch:
         grpo = grpo_config(config, Path(scratch))
         lora_config(config)  # refuses bad keys before a model is fetched
         scenario = make_scenario(config, plugins, listing)
@@ -95,14 +95,14 @@ def prepared(
         except (ValueError, TypeError, ImportError) as error:
             text = f"trl refuses it: {' '.join(str(error).split())}"
             raise ConfigError(text, key=("grpo",), of_children=True) from error
-        try:
-            strategy.begin(learner, stages)
-        except ConfigError as error:
-            raise ConfigError(str(error), key=("strategy",), of_children=True) from error
-        if scenario.warmup is not None:
-            stages = [scenario.warmup, *stages]
-        _begin_objectives(scenario, stages, learner, strategy)
-        yield Prepared(scenario, stages, policy, learner, strategy)
+    try:
+        strategy.begin(learner, stages)
+    except ConfigError as error:
+        raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+    if scenario.warmup is not None:
+        stages = [scenario.warmup, *stages]
+    _begin_objectives(scenario, stages, learner, strategy)
+    yield Prepared(scenario, stages, policy, learner, strategy)
 
 
 def _begin_objectives(
