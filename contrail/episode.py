@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,13 +93,13 @@ class Episode:
 
     @property
     def reward(self) -> float:
-        """The sum of the steps' rewards."""
-        return sum(turn.reward for turn in self.turns)
+        """The sum of the steps' rewards, whose order makes no difference."""
+        return math.fsum(turn.reward for turn in self.turns)
 
     @property
     def training_reward(self) -> float:
         """The reward minus the penalties of the turns: what training follows."""
-        return sum(turn.training_reward for turn in self.turns)
+        return math.fsum(turn.training_reward for turn in self.turns)
 
     @property
     def invalid_in_a_row(self) -> int:

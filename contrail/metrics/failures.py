@@ -16,6 +16,7 @@ from contrail.episode import Episode, Turn
 from contrail.errors import PluginError, boundary, describe_error
 from contrail.shift.alias import Renaming
 from contrail.shift.shifted import Shift, renaming
+from contrail.values import as_whole
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,9 @@ def _turn(rule: FailureRule, episode: Episode, context: FailureContext) -> int |
 
     with boundary(blame):
         turn = rule.shows(episode, context)
-        if turn is not None and turn not in range(len(episode.turns) + 1):
-            raise ValueError(f"it shows at turn {turn!r} of {len(episode.turns)}")
-    return turn
+        if turn is None:
+            return None
+        turn = as_whole(turn, "the turn at which it shows")
+        if turn not in range(len(episode.turns) + 1):
+            raise ValueError(f"it shows at turn {turn} of {len(episode.turns)}")
+        return turn

@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from contrail.errors import ContrailError
+from contrail.model.encoder import Encoder
 
 # They replace contents when the surrounding template is read; no tokenizer sees them.
 _SYSTEM, _USER, _ANSWER = "contrailsystem", "contrailuser", "contrailanswer"
@@ -40,9 +41,6 @@ _DROPS = (
 # A thought in a message of the model, as its template looks for it.
 _OPEN, _CLOSE = "<think>", "</think>"
 
-_MARK = "\U000f0000"  # with which transformers marks text that only looks like a control token
-_MOST_TEXTS = 100_000  # whose token ids are kept
-
 
 class Chat:
     """The chat format of one model, in token ids.
@@ -62,7 +60,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.notes: list[str] = []
         self.drops_thoughts = False
-        self._texts: dict[tuple[str, str], list[int]] = {}
+        self._encode = Encoder(tokenizer)
         self._using: dict[str, Chat] = {}
         self._template = self._find_template()
         self._find_controls()
@@ -115,7 +113,7 @@ class Chat:
         for shown, (_, written) in zip(users, exchanges, strict=False):
             messages += [("user", self._as_text(shown)), ("assistant", self._message(written))]
         messages.append(("user", self._as_text(users[-1])))
-        ids = self._tokenize(self._render(messages) + self._header)
+        ids = self._encode.tokens(self._render(messages) + self._header)
         return ids if ids[: len(self._prefix)] == self._prefix else [*self._prefix, *ids]
 
     def drop_past_thoughts(self) -> None:
@@ -133,8 +131,21 @@ class Chat:
         self.drops_thoughts = True
         self.notes = [note for note in self.notes if note not in (_REWRITES, _DROPS)]
 
+    def after(self, written: Sequence[int], user: str) -> list[int]:
+        """Return the tokens from what the model wrote in a turn to the beginning of its next one.
+
+        A turn that was cut off before its end is closed for the model.
+        """
+        if written[-1] == self.end:
+            return self.follow(user)
+        tail = self._around(self._as_text(user))[1] + self._header
+        for stop in self.stop:  # the beginning of the next message, which the model has written
+            if stop in self.text(written) and tail.startswith(stop):
+                return self._encode(tail.removeprefix(stop), before=stop)
+        return [self.end, *self.follow(user)]
+
     def follow(self, user: str) -> list[int]:
-        """Return the tokens from the end of the model's turn to the beginning of its next one."""
+        """Return the tokens from `end` to the beginning of the model's next turn."""
         tail = self._around(self._as_text(user))[1] + self._header
         if self._closing:
             if tail.startswith(self._closing):
@@ -154,7 +165,7 @@ class Chat:
         if self._opening and _CLOSE not in self._opening:
             text = text.removeprefix(self._opening).removeprefix(_OPEN)
         lead = "" if _CLOSE in self._lead and _CLOSE in text else self._lead
-        return self._turn(lead + self._as_text(text, self._special))
+        return self._stopped(self._turn(lead + self._as_text(text, self._special)))
 
     def _trimmed(self, text: str) -> str:
         return text.strip() if self._trims else text
@@ -162,6 +173,10 @@ class Chat:
     def _turn(self, text: str) -> list[int]:
         ids = self._encode(text + self._closing, before=self._before_answer)
         return ids if self._closing else [*ids, self.end]
+
+    def _stopped(self, turn: list[int]) -> list[int]:
+        """Return a turn with the end of free text: where no token ends it, a whole stop."""
+        return turn if self._closing else [*turn[:-1], *self._encode(self.stop[0], before=_ANSWER)]
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return the model's text, without special tokens."""
@@ -241,16 +256,17 @@ class Chat:
         self._trims = padded == before + _ANSWER + after
         prompt = self._render([("user", _USER)])
         self._lead = self._opening = ""
+        asked = prompt[prompt.rindex(_USER) :]
+        if _OPEN in asked:
+            self._opening = asked[asked.index(_OPEN) :]
         if before.startswith(prompt):
             # Text that the template writes before an answer only in hindsight: a blank, its
             # header, or an empty thought.
             self._lead = before[len(prompt) :]
             if self._lead.strip() and _CLOSE not in self._lead:
                 self._header, self._lead = self._lead, ""
-        elif _OPEN in (asked := prompt[prompt.rindex(_USER) :]):
-            self._opening = asked[asked.index(_OPEN) :]
-            if _CLOSE not in prompt:
-                self._lead = f"\n{_CLOSE}\n\n"  # an answer without a thought
+        elif self._opening and _CLOSE not in prompt:
+            self._lead = f"\n{_CLOSE}\n\n"  # an answer without a thought
         beginning = prompt[prompt.rindex(_USER) + len(_USER) :] + self._header
         controls = list(self._controls.finditer(beginning))
         self._before_answer = beginning[controls[-1].start() :] if controls else beginning
@@ -351,36 +367,6 @@ class Chat:
             {"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text}
             for role, text in messages
         ]
-
-    def _encode(self, text: str, before: str = "") -> list[int]:
-        """The token ids of a text, as they are after another text."""
-        known = self._texts.get((before, text))
-        if known is None:
-            # Candidate actions and observations recur by the thousand within a run.
-            if len(self._texts) > _MOST_TEXTS:
-                self._texts.clear()
-            head = self._tokenize(before) if before else []
-            known = self._tokenize(before + text)
-            # If the two would merge, the text stays separate: written tokens do not change.
-            fits = known[: len(head)] == head
-            known = known[len(head) :] if fits else self._tokenize(text)
-            self._texts[before, text] = known
-        return list(known)
-
-    def _tokenize(self, text: str) -> list[int]:
-        # Half a surrogate pair is no character, and tokenizers refuse it.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        if _MARK not in text:
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            return ids
-        from transformers.utils.chat_template_utils import encode_marked_chat
-
-        try:
-            return encode_marked_chat(self.tokenizer, text)
-        except ValueError:
-            # The vocabulary has the token as a word: break it, and it is no longer one.
-            broken = re.sub(f"{_MARK}(.)", rf"\1{_MARK}", text)
-            return encode_marked_chat(self.tokenizer, broken)
 
 
 def _any_of(names: set[str]) -> re.Pattern[str]:

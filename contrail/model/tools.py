@@ -38,7 +38,7 @@ class ToolChat(Chat):
 
     def words(self, text: str) -> list[int]:
         """A whole turn in the model's own words; a call as JSON as `answer` writes it."""
-        return super().words(text) if _call(text) is None else self.answer(text)
+        return super().words(text) if _call(text) is None else self._stopped(self.answer(text))
 
     def _written(self, text: str) -> str:
         """Return a call as the template writes it, up to the end of the turn."""

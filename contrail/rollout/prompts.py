@@ -35,6 +35,4 @@ def next_prompt(
         if whole[: len(context)] != list(context):
             return whole, True
         return whole[len(context) :], False
-    # A turn that was cut off before its end is closed for the model.
-    closing = [] if context[-1] == chat.end else [chat.end]
-    return [*closing, *chat.follow(shown)], False
+    return chat.after(turns[-1].written, shown), False

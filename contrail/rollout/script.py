@@ -67,7 +67,10 @@ def scripted(
         count = next(ends, count)
     if count > request.max_new_tokens:
         return "too_long"
-    if text(answer[count:]).strip():
+    left = text(answer[count:])
+    for stop in request.stop:
+        left = left.partition(stop)[0]
+    if left.strip():
         return "not_allowed"
     return Decision(list(answer[:count]), [0.0] * count, [0.0] * count)
 

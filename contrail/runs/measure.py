@@ -31,6 +31,7 @@ from contrail.runs.rollouts import Rollouts, StagePlay
 from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.stream import maker
+from contrail.training.advantages import equal
 from contrail.training.grpo import GRPO
 
 LONG = 1000
@@ -230,7 +231,7 @@ class Measurement:
                 for adapter in stage.adapters.values():
                     playing.bound = max(playing.bound, self._bound(episodes, adapter))
                 differing += sum(
-                    len({item.training_reward for item in group}) > 1 for group in found
+                    not equal([item.training_reward for item in group]) for group in found
                 )
                 drawn += len(found)
                 if objective.has_advantages:

@@ -9,6 +9,19 @@ import numpy
 
 from contrail.episode import Episode
 
+# Sums are off by less than this share of their size, or of 1 where they cancel out, even of rewards
+# in single precision.
+ROUNDING = 1e-6
+
+
+def equal(rewards: Sequence[float]) -> bool:
+    """Return whether rewards differ by rounding at most.
+
+    Sums that are equal on paper need not be so in floats (0.1 + 0.2 and 0.3), and Adam takes a full
+    step with any gradient, however small.
+    """
+    return max(rewards) - min(rewards) <= ROUNDING * max(1.0, *map(abs, rewards))
+
 
 def turn_rewards(episode: Episode) -> list[float]:
     """Return the training rewards of an episode's turns, of which advantages are taken."""
@@ -25,7 +38,7 @@ def group_advantages(groups: Sequence[Sequence[Episode]], scale: str) -> list[fl
         groups: episodes that played the same task.
         scale: TRL's `scale_rewards`: "group", "batch" or "none".
     """
-    rewards = [[sum(turn_rewards(episode)) for episode in group] for group in groups]
+    rewards = [[episode.training_reward for episode in group] for group in groups]
     return [value for group in _compared(rewards, scale) for value in group]
 
 
@@ -75,9 +88,8 @@ def _compared(groups: Sequence[Sequence[float]], scale: str) -> list[list[float]
     arrays = [numpy.array(values) for values in groups]
     everywhere = numpy.concatenate(arrays)
     compared = []
-    for values in arrays:
-        # The mean of equal numbers need not be that number, and Adam makes much of little.
-        if not numpy.ptp(values):
+    for group, values in zip(groups, arrays, strict=True):
+        if equal(group):
             centred = numpy.zeros(len(values))
         else:
             centred = values - values.mean()
@@ -120,15 +132,15 @@ def group_scalars(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     played = [episode for episode in episodes if not episode.demonstrated]
     entropies = [value for episode in played for value in episode.entropies]
     several = [group for group in groups if len(group) > 1]
-    equal = [len({episode.training_reward for episode in group}) == 1 for group in several]
+    without = [equal([episode.training_reward for episode in group]) for group in several]
     scalars = {"episodes": float(len(episodes))}
     if entropies:
         scalars["policy_entropy"] = float(numpy.mean(entropies))
-    if equal:
-        scalars["zero_variance_groups"] = float(numpy.mean(equal))
+    if without:
+        scalars["zero_variance_groups"] = float(numpy.mean(without))
     if any(episode.training_reward != episode.reward for group in several for episode in group):
-        alike = [len({episode.reward for episode in group}) == 1 for group in several]
-        by_penalties = [same and not zero for same, zero in zip(alike, equal, strict=True)]
+        alike = [equal([episode.reward for episode in group]) for group in several]
+        by_penalties = [same and not zero for same, zero in zip(alike, without, strict=True)]
         scalars["penalty_only_groups"] = float(numpy.mean(by_penalties))
     if len(played) < len(episodes):
         shown = [episode for episode in episodes if episode.demonstrated]

@@ -198,7 +198,7 @@ def test_what_is_no_rule_is_refused(rule: Any, message: str) -> None:
         plugins.add(module, "mine")
 
 
-@pytest.mark.parametrize("turn", [3, -1, "two"])
+@pytest.mark.parametrize("turn", [3, -1, "two", False, 1.0])
 def test_a_rule_that_names_no_turn_is_blamed(turn: Any) -> None:
     rule = FailureRule("odd", lambda episode, context: turn, plugin="mine")
     with pytest.raises(PluginError, match=r"'odd' \(plugin 'mine'\) of the task '1' of 'shop'"):

@@ -20,6 +20,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from contrail.errors import ContrailError
 from contrail.model.chat import Chat
+from contrail.sampler import Context, Generate, has_end
 
 CORPUS = (
     "You stand at stop 1 of 6 on a dark lane. walk east, walk west, light the lamp, wait here. "
@@ -282,6 +283,28 @@ def test_without_a_template() -> None:
     assert chat.cut("Thought:\n\nAction:\nwalk\n\nuser: at") == "Thought:\n\nAction:\nwalk"
     assert by.decode([chat.end, *chat.follow("at")]) == "\n\nuser: at\n\nassistant: "
     assert Chat(tokenizer(None, eos=None)).ends == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_text_ends_a_turn_it_is_part_of_free_text(kind: str) -> None:
+    by = tokenizer(None, kind)
+    chat = Chat(by)
+    asked = chat.start("", "at")
+    whole = f"{by.decode(asked)}walk\n\nuser: is\n\nassistant: "
+    words = chat.words("walk")
+    assert by.decode(words) == "walk\n\nuser:"
+    request = Generate(Context(), asked, 50, chat.ends, chat.stop, None)
+    assert has_end(request, words, chat.text)
+    assert not any(has_end(request, words[:count], chat.text) for count in range(1, len(words)))
+    assert chat.said(words) == "walk"
+    assert by.decode([*asked, *words, *chat.after(words, "is")]) == whole
+    # Chosen, or cut off, or ended by the token that ends a text:
+    chosen = chat.answer("walk")
+    assert by.decode([*asked, *chosen, *chat.after(chosen, "is")]) == whole
+    assert by.decode([*asked, *chosen[:-1], *chat.after(chosen[:-1], "is")]) == whole
+    ended = [*chosen[:-1], by.eos_token_id]
+    found = by.decode([*asked, *ended, *chat.after(ended, "is")])
+    assert found == whole.replace("walk", f"walk{by.eos_token}")
 
 
 def test_end_of_turn_is_not_end_of_text() -> None:
