@@ -15,6 +15,7 @@ from rich.text import Text
 
 from contrail.cli.output import show
 from contrail.names import visible
+from contrail.progress.reporter import DIVERGENCE
 from contrail.runs.estimate import duration
 from contrail.runs.following import Following, State, find, planned
 
@@ -147,10 +148,16 @@ def _environments(run: Following) -> Table | None:
 
 def _course(run: Following) -> Table | None:
     rows = []
+    every = dict.fromkeys(name for entry in run.updates for name in entry)
+    divergences = [name for name in every if name.startswith(DIVERGENCE)]
     for name, key, form in (
         ("entropy", "policy_entropy", ".2f"),
         ("zero-variance groups", "zero_variance_groups", ".0%"),
         ("tokens per second", "tokens_per_second", ".0f"),
+        *(
+            (f"divergence, {visible(name.removeprefix(DIVERGENCE))}", name, ".3f")
+            for name in divergences
+        ),
     ):
         if values := run.scalars(key):
             high = 1.0 if key == "zero_variance_groups" else max(values)

@@ -169,6 +169,8 @@ def line(scalars: dict[str, float]) -> str:
     if scalars.get("no_signal"):
         del shown["zero_variance_groups"]
     said = [text.format(scalars[name]) for name, text in shown.items() if name in scalars]
+    if divergences := [value for name, value in scalars.items() if name.startswith(DIVERGENCE)]:
+        said.append(f"divergence {sum(divergences) / len(divergences):.3f}")
     if "success" not in scalars and "loss" in scalars:  # the model played nothing
         said.insert(0, f"loss {scalars['loss']:.3f}")
     if scalars.get("no_signal", "loss" not in scalars):
@@ -180,6 +182,8 @@ def line(scalars: dict[str, float]) -> str:
     return ", ".join(said)
 
 
+DIVERGENCE = "divergence/"
+"""What the scalars of distillation begin with, before the name of the environment."""
 SHOWN = ("reward", "success", "policy_entropy", "tokens_per_second", "zero_variance_groups")
 """Scalars of an update that are told to those who watch from elsewhere."""
 
@@ -189,6 +193,6 @@ def entry(stage: str, update: int, updates: int, scalars: Mapping[str, float]) -
     kept = {
         name: value
         for name, value in scalars.items()
-        if name in (*SHOWN, "no_signal") or name.startswith("success/")
+        if name in (*SHOWN, "no_signal", "loss") or name.startswith(("success/", DIVERGENCE))
     }
     return {"stage": stage, "update": update + 1, "updates": updates, **kept}

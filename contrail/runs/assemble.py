@@ -101,20 +101,22 @@ def prepared(
         raise ConfigError(str(error), key=("strategy",), of_children=True) from error
     if scenario.warmup is not None:
         stages = [scenario.warmup, *stages]
-    _begin_objectives(scenario, stages, learner, strategy)
-    yield Prepared(scenario, stages, policy, learner, strategy)
+    notes = _begin_objectives(scenario, stages, learner, strategy)
+    yield Prepared(scenario, stages, policy, learner, strategy, notes)
 
 
 def _begin_objectives(
     scenario: Scenario, stages: Sequence[Stage], learner: Learner, strategy: Composition
-) -> None:
-    """Prepare what each stage learns by, which the strategy may change.
+) -> list[str]:
+    """Prepare what each stage learns by, which the strategy may change; return notes on tasks that
+    objectives leave out.
 
     Raises:
         ConfigError: an objective does not fit its stage.
     """
     listed = [stage.objective for stage in scenario.train]
     before: list[Stage] = []
+    notes = []
     for stage in stages:
         objective = stage.objective or GRPO()
         if stage.warmup:
@@ -132,12 +134,20 @@ def _begin_objectives(
                 return error
             return PluginError(f"objective {type(who).__name__}: begin: {describe_error(error)}")
 
+        listed_tasks = {name: len(tasks) for name, tasks in stage.tasks.items()}
         with boundary(blame):
             objective.begin(learner, stage)
             for earlier in before if strategy.replays else ():
                 objective.replay(learner, earlier)
+        notes += [
+            f"stage {stage.name} learns from {len(stage.tasks[name])} of {count} training tasks of "
+            f"{name}: its objective has none of the others"
+            for name, count in listed_tasks.items()
+            if len(stage.tasks[name]) < count
+        ]
         if not stage.warmup:
             before.append(stage)
+    return notes
 
 
 def _without_effect(config: RunConfig, stages: Sequence[Stage]) -> list[str]:
@@ -181,7 +191,7 @@ def run(
         )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
-        notes = [*made.policy.notes, *_without_effect(config, made.stages)]
+        notes = [*made.policy.notes, *made.notes, *_without_effect(config, made.stages)]
         for note in notes:
             reporter.say(note)
         reporter.live = Live(files.path)

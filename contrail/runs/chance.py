@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 ADVICE = (
     "success is not shown to be above random play. Train for more updates or with a larger "
-    "grpo.learning_rate, begin with easier tasks (`train` of the stage, or the strategy "
-    "`curriculum`), or evaluate more tasks (evaluate.tasks), so that less shows"
+    "learning rate (grpo.learning_rate, or that of the stage's `learn`), begin with easier tasks "
+    "(`train` of the stage, or the strategy `curriculum`), or evaluate more tasks "
+    "(evaluate.tasks), so that less shows"
 )
 WINDOW = 0.25
 """The share of a stage's updates whose success in training is compared with random play."""

@@ -109,7 +109,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
         rng = functools.partial(generator, run.config.seed)
         environments = self.scenario.environments
-        count = learner.batch_size // learner.objective.samples(learner)
+        count = learner.tasks_per_update
         for update in range(made, stage.updates):
             with self.checkpoints.saving(Position(number - 1, update), log):
                 self.curves.add(stage, update)
@@ -122,7 +122,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
                     )
                     play = StagePlay(self.rollouts, stage, number, update)
                     begun = time.monotonic()
-                    groups = learner.objective.episodes(learner, tasks, play)
+                    groups = learner.episodes(tasks, play)
                     seconds = time.monotonic() - begun
                 episodes = [episode for group in groups for episode in group]
                 log.add(episodes, update=update)
@@ -135,11 +135,11 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             strategy.trigger("after_training_iteration")
             scalars |= run.means(episodes) | strategy.scalars()
             scalars |= {"learning_rate": rate, **speed(episodes, seconds)}
-            run.count(episodes, signal=not scalars["no_signal"])
+            run.count(episodes, learner.objective, signal=not scalars["no_signal"])
             self.observers.call("contrail_update", run=run, scalars=dict(scalars))
             self.reporter.done(line(scalars), entry(stage.name, update, stage.updates, scalars))
             if scalars["no_signal"] and run.silent == 1:
-                self.reporter.say(f"{stage.name}: {advice(episodes)}.")
+                self.reporter.say(f"{stage.name}: {advice(episodes, learner.objective)}.")
             for text in chance.half_way(run, stage, number, learner.batch_size):
                 self.reporter.say(text)
             self.checkpoints.save_if_due(Position(number - 1, update + 1), stage.updates, log.size)

@@ -32,6 +32,7 @@ from contrail.seeding import generator
 from contrail.stage import Stage
 from contrail.stream import maker
 from contrail.training.advantages import equal
+from contrail.training.asked import ask
 from contrail.training.grpo import GRPO
 
 LONG = 1000
@@ -212,7 +213,7 @@ class Measurement:
         objective = stage.objective or GRPO()
         if objective.has_advantages:  # a strategy's own may need what the run has not got yet
             objective = GRPO()
-        samples = objective.samples(learner)
+        samples = ask(objective, "samples", learner)
         groups = learner.batch_size // samples
         playing = Part("playing", stage.name, learner.batch_size, stage.updates)
         learning = Part("learning", stage.name, learner.batch_size, stage.updates)
@@ -224,9 +225,7 @@ class Measurement:
             tasks = stage.sample(count, rng)
             play = StagePlay(self._rollouts, stage, number, 0)
             with policy.keeping():
-                found = self._timed(
-                    playing, functools.partial(objective.episodes, learner, tasks, play)
-                )
+                found = self._timed(playing, functools.partial(learner.episodes, tasks, play))
                 episodes = [episode for group in found for episode in group]
                 for adapter in stage.adapters.values():
                     playing.bound = max(playing.bound, self._bound(episodes, adapter))
@@ -356,7 +355,7 @@ def untouched(made: Prepared) -> Iterator[None]:
     policy, learner = made.policy, made.learner
     lora, extra = policy.snapshot(), learner.extra_tokens
     objectives = [stage.objective for stage in made.stages if stage.objective is not None]
-    states = [objective.state_dict() for objective in objectives]
+    states = [ask(objective, "state_dict") for objective in objectives]
     try:
         with torch.random.fork_rng():
             yield
@@ -366,6 +365,6 @@ def untouched(made: Prepared) -> Iterator[None]:
             parameter.grad = None
         for objective, state in zip(objectives, states, strict=True):
             if state:
-                objective.load_state_dict(state)
+                ask(objective, "load_state_dict", state)
         learner.extra_tokens = extra
         learner.begin(1)

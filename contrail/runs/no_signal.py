@@ -1,7 +1,7 @@
 """Updates that taught nothing, because no episode of them had a weight: how many, and what to do.
 
 GRPO compares the episodes of a group: where the rewards of each group are equal, there is nothing
-to learn from.
+to learn from. Nor is there where a teacher decides exactly as the policy does.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from contrail.episode import Episode
+from contrail.training.objective import Objective
 
-Kind = Literal["failed", "solved", "mixed", "demonstrated", "faults"]
+Kind = Literal["failed", "solved", "mixed", "demonstrated", "agreed", "faults"]
 
 ADVICE: dict[Kind, str] = {
     "failed": "every episode failed. Begin with easier tasks (`train` of the stage, or the "
@@ -24,25 +25,29 @@ ADVICE: dict[Kind, str] = {
     "update (grpo.generation_batch_size)",
     "demonstrated": "no demonstration could be learnt from. `contrail check` says whether the "
     "environment's expert works",
+    "agreed": "the policy decides exactly as its teachers do, or they were shown no episode. Name "
+    "other teachers, or look at what the update logs",
     "faults": "every episode was lost to a fault of its environment, or had no turn",
 }
 
 
-def kind_of(episodes: Sequence[Episode]) -> Kind:
-    """Return why the episodes of an update taught nothing."""
+def kind_of(episodes: Sequence[Episode], objective: Objective) -> Kind:
+    """Return why the episodes of an update taught nothing by an objective."""
     played = [episode for episode in episodes if episode.fault is None and episode.turns]
     if not played:
         return "faults"
     if all(episode.demonstrated for episode in played):
         return "demonstrated"
+    if not objective.has_advantages:
+        return "agreed"
     if not any(episode.success for episode in played):
         return "failed"
     return "solved" if all(episode.success for episode in played) else "mixed"
 
 
-def advice(episodes: Sequence[Episode]) -> str:
+def advice(episodes: Sequence[Episode], objective: Objective) -> str:
     """Return why an update taught nothing, and what to do."""
-    return f"nothing was learnt from this update: {ADVICE[kind_of(episodes)]}"
+    return f"nothing was learnt from this update: {ADVICE[kind_of(episodes, objective)]}"
 
 
 def speed(episodes: Sequence[Episode], seconds: float) -> dict[str, float]:

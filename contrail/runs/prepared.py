@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contrail.model.policy import Policy
 from contrail.runs.composition import Composition
@@ -23,3 +23,5 @@ class Prepared:
     policy: Policy
     learner: Learner
     strategy: Composition
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of it, a line each."""

@@ -35,6 +35,7 @@ from contrail.runs import chance, provenance
 from contrail.runs.directory import RunDirectory
 from contrail.runs.no_signal import Kind, kind_of, summary
 from contrail.runs.sources import Versions, merged
+from contrail.training.objective import Objective
 
 MOST_WAITS = 20  # that are kept
 
@@ -158,16 +159,17 @@ class Run:
         self.no_signal.append({})
         self.training.append({})
 
-    def count(self, episodes: Sequence[Episode], signal: bool = True) -> None:
-        """Count an update and the episodes that it learnt from.
+    def count(self, episodes: Sequence[Episode], objective: Objective, signal: bool = True) -> None:
+        """Count an update and the episodes that it learnt from by an objective.
 
         Args:
             episodes: of the update.
+            objective: of the stage.
             signal: whether there was anything to learn from.
         """
         self.made[-1] += 1
         if not signal:
-            kind = kind_of(episodes)
+            kind = kind_of(episodes, objective)
             self.no_signal[-1][kind] = self.no_signal[-1].get(kind, 0) + 1
         self.budget.updates += 1
         self.budget.episodes += len(episodes)

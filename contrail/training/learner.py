@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy
 import torch
@@ -19,18 +19,28 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig
 
+from contrail.environment import Task
 from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.training.advantages import environment_weights, group_scalars
+from contrail.training.asked import ask, loss_of, weights_of
 from contrail.training.decisions import Decisions
 from contrail.training.grpo import GRPO
-from contrail.training.objective import Batch, Groups, Objective
+from contrail.training.objective import Batch, Groups, Objective, Play
 from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
 from contrail.training.shared.scorer import TreeScorer
 from contrail.training.trl_loss import Loss, no_reward
 
 T = TypeVar("T")
+
+
+class _Step(NamedTuple):
+    """An optimizer step. `norm`: of the gradient. `taught`: whether the objective had a part."""
+
+    loss: float
+    norm: float
+    taught: bool
 
 
 class Learner:
@@ -126,7 +136,17 @@ class Learner:
         # The state of TRL's adaptive entropy coefficient, as its trainer begins with it.
         self.trl.entropy_coef = self.config.entropy_coef
         self.trl._last_world_entropy = float("inf")
-        self.objective.start(self)
+        ask(self.objective, "start", self)
+
+    @property
+    def tasks_per_update(self) -> int:
+        """The number of tasks that an update of the stage plays."""
+        return self.batch_size // int(ask(self.objective, "samples", self))
+
+    def episodes(self, tasks: Sequence[Task], play: Play) -> list[list[Episode]]:
+        """Return the episodes of an update of the stage, a group per task."""
+        found: list[list[Episode]] = ask(self.objective, "episodes", self, tasks, play)
+        return found
 
     def environment_weights(self, episodes: Sequence[Episode]) -> torch.Tensor:
         """Return factors with which environments count by their episodes, (episodes,).
@@ -150,7 +170,7 @@ class Learner:
             "scheduler": scheduler.state_dict(),
             "entropy_coef": self.trl.entropy_coef,
             "entropy": None if math.isinf(entropy) else float(entropy),
-            "objective": self.objective.state_dict(),
+            "objective": ask(self.objective, "state_dict"),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -168,7 +188,7 @@ class Learner:
         entropy = state["entropy"]
         self.trl._last_world_entropy = float("inf") if entropy is None else entropy
         if state.get("objective"):
-            self.objective.load_state_dict(state["objective"])
+            ask(self.objective, "load_state_dict", state["objective"])
 
     def update(
         self,
@@ -178,9 +198,9 @@ class Learner:
         """Learn from one batch of episodes, in groups that played the same task.
 
         Episodes that ended in a fault of the environment are left out. An optimizer step is made
-        only where rewards differ within a group, or a penalty has a gradient; in the latter case
-        alone, the step follows the penalty and nothing else. The learning rate's schedule goes by
-        updates, whether or not they made a step.
+        only where rewards differ within a group (in general: the loss has a gradient), or a penalty
+        has one; in the latter case alone, the step follows the penalty and nothing else.
+        The learning rate's schedule goes by updates, whether or not they made a step.
 
         Args:
             groups: the episodes.
@@ -188,12 +208,13 @@ class Learner:
 
         Returns:
             What to log: loss, KL, entropy, gradient norm, share of zero-variance groups, ….
-            `no_signal` is 1 if no episode had a weight, so that nothing was learnt from them.
+            `no_signal` is 1 if nothing was learnt from the episodes: none had a weight, or the
+            objective's loss had no gradient.
             `skipped_steps` is the share of the optimizer steps that were not made; without any,
             there is no `loss`.
         """
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
-        least = min(2, self.objective.samples(self))  # a lone episode compares with none
+        least = min(2, ask(self.objective, "samples", self))  # a lone episode compares with none
         kept = [group for group in kept if len(group) >= least]
         episodes = [episode for group in kept for episode in group]
         scalars = group_scalars(kept)
@@ -208,16 +229,16 @@ class Learner:
         norms = []
         losses = []
         signal = False
-        weights = self.objective.weights(self, kept, minibatches)
-        for indices, own in zip(minibatches, weights, strict=True):
+        weighed = weights_of(self.objective, self, kept, minibatches)
+        for indices, own in zip(minibatches, weighed, strict=True):
             chosen = [episodes[index] for index in indices]
             own = _without_left_out(own, chosen)
-            signal = signal or bool(own.any())
             batch = Batch(chosen, own, len(minibatches) > 1, decisions)
             made = self._step(batch, rng)
             if made is not None:
-                losses.append(made[0])
-                norms.append(made[1])
+                signal = signal or made.taught
+                losses.append(made.loss)
+                norms.append(made.norm)
         scalars.update(self.trl.take_metrics())
         scalars.update(self.objective.take_logged())
         scalars["no_signal"] = float(not signal)
@@ -241,11 +262,11 @@ class Learner:
         """
         objective = objective or self.objective
         recorded = Decisions.of(batch.episodes, self._policy.model.device)
-        batch.reference = objective.reference(self, batch)
+        batch.reference = ask(objective, "reference", self, batch)
         loss = 0.0
         current = recorded
         entropies = self.with_entropy
-        slices = self._scorer.split(batch.episodes, objective.needed(self, batch))
+        slices = self._scorer.split(batch.episodes, ask(objective, "needed", self, batch))
         with self._policy.learning() as model:
             # An episode's own decisions may be too many for one slice, and weigh on one another
             # where importance is that of whole sequences: they must be as they are now.
@@ -257,13 +278,13 @@ class Learner:
             for number, (piece, scores) in enumerate(scored, start=1):
                 current = current.detached().replaced(piece, scores, entropies)
                 final = number == len(slices)
-                value = objective.loss(self, current, recorded, batch, final)
+                value = loss_of(objective, self, current, recorded, batch, final)
                 value.backward()
                 loss = float(value.detach())
         return loss
 
-    def _step(self, batch: Batch, rng: numpy.random.Generator) -> tuple[float, float] | None:
-        """Make an optimizer step; the loss and the gradient's norm, or None if none was made."""
+    def _step(self, batch: Batch, rng: numpy.random.Generator) -> _Step | None:
+        """Make an optimizer step, if anything has a gradient."""
         optimizer, scheduler = self.trl.optimizer, self.trl.lr_scheduler
         assert optimizer is not None
         assert scheduler is not None
@@ -271,14 +292,16 @@ class Learner:
         loss = 0.0
         # Adam takes a full step with any gradient, however small: without advantages, that of the
         # entropy, say, would undo what has been learnt.
-        rewarded = bool(batch.weights.any())
-        if rewarded:
-            loss = self.objective.backward(self, batch)
+        taught = bool(batch.weights.any())
+        parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
+        if taught:
+            loss = ask(self.objective, "backward", self, batch)
+            # Where a teacher decides as the policy does, it is 0, and momentum would move on.
+            taught = any(item.grad is not None and bool(item.grad.any()) for item in parameters)
         episodes = batch.episodes
         for term in self.penalty(episodes, rng) if self.penalty and episodes else ():
             term.backward()
             loss += float(term.detach())
-        parameters = [item for item in self._policy.model.parameters() if item.requires_grad]
         limit = self.config.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         if not bool(norm.isfinite()):
@@ -286,12 +309,12 @@ class Learner:
                 f"the gradient is not finite (loss {loss:g}), so the policy cannot be updated. "
                 "Lower grpo.learning_rate, or what the strategy adds to the loss."
             )
-        made = rewarded or float(norm) > 0
+        made = taught or float(norm) > 0
         if not made:
             optimizer.zero_grad()
         optimizer.step()  # it leaves parameters without a gradient alone
         scheduler.step()
-        return (loss, float(norm)) if made else None
+        return _Step(loss, float(norm), taught) if made else None
 
     def score(self, episodes: Sequence[Episode]) -> Iterator[list[DecisionScores]]:
         """Log-probabilities of what the episodes' models decided, under the present policy.

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     import torch
 
 Moves = list[tuple[str, str | None]]
+ENDS = {
+    "gave_up": "the actions ran out before the task was solved",
+    "max_turns": "they took more turns than the environment allows",
+    "no_expert": "the expert had no play",
+    "not_allowed": "the adapter offers or reads an action otherwise than they have it",
+    "too_long": "an answer was too long",
+}
+"""How demonstrations may end, beside the ends of the environment itself."""
 UNREADABLE = (*(ValueError, LookupError, TypeError, OSError, EOFError, RecursionError, zlib.error),)
 
 
@@ -70,18 +78,24 @@ class Imitate(contrail.Objective):
         for environment, tasks in stage.tasks.items():
             known = {task.id for task in tasks}
             others: set[str] = set()
+            unknown: set[str] = set()
             for record in _records(Path(self.config.episodes)):
                 # Ids are unique within a split only.
-                if not record["success"] or record.get("split", "train") != "train":
+                if not record["success"]:
                     continue
                 if record.get("environment", environment) != environment:
                     others.add(repr(record["environment"]))
-                elif record["task"] in known:
+                elif record.get("split", "train") != "train" or record["task"] not in known:
+                    unknown.add(repr(record["task"]))
+                else:
                     key = (environment, record["task"])
                     found.setdefault(key, []).append(_moves(record))
             kept[environment] = [task for task in tasks if (environment, task.id) in found]
             if not kept[environment]:
                 only = f" It has successful ones of {', '.join(sorted(others))}." * bool(others)
+                if unknown:
+                    some = ", ".join(sorted(unknown)[:3])
+                    only += f" Its tasks {some} are no training tasks of the stage."
                 raise ConfigError(
                     f"{self.config.episodes} holds no successful episode of a training task of "
                     f"{environment!r}.{only} Name another file or run, or remove the key.",
@@ -112,10 +126,12 @@ class Imitate(contrail.Objective):
                 )
         if not any(episode.success for episode in shown):
             how = sorted({episode.fault or episode.ended for episode in shown})
+            names = ", ".join(sorted({task.environment for task in tasks}))
+            count = len({(task.environment, task.id) for task in tasks})
             raise ContrailError(
-                f"no demonstration of {len(shown)} tasks of "
-                f"{', '.join(sorted({task.environment for task in tasks}))} succeeded: they ended "
-                f"with {', '.join(how)}. "
+                f"none of the update's {len(shown)} demonstrations of {count} "
+                f"task{'s' * (count > 1)} of {names} succeeded: "
+                f"{'; '.join(ENDS.get(item, f'they ended with {item}') for item in how)}. "
                 + (
                     "Their answers are longer than the adapter allows: raise its max_new_tokens."
                     if "too_long" in how
@@ -167,10 +183,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_dir():
         files = sorted((path / "episodes").glob("*-train.jsonl.gz"))
     if not files or not files[0].is_file():
-        raise ConfigError(
-            f"{path} is neither a file of episodes nor a run with training episodes.",
-            key=("episodes",),
-        )
+        what = "no run with training episodes" if path.exists() else "no such file or directory"
+        raise ConfigError(f"{path}: {what}. Check the path.", key=("episodes",))
     for file in files:
         number = 0
         try:
@@ -182,24 +196,58 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 if line.strip():
                     yield _checked(json.loads(line))
         except UNREADABLE as error:
-            where, what = (f", line {number}", "episode") if number else ("", "file of episodes")
+            where = f", line {number}" if number else ""
             raise ConfigError(
-                f"{file}{where}: it is no {what} as runs write them ({error!r}).", key=("episodes",)
+                f"{file}{where}: {_reason(error)}. A line is an episode as runs write them: an "
+                "object with `task`, `success`, and `turns` with an `action` each.",
+                key=("episodes",),
             ) from error
 
 
-def _checked(record: dict[str, Any]) -> dict[str, Any]:
+def _reason(error: BaseException) -> str:
+    """Return why a line could not be read, without its content."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON ({error.msg}, column {error.colno})"
+    if isinstance(error, _NoEpisode):
+        return str(error)
+    return f"it cannot be read ({type(error).__name__}: {error!s:.80})"
+
+
+class _NoEpisode(ValueError):
+    """Says what a record lacks."""
+
+
+def _checked(record: Any) -> dict[str, Any]:
     """Return a record that has what is needed of it.
 
     Raises:
-        LookupError, TypeError: it has not.
+        _NoEpisode: it has not.
     """
-    if not isinstance(record["task"], str) or not isinstance(record["success"], bool):
-        raise TypeError("`task` must be text, and `success` true or false")
-    for action, text in _moves(record):
-        if not isinstance(action, str) or not isinstance(text, str | None):
-            raise TypeError("`action` and `text` of a turn must be text")
+    if not isinstance(record, dict):
+        raise _NoEpisode(f"it is {_kind(record)}, no object")
+    for key, type_, wanted in (("task", str, "text"), ("success", bool, "true or false")):
+        if not isinstance(record.get(key), type_):
+            raise _NoEpisode(f"`{key}` must be {wanted}, but is {_kind(record.get(key))}")
+    turns = record.get("turns")
+    if not isinstance(turns, list):
+        raise _NoEpisode(f"`turns` must be a list, but is {_kind(turns)}")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict) or "action" not in turn:
+            raise _NoEpisode(f"turn {number} has no `action`")
+        for key in ("action", "text"):
+            if not isinstance(turn.get(key), str | None):
+                found = _kind(turn[key])
+                raise _NoEpisode(f"`{key}` of turn {number} must be text, but is {found}")
     return record
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "missing or null"
+    names = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
 
 
 def _moves(record: dict[str, Any]) -> Moves:

@@ -9,8 +9,9 @@ import pytest
 import contrail
 from contrail.environment import Task
 from contrail.episode import Episode, Turn
-from contrail.progress.reporter import line
+from contrail.progress.reporter import entry, line
 from contrail.runs.no_signal import ADVICE, Kind, kind_of, summary
+from contrail.training.grpo import GRPO
 
 ENVIRONMENTS = """
 import contrail
@@ -99,7 +100,7 @@ def episode(success: bool, fault: str | None = None, demonstrated: bool = False)
     ],
 )
 def test_why_it_taught_nothing(episodes: list[Episode], kind: Kind) -> None:
-    assert kind_of(episodes) == kind
+    assert kind_of(episodes, GRPO()) == kind
 
 
 def test_the_advice_is_that_of_the_commonest_reason() -> None:
@@ -115,3 +116,15 @@ def test_the_line_says_it() -> None:
     assert said == f"nothing to learn from ({why}), success 0.00"
     assert "zero-variance groups 50%" in line({"no_signal": 0.0, "zero_variance_groups": 0.5})
     assert "nothing" not in line({"no_signal": 0.0, "zero_variance_groups": 1.0, "loss": 0.1})
+
+
+def test_the_line_of_an_update_by_what_it_learns_from() -> None:
+    said = line({"loss": 1.5, "failed_demonstrations": 0.25})
+    assert said == "loss 1.500, failed demonstrations 25%"
+    assert line({"failed_demonstrations": 1.0}).startswith("nothing to learn from")
+    assert "loss" not in line({"loss": 1.5, "success": 0.5})
+    taught = {"loss": 1.5, "success": 0.5, "divergence/north": 0.25, "divergence/south": 0.75}
+    assert line(taught) == "success 0.50, divergence 0.500"
+    kept = entry("both", 0, 1, taught)
+    assert kept["divergence/south"] == 0.75
+    assert kept["loss"] == 1.5

@@ -70,6 +70,16 @@ def test_rows_and_metrics(stream: dict[str, Any], tmp_path: Path) -> None:
     assert TaskScores.read(record).stages == 2
 
 
+def test_drift_begins_after_it(stream: dict[str, Any], tmp_path: Path) -> None:
+    stream["evaluate"] = {**stream.get("evaluate", {}), "drift": True}
+    drift = contrail.run(stream, out=tmp_path / "run", quiet=True).record["drift"]
+    for kind in ("base", "previous"):
+        _, first, second, _ = drift[kind]["per_decision"]["value"]
+        assert first == [None, None]  # it is the base, and no stage of the stream
+        assert all(value > 0 for value in second)
+        assert drift[kind]["per_decision"]["mean"][1] is None
+
+
 def test_strategies_begin_after_it(stream: dict[str, Any], tmp_path: Path) -> None:
     """Alone, in every order and under every strategy the warm start is the same."""
     plain = contrail.run(stream, out=tmp_path / "plain", quiet=True).directory

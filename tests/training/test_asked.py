@@ -1,0 +1,110 @@
+"""An objective that raises, or returns what cannot be learnt from, is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contrail.errors import ConfigError, PluginError
+from contrail.plugins.adapters.choose import Choose
+from contrail.runs.launch import run_stream
+from contrail.seeding import generator
+
+import torch  # isort: skip
+from contrail.training.grpo import GRPO  # isort: skip
+from contrail.training.learner import Learner  # isort: skip
+from learning import VARIED, Make, config, groups, rewarded  # isort: skip
+
+
+class Mine(GRPO):
+    """An objective of a plugin."""
+
+
+def fails(*arguments: Any) -> Any:
+    raise ZeroDivisionError("by zero")
+
+
+def updated(make_tiny: Make, tmp_path: Path, method: str, does: Callable[..., Any]) -> None:
+    policy = make_tiny()
+    learner = Learner(policy, config(tmp_path))
+    learner.begin(1, type("Mine", (Mine,), {method: does})())
+    grouped = groups(policy, Choose())
+    rewarded(grouped, VARIED)
+    learner.update(grouped, generator(0))
+
+
+@pytest.mark.parametrize("method", ["start", "samples", "weights", "needed", "reference", "loss"])
+def test_one_that_raises(make_tiny: Make, tmp_path: Path, method: str) -> None:
+    with pytest.raises(PluginError, match=f"^objective Mine: {method}: ZeroDivisionError: by zero"):
+        updated(make_tiny, tmp_path, method, fails)
+
+
+def test_an_error_for_humans_stays_as_it_is(make_tiny: Make, tmp_path: Path) -> None:
+    def refuses(*arguments: Any) -> Any:
+        raise ConfigError("choose another")
+
+    with pytest.raises(ConfigError, match="choose another"):
+        updated(make_tiny, tmp_path, "weights", refuses)
+
+
+@pytest.mark.parametrize(
+    ("method", "returns", "message"),
+    [
+        ("weights", [torch.tensor(1.0)], r"weights: a tensor of shape \(\), where .* \(8,\)"),
+        ("weights", [torch.ones(7)], r"weights: a tensor of shape \(7,\), where"),
+        ("weights", [torch.ones(8, 1)], r"weights: a tensor of shape \(8, 1\), where"),
+        ("weights", [[1.0] * 8], r"weights: \[1.0, 1.0, .* where"),
+        ("weights", [], "weights: 0 tensors for 1 minibatches"),
+        ("weights", [torch.full((8,), torch.nan)], "weights: not all are finite"),
+        ("loss", 1.0, r"loss: 1.0, where it must return a tensor of shape \(\)"),
+        ("loss", torch.tensor(1.0), "loss: a tensor of shape .* without a gradient"),
+        ("loss", torch.ones(2, requires_grad=True), r"loss: a tensor of shape \(2,\)"),
+    ],
+)
+def test_what_cannot_be_learnt_from(
+    make_tiny: Make, tmp_path: Path, method: str, returns: Any, message: str
+) -> None:
+    with pytest.raises(PluginError, match=f"^objective Mine: {message}"):
+        updated(make_tiny, tmp_path, method, lambda *arguments: returns)
+
+
+def test_a_weight_per_decision_is_taken(make_tiny: Make, tmp_path: Path) -> None:
+    def ones(self: Any, learner: Any, grouped: Any, minibatches: Any) -> Any:
+        longest = max(len(item.logprobs) for group in grouped for item in group)
+        return [torch.ones(8, longest)]
+
+    updated(make_tiny, tmp_path, "weights", ones)
+
+
+PLUGIN = """
+import contrail
+
+class Broken(contrail.Objective):
+    def weights(self, learner, groups, minibatches):
+        return undefined
+    def loss(self, learner, decisions, recorded, batch, final):
+        raise AssertionError
+
+@contrail.hookimpl
+def contrail_objectives(register):
+    register("broken", Broken)
+"""
+
+STREAM = """
+model: tiny-random
+plugins: [mine.py]
+stream: [{environment: {name: babyai, max_turns: 2}, updates: 1, learn: broken}]
+evaluate: {tasks: 2, baselines: false}
+grpo: {num_generations: 4, generation_batch_size: 8}
+"""
+
+
+def test_a_run_names_it_with_its_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "stream.yaml").write_text(STREAM)
+    message = r"^objective Broken: weights: NameError: .*'undefined'.*; .*mine\.py line 6"
+    with pytest.raises(PluginError, match=message):
+        run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True)
