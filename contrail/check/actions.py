@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 from contrail.check.subject import Failed, Moment, Skipped, Subject, quoted
@@ -100,16 +101,22 @@ def success(subject: Subject) -> None:
             if turn:
                 break  # it has seen both
     for task, walk in zip(subject.tasks, subject.walks, strict=True):
-        total = 0.0
+        rewards = []
         for moment in walk:
-            total += moment.reward
-            _earned(moment, total, task)
+            rewards.append(moment.reward)
+            _earned(moment, rewards, task)
         for before, after in pairwise(walk):
             _stays(before, after, task)
     for task in subject.in_time(subject.tasks):
         plan = list(subject.expert_plan(environment, task))
+        if not plan:  # the only play that goes as far as an episode may
+            for before, after in pairwise(
+                subject.walk(environment, task, turns=environment.max_turns)
+            ):
+                _stays(before, after, task)
+            continue
         moment = subject.reset(environment, task)
-        for _ in range(environment.max_turns if plan else 0):
+        for _ in range(environment.max_turns):
             before, listed = moment, moment.actions or ["look"]
             moment = subject.step(environment, plan.pop(0) if plan else listed[0])
             _stays(before, moment, task)
@@ -155,11 +162,12 @@ def _accepted(moment: Moment, task: Task) -> None:
         )
 
 
-def _earned(moment: Moment, total: float, task: Task) -> None:
-    if moment.success and total <= 0:
+def _earned(moment: Moment, rewards: Sequence[float], task: Task) -> None:
+    # Below 0 is no fault: with a cost for each step, a play that fails has less.
+    if moment.success and not any(rewards):
         raise Failed(
-            f"task {task.id!r} is solved by {quoted(moment.action)} with a reward of {total:g} in "
-            "all. Training follows the reward: give one above 0 for success."
+            f"task {task.id!r} is solved by {quoted(moment.action)} without a reward. Training "
+            "follows the reward: give more for success than for anything else."
         )
 
 
@@ -174,7 +182,8 @@ def _stays(before: Moment, after: Moment, task: Task) -> None:
 
 def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> None:
     """Play the expert's actions."""
-    moment, total = subject.reset(environment, task), 0.0
+    moment = subject.reset(environment, task)
+    rewards = []
     for turn, action in enumerate(plan, start=1):
         if moment.actions is not None and action not in moment.actions:
             raise Failed(
@@ -182,12 +191,12 @@ def _follow(subject: Subject, environment: Environment, task: Task, plan: list[s
                 "List it, or let the expert use listed actions."
             )
         moment = subject.step(environment, action)
-        total += moment.reward
+        rewards.append(moment.reward)
         if moment.over:
             break
     if not moment.success:
         raise Failed(
             f"task {task.id!r}: after the expert's {len(plan)} actions it is not solved, with a "
-            f"reward of {total:g}. Return None where the expert gives up."
+            f"reward of {sum(rewards):g}. Return None where the expert gives up."
         )
-    _earned(moment, total, task)
+    _earned(moment, rewards, task)

@@ -69,14 +69,19 @@ class AdapterSubject:
     def play(self, adapter: Adapter, environment: Environment, task: Task) -> Iterator[Shown]:
         """Yield the turns of an episode, in which the actions depend on nothing but the task."""
         rng = random.Random(task.id)
+        plan = [*self.subject.expert_plan(environment, task)]
         first = environment.reset(task)
         interface = Interface(adapter, self.factory.name, environment, task, first)
         for _ in range(min(TURNS, environment.max_turns)):
             actions = interface.observation.actions
             message, found = interface.render(), interface.candidates()
-            taken = rng.choice(actions or interface.observation.text.split() or ["look"])
+            if known := list(actions or plan[:1]):
+                taken = rng.choice(known)
+            else:  # words that the environment itself uses come nearest to sense
+                taken = rng.choice(interface.observation.text.split() or ["look"])
+            plan = plan[1:]
             answers = []
-            for action in rng.sample(actions, min(TRIED, len(actions))) if actions else [taken]:
+            for action in rng.sample(known, min(TRIED, len(known))):
                 text = _text(adapter.answer(action), action)
                 answers.append((action, text, _read(interface, text)))
             candidates = None
@@ -142,8 +147,14 @@ def choices(subject: AdapterSubject) -> str:
 
 
 def answers(subject: AdapterSubject) -> str:
-    """parse turns answer(action) back into the action."""
-    tried = [answer for play in subject.plays for turn in play for answer in turn.answers]
+    """parse turns answer(action) back into the action, and the model could write it."""
+    turns = [turn for play in subject.plays for turn in play]
+    tried = [answer for turn in turns for answer in turn.answers]
+    if not tried:
+        raise Skipped("the environment lists no actions, and has no expert")
+    adapter = subject.make()
+    for action, text, _ in (item for turn in turns if not turn.candidates for item in turn.answers):
+        _check_writable(adapter, text, action)
     for action, text, read in tried:
         if read != action:
             raise Failed(
@@ -151,6 +162,21 @@ def answers(subject: AdapterSubject) -> str:
                 "Experts and other players without a model act through answer."
             )
     return f"{len(tried)} actions"
+
+
+def _check_writable(adapter: Adapter, text: str, action: str) -> None:
+    most = adapter.max_new_tokens
+    if len(text.split()) > most:  # a word is a token at least
+        raise Failed(
+            f"answer({action!r}) is {quoted(text)}, which max_new_tokens ({most}) cuts off. Raise "
+            "it, or answer in fewer words."
+        )
+    for stop in adapter.stop:
+        if text.partition(stop)[2].strip():
+            raise Failed(
+                f"answer({action!r}) is {quoted(text)}, which the model cannot write: it stops "
+                f"at {stop!r}. Let the answer end there, or name another text in `stop`."
+            )
 
 
 def nonsense(subject: AdapterSubject) -> None:

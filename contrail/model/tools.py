@@ -40,6 +40,15 @@ class ToolChat(Chat):
         """A whole turn in the model's own words; a call as JSON as `answer` writes it."""
         return super().words(text) if _call(text) is None else self._stopped(self.answer(text))
 
+    def drop_past_thoughts(self) -> None:
+        try:
+            super().drop_past_thoughts()
+        except ContrailError as error:
+            raise ContrailError(
+                "with tools, the model's chat template keeps the thoughts of earlier turns: to it "
+                "the results of tools are no messages of the user. Set `answers.past_thoughts: keep`"
+            ) from error
+
     def _written(self, text: str) -> str:
         """Return a call as the template writes it, up to the end of the turn."""
         first = [("user", _USER)]

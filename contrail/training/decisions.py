@@ -52,7 +52,9 @@ class Decisions:
         place = (torch.tensor(rows), torch.tensor(columns))
 
         def put(old: torch.Tensor, new: list[torch.Tensor]) -> torch.Tensor:
-            return old.index_put([index.to(old.device) for index in place], torch.cat(new))
+            found = old.index_put([index.to(old.device) for index in place], torch.cat(new))
+            # No gradient flows through what is left out, whatever an objective's loss reads.
+            return torch.where(self.mask.bool(), found, found.detach())
 
         return Decisions(
             put(self.logprobs, [score.logprobs for score in scores]),

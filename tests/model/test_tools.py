@@ -104,6 +104,14 @@ def test_a_template_without_readable_tools_is_refused(template: str | None, why:
     check_tools(chat(template), Act())  # without tools there is nothing to refuse
 
 
+def test_thoughts_that_a_template_keeps_beside_tools_cannot_be_dropped() -> None:
+    thinking = chat("qwen3.jinja")
+    thinking.drop_past_thoughts()
+    with pytest.raises(ContrailError, match=r"with tools, .* Set `answers\.past_thoughts: keep`"):
+        check_tools(thinking, ADAPTER)
+    check_tools(thinking, Act())
+
+
 def test_a_run_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,18 @@ from contrail.seeding import generator
 import torch  # isort: skip
 from contrail.training.grpo import GRPO  # isort: skip
 from contrail.training.learner import Learner  # isort: skip
-from learning import VARIED, Make, config, groups, rewarded  # isort: skip
+from contrail.training.objective import Batch  # isort: skip
+from learning import (  # isort: skip
+    EXACT,
+    VARIED,
+    Make,
+    config,
+    distance,
+    flat,
+    groups,
+    rewarded,
+    taken,
+)
 
 
 class Mine(GRPO):
@@ -77,6 +88,34 @@ def test_a_weight_per_decision_is_taken(make_tiny: Make, tmp_path: Path) -> None
         return [torch.ones(8, longest)]
 
     updated(make_tiny, tmp_path, "weights", ones)
+
+
+class Unmasked(GRPO):
+    """Its loss reads what is left out, and what is beyond an episode's end."""
+
+    def loss(self, learner: Any, decisions: Any, recorded: Any, batch: Any, final: Any) -> Any:
+        return -(decisions.logprobs.sum(1) * batch.weights).sum()
+
+
+class Masked(GRPO):
+    def loss(self, learner: Any, decisions: Any, recorded: Any, batch: Any, final: Any) -> Any:
+        return -((decisions.logprobs * decisions.mask).sum(1) * batch.weights).sum()
+
+
+def test_no_gradient_flows_through_what_is_left_out(make_tiny: Make, tmp_path: Path) -> None:
+    policy = make_tiny()
+    learner = Learner(policy, config(tmp_path))
+    episodes = flat(groups(policy, Choose()))
+    whole = Batch.of(episodes, torch.ones(len(episodes)))
+    learner.gradients(whole, Masked())
+    every = taken(policy)
+    for episode in episodes:
+        episode.turns[0].left_out = True
+    learner.gradients(whole, Masked())
+    expected = taken(policy)
+    learner.gradients(whole, Unmasked())
+    assert distance(taken(policy), expected) < EXACT
+    assert distance(every, expected) > 0.1
 
 
 PLUGIN = """
