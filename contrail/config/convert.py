@@ -120,6 +120,8 @@ def build(
             # As a number it has lost how it was written: 1.10, 1e5, on.
             message = f"{show(value)} is no text. Write what it is to be in quotes."
             raise ConfigError(message, key=(*key, name))
+        if hints[name] in (bool, bool | None) and type(value) is int and value not in (0, 1):
+            raise ConfigError(f"{value} is not true or false.", key=(*key, name))
         try:
             node = OmegaConf.unsafe_merge(node, {name: escape(value)})  # in place
         except OmegaConfBaseException as error:

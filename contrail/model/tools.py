@@ -45,8 +45,8 @@ class ToolChat(Chat):
             super().drop_past_thoughts()
         except ContrailError as error:
             raise ContrailError(
-                "with tools, the model's chat template keeps the thoughts of earlier turns: to it "
-                "the results of tools are no messages of the user. Set `answers.past_thoughts: keep`"
+                "with tools, the model's chat template keeps the thoughts of earlier turns, as "
+                "results are no messages of the user to it. Set `answers.past_thoughts: keep`"
             ) from error
 
     def _written(self, text: str) -> str:

@@ -18,6 +18,7 @@ OVERRIDES: dict[str, tuple[list[str], str]] = {
     "last wins": (["seed=1", "seed=x"], "override 'seed=x': 'x' is not"),
     "number for text": (["name=1e5"], "override 'name=1e5': 100000.0 is no text. Write what it is"),
     "flag for text": (["stream.0.name=on"], "override 'stream.0.name=on': true is no text."),
+    "number for flag": (["evaluate.drift=3"], "override 'evaluate.drift=3': 3 is not true or"),
     "unknown": (["sede=1"], "override 'sede=1': unknown key. Did you mean 'seed'?"),
     "unknown above": (["evalaute.taks=1"], "override 'evalaute.taks=1': evalaute: unknown key"),
     "unknown below": (["evaluate.taks=1"], "override 'evaluate.taks=1': unknown key. Did you"),
