@@ -121,13 +121,13 @@ class Rows:
         when = f"after {self._run.stages[number - 1]}" if number else "before training"
         # Strategies begin after the warm-up, stage 1, also where a row is evaluated later.
         idle = self._strategy.idle
-        first = 1 if self._run.config.warmup is None else 2  # the row after their first stage
-        self._strategy.idle = number < first == 2
+        warm = self._run.config.warmup is not None
+        self._strategy.idle = warm and number <= 1
         self._strategy.trigger("before_eval", is_training=False, current_eval_stream=tests)
         for test in tests:
             with self._strategy.evaluating(self._policy, test):
                 found, episodes = self._rollouts.evaluate(test, when)
-                if self._drift is not None and number >= first:  # from row first - 1, the base
+                if self._drift is not None and number > int(warm):  # later than the base
                     drift = self._drift.measure(number, test.name, episodes)
                     found = replace(found, drift=drift)
             scores[test.name] = found
