@@ -101,7 +101,7 @@ def test_one_environment_is_not_weighed(make_tiny: Make) -> None:
 def test_an_update_uses_the_weights(make_tiny: Make, tmp_path: Path) -> None:
     """Its gradient is the sum of those of the environments alone, times their shares."""
     policy = make_tiny()
-    grouped = groups(policy, Choose(), count=2)
+    grouped = groups(policy, Choose(), count=4)[2:]
     for name, group in zip(("a", "b"), grouped, strict=True):
         for place, item in enumerate(group):
             item.environment = name
@@ -110,6 +110,7 @@ def test_an_update_uses_the_weights(make_tiny: Make, tmp_path: Path) -> None:
         del item.turns[1:]
     grouped[1][0].turns[0].reward = 1.0
     assert sum(len(item.logprobs) for item in grouped[0]) > 4
+    assert len({item.turns[0].choice for item in grouped[1]}) > 1
     trainer = Learner(policy, config(tmp_path, max_grad_norm=1e9, learning_rate=0.0))
     policy.model.train()
     found = []
