@@ -31,6 +31,9 @@ Keys = dict[int, tuple[torch.Tensor, torch.Tensor]]
 BLOCK_PAIRS = 1 << 21
 BLOCK_PADDING = {"cpu": 0.05, "cuda": 0.3}
 SMALL_BLOCK_PAIRS = 1 << 14
+# Tokens see none of those after them, but the kernel computes these pairs, too, where it is given a
+# mask. So long segments are divided: the parts see no more than the last of them does.
+LONGEST_PIECE = {"cpu": 256, "cuda": 1024}
 
 
 class Layout(Protocol):
@@ -197,9 +200,11 @@ class Packed:
     def __init__(self, plan: ForwardPlan, device: torch.device, prefix: Keys | None = None) -> None:
         self.keys: Keys = {}
         self._prefix = prefix
+        longest = LONGEST_PIECE.get(device.type, LONGEST_PIECE["cuda"])
+        segments = [piece for segment in plan.segments for piece in segment.pieces(longest)]
         self._blocks = [
-            _Block([plan.segments[index] for index in indices], len(plan.prefix), device)
-            for indices in blocks(plan.segments, device)
+            _Block([segments[index] for index in indices], len(plan.prefix), device)
+            for indices in blocks(segments, device)
         ]
         rows = torch.cat([block.rows for block in self._blocks])
         self._back = rows.argsort()

@@ -8,7 +8,7 @@ laid end to end with no padding between them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy
@@ -81,6 +81,27 @@ class Segment:
                 seen[place] = seen[parent]
             seen[place, place] = True
         return seen
+
+    def pieces(self, longest: int) -> Iterator[Segment]:
+        """Yield the same nodes as segments of at most `longest` nodes that follow one another, each
+        below those before it; the branches stay with the last. Their paths are rows of the same
+        forward."""
+        path, start = self.path, 0
+        while self.chain - start > longest:
+            stop = start + longest
+            yield self._piece(path, start, stop)
+            path, start = [*self.path, *range(self.first, self.first + stop)], stop
+        yield self._piece(path, start, len(self.nodes)) if start else self
+
+    def _piece(self, path: Sequence[int], start: int, stop: int) -> Segment:
+        return Segment(
+            path,
+            self.first + start,
+            self.nodes[start:stop],
+            self.tokens[start:stop],
+            [parent - start for parent in self.parents[start:stop]],
+            min(self.chain, stop) - start,
+        )
 
 
 @dataclass

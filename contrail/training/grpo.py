@@ -60,6 +60,11 @@ class GRPO(Objective):
             return list(range(len(batch.episodes)))
         return super().needed(learner, batch)
 
+    def sequence_level(self, learner: Learner) -> bool:
+        from contrail.training.trl_loss import sequence_level
+
+        return sequence_level(learner.config)
+
     def reference(self, learner: Learner, batch: Batch) -> torch.Tensor | None:
         return learner.reference(batch.episodes) if learner.beta != 0.0 else None
 

@@ -268,9 +268,9 @@ class Learner:
         entropies = self.with_entropy
         slices = self._scorer.split(batch.episodes, ask(objective, "needed", self, batch))
         with self._policy.learning() as model:
-            # An episode's own decisions may be too many for one slice, and weigh on one another
-            # where importance is that of whole sequences: they must be as they are now.
-            if batch.off_policy and any(piece.splits for piece in slices):
+            # An episode's own decisions may be too many for one slice.
+            divided = batch.off_policy and any(piece.splits for piece in slices)
+            if divided and ask(objective, "sequence_level", self):
                 with torch.no_grad():
                     for piece, scores in self._scores(model, slices, entropies, kept=True):
                         current = current.replaced(piece, scores, entropies)

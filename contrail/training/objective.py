@@ -164,6 +164,17 @@ class Objective(ABC, Scalars):
         """Return the indices of the episodes that must be scored with gradients."""
         return [index for index, weight in enumerate(batch.weights) if bool(weight.any())]
 
+    def sequence_level(self, learner: Learner) -> bool:
+        """Return whether the term of one decision in the loss depends on the log-probabilities or
+        entropies of others.
+
+        Then a batch of an older policy's episodes is scored once more, if one of them is too long
+        for a slice: the decisions outside a slice must be the present policy's, too. It costs a
+        forward of all episodes. Return False if the loss is a sum over decisions, with weights that
+        are known beforehand.
+        """
+        return True
+
     def reference(self, learner: Learner, batch: Batch) -> torch.Tensor | None:
         """Return log-probabilities under a reference policy, (episodes, longest), or None.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from contrail.training.decisions import Decisions
 
@@ -13,6 +13,16 @@ from contrail.training.decisions import Decisions
 # decision counts alike. BNPO divides by the decisions of a minibatch, not of the batch.
 BY_EPISODE = ("grpo", "sapo")
 BY_MINIBATCH = ("bnpo",)
+
+
+def sequence_level(config: GRPOConfig) -> bool:
+    """Return whether decisions weigh on one another in TRL's loss: see `Objective`."""
+    return (
+        config.importance_sampling_level == "sequence"
+        or config.loss_type == "vespo"
+        or config.off_policy_mask_threshold is not None
+        or config.top_entropy_quantile < 1.0
+    )
 
 
 class Loss(GRPOTrainer):

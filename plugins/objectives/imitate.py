@@ -160,6 +160,9 @@ class Imitate(contrail.Objective):
             found.append(weights)
         return found
 
+    def sequence_level(self, learner: contrail.Learner) -> bool:
+        return False
+
     def loss(
         self,
         learner: contrail.Learner,

@@ -86,6 +86,8 @@ def test_random_trees(
     if seed % 2:  # many small blocks
         monkeypatch.setattr(attention, "BLOCK_PAIRS", 60)
         monkeypatch.setattr(attention, "SMALL_BLOCK_PAIRS", 20)
+    if seed > 1:  # and long segments divided
+        monkeypatch.setitem(attention.LONGEST_PIECE, "cpu", 3)
     policy = make_tiny()
     rng = numpy.random.default_rng(100 + seed)
     plan = ForwardPlan(TokenTree())

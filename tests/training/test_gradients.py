@@ -282,3 +282,43 @@ def test_gradients_of_choices(
         monkeypatch.setattr(packs_module, "MAX_TOKENS", size)
         trainer.gradients(Batch.of(episodes, advantages, off_policy))
         assert distance(taken(policy), expected) < EXACT
+
+
+@pytest.mark.parametrize(
+    ("settings", "again"),
+    [
+        ({"loss_type": "dapo"}, False),
+        ({"loss_type": "sapo"}, False),
+        ({"importance_sampling_level": "sequence"}, True),
+        ({"loss_type": "vespo"}, True),
+        ({"off_policy_mask_threshold": 0.01}, True),
+        ({"top_entropy_quantile": 0.5}, True),
+    ],
+    ids=str,
+)
+def test_divided_episodes_are_scored_again_only_where_decisions_weigh_on_one_another(
+    make_tiny: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    again: bool,
+) -> None:
+    policy = make_tiny()
+    episodes = flat(groups(policy, Words(ReactConfig(max_new_tokens=6)), count=4))
+    disturb(episodes)
+    advantages = some_advantages(len(episodes))
+    learner = Learner(policy, config(tmp_path, **settings))
+    policy.model.train()
+
+    def gradients(off_policy: bool) -> tuple[Gradients, int]:
+        before = learner._scorer.computed_tokens
+        learner.gradients(Batch.of(episodes, advantages, off_policy))
+        return taken(policy), learner._scorer.computed_tokens - before
+
+    whole, _ = gradients(True)
+    monkeypatch.setattr(packs_module, "MAX_TOKENS", 80)
+    divided, tokens = gradients(True)
+    _, once = gradients(False)
+    if settings.get("top_entropy_quantile") is None:  # a threshold over all slices' entropies
+        assert distance(divided, whole) < EXACT
+    assert tokens == once * (1 + again)
