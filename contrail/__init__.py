@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from contrail.training.grpo import GRPO
     from contrail.training.learner import Learner
     from contrail.training.objective import Batch, Objective, Play, StageTasks
+    from contrail.training.wrapper import ObjectiveWrapper
 
     __version__: str
 
@@ -58,6 +59,7 @@ __all__ = [
     "InvalidAction",
     "Learner",
     "Objective",
+    "ObjectiveWrapper",
     "Observation",
     "Play",
     "PluginError",
@@ -116,6 +118,7 @@ _HOMES = {
     "training.grpo": ["GRPO"],
     "training.learner": ["Learner"],
     "training.objective": ["Batch", "Objective", "Play", "StageTasks"],
+    "training.wrapper": ["ObjectiveWrapper"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

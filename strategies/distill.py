@@ -95,39 +95,27 @@ class Teaching(contrail.Distillation):
         return self._strategy.teachers[environment]
 
 
-class Beside(contrail.Objective):
+class Beside(contrail.ObjectiveWrapper):
     """Learns from new episodes by the stage's own objective, and from old ones by `Teaching`.
 
     The losses of the two are weighed by their shares of the episodes.
     """
 
     def __init__(self, own: contrail.Objective, strategy: Distill) -> None:
-        super().__init__()
-        self.learning_rate = own.learning_rate
-        self.has_advantages = own.has_advantages
-        self._own = own
+        super().__init__(own)
         self._strategy = strategy
         self._teaching = Teaching(strategy)
         self._decisions = 0  # of the new episodes of the update
-
-    def begin(self, learner: Learner, stage: contrail.StageTasks) -> None:
-        self._own.begin(learner, stage)
-
-    def start(self, learner: Learner) -> None:
-        self._own.start(learner)
-
-    def samples(self, learner: Learner) -> int:
-        return self._own.samples(learner)
 
     def episodes(
         self, learner: Learner, tasks: Sequence[contrail.Task], play: contrail.Play
     ) -> list[list[Episode]]:
         old = [task for task in tasks if task.environment in self._strategy.teachers]
         if not old:
-            return self._own.episodes(learner, tasks, play)
+            return super().episodes(learner, tasks, play)
         together = Together(play, old)
         new = [task for task in tasks if task.environment not in self._strategy.teachers]
-        groups = self._own.episodes(learner, new, together) if new else []
+        groups = super().episodes(learner, new, together) if new else []
         if together.old is None:
             together.old = play(old, self.samples(learner))
         return [*groups, *together.old]
@@ -144,10 +132,10 @@ class Beside(contrail.Objective):
         self._decisions = sum(sum(episode.learnt) for group in new for episode in group)
         old = [self._is_old(episode) for group in groups for episode in group]
         if not any(old):
-            return self._own.weights(learner, groups, minibatches)
+            return super().weights(learner, groups, minibatches)
         number = numbers(old)
         parts = [[number[i] for i in part if not old[i]] for part in minibatches]
-        of_new = self._own.weights(learner, new, parts)
+        of_new = super().weights(learner, new, parts)
         of_old = self._teaching.weights(
             learner,
             [group for group in groups if self._is_old(group[0])],
@@ -168,13 +156,10 @@ class Beside(contrail.Objective):
             found.append(weights)
         return found
 
-    def loss(self, *arguments: Any, **named: Any) -> torch.Tensor:
-        return self._own.loss(*arguments, **named)
-
     def backward(self, learner: Learner, batch: Batch) -> float:
         old = [index for index, item in enumerate(batch.episodes) if self._is_old(item)]
         if not old:
-            return self._own.backward(learner, batch)
+            return super().backward(learner, batch)
         share = len(old) / len(batch.episodes)
         loss = 0.0
         new = [index for index, item in enumerate(batch.episodes) if not self._is_old(item)]
@@ -187,7 +172,7 @@ class Beside(contrail.Objective):
                 batch.off_policy,
                 self._decisions,
             )
-            loss += (1 - share) * self._own.backward(learner, part)
+            loss += (1 - share) * super().backward(learner, part)
             for parameter in learner.policy.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad *= 1 - share
@@ -196,13 +181,7 @@ class Beside(contrail.Objective):
         return loss + self._teaching.backward(learner, taught)
 
     def take_logged(self) -> dict[str, float]:
-        return {**self._own.take_logged(), **self._teaching.take_logged()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._own.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._own.load_state_dict(state)
+        return {**super().take_logged(), **self._teaching.take_logged()}
 
     def _is_old(self, episode: Episode) -> bool:
         return episode.environment in self._strategy.teachers
