@@ -11,12 +11,11 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from contrail import hookspecs
-from contrail.adapter import Adapter, check_parameters
+from contrail.adapter import Adapter
 from contrail.environment import Environment
 from contrail.errors import (
     ContrailError,
@@ -45,13 +44,12 @@ from contrail.plugin_files import (
     plugin_file,
     same_file,
 )
-from contrail.registry.registered import Registered, Table
+from contrail.registry.registered import Registered, Table, keep, register_class
 from contrail.shift.shifted import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
 
 T = TypeVar("T")
-R = TypeVar("R", EpisodeMetric, FailureRule)
 GROUP = "contrail"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("contrail_"))
 
@@ -134,7 +132,14 @@ class Plugins:
             "contrail_failures": functools.partial(self.register_failure, name),
         }
         for hook, (table, base) in self._tables.items():
-            registers[hook] = functools.partial(_register, table, base, name)
+            registers[hook] = functools.partial(register_class, table, base, name)
+        for caller in hooks:
+            for item in caller.get_hookimpls():
+                if item.plugin is module and caller.name in registers and not item.argnames:
+                    raise PluginError(
+                        f"plugin {name!r} ({source}): {caller.name}() registers nothing: it needs "
+                        f"a parameter. Write `def {caller.name}(register)`."
+                    )
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
         for hook, register in registers.items():
             self._manager.subset_hook_caller(hook, others)(register=register)
@@ -145,11 +150,11 @@ class Plugins:
         Raises:
             PluginError: it is none, it makes no sense, or its name is taken.
         """
-        _keep(self.metrics, EpisodeMetric, plugin, metric)
+        keep(self.metrics, EpisodeMetric, plugin, metric)
 
     def register_failure(self, plugin: str, rule: FailureRule) -> None:
         """Add a failure rule; raises as `register_metric`."""
-        _keep(self.failures, FailureRule, plugin, rule)
+        keep(self.failures, FailureRule, plugin, rule)
 
     @property
     def failure_rules(self) -> list[FailureRule]:
@@ -281,7 +286,7 @@ class Plugins:
         """
         for table, base in self._tables.values():
             if base is not None and isinstance(cls, type) and issubclass(cls, base):
-                _register(table, base, cls.__module__, cls.__name__, cls)
+                register_class(table, base, cls.__module__, cls.__name__, cls)
                 return cls.__name__
         raise PluginError(
             f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
@@ -342,38 +347,6 @@ def blaming(
 def _name_and_version(package: importlib.metadata.Distribution | None) -> tuple[str, str]:
     metadata = package.metadata if package else {"Name": "-", "Version": "-"}
     return metadata["Name"], metadata["Version"]
-
-
-def _keep(table: Table[R], cls: type[R], plugin: str, value: R) -> None:
-    if not isinstance(value, cls):
-        article = "an" if table.kind[0] in "aeiou" else "a"
-        raise PluginError(
-            f"plugin {plugin!r} registers {value!r} as {article} {table.kind}: register a "
-            f"contrail.{cls.__name__}."
-        )
-    value = replace(value, plugin=plugin)
-    value.check()
-    table.register(value.name, value, plugin)
-
-
-def _register(table: Table[Any], base: type | None, plugin: str, name: str, value: Any) -> None:
-    if base is not None and not (isinstance(value, type) and issubclass(value, base)):
-        raise PluginError(
-            f"plugin {plugin!r} registers {value!r} as the {table.kind} {name!r}: register a "
-            f"subclass of contrail.{base.__name__} (the class itself, not an instance)."
-        )
-    if base is not None and inspect.isabstract(value):
-        missing = ", ".join(sorted(value.__abstractmethods__))
-        raise PluginError(
-            f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
-            f"{value.__name__} does not define {missing}."
-        )
-    if base is Adapter:
-        try:
-            check_parameters(value)
-        except PluginError as error:
-            raise PluginError(f"plugin {plugin!r}: {error}") from error
-    table.register(name, value, plugin)
 
 
 def _blame(

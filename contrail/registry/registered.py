@@ -1,16 +1,21 @@
-"""Tables of what plugins have registered."""
+"""Tables of what plugins have registered, and what may be put into them."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from contrail.adapter import Adapter, check_parameters
 from contrail.errors import ConfigError, PluginError, nearest
+from contrail.metrics.episode import EpisodeMetric
+from contrail.metrics.failures import FailureRule
 
 T = TypeVar("T")
+R = TypeVar("R", EpisodeMetric, FailureRule)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,50 @@ class Table(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
+
+
+def keep(table: Table[R], cls: type[R], plugin: str, value: R) -> None:
+    """Add a metric or a failure rule, with its plugin's name.
+
+    Raises:
+        PluginError: it is none, it makes no sense, or its name is taken.
+    """
+    if not isinstance(value, cls):
+        article = "an" if table.kind[0] in "aeiou" else "a"
+        raise PluginError(
+            f"plugin {plugin!r} registers {value!r} as {article} {table.kind}: register a "
+            f"contrail.{cls.__name__}."
+        )
+    value = replace(value, plugin=plugin)
+    value.check()
+    table.register(value.name, value, plugin)
+
+
+def register_class(
+    table: Table[Any], base: type | None, plugin: str, name: str, value: Any
+) -> None:
+    """Add a class, which must be a subclass of `base`, or anything if there is no base.
+
+    Raises:
+        PluginError: it is none, it is abstract, or its name is taken.
+    """
+    if base is not None and not (isinstance(value, type) and issubclass(value, base)):
+        raise PluginError(
+            f"plugin {plugin!r} registers {value!r} as the {table.kind} {name!r}: register a "
+            f"subclass of contrail.{base.__name__} (the class itself, not an instance)."
+        )
+    if base is not None and inspect.isabstract(value):
+        missing = ", ".join(sorted(value.__abstractmethods__))
+        raise PluginError(
+            f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
+            f"{value.__name__} does not define {missing}."
+        )
+    if base is Adapter:
+        try:
+            check_parameters(value)
+        except PluginError as error:
+            raise PluginError(f"plugin {plugin!r}: {error}") from error
+    table.register(name, value, plugin)
 
 
 def not_registered(name: object, known: Iterable[str], directory: Path | None = None) -> str:

@@ -119,6 +119,14 @@ def test_CONTRAIL_PLUGINS_with_an_unknown_name(
             r"plugin 'bad'.*runn",
         ),
         (
+            "import contrail\n@contrail.hookimpl\ndef contrail_strategies(): ...",
+            r"plugin 'bad' \(.*bad\.py\): contrail_strategies\(\) registers nothing: it needs",
+        ),
+        (
+            "import contrail\n@contrail.hookimpl\ndef contrail_metrics(): ...",
+            r"contrail_metrics\(\) registers nothing",
+        ),
+        (
             "import contrail\n@contrail.hookimpl\ndef contrail_environments(register):\n"
             "    register('x', contrail.Environment)",
             "plugin 'bad' registers the environment 'x', whose class Environment does not define "
