@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contrail.actions import read_action
+    from contrail.actions import list_actions, read_action
     from contrail.adapter import Adapter, EpisodeView, Exchange
     from contrail.api import compare, estimate, evaluate, load, run, split, study
     from contrail.environment import SPLITS, Environment, Observation, Split, Step, Task
@@ -83,6 +83,7 @@ __all__ = [
     "evaluate",
     "generator",
     "hookimpl",
+    "list_actions",
     "load",
     "lora_digest",
     "lora_directories",
@@ -94,7 +95,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "actions": ["read_action"],
+    "actions": ["list_actions", "read_action"],
     "adapter": ["Adapter", "EpisodeView", "Exchange"],
     "api": ["compare", "estimate", "evaluate", "load", "run", "split", "study"],
     "environment": ["SPLITS", "Environment", "Observation", "Split", "Step", "Task"],

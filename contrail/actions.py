@@ -1,9 +1,10 @@
-"""How an action is read in a model's words: the one rule of all adapters and environments."""
+"""How actions are read in a model's words, and listed for it: one rule for all adapters and
+environments."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 _AROUND = "`* \t\r\n"
@@ -70,3 +71,11 @@ def _core(text: str) -> str:
     if first[0].isdigit() and start and text[start - 1] in "+-.\u2212":
         start -= 1
     return text[start:end]
+
+
+def list_actions(actions: Sequence[str]) -> str:
+    """Return actions for a model to read, with what stands before each: a blank and commas, or a
+    line for each if one has a comma itself."""
+    if any("," in action for action in actions):
+        return "".join(f"\n{action}" for action in actions)
+    return f" {', '.join(actions)}"

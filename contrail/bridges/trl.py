@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from contrail.actions import list_actions
 from contrail.bridges.tasks import find_task
 from contrail.environment import SPLITS, Environment, Observation
 from contrail.errors import ConfigError, ContrailError, nearest
@@ -130,5 +131,5 @@ def trl_rows(
 
 
 def _shown(seen: Observation) -> str:
-    listed = "" if seen.actions is None else f"\nYou can: {', '.join(seen.actions)}."
+    listed = "" if seen.actions is None else f"\nYou can:{list_actions(seen.actions)}"
     return f"{seen.text}{listed}"

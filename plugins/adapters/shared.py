@@ -67,7 +67,7 @@ class FreeText(contrail.Adapter):
         turns = self.config.list_actions
         if observation.actions is None or turns == "never" or (turns == "first" and not first):
             return observation.text
-        return f"{observation.text}\nAvailable actions: {', '.join(observation.actions)}"
+        return f"{observation.text}\nAvailable actions:{contrail.list_actions(observation.actions)}"
 
     def thought(self, action: str) -> str:
         """Return the thought of a player without a model."""

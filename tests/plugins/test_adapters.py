@@ -268,6 +268,17 @@ def test_the_turns_in_which_actions_are_listed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
+def test_actions_with_commas_are_listed_one_per_line(name: str) -> None:
+    actions = ["get 1 egg", "craft 1 cake using 3 wheat, 1 egg"]
+
+    def shown(listed: list[str]) -> str:
+        return adapter(name).render(Observation("Goal: cake.", listed), view(0))
+
+    assert shown(actions) == "Goal: cake.\nAvailable actions:\n" + "\n".join(actions)
+    assert shown(actions[:1] * 2) == "Goal: cake.\nAvailable actions: get 1 egg, get 1 egg"
+
+
+@pytest.mark.parametrize("name", FREE)
 def test_the_system_message_says_how_to_answer(name: str) -> None:
     class World(contrail.Environment):
         system_prompt = "You are in a house."
