@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from contrail.episode import Episode
 from contrail.errors import ContrailError, PluginError, boundary, describe_error
 
 if TYPE_CHECKING:
+    import torch
+
     from contrail.training.learner import Learner
     from contrail.training.objective import Groups, Objective
 
@@ -62,6 +62,8 @@ def loss_of(objective: Objective, *arguments: Any) -> torch.Tensor:
     Raises:
         PluginError: it is no number with a gradient.
     """
+    import torch
+
     found = ask(objective, "loss", *arguments)
     if not isinstance(found, torch.Tensor) or found.shape != () or not found.requires_grad:
         constant = isinstance(found, torch.Tensor) and not found.requires_grad
@@ -72,6 +74,8 @@ def loss_of(objective: Objective, *arguments: Any) -> torch.Tensor:
 
 
 def _check_weights(objective: Objective, found: object, episodes: Sequence[Episode]) -> None:
+    import torch
+
     longest = max((len(episode.logprobs) for episode in episodes), default=0)
     shapes = [(len(episodes),), (len(episodes), longest)]
     if not isinstance(found, torch.Tensor) or tuple(found.shape) not in shapes:
@@ -82,6 +86,8 @@ def _check_weights(objective: Objective, found: object, episodes: Sequence[Episo
 
 
 def _shown(value: object) -> str:
+    import torch
+
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"{value!r:.80}"
