@@ -135,7 +135,8 @@ class Beside(contrail.ObjectiveWrapper):
             return super().weights(learner, groups, minibatches)
         number = numbers(old)
         parts = [[number[i] for i in part if not old[i]] for part in minibatches]
-        of_new = super().weights(learner, new, parts)
+        asked = super().weights(learner, new, [part for part in parts if part])
+        of_new = [asked.pop(0) if part else torch.zeros(0) for part in parts]
         of_old = self._teaching.weights(
             learner,
             [group for group in groups if self._is_old(group[0])],

@@ -92,6 +92,26 @@ def test_minibatches_keep_the_order_of_episodes(learner: Learner) -> None:
         assert weights.tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("kind", [contrail.GRPO, contrail.GiGPO])
+def test_an_objective_is_asked_for_no_minibatch_without_new_episodes(
+    learner: Learner, kind: type[contrail.GRPO]
+) -> None:
+    class Asked(kind):  # type: ignore[misc,valid-type]
+        def weights(self, learner: Any, groups: Any, minibatches: Any) -> Any:
+            assert all(minibatches)
+            return super().weights(learner, groups, minibatches)
+
+    strategy = entered(learner)
+    new, old = played(learner)
+    both = Beside(Asked(), strategy)
+    taught, mixed, also = both.weights(learner, [*new, *old], [[4, 5], [0, 1, 2, 3, 6], [7]])
+    assert taught.tolist() == [1.0, 1.0]
+    assert also.tolist() == [1.0]
+    [whole] = kind().weights(learner, new, [[0, 1, 2, 3]])
+    rows = whole.reshape(4, -1)
+    assert torch.equal(mixed[:4].reshape(4, -1)[:, : rows.shape[1]], rows)
+
+
 def test_teachers_are_the_policies_after_the_stages(learner: Learner) -> None:
     listed = {name: tasks(name, 6) for name in "abc"}
     stages = [
