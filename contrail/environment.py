@@ -82,7 +82,8 @@ class Step:
     """Whether the task is solved, which is not the same as `terminated`. An episode counts by its
     last step."""
     valid: bool = True
-    """False if the environment could not interpret the action (counted as an invalid action)."""
+    """False if the environment refused the action, as it did not understand it or cannot carry it
+    out now (counted as an invalid action)."""
     info: Mapping[str, float] = field(default_factory=dict)
     """Further finite numbers by name, for episode metrics and the log of episodes."""
 

@@ -72,14 +72,13 @@ class AgentGymTextCraft(TextCraft):
         if self._over:
             return Step(Observation("The episode is over.", ()), terminated=True, valid=False)
         words = plain(action)
-        valid = True
         if match := CRAFT.match(words):
-            text = self._crafted(match[1], match[2])
+            text, valid = self._crafted(match[1], match[2])
         elif match := GET.match(words):
-            text = self._got(int(match[1]), match[2])
+            text, valid = self._got(int(match[1]), match[2])
         elif words.startswith("inventory"):
             held = "".join(f"[{item}] ({number}) " for item, number in self._inventory.items())
-            text = f"Inventory: {held or 'You are not carrying anything.'}"
+            text, valid = f"Inventory: {held or 'You are not carrying anything.'}", True
         else:
             text, valid = "Could not execute that. Use get, craft or inventory.", False
         actions = () if self._over else self._actions()
@@ -89,28 +88,30 @@ class AgentGymTextCraft(TextCraft):
     def _goal_of(self, task: Task) -> str:
         return self._goals[number_of(task.id) % len(self._goals)]
 
-    def _got(self, number: int, item: str) -> str:
+    def _got(self, number: int, item: str) -> tuple[str, bool]:
+        """Get things; return the answer, and whether the action was carried out."""
         if item not in self._book.gettable:
-            return f"Could not find {self._known(item)}"
+            return f"Could not find {self._known(item)}", False
         self._inventory[item] = self._inventory.get(item, 0) + number
-        return f"Got {number} {item}"
+        return f"Got {number} {item}", True
 
-    def _crafted(self, output: str, using: str) -> str:
+    def _crafted(self, output: str, using: str) -> tuple[str, bool]:
+        """Craft; return the answer, and whether the action was carried out."""
         amount = AMOUNT.match(output)
         output = amount[2] if amount else output
         parts = [AMOUNT.match(part.strip()) for part in using.split(",")]
         given = [(part[2], int(part[1])) for part in parts if part]
         if len(given) < len(parts):
-            return "Wrong format: each item is a number and a name."
+            return "Wrong format: each item is a number and a name.", False
         if any(self._inventory.get(item, -1) < number for item, number in given):
-            return f"Could not craft {self._known(output)}: not enough items."
+            return f"Could not craft {self._known(output)}: not enough items.", False
         recipe = self._book.match(output, given)
         if recipe is None:
-            return f"Could not craft {self._known(output)}: no such recipe."
+            return f"Could not craft {self._known(output)}: no such recipe.", False
         for item, number in given:
             self._inventory[item] -= number
             if not self._inventory[item]:
                 del self._inventory[item]
         self._inventory[output] = self._inventory.get(output, 0) + recipe.count
         self._over = output == self._goal
-        return f"Crafted {recipe.count} minecraft:{output.replace(' ', '_')}"
+        return f"Crafted {recipe.count} minecraft:{output.replace(' ', '_')}", True

@@ -124,12 +124,12 @@ class TextCraft(Environment):
             raise RuntimeError("textcraft: reset(task) comes before step(action).")
         words = " ".join(read_action(action).split()).lower()
         if match := GET.fullmatch(words):
-            return self._answer(self._get(int(match[1]), match[2].replace("_", " ")))
+            return self._get(int(match[1]), match[2].replace("_", " "))
         if match := CRAFT.fullmatch(words):
             return self._craft(match[1].replace("_", " "), match[2].replace("_", " "))
         if words == "inventory":
             return self._answer("")
-        return self._answer("Not an action: use get, craft or inventory.", valid=False)
+        return self._refuse("Not an action: use get, craft or inventory.")
 
     def expert(self, task: Task) -> list[str]:
         """Return the commands that get all raw materials, then those that craft, bottom up."""
@@ -162,26 +162,26 @@ class TextCraft(Environment):
         rng.shuffle(shown)
         return shown
 
-    def _get(self, number: int, item: str) -> str:
+    def _get(self, number: int, item: str) -> Step:
         if item not in self._book.gettable:
-            return f"Could not find {self._known(item)}."
+            return self._refuse(f"Could not find {self._known(item)}.")
         if number:
             self._inventory[item] = self._inventory.get(item, 0) + number
-        return f"Got {number} {item}."
+        return self._answer(f"Got {number} {item}.")
 
     def _craft(self, output: str, using: str) -> Step:
         parts = [INGREDIENT.fullmatch(part.strip()) for part in using.split(",")]
         given = [(part[2], int(part[1])) for part in parts if part]
         if len(given) < len(parts):
-            return self._answer("Not an action: write craft N item using N a, N b.", valid=False)
+            return self._refuse("Not an action: write craft N item using N a, N b.")
         failed = f"Could not craft {self._known(output)}: "
         if kind := next((item for item, _ in given if item in self._book.kinds), None):
-            return self._answer(f"{failed}say which {kind}.")
+            return self._refuse(f"{failed}say which {kind}.")
         recipe = self._book.match(output, given)
         if recipe is None:
-            return self._answer(f"{failed}no such command.")
+            return self._refuse(f"{failed}no such command.")
         if lacking := [item for item, number in given if self._inventory.get(item, 0) < number]:
-            return self._answer(f"{failed}not enough {lacking[0]}.")
+            return self._refuse(f"{failed}not enough {lacking[0]}.")
         for item, number in given:
             self._inventory[item] -= number
             if not self._inventory[item]:
@@ -194,6 +194,9 @@ class TextCraft(Environment):
         book = self._book
         known = name in book.gettable or name in book.recipes or name in book.kinds
         return name if known else "that"
+
+    def _refuse(self, why: str) -> Step:
+        return self._answer(why, valid=False)
 
     def _answer(self, happened: str, valid: bool = True, done: bool = False) -> Step:
         # Every answer includes the inventory, so `inventory` never costs a turn. The goal is

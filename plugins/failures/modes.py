@@ -93,7 +93,7 @@ RULES = (
         "repeats", repeats, "takes the same action three times in a row, and is answered alike"
     ),
     FailureRule("loops", loops, "goes twice through a cycle of observations and actions"),
-    FailureRule("invalid", invalid, "writes no action, or one that is not understood"),
+    FailureRule("invalid", invalid, "writes no action, or one that is refused"),
     FailureRule("gives_up", gives_up, "ends or idles in the first half of its turns"),
     FailureRule("unchecked", unchecked, "says that it is done without having checked anything"),
     FailureRule("out_of_turns", out_of_turns, "comes to the limit of turns"),

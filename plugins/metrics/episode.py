@@ -45,7 +45,7 @@ METRICS = (
     EpisodeMetric(
         "invalid_action_rate",
         lambda episode: [float(not turn.valid) for turn in episode.turns],
-        "share of the turns without an action, or with one that the environment did not understand",
+        "share of the turns without an action, or with one that the environment refused",
         over="turns",
         heading="invalid",
         least=0.0,

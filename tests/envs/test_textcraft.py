@@ -232,7 +232,10 @@ def test_nonsense_costs_a_turn_and_never_raises(environment: TextCraft, action: 
 
 def test_what_is_said(environment: TextCraft) -> None:
     def say(action: str) -> str:
-        return environment.step(action).observation.text
+        step = environment.step(action)
+        # What is not carried out is refused, and counts as an invalid action.
+        assert step.valid == (not step.observation.text.startswith(("Could not", "Not an action")))
+        return step.observation.text
 
     environment.reset(find(environment, "dropper"))
     environment.step("get 1 stone")  # an abandoned episode

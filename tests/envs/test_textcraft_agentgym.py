@@ -93,7 +93,8 @@ def test_its_words() -> None:
     for action, answer in said.items():
         step = environment.step(action)
         assert step.observation.text == answer
-        assert (step.reward, step.terminated, step.valid) == (0, False, True)
+        refused = answer.startswith(("Could not", "Wrong format"))
+        assert (step.reward, step.terminated, step.valid) == (0, False, not refused)
     for nonsense in ("Get 1 acacia logs", "look", ""):  # capitals matter
         step = environment.step(nonsense)
         assert step.observation.text.startswith("Could not execute")

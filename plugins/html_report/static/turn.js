@@ -9,7 +9,7 @@ const percent = (chance) => `${(100 * chance).toFixed(chance > 0 && chance < 0.1
 /** Show a turn; `beside` is the same turn of the other episode, `side` 0 or 1, of this `name`. */
 export function turn(own, number, beside, side, name) {
   const marks = [
-    own.valid === false ? "not understood" : null,
+    own.valid === false ? "invalid" : null,
     own.cut_off ? "cut off" : null,
     own.left_out ? "not learnt from" : null,
     own.penalty ? `penalty ${own.penalty}` : null,
