@@ -74,8 +74,8 @@ def _core(text: str) -> str:
 
 
 def list_actions(actions: Sequence[str]) -> str:
-    """Return actions for a model to read, with what stands before each: a blank and commas, or a
-    line for each if one has a comma itself."""
+    """Return actions as a text to follow a colon: " look, go north", or each on a new line if one
+    of them has a comma itself."""
     if any("," in action for action in actions):
         return "".join(f"\n{action}" for action in actions)
     return f" {', '.join(actions)}"

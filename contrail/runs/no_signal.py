@@ -20,7 +20,7 @@ ADVICE: dict[Kind, str] = {
     "(grpo.num_generations), or reward partial progress",
     "solved": "every episode succeeded. The model can do these tasks already: train on harder ones "
     "(`train` of the stage)",
-    "mixed": "the episodes of each task all ended alike. Play each task more often "
+    "mixed": "the episodes of each task all had the same reward. Play each task more often "
     "(grpo.num_generations), sample more diversely (grpo.temperature), or put more tasks into an "
     "update (grpo.generation_batch_size)",
     "demonstrated": "no demonstration could be learnt from. `contrail check` says whether the "

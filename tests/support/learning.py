@@ -17,7 +17,10 @@ from contrail.seeding import generator
 
 import torch  # isort: skip
 from contrail.episode import Episode  # isort: skip
+from contrail.model.tree import TokenTree  # isort: skip
 from contrail.rollout.play import EnvironmentPool, Job, play  # isort: skip
+from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
+from contrail.training.shared.packs import Pack  # isort: skip
 from trl import GRPOConfig  # isort: skip
 
 EXACT = 1e-4
@@ -147,3 +150,16 @@ def rewarded(grouped: Sequence[Sequence[Episode]], rewards: Sequence[Sequence[fl
 
 
 VARIED = [[0.0, 1.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0]]
+
+
+def needed_at_least(pack: Pack) -> int:
+    """Tokens that the costliest turn of a pack's episodes needs if it is scored alone."""
+
+    def alone(episode: Episode, turn: int) -> int:
+        forest = Forest(TokenTree())
+        forest.add([TurnSpan(episode, turn, turn + 1)])
+        return forest.plan.size
+
+    return max(
+        alone(part.episode, turn) for part in pack.parts for turn in range(len(part.episode.turns))
+    )

@@ -304,7 +304,7 @@ def test_divided_episodes_are_scored_again_only_where_decisions_weigh_on_one_ano
     again: bool,
 ) -> None:
     policy = make_tiny()
-    episodes = flat(groups(policy, Words(ReactConfig(max_new_tokens=6)), count=4))
+    episodes = flat(groups(policy, Choose(), count=4))
     disturb(episodes)
     advantages = some_advantages(len(episodes))
     learner = Learner(policy, config(tmp_path, **settings))

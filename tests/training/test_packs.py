@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from learning import (
     config,
     flat,
     groups,
+    needed_at_least,
 )  # isort: skip
 
 
@@ -54,9 +56,24 @@ def test_packs_hold_every_decision_once(make_tiny: Make, monkeypatch: pytest.Mon
         assert decisions(packs) == expected
         assert len(packs) > 1
         for pack in packs:
-            turns = sum(part.end - part.begin for part in pack.parts)
-            assert turns == 1 or pack.forest(TokenTree()).plan.size <= limit
+            assert pack.forest(TokenTree()).plan.size <= max(limit, needed_at_least(pack))
         assert any(pack.splits for pack in packs) == (limit < 400)
+
+
+@pytest.mark.parametrize("limit", [1, 60, 150, 4096])
+def test_an_episode_is_divided_only_where_that_saves_memory(make_tiny: Make, limit: int) -> None:
+    text = flat(groups(make_tiny(), Words(ReactConfig(max_new_tokens=6)), count=4))
+    for episode in text:  # its last turn needs all the others
+        [pack] = packs_module.into_packs([episode], [0], limit)
+        assert not pack.splits
+        assert pack.forest(TokenTree()).plan.size == len(episode.token_ids) - 1
+    for episode in flat(groups(make_tiny(), Choose(), count=4)):  # no turn needs others' candidates
+        packs = packs_module.into_packs([episode], [0], limit)
+        parts = [part for pack in packs for part in pack.parts]
+        for before, after in itertools.pairwise(parts):
+            together = packs_module.Pack([0], [TurnSpan(episode, before.begin, after.begin + 1)])
+            size = together.forest(TokenTree()).plan.size
+            assert size > max(limit, needed_at_least(together))
 
 
 def test_what_a_group_begins_with_is_computed_once(

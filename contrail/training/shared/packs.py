@@ -117,20 +117,28 @@ def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
     """Yield an episode in as few parts as `most` tokens allow, each with the tokens that it
-    needs."""
+    needs.
+
+    A part needs all that comes before it, so the turn that needs most sets how many tokens are held
+    at least: with fewer, beginnings would be computed again and no memory saved.
+    """
+    contexts = [
+        len(episode.context(number)) - len(turn.prompt) for number, turn in enumerate(episode.turns)
+    ]
+    sizes = [_nodes(turn) for turn in episode.turns]
+    most = max(most, *(context + size for context, size in zip(contexts, sizes, strict=True)))
     begin = context = length = 0
     start = episode.turns[0].prompt
-    for number, turn in enumerate(episode.turns):
-        size = _nodes(turn)
-        # A restart computes nothing that it has in common with the start before.
-        shared = common_prefix_length(start, turn.prompt) if turn.restart else 0
-        if number > begin and context + length + size - shared > most:
-            yield TurnSpan(episode, begin, number), context + length
-            begin, length, shared = number, 0, 0
-            context = len(episode.context(number)) - len(turn.prompt)
-        length += size - shared
-        if turn.restart:
+    for number, (turn, size) in enumerate(zip(episode.turns, sizes, strict=True)):
+        if turn.restart:  # computes nothing that it has in common with the start before
+            more = size - common_prefix_length(start, turn.prompt)
             start = turn.prompt
+        else:  # needs the last token written before it, too
+            more = size + (number > 0)
+        if number > begin and context + length + more > most:
+            yield TurnSpan(episode, begin, number), context + length
+            begin, context, length, more = number, contexts[number], 0, size
+        length += more
     yield TurnSpan(episode, begin, len(episode.turns)), context + length
 
 
