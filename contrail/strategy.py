@@ -66,6 +66,10 @@ class Strategy(Scalars):
     restarts: bool = False
     """Whether every stage begins with the model before any training: R is a transfer matrix."""
 
+    branches: bool = False
+    """Whether what a stage trains becomes part of the agent only at the end of the stage. Until
+    then learning curves show the stage's own environments alone."""
+
     NEVER: ClassVar[float] = math.inf
 
     starts_at: float | None = None

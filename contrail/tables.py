@@ -170,15 +170,16 @@ def mean_and_least(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[
 
     Args:
         rows: those of `curve_rows`.
-        metric: a column of theirs. Both are None where an environment lacks it.
+        metric: a column of theirs. Both are None where an environment lacks it, or was not played.
     """
+    environments = {row["environment"] for row in rows}
     moments: dict[tuple[int, int], list[float | None]] = {}
     for row in rows:
         moments.setdefault((row["stage"], row["updates"]), []).append(row[metric])
     found = []
     for (stage, updates), values in moments.items():
         known = [value for value in values if value is not None]
-        whole = known if len(known) == len(values) else []
+        whole = known if len(known) == len(environments) else []
         mean = sum(whole) / len(whole) if whole else None
         found.append(
             {"stage": stage, "updates": updates, "mean": mean, "least": min(whole, default=None)}

@@ -60,6 +60,7 @@ class Merge(contrail.Strategy):
         self._learnt: list[Snapshot] = []
         if self.config.start == "base":
             self.exclusive = "every stage begins with the base model, unless `start: merged`"
+            self.branches = True
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         self._fresh = learner.policy.snapshot()

@@ -17,6 +17,9 @@ FORMULA = (
     "mean new(t)"
 )
 
+ROUNDING = 1e-9
+"""Scores that differ by less are equal: means over seeds are rounded."""
+
 
 def tradeoffs(rows: Sequence[Row], orders: Sequence[Any]) -> list[dict[str, Any]]:
     """Return, for each stage that has environments before it, what each strategy forgot by the time
@@ -81,10 +84,10 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
     """
     means = {label: np.mean(own, axis=0) for label, own in curves.items()}
     learning = {
-        label: mean for label, mean in means.items() if mean[:, 1].max() > mean[0, 1] + 1e-9
+        label: mean for label, mean in means.items() if mean[:, 1].max() > mean[0, 1] + ROUNDING
     }
     level = min((float(mean[:, 1].max()) for mean in learning.values()), default=0.0)
-    above = [label for label, mean in learning.items() if mean[0, 1] >= level]
+    above = [label for label, mean in learning.items() if mean[0, 1] >= level - ROUNDING]
     forgot = {}
     for label, mean in learning.items():
         if label in above:
@@ -112,6 +115,6 @@ def _at_one_level(curves: Mapping[str, list[Array]]) -> dict[str, Any]:
 def _first_reached(at: Array, score: Array, level: float) -> float:
     """Return the first time at which a piecewise linear score is at the level; it begins below and
     gets there."""
-    index = int(np.argmax(score >= level - 1e-12))
+    index = int(np.argmax(score >= level - ROUNDING))
     share = (level - score[index - 1]) / (score[index] - score[index - 1])
     return float(at[index - 1] + min(1.0, share) * (at[index] - at[index - 1]))

@@ -87,23 +87,24 @@ class EpisodeMetric:
         """Return the mean over episodes; None if no episode has a value.
 
         Args:
-            episodes: episodes of one environment.
+            episodes: of one environment, or of an update.
             by_task: whether a mean over tasks is taken as such. In an update all episodes count
                 alike.
 
         Raises:
             PluginError: the metric's function raised, or returned something else than numbers.
         """
+        read = [
+            (episode, self._values(episode))
+            for episode in episodes
+            if episode.fault is None or self.faults
+        ]
+        giving = {episode.environment for episode, found in read if found}
         values: dict[str, list[float]] = {}
-        given = not self.optional
-        for episode in episodes:
-            if episode.fault is None or self.faults:
-                task = episode.task.id if by_task and self.over == "tasks" else ""
-                found = self._values(episode)
-                given = given or bool(found)
-                values.setdefault(task, []).extend(found or [0.0] * self.optional)
-        if not given:
-            return None
+        for episode, found in read:
+            task = episode.task.id if by_task and self.over == "tasks" else ""
+            zero = self.optional and episode.environment in giving
+            values.setdefault(task, []).extend(found or [0.0] * zero)
         return mean([mean(found) for found in values.values() if found])
 
     def about(self) -> dict[str, Any]:

@@ -83,12 +83,23 @@ class Composition:
         self.pending: Sequence[Task] | None = None
         """The tasks that have been drawn for an update and not been learnt from yet."""
         self.idle = False
-        """Whether the run warms up: then no member acts or has a state."""
+        """Whether the run warms up: see `rest`."""
+
+    def rest(self, learner: Learner, resting: bool) -> None:
+        """Let no member act or have a state while the run warms up, and none have changed the
+        learner: `begin` is called again afterwards."""
+        self.idle = resting
+        learner.by_environment |= resting
 
     @property
     def restarts(self) -> bool:
         """See `Strategy.restarts`."""
         return any(member.strategy.restarts for member in self._members)
+
+    @property
+    def branches(self) -> bool:
+        """See `Strategy.branches`."""
+        return any(member.strategy.branches for member in self._members)
 
     @property
     def own_loras(self) -> bool:

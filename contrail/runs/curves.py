@@ -17,7 +17,8 @@ class Curves:
 
     The tasks and dice are those of R. A stage's own environments are played by the policy in
     training, which a strategy may replace at the end of the stage; the others by the policy that a
-    strategy chooses for their evaluation.
+    strategy chooses for their evaluation, or by none if what the stage trains is no part of the
+    agent yet (`Strategy.branches`).
 
     Args:
         run: whose curves they are.
@@ -46,11 +47,14 @@ class Curves:
         every = self._run.config.evaluate.every
         if every is None or not stage.updates or (update % every and update != stage.updates):
             return
+        whole = stage.warmup or not self._strategy.branches
         for test in self._tests:
+            own = test.name in stage.environments
+            if not own and not whole:
+                continue
             curve = self._run.curves[-1].setdefault(test.name, [])
             if curve and curve[-1][0] == update:
                 continue  # evaluated before the run was interrupted
-            own = test.name in stage.environments
             playing = nullcontext() if own else self._strategy.playing(self._policy, test.name)
             with playing:
                 when = f"in {stage.name} after {update} updates"

@@ -74,7 +74,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         for number, stage in enumerate(self.stages, start=1):
             if number <= position.stage:
                 continue
-            self.strategy.idle = stage.warmup
+            self.strategy.rest(self.learner, stage.warmup)
             self._train(stage, number, position.update if number == position.stage + 1 else 0)
             if stage.warmup:
                 self.policy.begin_here()

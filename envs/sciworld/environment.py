@@ -170,7 +170,7 @@ class SciWorld(Environment):
         wish = " ".join(read_action(action, self._shown)[: LONGEST_ACTION + 1].split())
         # Text that cannot be a command is not sent: it might not get through.
         if len(wish) > LONGEST_ACTION or not wish.isascii() or not wish.isprintable():
-            info = {"score": self._score / 100}
+            info = {"score": max(0, self._score) / 100}
             return Step(self._observe(UNKNOWN), valid=False, info=info)
         try:
             return self._played(wish)
@@ -215,7 +215,7 @@ class SciWorld(Environment):
             terminated=self._over,
             success=score == 100,
             valid=not text.startswith(REFUSALS),
-            info={"score": score / 100},
+            info={"score": max(0, score) / 100},
         )
 
     def _listed(self, gold: list[str], instead: str, tries: int) -> list[str]:

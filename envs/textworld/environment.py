@@ -161,7 +161,7 @@ class TextWorld(Environment):
             self._over,
             success=bool(state.won),
             valid=not REFUSED.match(text.strip()),
-            info={"score": self._score},
+            info={"score": self._score / self._highest},
         )
 
     def expert(self, task: Task) -> list[str] | None:

@@ -68,7 +68,8 @@ def unchecked(episode: Episode, context: FailureContext) -> int | None:
     """Return the turn in which the agent wrongly says that it is done, and has checked nothing."""
     if not context.verifying or not _finished(episode, context):
         return None
-    checked = any(context.verifies(turn) for turn in episode.turns)
+    # A check that was refused shows nothing, and what is written after the end is not carried out.
+    checked = any(turn.valid and context.verifies(turn) for turn in episode.turns[:-1])
     return None if checked else len(episode.turns)
 
 

@@ -127,6 +127,16 @@ def test_a_strategy_that_begins_above_the_level_is_named() -> None:
     assert comparison.without_tradeoff(item) == {"fast": "above from the start"}
 
 
+def test_the_level_is_reached_up_to_rounding() -> None:
+    almost = 0.1 - 1e-16
+    assert almost < 0.1
+    found = only(
+        [learnt("at", [(almost, 0.9), (0.5, 0.3)]), learnt("below", [(0.05, 0.9), (0.1, 0.3)])]
+    )
+    assert found["above"] == ["at"]
+    assert list(found["strategies"]) == ["below"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

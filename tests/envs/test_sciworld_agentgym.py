@@ -111,7 +111,7 @@ def test_a_wrong_decision_costs_a_hundred(environment: SciWorld) -> None:
     environment.reset(task(30))  # melt/0 begins with a score of 0
     wrong = environment.step("focus on agent")
     assert (wrong.reward, wrong.terminated, wrong.success) == (-100, True, False)
-    assert wrong.info["score"] == -1
+    assert wrong.info["score"] == 0  # the share of the task that is solved; rewards are -100
 
 
 @pytest.mark.slow

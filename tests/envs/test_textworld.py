@@ -49,6 +49,7 @@ def test_a_game_is_made_once_and_won_by_its_walkthrough(cache: Path) -> None:
         step = world.step(action.upper() + ".")
         seen, total = step.observation, total + step.reward
     assert (step.success, step.terminated, total) == (True, True, 1.0)
+    assert step.info == {"score": 1.0}
     assert not world.step("look").valid
     assert world.reset(task) == first
     world.close()

@@ -119,6 +119,16 @@ def test_an_optional_metric_is_there_where_an_environment_gives_it() -> None:
     assert averages([long], EPISODES) == {"long": 0.5}
 
 
+def test_an_environment_that_gives_no_number_counts_for_none_in_an_update() -> None:
+    grade = EpisodeMetric("grade", lambda item: item.info.get("grade"), optional=True)
+    graded, failed, other = episode("a", 1), episode("a", 1), episode("b", 1)
+    graded.turns[0].info["grade"] = 0.8
+    other.environment = "ungraded"
+    assert grade.average([graded, other], by_task=False) == 0.8
+    assert grade.average([graded, failed, other, other], by_task=False) == 0.4
+    assert grade.average([other]) is None
+
+
 def test_what_steps_say_is_seen() -> None:
     assert EPISODES[3].info == {"left": 3.0}
     assert EpisodeMetric("left", lambda item: item.info.get("left")).average(EPISODES) == 1.5

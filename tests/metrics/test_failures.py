@@ -92,6 +92,20 @@ def test_rules(rule: str, played: Episode, turn: int | None) -> None:
     assert RULE[rule].shows(played, SHOP) == turn
 
 
+def test_a_check_that_was_refused_is_none() -> None:
+    played = episode(("a", "click[features]"), *ANSWERS, ended="terminated")
+    played.turns[0].valid = False
+    assert RULE["unchecked"].shows(played, SHOP) == 4
+
+
+def test_what_is_written_after_the_answer_checks_nothing() -> None:
+    tags = FailureContext(
+        finishing=(".*<answer>.*</answer>.*",), verifying=(".*<search>.*</search>.*",)
+    )
+    answer = ("who?", "<answer>she</answer> <search>who is it</search>")
+    assert RULE["unchecked"].shows(episode(answer, ended="terminated"), tags) == 1
+
+
 def test_a_turn_that_was_cut_off() -> None:
     played = episode(*WALK)
     played.turns[1].cut_off = True

@@ -15,6 +15,7 @@ from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.runs import rollouts
 from contrail.runs.launch import run_stream
+from contrail.tables import curve_rows, mean_and_least
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STREAM = """
@@ -218,3 +219,17 @@ def test_curves_are_of_the_policies_that_play(run: Run) -> None:
         assert len({success for _, success in curve}) == 1
     assert second["first"][0][1] == content["R"][1][0]
     assert second["second"][-1][1] == content["R"][2][1]
+
+
+@pytest.mark.parametrize("start", ["base", "merged"])
+def test_curves_are_of_the_agent(run: Run, start: str) -> None:
+    """What begins with the base model is no part of the agent before it is merged."""
+    strategy = f"strategy={{name: merge, start: {start}}}"
+    content = run(strategy, "evaluate.every=1", "grpo.learning_rate=1e-1")
+    first, second = content["curves"]
+    if start == "base":
+        assert (list(first), list(second)) == (["first"], ["second"])
+        rows = curve_rows(content)
+        assert all(item["mean"] is None for item in mean_and_least(rows, "success"))
+    else:
+        assert second["first"][0][1] == content["R"][1][0]

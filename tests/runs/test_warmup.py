@@ -70,6 +70,25 @@ def test_rows_and_metrics(stream: dict[str, Any], tmp_path: Path) -> None:
     assert TaskScores.read(record).stages == 2
 
 
+def test_no_strategy_has_a_say_in_it(stream: dict[str, Any], tmp_path: Path) -> None:
+    """`normalize: false` weighs environments by the lengths of their episodes, but not yet here."""
+    turns = [{"action": "20"}, {"action": "17"}]
+    lines = [json.loads(line) for line in Path("shown.jsonl").read_text().splitlines()]
+    for item in lines:
+        item["turns"] = [*turns, *item["turns"]][-2 if item["task"][-1] in "13579" else -1 :]
+    Path("shown.jsonl").write_text("".join(json.dumps(item) + "\n" for item in lines))
+    found = []
+    for strategy in ("sequential", "replay", {"name": "replay", "normalize": False}):
+        out = tmp_path / f"run{len(found)}"
+        contrail.run({**stream, "strategy": strategy}, out=out, quiet=True)
+        found.append([tensors(out, row) for row in ("001", "003")])
+    first = found[0][0]
+    for other, _ in found[1:]:
+        assert all(bool((other[name] == value).all()) for name, value in first.items())
+    _, (_, normalised), (_, by_length) = found
+    assert any(bool((by_length[name] != value).any()) for name, value in normalised.items())
+
+
 def test_drift_begins_after_it(stream: dict[str, Any], tmp_path: Path) -> None:
     stream["evaluate"] = {**stream.get("evaluate", {}), "drift": True}
     drift = contrail.run(stream, out=tmp_path / "run", quiet=True).record["drift"]
