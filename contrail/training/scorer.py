@@ -131,9 +131,12 @@ class PlainScorer:
         slices: list[Slice] = []
         queries: list[Query] = []
         for index in indices:
-            for number in range(len(episodes[index].turns)):
-                asked = _queries(episodes[index], number)
-                if not queries or padded_size([*queries, *asked]) > MAX_TOKENS:
+            turns = [_queries(episodes[index], n) for n in range(len(episodes[index].turns))]
+            # A turn needs all that comes before it: with fewer tokens than the costliest one needs,
+            # beginnings would be computed again and no memory saved.
+            most = max([MAX_TOKENS, *map(padded_size, turns)])
+            for number, asked in enumerate(turns):
+                if not queries or padded_size([*queries, *asked]) > most:
                     slices.append(Slice([], []))
                     queries = []
                 queries += asked

@@ -15,6 +15,8 @@ from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import ReactConfig
 
 import torch  # isort: skip
+from contrail.training import scorer as scorer_module  # isort: skip
+from contrail.training.scorer import PlainScorer  # isort: skip
 from contrail.training.shared import packs as packs_module  # isort: skip
 from contrail.episode import Episode  # isort: skip
 from contrail.training.shared.forest import Forest, TurnSpan  # isort: skip
@@ -74,6 +76,21 @@ def test_an_episode_is_divided_only_where_that_saves_memory(make_tiny: Make, lim
             together = packs_module.Pack([0], [TurnSpan(episode, before.begin, after.begin + 1)])
             size = together.forest(TokenTree()).plan.size
             assert size > max(limit, needed_at_least(together))
+
+
+@pytest.mark.parametrize("limit", [1, 60, 4096])
+def test_plain_forwards_divide_no_free_text(
+    make_tiny: Make, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(scorer_module, "MAX_TOKENS", limit)
+    scorer = PlainScorer()
+    policy = make_tiny()
+    for episode in flat(groups(policy, Words(ReactConfig(max_new_tokens=6)), count=2)):
+        slices = scorer.split([episode], [0])
+        before = scorer.computed_tokens
+        list(scorer.score(policy.model, slices, 1.0))
+        assert len(slices) == 1
+        assert scorer.computed_tokens - before == len(episode.token_ids) - 1
 
 
 def test_what_a_group_begins_with_is_computed_once(
