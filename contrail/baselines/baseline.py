@@ -46,16 +46,21 @@ class Baseline:
 
     @classmethod
     def of(
-        cls, outcomes: Sequence[Outcome], samples: int, action: str | None = None
+        cls,
+        outcomes: Sequence[Outcome],
+        samples: int,
+        action: str | None = None,
+        *,
+        scripted: bool = False,
     ) -> Baseline | None:
-        """Summarise all episodes; None where the player could not play a single one, or not all
-        to their ends.
+        """Summarise all episodes; None where the player could not play all of them to their ends.
 
-        Which episodes come to a turn without a list depends on how they were played: the mean of
-        the others would be that of a choice of lucky, or unlucky, ones.
+        The mean of the others would be that of a choice of tasks, and within a task of lucky, or
+        unlucky, episodes. Only of a `scripted` player, the expert, tasks are left out for which
+        there is no script.
         """
         played = [outcome for outcome in outcomes if outcome.undefined is None]
-        if not played or any(item.undefined is not None and item.turns for item in outcomes):
+        if not played or (len(played) < len(outcomes) and not scripted):
             return None
         sound = [outcome for outcome in played if outcome.fault is None]
         by_task: dict[str, list[float]] = {outcome.task.id: [] for outcome in outcomes}
@@ -156,7 +161,7 @@ def measure(
     alike = player.scripted or all(item.undefined or item.fault for item in outcomes)
     count = 1 if alike else max(1, min(samples, 1 + int(seconds / took)))
     outcomes += played((task, sample) for sample in range(1, count) for task in tasks)
-    return Baseline.of(outcomes, count, getattr(player, "action", None))
+    return Baseline.of(outcomes, count, getattr(player, "action", None), scripted=player.scripted)
 
 
 def interval(baseline: Baseline) -> list[float] | None:

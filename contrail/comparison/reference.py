@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,17 +34,29 @@ def forward_transfer(
 
     Returns:
         By seed (see `continual_world_forward_transfer`). None without curves, without a reference
-        of
-        the same seeds and orders, or if two environments have their first stage in common.
+        of the same settings, seeds and orders, or if two environments have their first stage in
+        common.
     """
-    reference = [row for row in every_row if row.config["strategy"] == {"name": REFERENCE}]
-    if not seeds or not rows or not reference or rows[0] in reference:
+    if not seeds or not rows:
+        return None
+    settings = [_settings(row) for row in rows]
+    reference = [
+        row
+        for row in every_row
+        if row.config["strategy"] == {"name": REFERENCE} and _settings(row) in settings
+    ]
+    if not reference or rows[0] in reference:
         return None
     own, alone = _areas(rows, seeds), _areas(reference, seeds)
     if own is None or alone is None or own[:2] != alone[:2]:
         return None
     values = continual_world_forward_transfer(own[2], alone[2])
     return None if values is None else dict(zip(seeds, values.tolist(), strict=True))
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    """Return what two runs have in common that differ in their strategies alone."""
+    return {key: value for key, value in row.config.items() if key not in ("strategy", "name")}
 
 
 def _areas(

@@ -57,10 +57,11 @@ def source_files(config: RunConfig, plugins: Plugins) -> dict[str, str]:
             continue
         if cls.__module__.partition(".")[0] != own.name:
             named.add(path)
-    found = {_name(path): _digest(path) for path in sorted(named) if path.is_file()}
+    names = _names(named)
+    found = {names[path]: _digest(path) for path in sorted(named) if path.is_file()}
     for path in sorted(named):
         if episodes := list(path.glob("episodes/*.jsonl.gz")):
-            found[_name(path)] = _digest_all(episodes)
+            found[names[path]] = _digest_all(episodes)
     model = _model_directory(config)
     return found if model is None else {**found, _name(model): _digest_model(model)}
 
@@ -76,8 +77,19 @@ def begun_with(
     return {**now, _name(model): before[_name(model)][-1]}
 
 
-def _name(path: Path) -> str:
-    return "/".join(path.parts[-2:])
+def _name(path: Path, parts: int = 2) -> str:
+    return "/".join(path.parts[-parts:])
+
+
+def _names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a name of each path: its last two parts, or more where two would be named alike."""
+    names = {path: _name(path) for path in paths}
+    for path in names:
+        parts = 2
+        while any(_name(other, parts) == _name(path, parts) for other in names if other != path):
+            parts += 1
+        names[path] = _name(path, parts)
+    return names
 
 
 def _model_directory(config: RunConfig) -> Path | None:

@@ -18,7 +18,8 @@ def side_by_side(studies: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[st
     cannot be told, or is missing, this cannot be told either, unless two others disagree.
 
     Args:
-        studies: of each study, the content of its experiments' JSON files.
+        studies: of each study, the content of its experiments' JSON files. Where several judge a
+            claim, the last one counts.
 
     Returns:
         Of each claim its `number`, `claim` and `agreement` ("agree", "disagree" or "cannot be

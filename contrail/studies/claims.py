@@ -67,6 +67,7 @@ def _claim(
 
 NO_HALVES = "no environment has easy and hard tasks"
 ONE = "the study has one environment"
+ONE_ORDER = "the study has one order (`orders`)"
 
 
 @_claim(
@@ -295,7 +296,7 @@ def _order(evidence: Evidence) -> Sequence[Criterion]:
         return mean([evidence.mean((strategy, order), seed, label) for label in labels])
 
     averages = [partial(average_after, order) for order in evidence.subject.orders]
-    reason = "" if len(averages) > 1 else ONE
+    reason = "" if len(averages) > 1 else ONE if len(labels) == 1 else ONE_ORDER
     difference = spread(evidence, averages)
     return [Criterion("best order less worst", difference, low=EQUAL, reason=reason)]
 
@@ -306,7 +307,7 @@ def _order(evidence: Evidence) -> Sequence[Criterion]:
     "The mixture has the best balance over environments",
     "-",
     "success on the worst environment after the mixture, less that after the sequence (mean of its "
-    "orders), and after training on one environment (mean of them)",
+    "orders), and after training on one environment, with its share of the updates (mean of them)",
 )
 def _balance(evidence: Evidence) -> Sequence[Criterion]:
     subject = evidence.subject

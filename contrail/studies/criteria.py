@@ -84,7 +84,7 @@ def judge(criterion: Criterion) -> Judged:
             one = found.count == 1
             reason = "one seed" if one else f"all {found.count} seeds agree to the last digit"
     verdict = OPEN
-    if found.interval is not None:
+    if found.interval is not None and not criterion.reason:
         low, high = found.interval
         if criterion.low < low and high < criterion.high:
             verdict = HOLDS

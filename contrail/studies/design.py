@@ -101,8 +101,9 @@ def mixture(subject: Subject) -> Key:
 def runs_of(experiment: str, subject: Subject) -> Iterator[Key]:
     """Yield the runs of an experiment.
 
-    All comparisons are at equal numbers of updates: each run of `within` has two stages, and the
-    mixture has the updates of all its stages.
+    Comparisons are at equal numbers of updates: each run of `within` has two stages, and the
+    mixture has the updates of all its stages. Only claim 11 also takes the mixture beside runs on
+    one environment, which have that one's share of them.
     """
     if experiment == "within":
         for label in subject.split:

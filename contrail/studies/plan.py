@@ -300,6 +300,13 @@ class _Planner:
                     "`contrail compare`.",
                     key=("strategies", index, "set"),
                 )
+            plain = entry.strategy in (SEQUENTIAL, {"name": SEQUENTIAL})
+            if entry.label == SEQUENTIAL and not plain:
+                raise ConfigError(
+                    f"{entry.label!r}: the study trains single environments with the strategy of "
+                    "that name. Choose another label.",
+                    key=("strategies", index),
+                )
             if entry.label in (MIXTURE, *found):
                 hint = "It is in the study already." if entry.label == MIXTURE else "Remove one."
                 raise ConfigError(f"{entry.label!r}: {hint}", key=("strategies", index))

@@ -216,15 +216,15 @@ def test_continual_worlds_forward_transfer() -> None:
     babyai = {"babyai": [0.0, 0.5, 1.0]}
     own = curved(row("sequential", R(0.3)), babyai, {"textcraft": [0.5, 1.0, 1.0]})  # 7/8
     alone = curved(row("isolated", R(0.1)), babyai, {"textcraft": [0.0, 0.5, 1.0]})  # 1/2
+    other = curved(changed(alone, grpo={}), babyai, {"textcraft": [0.0] * 3})  # no reference
     mixture = row("mixture", R(0.5)[:2], [["babyai", "textcraft"]])
-    found = summed([own, alone, mixture])
+    found = summed([own, alone, other, mixture])
     assert of(found, "sequential", CONTINUAL_WORLD)["mean"] == pytest.approx((0 + 3 / 4) / 2)
     assert of(found, "mixture", CONTINUAL_WORLD)["mean"] is None
     assert of(found, "isolated", CONTINUAL_WORLD)["mean"] is None
     later = summed([dataclasses.replace(own, seed=1), alone])  # no reference of this seed
     assert of(later, "sequential", CONTINUAL_WORLD)["mean"] is None
     without = summed([row("sequential", R(0.3)), row("isolated", R(0.1))])
-    assert of(without, "sequential", CONTINUAL_WORLD)["mean"] is None
     assert "evaluate.every" in without["undefined"][CONTINUAL_WORLD]["sequential"]
 
 

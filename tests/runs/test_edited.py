@@ -257,6 +257,15 @@ def test_the_lora_that_runs_begin_with(
     assert "frozen, one > two, seed 0: starts" in said  # with nothing of the other policy
 
 
+def test_files_that_end_alike_are_told_apart() -> None:
+    paths = [Path("/data/one/plays/new.jsonl"), Path("/data/two/plays/new.jsonl"), Path("mine.py")]
+    assert [*sources._names(paths).values()] == [
+        "one/plays/new.jsonl",
+        "two/plays/new.jsonl",
+        "mine.py",
+    ]
+
+
 def test_large_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "BLOCK", 8)
     monkeypatch.setattr(sources, "BLOCKS", 4)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contrail.studies.beside import side_by_side
+from contrail.studies.launch import read_studies
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 
@@ -54,3 +58,13 @@ def test_claims_of_all_experiments_in_the_papers_order() -> None:
     found = side_by_side([first, [{"claims": [claim("4", HOLDS)]}]])
     assert [item["number"] for item in found] == ["4", "5a", "5b", "12"]
     assert found[-1]["criteria"] == {"gain 12": [None, None]}
+
+
+def test_the_newest_verdict_counts(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name, verdict, time in (("all", OPEN, 1), ("transfer", HOLDS, 2)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"claims": [claim("4", verdict)]}))
+        os.utime(path, (time, time))
+    (found,) = side_by_side([read_studies(tmp_path)])
+    assert found["verdicts"] == [HOLDS]

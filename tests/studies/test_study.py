@@ -139,6 +139,7 @@ def test_the_sizes_can_be_planned(size: str, tmp_path: Path):
             r"study\.yaml:\d+: environments\.0.*depths",
         ),
         ("strategies: [mixture]\n", "in the study already"),
+        ("strategies: [{name: replay, label: sequential}]\n", "Choose another label"),
         ("strategies: [relpay]\n", "replay"),
         ("strategies: [{name: replay, set: {lora.r: 4}}]\n", "contrail compare"),
         ("interfaces: [{alia: 1}]\n", r"study\.yaml:\d+: interfaces.*alias"),
