@@ -70,7 +70,8 @@ class Study:
         """Return the claims of several studies, with the verdicts and figures of each.
 
         Args:
-            directories: of the studies. All experiments count that they have the results of.
+            directories: of the studies. All experiments count that they have the results of; where
+                several judge a claim, the newest.
 
         Returns:
             By claim: `number`, `claim`, `agreement` ("agree", "disagree" or "cannot be told"), and
@@ -87,7 +88,13 @@ class Study:
                 raise ContrailError(f"{directory} has no results of a study.")
         if len(studies) < 2:
             raise ContrailError("a study is compared with others. Name two directories or more.")
-        return side_by_side([[item.record for item in found] for found in studies.values()])
+        by_age = [sorted(found, key=lambda item: item._written) for found in studies.values()]
+        return side_by_side([[item.record for item in found] for found in by_age])
+
+    @property
+    def _written(self) -> int:
+        """When its results were written, in nanoseconds."""
+        return (self.directory / f"{self.record['experiment']}.json").stat().st_mtime_ns
 
     @property
     def verdicts(self) -> dict[str, str]:

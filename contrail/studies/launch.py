@@ -132,7 +132,7 @@ def carry_out(
 
 
 def read_studies(directory: Path) -> list[dict[str, Any]]:
-    """Return the content of the JSON files of a study's directory, the newest last.
+    """Return the content of the JSON files of a study's directory, in the experiments' order.
 
     Raises:
         ContrailError: one cannot be read.
@@ -144,10 +144,10 @@ def read_studies(directory: Path) -> list[dict[str, Any]]:
         path = directory / f"{name}.json"
         if path.is_file():
             try:
-                found.append((path.stat().st_mtime_ns, json.loads(path.read_text())))
+                found.append(json.loads(path.read_text()))
             except (OSError, ValueError) as error:
                 raise ContrailError(f"{path} cannot be read: {error}") from error
-    return [study for _, study in sorted(found, key=lambda item: item[0])]
+    return found
 
 
 def _runs(plan: StudyPlan) -> list[PlannedRun]:

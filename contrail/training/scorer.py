@@ -135,6 +135,11 @@ class PlainScorer:
             # A turn needs all that comes before it: with fewer tokens than the costliest one needs,
             # beginnings would be computed again and no memory saved.
             most = max([MAX_TOKENS, *map(padded_size, turns)])
+            whole = [query for asked in turns for query in asked]
+            if (
+                whole and padded_size([*queries, *whole]) > most
+            ):  # it is divided less from its start
+                queries = []
             for number, asked in enumerate(turns):
                 if not queries or padded_size([*queries, *asked]) > most:
                     slices.append(Slice([], []))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+import contrail
 from contrail.studies.beside import side_by_side
-from contrail.studies.launch import read_studies
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 
@@ -61,10 +61,14 @@ def test_claims_of_all_experiments_in_the_papers_order() -> None:
 
 
 def test_the_newest_verdict_counts(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    for name, verdict, time in (("all", OPEN, 1), ("transfer", HOLDS, 2)):
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps({"claims": [claim("4", verdict)]}))
-        os.utime(path, (time, time))
-    (found,) = side_by_side([read_studies(tmp_path)])
-    assert found["verdicts"] == [HOLDS]
+    for directory, verdicts in (("one", (OPEN, HOLDS)), ("other", (FAILS, OPEN))):
+        (tmp_path / directory / "runs").mkdir(parents=True)
+        for time, (name, verdict) in enumerate(zip(("all", "transfer"), verdicts, strict=True)):
+            path = tmp_path / directory / f"{name}.json"
+            content = {"experiment": name, "claims": [claim("4", verdict)], "failed": {}}
+            path.write_text(json.dumps(content))
+            os.utime(path, (time, time))
+    (found,) = contrail.Study.beside(tmp_path / "one", tmp_path / "other")
+    assert found["verdicts"] == [HOLDS, OPEN]
+    names = [item.record["experiment"] for item in contrail.Study.find(tmp_path / "one")]
+    assert names == ["transfer", "all"]
