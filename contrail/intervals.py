@@ -112,7 +112,11 @@ def positive_mean_interval(values: ArrayLike) -> Estimate:
     return Estimate(mean, [max(0.0, mean - half), high], array.size)
 
 
-def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = None) -> Estimate:
+def mean_of(
+    estimates: Sequence[Estimate],
+    groups: Sequence[object] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Estimate:
     """Return the mean of estimates; undefined where one of them is.
 
     Each side's distance to the mean is the root of the summed squares of the parts' distances, so
@@ -122,21 +126,23 @@ def mean_of(estimates: Sequence[Estimate], groups: Sequence[object] | None = Non
         estimates: to be averaged.
         groups: of each; estimates of one group are not independent, and their distances are added
             as they are. Without it all are independent.
+        weights: of each, with the sum 1; by default all count alike.
     """
     values = [item.value for item in estimates if item.value is not None]
     ends = [item.interval for item in estimates if item.interval is not None]
     count = len(estimates)
     if not count or len(values) < count:
         return Estimate(None, None, count)
-    mean = float(np.mean(values))
+    shares = np.full(count, 1 / count) if weights is None else np.array(weights)
+    mean = float(shares @ values)
     if len(ends) < count:
         return Estimate(mean, None, count)
-    distances = np.abs(np.array(ends) - np.array(values)[:, np.newaxis])
+    distances = np.abs(np.array(ends) - np.array(values)[:, np.newaxis]) * shares[:, np.newaxis]
     places: dict[object, list[int]] = {}
     for index, group in enumerate(range(count) if groups is None else groups):
         places.setdefault(group, []).append(index)
     sums = np.array([distances[indices].sum(axis=0) for indices in places.values()])
-    below, above = np.sqrt((sums**2).sum(axis=0)) / count
+    below, above = np.sqrt((sums**2).sum(axis=0))
     return Estimate(mean, [mean - float(below), mean + float(above)], count)
 
 
@@ -236,7 +242,9 @@ def range_interval(table: ArrayLike) -> Interval | None:
 
 
 def tasks_and_seeds_interval(
-    parts: Sequence[tuple[ArrayLike, bool]], groups: Sequence[object] | None = None
+    parts: Sequence[tuple[ArrayLike, bool]],
+    groups: Sequence[object] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Interval | None:
     """Return the interval of a mean over seeds that covers other test tasks and other training
     seeds.
@@ -249,6 +257,7 @@ def tasks_and_seeds_interval(
         parts: for each environment that the mean is over, values (seeds, tasks), and whether they
             are differences. Tasks that a seed lacks are left out.
         groups: of each environment; those of one group share tasks (see `mean_of`).
+        weights: of each environment (see `mean_of`).
 
     Returns:
         None for fewer than two seeds or tasks.
@@ -260,6 +269,7 @@ def tasks_and_seeds_interval(
     if not tables or len(tables[0]) < 2 or any(table.shape[1] < 2 for table in tables):
         return None
     seeds, count = len(tables[0]), len(tables)
+    shares = [1 / count] * count if weights is None else weights
     over_tasks = mean_of(
         [
             difference_interval(table.mean(axis=0))
@@ -268,15 +278,16 @@ def tasks_and_seeds_interval(
             for table, (_, difference) in zip(tables, parts, strict=True)
         ],
         groups,
+        shares,
     )
     assert over_tasks.value is not None
     assert over_tasks.interval is not None
-    by_seed = np.mean([table.mean(axis=1) for table in tables], axis=0)
+    by_seed = np.asarray(shares) @ np.array([table.mean(axis=1) for table in tables])
     noise = 0.0
-    for table in tables:
+    for table, share in zip(tables, shares, strict=True):
         rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
         tasks = table.shape[1]
-        noise += float((rest**2).sum()) / ((seeds - 1) * (tasks - 1) * tasks * count**2)
+        noise += share**2 * float((rest**2).sum()) / ((seeds - 1) * (tasks - 1) * tasks)
     scatter = max(0.0, float(by_seed.var(ddof=1)) - noise)
     half = _quantile(seeds - 1) * float(np.sqrt(scatter / seeds))
     low, high = (float(np.hypot(end - over_tasks.value, half)) for end in over_tasks.interval)

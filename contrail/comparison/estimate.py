@@ -93,11 +93,14 @@ class Quantity:
 
     def together(self) -> Estimate:
         """Return the estimate from the tasks of all seeds as one sample."""
-        return estimate(
-            {
-                name: Part(table.ravel(), part.difference, part.group)
-                for name, (table, part) in _tables(self).items()
-            }
+        shares = _shares(self)
+        return mean_of(
+            [
+                Part(np.concatenate(share.rows), share.part.difference).estimate()
+                for share in shares.values()
+            ],
+            [share.part.group or name for name, share in shares.items()],
+            [share.weight for share in shares.values()],
         )
 
 
@@ -224,10 +227,13 @@ def estimated(quantity: Quantity) -> dict[str, Any]:
 
 def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
     """Return the interval over tasks and seeds, never narrower than the one over seeds."""
-    tables = _tables(quantity)
+    shares = _shares(quantity)
+    if any(len({len(row) for row in share.rows}) > 1 for share in shares.values()):
+        return None  # seeds have other tasks
     both = tasks_and_seeds_interval(
-        [(table, part.difference) for table, part in tables.values()],
-        [part.group or name for name, (_, part) in tables.items()],
+        [(np.array(share.rows), share.part.difference) for share in shares.values()],
+        [share.part.group or name for name, share in shares.items()],
+        [share.weight for share in shares.values()],
     )
     if interval is None or both is None:
         return None
@@ -270,19 +276,40 @@ def _minus(one: Parts, other: Parts) -> Parts:
     return {}
 
 
-def _tables(quantity: Quantity) -> dict[str, tuple[Array, Part]]:
-    """For each environment (seeds, tasks), means over the orders, and a part that they are of.
+@dataclass(frozen=True)
+class _Share:
+    """What one environment adds to a quantity.
 
-    Empty where runs have other environments or tasks.
+    `rows`: by seed (tasks,), the mean over the orders that are over the environment. `weight`: with
+    which their mean counts; those of all environments add up to 1. `part`: one that they are of.
     """
-    seeds = [list(quantity.parts[seed].values()) for seed in quantity.seeds if quantity.parts]
-    names = {name for runs in seeds for run in runs for name in run}
-    tables = {}
-    for name in sorted(names):
-        if not all(name in run for runs in seeds for run in runs):
-            return {}
-        rows = [np.mean([run[name].values for run in runs], axis=0) for runs in seeds]
-        if len({len(row) for row in rows}) > 1:
-            return {}
-        tables[name] = (np.array(rows), seeds[0][0][name])
-    return tables
+
+    rows: list[Array]
+    weight: float
+    part: Part
+
+
+def _shares(quantity: Quantity) -> dict[str, _Share]:
+    """Return what each environment adds.
+
+    Orders count alike, and in an order the environments that it is over, which may be others than
+    in another order. Empty where a run has no value, and where the runs of seeds are over other
+    environments, or those of orders over other tasks.
+    """
+    seeds = [quantity.parts[seed] for seed in quantity.seeds if quantity.parts]
+    first = seeds[0] if seeds else {}
+    alike = all(set(runs[order]) == set(run) for runs in seeds for order, run in first.items())
+    if not alike or not all(first.values()):
+        return {}
+    found = {}
+    for name in sorted({name for run in first.values() for name in run}):
+        orders = [order for order, run in first.items() if name in run]
+        weights = [1 / (len(first) * len(first[order])) for order in orders]
+        rows = []
+        for runs in seeds:
+            values = [runs[order][name].values for order in orders]
+            if len({len(item) for item in values}) > 1:
+                return {}
+            rows.append(np.average(values, axis=0, weights=weights))
+        found[name] = _Share(rows, sum(weights), first[orders[0]][name])
+    return found
