@@ -48,7 +48,9 @@ class Study:
 
         path = Path(directory).resolve()
         known = plugins or load_plugins()
-        return [cls(path, record, record["failed"], known) for record in read_studies(path)]
+        return [
+            cls(path, record, record["failed"], known) for record in read_studies(path).values()
+        ]
 
     def report(self) -> list[str]:
         """Show the report that `contrail report` shows, and write its files.
@@ -81,20 +83,19 @@ class Study:
             ContrailError: there are fewer than two, one has no results, or cannot be read.
         """
         from contrail.studies.beside import side_by_side
+        from contrail.studies.launch import read_studies
 
-        studies = {str(directory): Study.find(directory) for directory in directories}
+        studies = {str(directory): read_studies(Path(directory)) for directory in directories}
         for directory, found in studies.items():
             if not found:
                 raise ContrailError(f"{directory} has no results of a study.")
         if len(studies) < 2:
             raise ContrailError("a study is compared with others. Name two directories or more.")
-        by_age = [sorted(found, key=lambda item: item._written) for found in studies.values()]
-        return side_by_side([[item.record for item in found] for found in by_age])
-
-    @property
-    def _written(self) -> int:
-        """When its results were written, in nanoseconds."""
-        return (self.directory / f"{self.record['experiment']}.json").stat().st_mtime_ns
+        by_age = [
+            sorted(found.items(), key=lambda item: item[0].stat().st_mtime_ns)
+            for found in studies.values()
+        ]
+        return side_by_side([[record for _, record in found] for found in by_age])
 
     @property
     def verdicts(self) -> dict[str, str]:

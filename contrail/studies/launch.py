@@ -131,20 +131,20 @@ def carry_out(
     return StudyOutcome(directory, study, failed)
 
 
-def read_studies(directory: Path) -> list[dict[str, Any]]:
-    """Return the content of the JSON files of a study's directory, in the experiments' order.
+def read_studies(directory: Path) -> dict[Path, dict[str, Any]]:
+    """Return the JSON files of a study's directory, in the experiments' order, with their content.
 
     Raises:
         ContrailError: one cannot be read.
     """
     if not (directory / RUNS).is_dir():
-        return []
-    found = []
+        return {}
+    found = {}
     for name in (*EXPERIMENTS, ALL):
         path = directory / f"{name}.json"
         if path.is_file():
             try:
-                found.append(json.loads(path.read_text()))
+                found[path] = json.loads(path.read_text())
             except (OSError, ValueError) as error:
                 raise ContrailError(f"{path} cannot be read: {error}") from error
     return found
