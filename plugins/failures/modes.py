@@ -43,7 +43,7 @@ def loops(episode: Episode, context: FailureContext) -> int | None:
 
 
 def invalid(episode: Episode, context: FailureContext) -> int | None:
-    """Return the first turn without an action that the environment understood."""
+    """Return the first turn without an action, or with one that the environment refused."""
     return next((n for n, turn in enumerate(episode.turns, 1) if not turn.valid), None)
 
 
