@@ -122,9 +122,11 @@ def _parts(episode: Episode, most: int) -> Iterator[tuple[TurnSpan, int]]:
     A part needs all that comes before it, so the turn that needs most sets how many tokens are held
     at least: with fewer, beginnings would be computed again and no memory saved.
     """
-    contexts = [
-        len(episode.context(number)) - len(turn.prompt) for number, turn in enumerate(episode.turns)
-    ]
+    contexts = []
+    context = 0
+    for turn in episode.turns:
+        contexts.append(0 if turn.restart else context)
+        context = contexts[-1] + len(turn.prompt) + len(turn.written)
     sizes = [_nodes(turn) for turn in episode.turns]
     most = max(most, *(context + size for context, size in zip(contexts, sizes, strict=True)))
     begin = context = length = 0
