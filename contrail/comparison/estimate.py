@@ -93,14 +93,14 @@ class Quantity:
 
     def together(self) -> Estimate:
         """Return the estimate from the tasks of all seeds as one sample."""
-        shares = _shares(self)
+        contributions = _contributions(self)
         return mean_of(
             [
-                Part(np.concatenate(share.rows), share.part.difference).estimate()
-                for share in shares.values()
+                Part(np.concatenate(item.rows), item.part.difference).estimate()
+                for item in contributions.values()
             ],
-            [share.part.group or name for name, share in shares.items()],
-            [share.weight for share in shares.values()],
+            [item.part.group or name for name, item in contributions.items()],
+            [item.weight for item in contributions.values()],
         )
 
 
@@ -227,13 +227,13 @@ def estimated(quantity: Quantity) -> dict[str, Any]:
 
 def _over_tasks_too(quantity: Quantity, interval: Interval | None) -> Interval | None:
     """Return the interval over tasks and seeds, never narrower than the one over seeds."""
-    shares = _shares(quantity)
-    if any(len({len(row) for row in share.rows}) > 1 for share in shares.values()):
+    contributions = _contributions(quantity)
+    if any(len({len(row) for row in item.rows}) > 1 for item in contributions.values()):
         return None  # seeds have other tasks
     both = tasks_and_seeds_interval(
-        [(np.array(share.rows), share.part.difference) for share in shares.values()],
-        [share.part.group or name for name, share in shares.items()],
-        [share.weight for share in shares.values()],
+        [(np.array(item.rows), item.part.difference) for item in contributions.values()],
+        [item.part.group or name for name, item in contributions.items()],
+        [item.weight for item in contributions.values()],
     )
     if interval is None or both is None:
         return None
@@ -277,7 +277,7 @@ def _minus(one: Parts, other: Parts) -> Parts:
 
 
 @dataclass(frozen=True)
-class _Share:
+class _Contribution:
     """What one environment adds to a quantity.
 
     `rows`: by seed (tasks,), the mean over the orders that are over the environment. `weight`: with
@@ -289,7 +289,7 @@ class _Share:
     part: Part
 
 
-def _shares(quantity: Quantity) -> dict[str, _Share]:
+def _contributions(quantity: Quantity) -> dict[str, _Contribution]:
     """Return what each environment adds.
 
     Orders count alike, and in an order the environments that it is over, which may be others than
@@ -311,5 +311,5 @@ def _shares(quantity: Quantity) -> dict[str, _Share]:
             if len({len(item) for item in values}) > 1:
                 return {}
             rows.append(np.average(values, axis=0, weights=weights))
-        found[name] = _Share(rows, sum(weights), first[orders[0]][name])
+        found[name] = _Contribution(rows, sum(weights), first[orders[0]][name])
     return found
