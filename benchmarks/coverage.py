@@ -7,7 +7,7 @@ coverage is exact, by adding up the probabilities of all outcomes; over seeds it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,9 @@ from contrail.comparison.estimate import Quantity, compared, estimated
 from contrail.intervals import (
     Estimate,
     difference_interval,
+    extremes_interval,
     positive_mean_interval,
+    range_interval,
     score_interval,
     seeds_interval,
     tasks_and_seeds_interval,
@@ -151,6 +153,35 @@ def over_seeds(
             yield Coverage(kind, count, number, chance, times / repeats)
 
 
+def of_extremes(
+    repeats: int, seeds: Sequence[int] = SEEDS[1:], columns: int = 6
+) -> Iterator[tuple[str, int, float, float]]:
+    """Of the greatest of several strategies' means, and of the greatest less the least: simulated.
+
+    No strategy is better than another, the hardest case. Seeds move all of them alike, and each by
+    itself, normally.
+
+    Yields:
+        how they scatter, the number of seeds, and the coverage of `greatest` and of `range`.
+    """
+    rng = np.random.default_rng(0)
+    deviations = {
+        "all alike": np.full(columns, SPREAD),
+        "one three times as much": np.array([3 * SPREAD] + [SPREAD] * (columns - 1)),
+        "one a tenth": np.array([SPREAD / 10] + [SPREAD] * (columns - 1)),
+    }
+    for number, (name, spread) in itertools.product(seeds, deviations.items()):
+        held = np.zeros(2)
+        for _ in range(repeats):
+            scores = (
+                rng.normal(size=(number, 1)) * SPREAD + rng.normal(size=(number, columns)) * spread
+            )
+            greatest, _ = extremes_interval(scores) or ([0.0, 0.0], [])
+            low, _ = range_interval(scores) or [0.0, 0.0]
+            held += greatest[0] <= 0 <= greatest[1], low <= 0
+        yield name, number, *(held / repeats)
+
+
 def _compared(one: np.ndarray, other: np.ndarray) -> Estimate:
     """Return the difference of two strategies' success, as `contrail compare` takes it."""
     quantities = [
@@ -178,13 +209,23 @@ def table(found: Sequence[Coverage]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def extremes_table(found: Iterable[tuple[str, int, float, float]]) -> str:
+    """Return what `of_extremes` found, as Markdown."""
+    lines = ["| seeds scatter | seeds | best | best less worst |", "| --- | --- | --- | --- |"]
+    for name, seeds, greatest, between in sorted(found):
+        lines.append(f"| {name} | {seeds} | {greatest:.3f} | {between:.3f} |")
+    return "\n".join(lines)
+
+
 def main(repeats: int = 2000) -> None:
-    """Print the table of docs/metrics.md."""
+    """Print the tables of docs/metrics.md."""
     found = [*cells(), *changes(), *drifts(repeats), *over_seeds(repeats)]
     drifting = [f"drift, {name}" for name in TAILS]
     order = ["cell", "change", *drifting, "success", "strategies", "tasks and seeds"]
     found.sort(key=lambda item: (order.index(item.kind), item.seeds, item.tasks))
     print(table(found))
+    print()
+    print(extremes_table(of_extremes(repeats)))
 
 
 if __name__ == "__main__":

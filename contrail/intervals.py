@@ -215,8 +215,9 @@ def range_interval(table: ArrayLike) -> Interval | None:
     """Return the interval over seeds of the greatest of several true means, less the least.
 
     Tukey's: by the studentised range all differences of two columns are within it at once. Rows
-    are paired, and the deviation is that of all columns together; a difference never has less than
-    the width of its own paired Student's t.
+    are paired. The deviation is that of all columns together, or the difference's own where it is
+    larger, since columns need not scatter alike; a difference never has less than the width of its
+    own paired Student's t.
 
     Args:
         table: (seeds, columns).
@@ -234,10 +235,10 @@ def range_interval(table: ArrayLike) -> Interval | None:
     freedom = (seeds - 1) * (columns - 1)
     rest = array - array.mean(axis=0) - array.mean(axis=1, keepdims=True) + array.mean()
     common = float(np.sqrt((rest**2).sum() / freedom / seeds))
-    together = _range_quantile(columns, freedom) * common
     means = np.abs(differences.mean(axis=0))
-    own = _quantile(seeds - 1) * differences.std(axis=0, ddof=1) / np.sqrt(seeds)
-    half = np.maximum(own, together)
+    errors = differences.std(axis=0, ddof=1) / np.sqrt(seeds)
+    together = _range_quantile(columns, freedom) * np.maximum(common, errors / np.sqrt(2))
+    half = np.maximum(_quantile(seeds - 1) * errors, together)
     return [max(0.0, float((means - half).max())), float((means + half).max())]
 
 

@@ -41,6 +41,15 @@ def test_the_interval_of_drift_holds_the_truth_where_tasks_differ_much():
         assert least - 3 * error <= found.held <= 0.985 + error, found
 
 
+def test_the_best_of_equals_is_not_told_from_the_worst():
+    """Also where one strategy scatters more than the others."""
+    repeats = 300
+    error = math.sqrt(0.95 * 0.05 / repeats)
+    for found in coverage.of_extremes(repeats, (3, 10)):
+        _, _, greatest, between = found
+        assert min(greatest, between) >= 0.93 - 3 * error, found
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([0.0, 0.0, NAN], [0.0, 0.0]), ([2.0, 2.0], [2.0, 2.0]), ([1.0], None), ([], None)],
