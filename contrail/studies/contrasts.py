@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -76,15 +75,6 @@ def gain(evidence: Evidence, trained: str, tested: str, seed: int) -> float:
     if found is None:
         raise Missing(tested)
     return found
-
-
-def loss_by_semantics(evidence: Evidence, seed: int) -> float | None:
-    """Return the mean held-in gain, less the mean held-out gain."""
-    labels, pairs = evidence.subject.environments, evidence.subject.pairs
-    if not pairs:
-        return None
-    own = [gain(evidence, label, label, seed) for label in labels]
-    return mean(own) - mean([gain(evidence, *pair, seed=seed) for pair in pairs])
 
 
 def minus(one: Term, other: Term) -> Term:
