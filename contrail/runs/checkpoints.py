@@ -23,6 +23,7 @@ from contrail.runs.composition import Composition
 from contrail.runs.directory import DamagedError, EpisodeLog, read_checkpoint, write_state
 from contrail.runs.interrupt import Interrupted
 from contrail.runs.position import Position
+from contrail.runs.result import result_of
 from contrail.runs.run import Run
 from contrail.runs.state import join, load_tensors, save_tensors, separate_tensors
 from contrail.training.learner import Learner
@@ -204,7 +205,7 @@ class Checkpoints:
     def _write_card(self, directory: Path, stage: int) -> None:
         run, base = self._run, self._policy.base_name
         known = license_of(run.config.model, base, run.plugins)
-        card = model_card(run.result(), run.config_text, base, stage, license=known)
+        card = model_card(result_of(run), run.config_text, base, stage, license=known)
         (directory / "README.md").write_text(card)
 
     def save_if_due(self, position: Position, updates: int, log_size: int) -> None:

@@ -8,7 +8,7 @@ import time
 from contrail.compat.avalanche import BaseTemplate
 from contrail.progress.reporter import Reporter, entry, line
 from contrail.registry.observers import told
-from contrail.runs import chance
+from contrail.runs import chance, result
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.context import stage_context
 from contrail.runs.curves import Curves
@@ -85,7 +85,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.checkpoints.save(Position(number))
             self.observers.call("contrail_stage_end", run=self.run, stage=stage)
         self.run.clock()
-        self.run.files.write_result(self.run.result())
+        self.run.files.write_result(result.result_of(self.run))
         self.observers.call("contrail_run_end", run=self.run)
         for text in told(self.observers.failures, self.run.directory):
             self.observers.warn(f"warning: {text}")

@@ -13,27 +13,14 @@ from contrail.baselines import Baseline
 from contrail.baselines.stream import Baselines
 from contrail.config import RunConfig, to_yaml
 from contrail.episode import Episode
-from contrail.intervals import Estimate
-from contrail.metrics.drift import FORMULA, at_the_end, drift
 from contrail.metrics.episode import averages, mean
-from contrail.metrics.reliance import FORMULA as RELIANCE
-from contrail.metrics.reliance import at_the_end as reliance_at_the_end
-from contrail.metrics.reliance import reliance
 from contrail.metrics.scores import Scores
-from contrail.metrics.transfer import (
-    METRICS,
-    TaskScores,
-    change,
-    matrix,
-    over,
-    turnover_by_environment,
-)
 from contrail.registry.observers import Observers
 from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import Wait
-from contrail.runs import chance, provenance
+from contrail.runs import provenance
 from contrail.runs.directory import RunDirectory
-from contrail.runs.no_signal import Kind, kind_of, summary
+from contrail.runs.no_signal import Kind, kind_of
 from contrail.runs.sources import Versions, merged
 from contrail.training.objective import Objective
 
@@ -114,7 +101,8 @@ class Run:
     """The versions of the users' code that the run was made with."""
     started: str = field(default_factory=provenance.now)
     """The date of the start, in UTC."""
-    _software: dict[str, Any] = field(default_factory=provenance.software)
+    software: dict[str, Any] = field(default_factory=provenance.software)
+    """The versions that the process has."""
     _cpu: float = field(default_factory=time.process_time)
     _wall: float = field(default_factory=time.monotonic)
 
@@ -192,7 +180,7 @@ class Run:
                 of = {"faults": 0, "first": episode.fault}
                 self.faults.setdefault(episode.environment, of)["faults"] += 1
 
-    def _sound(self, environment: str) -> int:
+    def sound(self, environment: str) -> int:
         """Return the number of an environment's training episodes that were no faults."""
         return sum(stage.get(environment, 0) for stage in self.played)
 
@@ -224,21 +212,6 @@ class Run:
             rewards = [item.training_reward for item in played if item.fault is None]
             means["training_reward"] = mean(rewards)
         return {name: mean for name, mean in means.items() if mean is not None}
-
-    def _given(self, metric: str) -> bool:
-        """Return whether an evaluation has a metric of an episode."""
-        rows = self.evaluations
-        return any(metric in scores.metrics for row in rows for scores in row.values())
-
-    def _originals(self) -> dict[str, str]:
-        """Return the original of each shifted column that is played through the same adapter."""
-        config = self.config
-        found = {item.label: config.original(item.label) for item in config.environments}
-        return {
-            label: original
-            for label, original in found.items()
-            if original is not None and config.adapter_of(label) == config.adapter_of(original)
-        }
 
     def state(self) -> dict[str, Any]:
         """Return the run's state for a checkpoint, as JSON values."""
@@ -290,110 +263,3 @@ class Run:
                 label: {name: item and Baseline(**item) for name, item in players.items()}
                 for label, players in state["baselines"].items()
             }
-
-    def result(self) -> dict[str, Any]:
-        """Return the content of result.json."""
-        judged = {
-            "environments": self.environments,
-            "registered": {item.label: item.name for item in self.config.environments},
-            "stages": self.stages,
-            "trained": self.trained,
-            "own": self.own,
-            "played": self.played,
-            "curves": self.curves,
-            "curve_readings": self.curve_readings,
-            "warmup": self.config.warmup is not None,
-            "evaluations": [
-                {name: item.summary() for name, item in row.items()} for row in self.evaluations
-            ],
-        }
-        results = TaskScores.read(judged, first=0)
-        start = min(int(self.config.warmup is not None), results.stages)
-        cells, changes = matrix(results), change(results, start)
-        by_chance = {
-            label: random.scores
-            for label, players in self.baselines.items()
-            if (random := players.get("random")) is not None
-        }
-        gains = over(results, by_chance)
-        stream = TaskScores.read(judged, first=start)
-        found = {name: metric(stream) for name, metric in METRICS.items()}
-        drifts = drift(judged)
-        formulas = {name: metric.formula for name, metric in METRICS.items()}
-        if drifts:
-            found["drift"], formulas["drift"] = at_the_end(drifts), FORMULA
-        originals = self._originals()
-        lost = reliance(results, originals)
-        aliases = [
-            item.label
-            for item in self.config.environments
-            if item.shift is not None and item.shift.alias is not None
-        ]
-        if any(label in originals for label in aliases):
-            found["interface_reliance"] = reliance_at_the_end(results, originals, aliases)
-            formulas["interface_reliance"] = RELIANCE
-        if self.restarts:  # no agent goes from stage to stage, so there is nothing to transfer
-            found = dict.fromkeys(found, Estimate(None, None))
-        evaluate = self.config.evaluate
-        return {
-            "name": self.name,
-            "title": self.config.name,
-            "model": self.config.model,
-            "adapter": self.config.adapter.name,
-            "strategy": self.config.strategy.name,
-            "seed": self.config.seed,
-            **judged,
-            "R": [[cell.value for cell in row] for row in cells],
-            "interval": [[cell.interval for cell in row] for row in cells],
-            "change": {
-                "value": [[cell.value for cell in row] for row in changes],
-                "interval": [[cell.interval for cell in row] for row in changes],
-                "tasks": [[cell.count for cell in row] for row in changes],
-            },
-            "over_random": {
-                "value": [[cell.value for cell in row] for row in gains],
-                "interval": [[cell.interval for cell in row] for row in gains],
-            },
-            "no_signal": summary(self.made, self.no_signal),
-            "at_chance": chance.summary(self),
-            "training": self.training,
-            "faults": {
-                name: {**found, "episodes": found["faults"] + self._sound(name)}
-                for name, found in self.faults.items()
-            },
-            "waits": [asdict(wait) for wait in self.waits],
-            "notes": self.notes,
-            "restarts": self.restarts,
-            "own_loras": self.own_loras,
-            "turnover": {} if self.restarts else turnover_by_environment(stream, start),
-            **({"drift": drifts} if drifts else {}),
-            **({"interface": lost} if lost else {}),
-            "metrics": {name: item.value for name, item in found.items()},
-            "metric_intervals": {name: item.interval for name, item in found.items()},
-            "episode_metrics": {
-                item.name: item.about()
-                for item in self.plugins.episode_metrics
-                if not item.optional or self._given(item.name)
-            },
-            "formulas": formulas,
-            "failure_modes": {rule.name: rule.description for rule in self.plugins.failure_rules},
-            "evaluate": {
-                "samples": evaluate.samples,
-                "decoding": evaluate.decoding,
-                "temperature": self.config.grpo.temperature,
-            },
-            "baselines": {
-                label: {name: item and item.summary() for name, item in players.items()}
-                for label, players in self.baselines.items()
-            },
-            "budget": asdict(self.budget),
-            "provenance": {
-                "started": self.started,
-                "ended": provenance.now(),
-                **self._software,
-                "source_files": self.source_files,
-                "hardware": provenance.hardware(
-                    self.config.device, self.config.dtype, self.config.threads
-                ),
-            },
-        }
