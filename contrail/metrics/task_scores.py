@@ -22,6 +22,7 @@ class TaskScores:
     environment -> (T + 1, tasks, samples), whether each episode solved its task; by default the
     scores, as if they were of one episode each. `registered`: the name under which each environment
     is registered, where it is known: two with different names share no task, even if ids are equal.
+    `before`: the environments that another run, from which the policy began, had trained on.
     """
 
     scores: Mapping[str, Array]
@@ -30,6 +31,7 @@ class TaskScores:
     tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     outcomes: Mapping[str, Array] = field(default_factory=dict)
     registered: Mapping[str, str] = field(default_factory=dict)
+    before: Collection[str] = ()
 
     def __post_init__(self) -> None:
         for name, rows in self.scores.items():
@@ -63,10 +65,10 @@ class TaskScores:
                 none = [None] * samples.pop()
                 table = [[row.get(task, none) for task in ids] for row in played]
                 outcomes[name] = np.array(table, np.float64)
+        trained, own = result["trained"][first:], result["own"][first:]
         registered = result.get("registered", {})  # not in results of earlier versions
-        return cls(
-            scores, result["trained"][first:], result["own"][first:], tasks, outcomes, registered
-        )
+        before = (result.get("begun_from") or {}).get("trained", ())
+        return cls(scores, trained, own, tasks, outcomes, registered, before)
 
     def outcomes_of(self, name: str) -> Array:
         """Return (T + 1, tasks, samples): whether each episode solved its task."""

@@ -223,7 +223,7 @@ def forward_transfer(results: TaskScores) -> dict[str, Part]:
     return {
         name: Part(results.scores[name][stage - 1] - results.scores[name][0])
         for name, stage in first.items()
-        if stage is not None and stage >= 2
+        if stage is not None and stage >= 2 and name not in results.before
     }
 
 
@@ -243,8 +243,12 @@ def delta_held_in(results: TaskScores) -> dict[str, Part]:
     needs="an environment that is evaluated and never trained on (evaluate.environments)",
 )
 def delta_held_out(results: TaskScores) -> dict[str, Part]:
-    """Return the change on the environments never trained on (the study)."""
-    return _change(results, [name for name in results.scores if name not in results.seen])
+    """Return the change on the environments never trained on (the study).
+
+    Those that the policy had been trained on before the stream are left out.
+    """
+    trained = {*results.seen, *results.before}
+    return _change(results, [name for name in results.scores if name not in trained])
 
 
 @_metric("mean of R[T][j] - R[0][j] over all environments", "arXiv:2603.12011", needs="a stage")

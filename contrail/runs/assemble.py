@@ -25,6 +25,7 @@ from contrail.progress.reporter import Reporter
 from contrail.registry.observers import Observers
 from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait, telling
+from contrail.runs.begun import begun_from
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
@@ -80,6 +81,7 @@ def prepared(
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
+        begun = begun_from(config, plugins)
         policy = make_policy(config, plugins, start)
         if warm is not None:
             policy.restore(warm)
@@ -102,7 +104,8 @@ def prepared(
     if scenario.warmup is not None:
         stages = [scenario.warmup, *stages]
     notes = _begin_objectives(scenario, stages, learner, strategy)
-    yield Prepared(scenario, stages, policy, learner, strategy, notes)
+    notes += begun.notes if begun is not None else []
+    yield Prepared(scenario, stages, policy, learner, strategy, begun, notes)
 
 
 def _begin_objectives(
@@ -224,6 +227,7 @@ def run(
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             own_loras=made.strategy.own_loras,
+            begun=made.begun,
             baselines=beside,
             source_files=merged({}, sources),
             notes=notes,

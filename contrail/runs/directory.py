@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 STATE = "state.json"
+CHECKPOINTS = "checkpoints"
 
 
 def default_directory(path: Path, overrides: Sequence[str]) -> Path:

@@ -14,6 +14,7 @@ from contrail.metrics.scores import Scores
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.registry.registered import not_registered
+from contrail.runs.begun import unfinished
 from contrail.runs.evaluate import evaluate
 from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
@@ -71,7 +72,7 @@ def evaluate_policy(
     answers = config.answers if config else AnswersConfig()
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
-        for note in policy.notes:
+        for note in (*policy.notes, *unfinished(model, lora)):
             reporter.say(note)
         plays = playing(policy, lora, plugins, reporter.say)
         for item in chosen:

@@ -12,7 +12,7 @@ from contrail.config import LoRASettings, RunConfig, find_model, load, lora_conf
 from contrail.errors import ConfigError, ContrailError
 from contrail.model.policy import Policy, linear_modules, load_base, with_lora
 from contrail.registry.plugins import Plugins
-from contrail.runs.directory import STATE, RunDirectory, read_checkpoint
+from contrail.runs.directory import CHECKPOINTS, STATE, RunDirectory, read_checkpoint
 from contrail.training.verify import verify
 
 
@@ -36,9 +36,10 @@ class LoRADirectory:
             return None
         path = Path(name)
         if (path / "adapter_config.json").is_file():
+            config = path / "config.yaml"
             # `contrail export` writes a result beside it; else it may be a checkpoint of a run.
-            exported = (path / "result.json").is_file()
-            config = (path if exported else path.resolve().parent.parent) / "config.yaml"
+            if not (path / "result.json").is_file() and path.resolve().parent.name == CHECKPOINTS:
+                config = path.resolve().parent.parent / "config.yaml"
             return cls(path, load(config, (), plugins)[0] if config.is_file() else None)
         if (path / "config.yaml").is_file():
             newest = RunDirectory(path).last_checkpoint()
@@ -66,6 +67,12 @@ class LoRADirectory:
             )
         if not settings.base_model_name_or_path:
             raise ContrailError(f"{file} names no model. Set base_model_name_or_path.")
+        if settings.revision and not Path(settings.base_model_name_or_path).is_dir():
+            raise ContrailError(
+                f"{file} names the revision {settings.revision!r} of its model, and contrail loads "
+                "the newest. Download that revision, and set base_model_name_or_path to its "
+                "directory."
+            )
         settings.inference_mode = False
         settings.lora_dropout = 0.0  # as in every policy: what is updated must be what has acted
         return settings
@@ -197,6 +204,8 @@ def _fresh_policy(config: RunConfig, plugins: Plugins) -> Policy:
             key=("lora",),
             of_children=True,
         ) from error
+    if lora.init_lora_weights in (False, "orthogonal") or lora.use_dora:
+        policy.begin_here()  # it changes the model, if by rounding alone, before any training
     verify(policy)
     return policy
 

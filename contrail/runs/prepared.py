@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contrail.model.policy import Policy
+from contrail.runs.begun import Begun
 from contrail.runs.composition import Composition
 from contrail.stage import Stage
 from contrail.stream import Scenario
@@ -23,5 +24,7 @@ class Prepared:
     policy: Policy
     learner: Learner
     strategy: Composition
+    begun: Begun | None = None
+    """What the policy is of, if it is one of another run."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of it, a line each."""

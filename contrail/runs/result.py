@@ -35,6 +35,7 @@ def result_of(run: Run) -> dict[str, Any]:
         "curves": run.curves,
         "curve_readings": run.curve_readings,
         "warmup": run.config.warmup is not None,
+        "begun_from": run.begun and asdict(run.begun),
         "evaluations": [
             {name: item.summary() for name, item in row.items()} for row in run.evaluations
         ],

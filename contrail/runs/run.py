@@ -19,6 +19,7 @@ from contrail.registry.observers import Observers
 from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import Wait
 from contrail.runs import provenance
+from contrail.runs.begun import Begun
 from contrail.runs.directory import RunDirectory
 from contrail.runs.no_signal import Kind, kind_of
 from contrail.runs.sources import Versions, merged
@@ -71,6 +72,8 @@ class Run:
     """Whether every stage begins with the base model: see `Strategy.restarts`."""
     own_loras: bool = False
     """Whether environments are evaluated with LoRAs of their own: see `Strategy.evaluating`."""
+    begun: Begun | None = None
+    """What the policy before any training is of, if it is one of another run."""
     played: list[dict[str, int]] = field(default_factory=list)
     """Per stage, the number of episodes that its updates learnt from, by environment."""
     curves: list[dict[str, list[list[float | None]]]] = field(default_factory=list)
@@ -218,6 +221,7 @@ class Run:
         self.clock()
         return {
             "started": self.started,
+            "begun_from": self.begun and asdict(self.begun),
             "source_files": self.source_files,
             "budget": asdict(self.budget),
             "played": self.played,
@@ -242,6 +246,8 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
         self.started = state.get("started", self.started)
+        if state.get("begun_from") is not None:  # the other run may have gone on, or away
+            self.begun = Begun(**state["begun_from"])
         now = {name: versions[-1] for name, versions in self.source_files.items()}
         self.source_files = merged(state.get("source_files", {}), now)
         self.budget = Budget(**state["budget"])

@@ -75,11 +75,15 @@ def split_stream(
             with Interruption().handling() as interruption, listed(config, plugins) as listing:
                 with ending_at_once("interrupted; the same command goes on"):
                     load_libraries(quiet=quiet)
-                    from contrail.runs.policies import make_policy  # it imports torch
+                    from contrail.runs.begun import begun_from  # they import torch
+                    from contrail.runs.policies import make_policy
 
                 scenario = make_scenario(config, plugins, listing)
+                begun = begun_from(config, plugins)
                 policy = make_policy(config, plugins)
                 with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
+                    for note in begun.notes if begun is not None else ():
+                        reporter.say(note)
                     measure = _Measure(config, options, scenario, policy, plugins, reporter)
                     for environment in chosen:
                         rates = entries[environment.label]["pass_rates"]

@@ -10,6 +10,7 @@ from contrail.environment import Split
 from contrail.episode import Episode
 from contrail.errors import ConfigError, nearest
 from contrail.registry.plugins import Plugins
+from contrail.runs.begun import unfinished
 from contrail.runs.evaluate import evaluate
 from contrail.runs.evaluate_policy import adapter_of, column
 from contrail.runs.playing import playing
@@ -61,7 +62,7 @@ def watch(
         if greedy is None:
             greedy = config is not None and config.evaluate.decoding == "greedy"
         policy, lora = named_policy(model, lora, plugins)
-        for note in policy.notes:
+        for note in (*policy.notes, *unfinished(model, lora)):
             say(note)
         with playing(policy, lora, plugins, say)(environment.label):
             _, (episode,) = evaluate(

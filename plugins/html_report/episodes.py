@@ -64,11 +64,11 @@ def packed(directory: Path, changed: Sequence[tuple[str, str]]) -> Packed:
         for number, record in _records(log):
             result.counts[kind][1] += 1
             if kind == "train":
-                updates = result.training.setdefault(record["environment"], {})
                 update = before + record["update"] + 1
                 last = max(last, update)
-                counted = updates.setdefault(update, [0.0, 0])
-                if record["fault"] is None:
+                if record["fault"] is None and not record.get("demonstrated"):
+                    updates = result.training.setdefault(record["environment"], {})
+                    counted = updates.setdefault(update, [0.0, 0])
                     counted[0] += record["success"]
                     counted[1] += 1
                 if result.counts[kind][1] % step:

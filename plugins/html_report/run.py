@@ -165,8 +165,8 @@ def learning_curves(result: dict[str, Any]) -> list[Block | None]:
     """Return success, and graded score, turns and tokens where they were kept, on test tasks over
     the updates of the whole stream."""
     rows = curve_rows(result)
-    shown = ["success", *(name for name in OF_CURVES if any(row.get(name) for row in rows))]
-    return [_learning_curve(result, rows, name) for name in shown] if rows else []
+    kept = [name for name in OF_CURVES if any(row.get(name) is not None for row in rows)]
+    return [_learning_curve(result, rows, name) for name in ("success", *kept)] if rows else []
 
 
 def _learning_curve(
@@ -244,7 +244,7 @@ def metrics(result: dict[str, Any]) -> Block | None:
         formula = result["formulas"].get(name, "")
         rows.append((name.replace("_", " "), number(value, form), ends, formula))
     return table(
-        "R[i][j] is success on j after stage i of T; row 0 is the base model",
+        f"R[i][j] is success on j after stage i of T; row 0 is {why.beginning(result)[1]}",
         ("metric", "value", "95% interval", "formula"),
         rows,
     )

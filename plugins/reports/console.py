@@ -45,14 +45,14 @@ def contrail_report(result: dict[str, Any], directory: str) -> None:
     for said in (lost_to_faults(result), headline(result)):
         if said:
             console.print(Text(f"{filled(said, width)}\n"))
-    first, base = beginning(result)
+    base = beginning(result)[1]
     sections: dict[str, list[RenderableType]] = {
         "Success: rows trained up to, columns evaluated on": matrix_tables(result, console.width),
         f"Change against {base} and random play, after the last stage": [
             _change_table(result),
             *_warnings(result),
         ],
-        f"Metrics (R[i][j]: success on j after stage i of T; row 0: {base if first else 'base'})": [
+        f"Metrics (R[i][j]: success on j after stage i of T; row 0: {base})": [
             _metric_table(result)
         ],
         PLAYED: [_detail_table(result, console.width)],
@@ -196,6 +196,7 @@ def _cell(result: dict[str, Any], row: Row, column: int, form: str) -> Text:
 
 def _change_table(result: dict[str, Any]) -> Table:
     trained = {name for stage in result["trained"] for name in stage}
+    before = (result.get("begun_from") or {}).get("trained", ())
     table = _table()
     table.add_column("environment")
     table.add_column("trained")
@@ -205,7 +206,7 @@ def _change_table(result: dict[str, Any]) -> Table:
     for j, name in enumerate(result["environments"]):
         table.add_row(
             Text(folded(name, LABEL)),
-            "yes" if name in trained else "no",
+            "yes" if name in trained else "before" if name in before else "no",
             number(result["R"][first][j]),
             number(result["R"][-1][j]),
             *(_gain(result[key], -1, j) for key in ("change", "over_random")),

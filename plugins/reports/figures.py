@@ -173,10 +173,9 @@ def training(result: dict[str, Any]) -> Figure:
     figure = new_figure(7.6, 3.8)
     axes = figure.add_subplot()
     starts, made = [], 0
-    for stage in result["training"]:
+    for stage in result["no_signal"]:
         starts.append(made)
-        updates = [int(update) for points in stage.values() for update, _ in points]
-        made += max(updates, default=0)
+        made += stage["made"]
     window = max(3, made // (12 * max(1, len(starts))))
     named: set[str] = set()
     for at, environment in enumerate(result["environments"]):

@@ -188,8 +188,10 @@ def _estimate(found: dict[str, Any] | None) -> str:
 def beginning(result: dict[str, Any]) -> tuple[int, str]:
     """Return the row of R that changes, drift and metrics begin with, and what it is of: after a
     warm-up that is the policy that the warm-up has made."""
-    warm = bool(result.get("warmup")) and len(result["R"]) > 1
-    return int(warm), "the policy after the warm-up" if warm else "the base model"
+    if result.get("warmup") and len(result["R"]) > 1:
+        return 1, "the policy after the warm-up"
+    begun = result.get("begun_from")
+    return 0, f"the policy of {begun['model']}" if begun else "the base model"
 
 
 def moments(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -92,6 +92,13 @@ def test_at_learning_rate_0_there_is_none(run: Run, adapter: str, strategy: str)
         assert content["drift"][kind]["tasks"] == [[0, 0], *[[4, 4]] * 3]
 
 
+@pytest.mark.parametrize("init", ["false", "orthogonal"])
+def test_at_learning_rate_0_there_is_none_whatever_the_lora_begins_as(run: Run, init: str) -> None:
+    content = run("grpo.learning_rate=0", f"lora.init_lora_weights={init}", name=init)
+    for kind in ("base", "previous"):
+        assert list(values(content, kind)[1:]) == [[0, 0]] * 3
+
+
 def test_of_a_run(run: Run) -> None:
     content = run()
     base, previous = values(content), values(content, "previous")
