@@ -25,7 +25,7 @@ from contrail.progress.reporter import Reporter
 from contrail.registry.observers import Observers
 from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait, telling
-from contrail.runs.begun import begun_from
+from contrail.runs.begun import begun_from, kept
 from contrail.runs.checkpoints import Checkpoints
 from contrail.runs.composition import Composition, compose
 from contrail.runs.curves import Curves
@@ -81,7 +81,7 @@ def prepared(
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
-        begun = begun_from(config, plugins)
+        begun = begun_from(config, plugins) if start is None else None
         policy = make_policy(config, plugins, start)
         if warm is not None:
             policy.restore(warm)
@@ -104,7 +104,6 @@ def prepared(
     if scenario.warmup is not None:
         stages = [scenario.warmup, *stages]
     notes = _begin_objectives(scenario, stages, learner, strategy)
-    notes += begun.notes if begun is not None else []
     yield Prepared(scenario, stages, policy, learner, strategy, begun, notes)
 
 
@@ -194,13 +193,19 @@ def run(
         )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
-        notes = [*made.policy.notes, *made.notes, *_without_effect(config, made.stages)]
+        state = files.newest_state()
+        origin = kept(state, config) or made.begun
+        notes = [
+            *made.policy.notes,
+            *(origin.notes if origin is not None else ()),
+            *made.notes,
+            *_without_effect(config, made.stages),
+        ]
         for note in notes:
             reporter.say(note)
         reporter.live = Live(files.path)
         if not files.result.is_file():  # a run that has ended keeps all until it is seen to go on
             files.write_config(to_yaml(config))
-        state = files.newest_state()
         if begun is not None and not state and not quiet:
             reporter.say(short(_at_the_start(config, made, plugins, files.path.name, begun)))
         before = state.get("source_files", {})
@@ -227,7 +232,7 @@ def run(
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             own_loras=made.strategy.own_loras,
-            begun=made.begun,
+            begun=origin,
             baselines=beside,
             source_files=merged({}, sources),
             notes=notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,7 @@ def begun_from(config: RunConfig, plugins: Plugins) -> Begun | None:
         _check_whole(config.model, lora, plugins)
     notes = unfinished(config.model, lora)
     history = _history(lora, plugins)
-    same = [
-        item.label for item in config.environments if any(_same(item, past) for past in history)
-    ]
+    same = _trained(config, history)
     alike = {
         item.label: past["label"]
         for item in config.environments
@@ -70,6 +68,15 @@ def begun_from(config: RunConfig, plugins: Plugins) -> Begun | None:
         for label, past in alike.items()
     ]
     return Begun(config.model, same, history, notes)
+
+
+def kept(state: Mapping[str, Any], config: RunConfig) -> Begun | None:
+    """Return what a run began from, as its checkpoint knows it: the other run may have gone on
+    since, or be gone, and this one may have further environments."""
+    found = state.get("begun_from")
+    if found is None:
+        return None
+    return Begun(**{**found, "trained": _trained(config, found["history"])})
 
 
 def unfinished(name: str, lora: LoRADirectory | None) -> list[str]:
@@ -127,6 +134,12 @@ def _history(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]]:
     earlier = (record.get("begun_from") or {}).get("history", [])
     own = [_record(item) for item in lora.config.environments if item.label in names]
     return [*earlier, *(item for item in own if item not in earlier)]
+
+
+def _trained(config: RunConfig, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        item.label for item in config.environments if any(_same(item, past) for past in history)
+    ]
 
 
 def _record(item: EnvironmentConfig) -> dict[str, Any]:

@@ -25,6 +25,6 @@ class Prepared:
     learner: Learner
     strategy: Composition
     begun: Begun | None = None
-    """What the policy is of, if it is one of another run."""
+    """What the policy is of, if the run begins with that of another one."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of it, a line each."""

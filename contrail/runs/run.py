@@ -246,8 +246,6 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` kept."""
         self.started = state.get("started", self.started)
-        if state.get("begun_from") is not None:  # the other run may have gone on, or away
-            self.begun = Begun(**state["begun_from"])
         now = {name: versions[-1] for name, versions in self.source_files.items()}
         self.source_files = merged(state.get("source_files", {}), now)
         self.budget = Budget(**state["budget"])

@@ -33,7 +33,7 @@ def stream(rules: list[str], model: Any = "tiny-random", **keys: Any) -> dict[st
 
 
 def column(rule: str, label: str = "") -> dict[str, Any]:
-    return {"name": NAME, "label": f"{label}{rule}", "rule": rule}
+    return {"name": NAME, "label": f"{label}{rule}", "rule": rule.rstrip("2")}
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,14 @@ def test_it_is_remembered_when_the_other_run_is_gone(
     config = stream(["south"], gone, tested=["north"])
     contrail.run(config, out=tmp_path / "run", quiet=True)
     shutil.rmtree(gone)
+    more = json.dumps([column(rule, "tested") for rule in ("north", "north2")])
     found = contrail.run(
-        tmp_path / "run/config.yaml", "stream.0.updates=2", out=tmp_path / "run", quiet=True
+        tmp_path / "run/config.yaml",
+        f"evaluate.environments={more}",
+        out=tmp_path / "run",
+        quiet=True,
     )
-    assert found.record["budget"]["updates"] == 2
-    assert found.record["begun_from"]["trained"] == ["testednorth"]
+    assert found.record["begun_from"]["trained"] == ["testednorth", "testednorth2"]
 
 
 def test_a_model_without_a_lora_is_no_run(north: contrail.Result) -> None:
