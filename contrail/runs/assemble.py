@@ -232,6 +232,7 @@ def run(
             meant=[[] if stage.warmup else stage.environments for stage in made.stages],
             restarts=made.strategy.restarts,
             own_loras=made.strategy.own_loras,
+            dtype=str(made.policy.base.dtype).removeprefix("torch."),
             begun=origin,
             baselines=beside,
             source_files=merged({}, sources),

@@ -121,7 +121,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
 
 def _environments(result: Mapping[str, Any], stage: int) -> list[str]:
     """Return the environments that were evaluated with the LoRA after a stage."""
-    if not result.get("own_loras") or not stage:
+    if not result.get("own_loras") or stage <= int(result["warmup"]):  # strategies begin after it
         return list(result["environments"])
     return list(result["own"][stage - 1])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig
@@ -91,6 +91,9 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
     Raises:
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
+    if start is not None and config.dtype == "auto":
+        # One run computes in one type, also where it goes on on another machine.
+        config = replace(config, dtype=read_checkpoint(start).get("dtype", config.dtype))
     lora = LoRADirectory.find(config.model, plugins)
     if lora is not None:
         policy = _begun_policy(config, lora, plugins, start)

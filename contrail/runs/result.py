@@ -125,9 +125,7 @@ def result_of(run: Run) -> dict[str, Any]:
             "ended": provenance.now(),
             **run.software,
             "source_files": run.source_files,
-            "hardware": provenance.hardware(
-                run.config.device, run.config.dtype, run.config.threads
-            ),
+            "hardware": provenance.hardware(run.config.device, run.dtype, run.config.threads),
         },
     }
 

@@ -72,6 +72,8 @@ class Run:
     """Whether every stage begins with the base model: see `Strategy.restarts`."""
     own_loras: bool = False
     """Whether environments are evaluated with LoRAs of their own: see `Strategy.evaluating`."""
+    dtype: str = "auto"
+    """What the model computes in."""
     begun: Begun | None = None
     """What the policy before any training is of, if it is one of another run."""
     played: list[dict[str, int]] = field(default_factory=list)
@@ -221,6 +223,7 @@ class Run:
         self.clock()
         return {
             "started": self.started,
+            "dtype": self.dtype,
             "begun_from": self.begun and asdict(self.begun),
             "source_files": self.source_files,
             "budget": asdict(self.budget),

@@ -247,11 +247,12 @@ def answer(result: dict[str, Any]) -> list[str]:
 
 
 def _share_of_the_way(result: dict[str, Any], name: str, score: float) -> float | None:
-    ends = [
-        (baseline(result, player, name) or {}).get("success") for player in ("random", "expert")
-    ]
+    players = [baseline(result, player, name) or {} for player in ("random", "expert")]
+    ends = [player.get("success") for player in players]
     if ends[0] is None or ends[1] is None or ends[1] - ends[0] < 0.05:
         return None
+    if len({player.get("tasks") for player in players}) > 1:
+        return None  # the expert has no script for some tasks, so the two are of different ones
     return float((score - ends[0]) / (ends[1] - ends[0]))
 
 
