@@ -35,7 +35,7 @@ from contrail.runs.estimate import Clocks, Estimate, Known, short
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
-from contrail.runs.policies import make_policy
+from contrail.runs.policies import make_policy, with_dtype_of
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts
@@ -189,7 +189,13 @@ def run(
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
         made = stack.enter_context(
-            prepared(config, plugins, listing, files.start(), _warm(config, files))
+            prepared(
+                with_dtype_of(config, files.newest_state()),
+                plugins,
+                listing,
+                files.start(),
+                _warm(config, files),
+            )
         )
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, PeftConfig
 
@@ -36,10 +38,14 @@ class LoRADirectory:
             return None
         path = Path(name)
         if (path / "adapter_config.json").is_file():
-            config = path / "config.yaml"
+            above = path.resolve().parent
             # `contrail export` writes a result beside it; else it may be a checkpoint of a run.
-            if not (path / "result.json").is_file() and path.resolve().parent.name == CHECKPOINTS:
-                config = path.resolve().parent.parent / "config.yaml"
+            if (path / "result.json").is_file():
+                config = path / "config.yaml"
+            elif above.name == CHECKPOINTS:
+                config = above.parent / "config.yaml"
+            else:
+                return cls(path)
             return cls(path, load(config, (), plugins)[0] if config.is_file() else None)
         if (path / "config.yaml").is_file():
             newest = RunDirectory(path).last_checkpoint()
@@ -91,9 +97,6 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
     Raises:
         ContrailError: the model cannot be loaded, or does not fit the configuration.
     """
-    if start is not None and config.dtype == "auto":
-        # One run computes in one type, also where it goes on on another machine.
-        config = replace(config, dtype=read_checkpoint(start).get("dtype", config.dtype))
     lora = LoRADirectory.find(config.model, plugins)
     if lora is not None:
         policy = _begun_policy(config, lora, plugins, start)
@@ -103,6 +106,12 @@ def make_policy(config: RunConfig, plugins: Plugins, start: Path | None = None) 
         policy = _fresh_policy(config, plugins)
     _keep_or_drop_thoughts(policy, config)
     return policy
+
+
+def with_dtype_of(config: RunConfig, state: Mapping[str, Any]) -> RunConfig:
+    """Return a run's configuration with the dtype of its checkpoint in place of `auto`: one run
+    computes in one type, also where it goes on on another machine."""
+    return replace(config, dtype=state.get("dtype", "auto")) if config.dtype == "auto" else config
 
 
 def _keep_or_drop_thoughts(policy: Policy, config: RunConfig) -> None:
@@ -175,7 +184,8 @@ def _found_policy(name: str, lora: LoRADirectory | None, plugins: Plugins) -> Po
     if lora.config is None:
         return _trained_policy(lora, plugins)
     if (lora.path / STATE).is_file():
-        policy = make_policy(lora.config, plugins, start=lora.path)
+        config = with_dtype_of(lora.config, read_checkpoint(lora.path))
+        policy = make_policy(config, plugins, start=lora.path)
         policy.restore(lora.path)
     else:  # `contrail export` has written it
         policy = _trained_policy(lora, plugins, lora.config)

@@ -341,7 +341,9 @@ def test_damage(
 
     def flip(file: Path) -> None:
         content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 1
+        # In state.json the middle may be the last digit of a number, which may not change it.
+        at = content.index(b"played") if file.suffix == ".json" else len(content) // 2
+        content[at] ^= 1
         file.write_bytes(content)
 
     for name in ("state.json", "state.safetensors", "adapter_model.safetensors"):
