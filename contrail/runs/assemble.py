@@ -16,6 +16,8 @@ from contrail.config import (
     RunConfig,
     grpo_config,
     lora_config,
+    plain,
+    task_source,
     to_yaml,
 )
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
@@ -44,6 +46,7 @@ from contrail.runs.run import Run
 from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
 from contrail.stream import Listing, Scenario, check_replayed, make_scenario
+from contrail.tasks.split import as_json, read_rates
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
 
@@ -168,6 +171,23 @@ def _without_effect(config: RunConfig, stages: Sequence[Stage]) -> list[str]:
     return [f"{', '.join(names)}: without effect, because no stage learns from rewards"]
 
 
+def _split_otherwise(config: RunConfig) -> list[str]:
+    """Return a note on each environment whose easy and hard tasks are of another adapter."""
+    notes = []
+    for item in config.environments:
+        if item.pass_rates is None:
+            continue
+        through = read_rates(Path(item.pass_rates.file), task_source(item)).adapter
+        adapter = config.adapter_of(item.label)
+        if through not in (None, as_json(plain(adapter))):
+            notes.append(
+                f"{item.label} is played through {adapter.name!r}, and its easy and hard tasks are "
+                f"by pass rates through {through['name']!r} or other settings of it: hard there "
+                "need not be hard here"
+            )
+    return notes
+
+
 def run(
     config: RunConfig,
     plugins: Plugins,
@@ -206,6 +226,7 @@ def run(
             *(origin.notes if origin is not None else ()),
             *made.notes,
             *_without_effect(config, made.stages),
+            *_split_otherwise(config),
         ]
         for note in notes:
             reporter.say(note)

@@ -37,6 +37,8 @@ class PassRates:
     rates: Mapping[str, Mapping[str, float]]
     threshold: float
     """A task is easy if its pass rate is at least this."""
+    adapter: Mapping[str, Any] | None = None
+    """The name and the settings of the adapter through which the tasks were played."""
 
     def applied(self, split: str, tasks: Sequence[Task]) -> list[Task]:
         """Return the tasks that have a pass rate, with their difficulty."""
@@ -95,7 +97,7 @@ def read_rates(path: Path, environment: Mapping[str, Any]) -> PassRates:
             f"{path} has no {missing[0]} tasks of this environment. The `contrail split` that "
             "writes it has not ended: give its command again."
         )
-    return PassRates(rates, content["threshold"])
+    return PassRates(rates, content["threshold"], found[0].get("adapter"))
 
 
 def read_content(path: Path) -> dict[str, Any]:

@@ -100,6 +100,20 @@ def test_the_file_gives_the_environment_its_difficulties(stream: Path) -> None:
     }
 
 
+def test_rates_through_another_adapter_are_noted(stream: Path) -> None:
+    split(stream)
+    keys = ["stream.0.environment.pass_rates=split.json", "grpo.generation_batch_size=8"]
+    notes = {}
+    for name in ("choose", "act"):
+        out = stream.with_name(name)
+        made = contrail.run(stream, *keys, f"adapter={name}", out=out, quiet=True)
+        notes[name] = [note for note in made.record["notes"] if "pass rates" in note]
+    (note,) = notes["act"]
+    assert "coins is played through 'act'" in note
+    assert "by pass rates through 'choose'" in note
+    assert notes["choose"] == []
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
