@@ -141,15 +141,16 @@ def compare(
         given.named(jobs),
     )
     if not isinstance(what, (str, os.PathLike, Mapping)):
-        if overrides or values:
-            key = [*overrides, *values][0].partition("=")[0]
-            raise ConfigError(f"{key}: these are finished runs. Give a stream to run more.")
+        if texts := given.overrides(overrides, values):
+            raise ConfigError(
+                f"{texts[0].partition('=')[0]}: these are finished runs. Give a stream to run more."
+            )
         if not what:
             raise ConfigError("there is nothing to compare: give two finished runs or more.")
         runs = [item.directory if isinstance(item, Result) else Path(item) for item in what]
         outcome = compare_runs(runs, options, out=None if out is None else Path(out))
         return Comparison(outcome.directory, outcome.comparison, given.plugins)
-    texts = [*overrides, *given.overrides(values)]
+    texts = given.overrides(overrides, values)
     source = given.source(what)
     given.refuse_local("compare")
     if out is None:
@@ -196,7 +197,7 @@ def estimate_comparison(
         baseline,
         given.named(jobs),
     )
-    texts = [*overrides, *given.overrides(values)]
+    texts = given.overrides(overrides, values)
     return launch(
         given.source(what),
         texts,
@@ -360,7 +361,7 @@ def study(
     from contrail.studies.launch import StudyOptions, carry_out
 
     given = Given(plugins)
-    texts = [*overrides, *given.overrides(values)]
+    texts = given.overrides(overrides, values)
     source = None if what is None else given.source(what)
     given.refuse_local("study")
     if out is None and source is not None and source.path is None:
@@ -386,5 +387,5 @@ def stream_of(
 ) -> tuple[Source, list[str], Plugins]:
     """What `contrail.config.load` takes, made of the arguments of `run`."""
     given = Given(plugins)
-    texts = [*overrides, *given.overrides(values)]
+    texts = given.overrides(overrides, values)
     return given.source(stream), texts, given.plugins

@@ -92,9 +92,24 @@ class Given:
             source.values["plugins"] = [*own, *(n for n in self._written if n not in own)]
         return source
 
-    def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """Keyword arguments as `key=value`, the way they would be written on the command line."""
-        return [f"{key}={_text(self.named(value))}" for key, value in values.items()]
+    def overrides(self, texts: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+        """All overrides as `key=value`, the way they would be written on the command line.
+
+        Args:
+            texts: those that are written so already.
+            values: keyword arguments.
+
+        Raises:
+            ConfigError: one of `texts` is no text.
+        """
+        texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise ConfigError(
+                    f"{text!r} is no override: give each as a text of its own, such as "
+                    '"grpo.learning_rate=1e-4", or by name, such as seed=1.'
+                )
+        return texts + [f"{key}={_text(self.named(value))}" for key, value in values.items()]
 
     def refuse_local(self, what: str) -> None:
         """Refuse classes and metrics that another process could not load.

@@ -66,6 +66,8 @@ def test_what_counts_something(call: Callable[..., Any], name: str, value: Any) 
     ("call", "words"),
     [
         (lambda: contrail.split(STREAM, out="split.json", threshold=2), "from 0 to 1"),
+        (lambda: contrail.run(STREAM, ["seed=1"]), "is no override: give each"),  # type: ignore[arg-type]
+        (lambda: contrail.compare([], ["seed=1"]), "is no override: give each"),  # type: ignore[arg-type]
         (lambda: contrail.compare([]), "nothing to compare"),
         (lambda: contrail.run([1]), "is no stream"),  # type: ignore[arg-type]
         (lambda: contrail.run(None), "is no stream"),  # type: ignore[arg-type]

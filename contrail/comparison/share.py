@@ -138,7 +138,7 @@ def check_tasks(
 
 def last_row(files: RunDirectory) -> int:
     """Return the last row of R that a run has on disk, or -1."""
-    found = sorted((files.path / "checkpoints").glob("[0-9][0-9][0-9]"))
+    found = sorted(files.checkpoint_folder.glob("[0-9][0-9][0-9]"))
     return int(found[-1].name) if found else -1
 
 
@@ -167,13 +167,13 @@ def take_over(
     with files.locked(PATIENCE):
         have = last_row(files)
         states = {
-            number: read_checkpoint(source.path / "checkpoints" / f"{number:03d}")
+            number: read_checkpoint(source.checkpoint_folder / f"{number:03d}")
             for number in range(max(0, have), row + 1)
         }
         for log in sorted((source.path / "episodes").glob("*.jsonl.gz")):
             if have < int(log.name[:3]) <= row:
                 _copy_log(log, files.path / "episodes" / log.name, environments)
-        checkpoints = files.path / "checkpoints"
+        checkpoints = files.checkpoint_folder
         checkpoints.mkdir(exist_ok=True)
         state = states[row]
         foreign = sorted(set(state["strategy"]) - {item.name for item in run.config.strategies})
@@ -192,7 +192,7 @@ def take_over(
         for number in range(have + 1, row + 1):
             copies[number] = checkpoints / f".{number:03d}.partial"
             shutil.rmtree(copies[number], ignore_errors=True)
-            shutil.copytree(source.path / "checkpoints" / f"{number:03d}", copies[number])
+            shutil.copytree(source.checkpoint_folder / f"{number:03d}", copies[number])
         record(_saved(files, source, have, row, states))
         for number, partial in copies.items():
             partial.rename(checkpoints / f"{number:03d}")

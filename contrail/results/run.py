@@ -180,7 +180,7 @@ class Result:
 
         files = RunDirectory(self.directory)
         number = len(self.stages) if stage is None else stage
-        checkpoint = self.directory / "checkpoints" / f"{number:03d}"
+        checkpoint = files.checkpoint_folder / f"{number:03d}"
         if not (checkpoint / "adapter_config.json").is_file():
             raise ContrailError(f"there is no checkpoint {checkpoint}.")
         config = yaml.safe_load(files.config.read_text())

@@ -47,7 +47,10 @@ def begun_from(config: RunConfig, plugins: Plugins) -> Begun | None:
     if lora.config is None:
         return Begun(
             config.model,
-            notes=[f"what {config.model} has been trained on is not known: it may be any column"],
+            notes=[
+                f"what {config.model} has been trained on is not known: "
+                "any of the run's environments may have been among it"
+            ],
         )
     if _is_run(config.model, lora):
         _check_whole(config.model, lora, plugins)

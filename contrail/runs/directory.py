@@ -62,9 +62,14 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def checkpoint_folder(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
     def base(self) -> Path:
         """What `contrail compare` has given the run of the base model's evaluation, if anything."""
-        return self.path / "checkpoints" / "base.json"
+        return self.checkpoint_folder / "base.json"
 
     def read_result(self) -> dict[str, Any]:
         """Return the content of result.json.
@@ -207,11 +212,11 @@ class RunDirectory:
 
     def checkpoint(self, position: Position) -> Path:
         """Where the checkpoint of a position is, or would be."""
-        return self.path / "checkpoints" / position.name
+        return self.checkpoint_folder / position.name
 
     def checkpoints(self) -> list[tuple[Position, Path]]:
         """Return the checkpoints, the newest last."""
-        paths = [path for path in (self.path / "checkpoints").glob("[0-9]*") if path.is_dir()]
+        paths = [path for path in self.checkpoint_folder.glob("[0-9]*") if path.is_dir()]
         named = [(Position.of(path.name), path) for path in paths]
         return sorted((position, path) for position, path in named if position is not None)
 

@@ -33,23 +33,22 @@ def lora_directories(path: Path) -> dict[str, Path]:
     """
     if not path.is_dir():
         raise ContrailError(f"there is no directory {str(path)!r}. Check the path.")
-    config = path / "config.yaml"
-    if not (config.is_file() and (path / "checkpoints").is_dir()):
+    files = RunDirectory(path)
+    if not (files.config.is_file() and files.checkpoint_folder.is_dir()):
         missing = [name for name in _FILES if not (path / name).is_file()]
         if missing:
             raise ContrailError(
                 f"{path} is neither a run nor a LoRA: it has no {' and no '.join(missing)}."
             )
         return {ANY: path}
-    files = RunDirectory(path)
     try:
-        values = yaml.safe_load(config.read_text())
+        values = yaml.safe_load(files.config.read_text())
         strategy = values["strategy"]
         first = 2 if values.get("warmup") else 1  # the row of R after the first stage
         labels = [stage["environment"]["label"] for stage in values["stream"]]
         name = strategy["name"] if isinstance(strategy, dict) else None
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-        raise ContrailError(f"{config} cannot be read: {error}") from error
+        raise ContrailError(f"{files.config} cannot be read: {error}") from error
     if name not in SPECIALISED:
         newest = files.last_checkpoint()
         if newest is None:
