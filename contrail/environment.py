@@ -114,7 +114,8 @@ class Environment(ABC):
     """The model's system message: the rules, not the goal."""
 
     max_turns: int = 20
-    """An episode is truncated after this many actions."""
+    """An episode is truncated after this many answers, valid or not. `reset` may set it for its
+    task, unless the settings have set it."""
 
     workers: int = 0
     """The number of worker processes. 0: instances live in contrail's own process. N: each instance
@@ -181,6 +182,16 @@ class Environment(ABC):
     @abstractmethod
     def step(self, action: str) -> Step:
         """Carry out one action."""
+
+    def finish(self) -> Step | None:
+        """Return what an episode is worth that contrail ends before the environment does: at
+        `max_turns`, for a full context, or after too many invalid answers.
+
+        For an environment that scores at the end, and for which an answer that is no action, of
+        which it hears nothing, would lose the score. The reward adds to that of the last turn, and
+        `success` replaces its own; the observation is shown to nobody. None changes nothing.
+        """
+        return None
 
     def expert(self, task: Task) -> Sequence[str] | None:
         """Return the actions of a good play of the task, or None without an expert."""

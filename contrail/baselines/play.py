@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +13,9 @@ import numpy
 
 from contrail.adapter import Adapter, EpisodeView, Exchange, call
 from contrail.baselines.players import Moment, NoChoice, Player
-from contrail.environment import Environment, Observation, Step, Task
+from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, InvalidAction, Raised, boundary, describe_error
+from contrail.rollout.checked import checked_step
 from contrail.rollout.watchdog import OnWait, Watchdog, described
 from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
@@ -56,7 +56,7 @@ class Outcome:
     undefined: str | None = None
 
 
-Calls = Generator[tuple[str, Any], Any, Outcome]
+Calls = Generator[tuple[str, *tuple[Any, ...]], Any, Outcome]
 
 
 def play_games(
@@ -127,7 +127,7 @@ class _Play:
         self.outcome: Outcome | None = None
         self.remote = isinstance(environment, Remote)
         self._calls = _episode(game, environment)
-        self._call: tuple[str, Any] = next(self._calls)
+        self._call: tuple[str, *tuple[Any, ...]] = next(self._calls)
 
     def send(self) -> None:
         """Have the environment do it, if that happens in a process of its own."""
@@ -144,8 +144,8 @@ class _Play:
                 if isinstance(self.environment, Remote):
                     value = self.environment.receive()
                 else:
-                    member, argument = self._call
-                    value = getattr(self.environment, member)(argument)
+                    member, *arguments = self._call
+                    value = getattr(self.environment, member)(*arguments)
             try:
                 self._call = self._calls.send(value)
             except StopIteration as stop:
@@ -155,12 +155,12 @@ class _Play:
         """Context manager: the environment's call is watched."""
         if self.watchdog is None:
             return nullcontext()
-        member, argument = self._call
+        member, *arguments = self._call
         limit = (
             self.environment.time_limit(member) if isinstance(self.environment, Remote) else None
         )
         return self.watchdog.watching(
-            self.game.environment, self.game.task.id, described(member, argument), limit
+            self.game.environment, self.game.task.id, described(member, arguments), limit
         )
 
     @contextlib.contextmanager
@@ -170,8 +170,8 @@ class _Play:
             with boundary():
                 yield
         except Raised as raised:
-            member, argument = self._call
-            where = described(member, argument)
+            member, *arguments = self._call
+            where = described(member, arguments)
             self.outcome = Outcome(self.game.task, fault=f"{where}: {describe_error(raised.error)}")
 
 
@@ -206,17 +206,19 @@ def _episode(game: Game, environment: Environment) -> Calls:
             shown = str(error)
             in_a_row += 1
             continue
-        step: Step = yield "step", action
-        if not math.isfinite(step.reward):
-            raise ValueError(f"the reward is {step.reward}")
-        reward += float(step.reward)
+        step = checked_step(game.environment, f"step({action!r})", (yield "step", action))
+        reward += step.reward
         in_a_row = 0 if step.valid else in_a_row + 1
-        success = bool(step.success)
+        success = step.success
         view = view.after(Exchange(shown, observation, text, action, step.valid, step.reward))
         observation = step.observation
         if step.terminated or step.truncated:
             break
         shown = call(adapter, "render", observation, view)
+    else:
+        if (end := (yield ("finish",))) is not None:
+            end = checked_step(game.environment, "finish()", end)
+            reward, success = reward + end.reward, end.success
     invalid = sum(not exchange.valid for exchange in view.history)
     return Outcome(task, success, reward, view.turn, invalid, frozenset(listed))
 

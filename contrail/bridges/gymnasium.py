@@ -64,10 +64,13 @@ class Played(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
         step = self.environment.step(action)
         self._turns += 1
-        cut = not step.terminated and self._turns >= self.environment.max_turns
-        text, info = self._told(step.observation, success=step.success, valid=step.valid)
-        info = {**step.info, **info}
-        return text, float(step.reward), step.terminated, step.truncated or cut, info
+        reward, success, info = step.reward, step.success, dict(step.info)
+        over = step.terminated or step.truncated
+        cut = not over and self._turns >= self.environment.max_turns
+        if cut and (end := self.environment.finish()) is not None:
+            reward, success, info = reward + end.reward, end.success, {**info, **end.info}
+        text, told = self._told(step.observation, success=success, valid=step.valid)
+        return text, reward, step.terminated, step.truncated or cut, {**info, **told}
 
     def close(self) -> None:
         self.environment.close()

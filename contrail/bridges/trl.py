@@ -80,7 +80,9 @@ def as_trl(
             self._turns += 1
             self._reward += float(step.reward)
             self._over = step.terminated or step.truncated
-            self._over = self._over or self._turns >= self._environment.max_turns
+            if not self._over and self._turns >= self._environment.max_turns:
+                self._over = True
+                self._finish()
             if self._over:
                 return f"{step.observation.text}\nThe episode is over."
             return _shown(step.observation)
@@ -88,7 +90,14 @@ def as_trl(
         def get_reward(self) -> float:
             """Return the sum of the rewards since the reset."""
             self._need_reset()
+            if not self._over:  # TRL has ended the episode
+                self._finish()
             return self._reward
+
+        def _finish(self) -> None:
+            if (end := self._environment.finish()) is not None:
+                self._over = True
+                self._reward += end.reward
 
         def _need_reset(self) -> None:
             if not self._begun:

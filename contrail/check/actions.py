@@ -140,11 +140,10 @@ def expert(subject: Subject) -> str:
                 ) from error
         if plan is None:
             without += 1
-        elif len(plan) > environment.max_turns:
-            long += 1
-        else:
-            _follow(subject, environment, task, list(plan))
+        elif _follow(subject, environment, task, list(plan)):
             solved += 1
+        else:
+            long += 1
     notes = [f"{solved} of {len(subject.tasks)} tasks"]
     notes += [f"none for {without}"] * bool(without) + [f"max_turns too few for {long}"] * bool(
         long
@@ -180,9 +179,11 @@ def _stays(before: Moment, after: Moment, task: Task) -> None:
         )
 
 
-def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> None:
-    """Play the expert's actions."""
+def _follow(subject: Subject, environment: Environment, task: Task, plan: list[str]) -> bool:
+    """Play the expert's actions; return whether they fit into the task's limit of turns."""
     moment = subject.reset(environment, task)
+    if len(plan) > environment.max_turns:
+        return False
     rewards = []
     for turn, action in enumerate(plan, start=1):
         if moment.actions is not None and action not in moment.actions:
@@ -200,3 +201,4 @@ def _follow(subject: Subject, environment: Environment, task: Task, plan: list[s
             f"reward of {sum(rewards):g}. Return None where the expert gives up."
         )
     _earned(moment, rewards, task)
+    return True

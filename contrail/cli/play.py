@@ -172,7 +172,10 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             console.print(f"{outcome} in {turn} turns; reward {reward:g}.")
             return
     console.print(observation.text)
-    console.print(f"Over: the limit is {environment.max_turns} turns; reward {reward:g}.")
+    end = environment.finish()
+    reward += 0.0 if end is None else end.reward
+    solved = "Solved" if end is not None and end.success else "Over"
+    console.print(f"{solved}: the limit is {environment.max_turns} turns; reward {reward:g}.")
 
 
 def _show(console: Console, observation: Observation) -> None:

@@ -38,7 +38,7 @@ class Job:
 class Play:
     """An episode under way.
 
-    `asked`: the member of the environment that was called, with its argument, until it has
+    `asked`: the member of the environment that was called, with its arguments, until it has
     answered. `due`: the step before which the answer is collected. `interface`, `chat`: from its
     first observation on. `prompt`, `restart`: of the coming turn. `ending`: how the episode ends
     when the model's turn comes, because the model cannot act. `moves`: those to come of a
@@ -49,7 +49,7 @@ class Play:
     environment: Environment
     context: Context
     episode: Episode = field(init=False)
-    asked: tuple[str, Any] | None = None
+    asked: tuple[str, Sequence[Any]] | None = None
     due: int = 0
     interface: Interface = field(init=False)
     chat: Chat = field(init=False)
@@ -63,3 +63,8 @@ class Play:
     def __post_init__(self) -> None:
         self.episode = Episode(self.job.environment, self.job.task, self.job.sample)
         self.episode.demonstrated = self.job.script is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the episode is to be ended; its environment has not been told yet."""
+        return bool(self.ending) and not self.episode.ended and self.asked is None

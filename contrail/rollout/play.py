@@ -11,24 +11,18 @@ turns, one with the model, one with their environments.
 from __future__ import annotations
 
 import functools
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from contrail.engine.sampler import open_sampler
-from contrail.environment import Observation, Step
+from contrail.environment import Observation
 from contrail.episode import Episode, Turn
-from contrail.errors import (
-    InvalidAction,
-    PluginError,
-    Raised,
-    boundary,
-    describe_error,
-)
+from contrail.errors import InvalidAction, Raised, boundary, describe_error
 from contrail.model.policy import Policy
 from contrail.model.tree import common_prefix_length
+from contrail.rollout.checked import checked_observation, checked_step
 from contrail.rollout.interface import Interface
 from contrail.rollout.job import Job as Job
 from contrail.rollout.job import Play as _Play
@@ -154,11 +148,7 @@ class _Player:
 
     def ready_for_model(self, items: Sequence[_Play]) -> bool:
         """Return whether there is something to do that waits for no environment."""
-        return (
-            self._sampler.ready()
-            or bool(self._scripted)
-            or any(item.ending and not item.episode.ended for item in items)
-        )
+        return self._sampler.ready() or bool(self._scripted) or any(item.stopped for item in items)
 
     def begin(self, item: _Play) -> None:
         """Begin an episode; a demonstration begins with the environment's expert."""
@@ -170,15 +160,15 @@ class _Player:
             item.moves = deque(moves_of(script))
         self.ask(item, "reset", item.job.task)
 
-    def ask(self, item: _Play, member: str, argument: Any) -> None:
+    def ask(self, item: _Play, member: str, *arguments: Any) -> None:
         """Have the episode's environment do something: at once, or in its worker process."""
-        item.asked = member, argument
+        item.asked = member, arguments
         if isinstance(item.environment, Remote):
-            item.environment.send(member, argument)
+            item.environment.send(member, *arguments)
             item.due = self._steps + PATIENCE
             self._waiting.append(item)
         else:
-            self._answered(item, functools.partial(getattr(item.environment, member), argument))
+            self._answered(item, functools.partial(getattr(item.environment, member), *arguments))
 
     def collect_answers(self, busy: bool) -> None:
         """Collect the answers of worker processes that are due.
@@ -195,13 +185,13 @@ class _Player:
 
     def _answered(self, item: _Play, answer: Callable[[], Any]) -> None:
         assert item.asked is not None
-        (member, argument), item.asked = item.asked, None
+        (member, arguments), item.asked = item.asked, None
+        call = described(member, arguments)
         try:
-            with boundary(), self._watching(item, member, argument):
+            with boundary(), self._watching(item, member, call):
                 value = answer()
         except Raised as raised:
-            where = f"step({argument!r})" if member == "step" else member
-            self._fault(item, where, raised.error)
+            self._fault(item, call, raised.error)
             return
         if member == "expert":
             if value is None:
@@ -212,23 +202,18 @@ class _Player:
         elif member == "reset":
             self._started(item, value)
         else:
-            self._after_step(item, value)
+            self._after_step(item, member, call, value)
 
-    def _watching(self, item: _Play, member: str, argument: Any) -> AbstractContextManager[None]:
+    def _watching(self, item: _Play, member: str, call: str) -> AbstractContextManager[None]:
         if self._watchdog is None:
             return nullcontext()
-        call = described(member, argument)
         environment = item.environment
         limit = environment.time_limit(member) if isinstance(environment, Remote) else None
         return self._watchdog.watching(item.job.environment, item.job.task.id, call, limit)
 
     def _started(self, item: _Play, observation: Observation) -> None:
-        if not isinstance(observation, Observation):
-            raise PluginError(
-                f"environment {item.job.environment!r}: reset must return a contrail.Observation; "
-                f"for the task {item.job.task.id!r} it returned {str(observation)[:80]}"
-            )
         job = item.job
+        observation = checked_observation(job.environment, job.task.id, observation)
         item.interface = Interface(
             job.adapter, job.environment, item.environment, job.task, observation
         )
@@ -242,8 +227,8 @@ class _Player:
     def run_model(self, items: Sequence[_Play]) -> None:
         """Step the sampler, and act on the decisions that are complete."""
         for item in items:
-            if item.ending and not item.episode.ended:
-                self._end(item, item.ending)
+            if item.stopped:
+                self._stop(item, item.ending)
         for _ in range(len(self._scripted)):
             self._take_move(*self._scripted.popleft())
         decided = self._sampler.step()
@@ -341,25 +326,24 @@ class _Player:
             return
         self.ask(item, "step", turn.action)
 
-    def _after_step(self, item: _Play, step: Step) -> None:
+    def _after_step(self, item: _Play, member: str, call: str, value: Any) -> None:
         turn = item.episode.turns[-1]
-        if not (isinstance(step, Step) and isinstance(step.observation, Observation)):
-            raise PluginError(
-                f"environment {item.job.environment!r}: step({turn.action!r}) must return a "
-                f"contrail.Step with a contrail.Observation; it returned {str(step)[:80]}"
-            )
-        try:
-            turn.reward = float(step.reward)
-            if not math.isfinite(turn.reward):
-                raise ValueError(f"the reward is {turn.reward}")
-        except (TypeError, ValueError) as error:
-            turn.reward = 0.0
-            self._fault(item, f"step({turn.action!r})", error)
+        if member == "finish" and value is None:
+            self._end(item, item.ending)
             return
-        turn.info = dict(step.info)
-        turn.valid = bool(step.valid)
+        try:
+            step = checked_step(item.job.environment, call, value)
+        except ValueError as error:
+            self._fault(item, call, error)
+            return
+        turn.reward += step.reward
+        turn.info = {**turn.info, **step.info}
+        item.episode.success = step.success
+        if member == "finish":
+            self._end(item, item.ending)
+            return
+        turn.valid = step.valid
         item.interface.take(turn, step.observation)
-        item.episode.success = bool(step.success)
         if step.terminated or step.truncated:
             self._end(item, "terminated" if step.terminated else "truncated")
         else:
@@ -367,10 +351,10 @@ class _Player:
 
     def _next(self, item: _Play, message: str) -> None:
         if item.episode.invalid_in_a_row == self._end_after_invalid:
-            self._end(item, "invalid")
+            self._stop(item, "invalid")
             return
         if len(item.episode.turns) >= item.environment.max_turns:
-            self._end(item, "max_turns")
+            self._stop(item, "max_turns")
             return
         item.shown = message
         item.prompt, item.restart = next_prompt(
@@ -386,6 +370,16 @@ class _Player:
             known = common_prefix_length(item.context.tokens, item.prompt[:-1])
             self._sampler.rewind(item.context, known)
         self._submit(item)
+
+    def _stop(self, item: _Play, how: str) -> None:
+        """End an episode that its environment has not ended; it may score it still."""
+        environment = item.environment
+        asked = environment.finishes if isinstance(environment, Remote) else True
+        if how == "fault" or not item.episode.turns or not asked:
+            self._end(item, how)
+            return
+        item.ending = how
+        self.ask(item, "finish")
 
     def _fault(self, item: _Play, where: str, error: BaseException) -> None:
         item.episode.fault = f"{where}: {describe_error(error)}"

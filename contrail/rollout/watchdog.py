@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,9 +64,9 @@ def telling(
     return tell
 
 
-def described(member: str, argument: object) -> str:
+def described(member: str, arguments: Sequence[object]) -> str:
     """Return a call of an environment as it is shown: "reset", or "step" with the action."""
-    return f"step({argument!r})" if member == "step" else member
+    return f"step({arguments[0]!r})" if member == "step" else member
 
 
 class Watchdog:

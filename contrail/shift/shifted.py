@@ -135,6 +135,9 @@ class Shifted(Environment):
         valid = step.valid and said is not None
         return replace(step, observation=self._shown(step.observation), valid=valid)
 
+    def finish(self) -> Step | None:
+        return self._inner.finish()
+
     def expert(self, task: Task) -> Sequence[str] | None:
         actions = self._inner.expert(task)
         if actions is None or self._renaming is None:

@@ -19,6 +19,8 @@ from contrail.workers.factory import EnvironmentFactory
 
 GRACE = 5.0
 """The number of seconds that a worker process has to close its environment."""
+WITHIN = ("step", "finish")
+"""What is called within an episode, and so of one process."""
 START = 600.0
 """The number of seconds that making the instance may take, where its reset has fewer. They are not
 part of those of the reset: a process that is started late, or replaced, would lose its episode."""
@@ -73,7 +75,16 @@ class Remote(Environment):
         actions: Sequence[str] | None = self._call("expert", task)
         return actions
 
-    def send(self, method: str, argument: Any) -> None:
+    def finish(self) -> Step | None:
+        step: Step | None = self._call("finish") if self.finishes else None
+        return step
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the class has a `finish` of its own, and has to be asked."""
+        return self._factory.registered.value.finish is not Environment.finish
+
+    def send(self, method: str, *arguments: Any) -> None:
         """Call a method of the instance; `receive` returns its result.
 
         Raises:
@@ -81,12 +92,12 @@ class Remote(Environment):
         """
         # Either an episode was abandoned during a step, or the process has died between two
         # episodes (it sends nothing unasked, so anything that can be read is the end). Nothing is
-        # lost.
-        if self._unanswered or self._ended():
+        # lost. Within an episode, its state is lost: `receive` says so.
+        if self._unanswered or (method not in WITHIN and self._ended()):
             self.kill()
         if self._child is None:
             self._child = self._start()
-        self._post(self._child, method, argument)
+        self._post(self._child, method, *arguments)
         limit = self.time_limit(method)
         if limit is not None and self._unanswered[0] == "start":
             limit = max(START, limit)
@@ -116,7 +127,7 @@ class Remote(Environment):
 
     def time_limit(self, method: str) -> float | None:
         """Return the number of seconds that a call of a method may take; None for no limit."""
-        return self._factory.step_timeout if method in ("reset", "step") else None
+        return self._factory.step_timeout if method in ("reset", *WITHIN) else None
 
     def ready(self, seconds: float) -> bool:
         """Wait for an answer, or the end of the process; return whether there is one."""
@@ -154,8 +165,8 @@ class Remote(Environment):
             return False
         return self._child.connection.poll() or self._child.code() is not None
 
-    def _call(self, method: str, argument: Any) -> Any:
-        self.send(method, argument)
+    def _call(self, method: str, *arguments: Any) -> Any:
+        self.send(method, *arguments)
         return self.receive()
 
     def _start(self) -> Child:
@@ -178,13 +189,13 @@ class Remote(Environment):
             raise PluginError(
                 f"{factory}: a worker process cannot be started: {error}. Lower `workers`."
             ) from error
-        self._post(child, "start", (sys.path, files, packed))
+        self._post(child, "start", sys.path, files, packed)
         return child
 
-    def _post(self, child: Child, method: str, argument: Any) -> None:
+    def _post(self, child: Child, method: str, *arguments: Any) -> None:
         self._unanswered.append(method)
         with contextlib.suppress(ConnectionError):  # it has died, which `receive` reports
-            child.connection.send((method, argument))
+            child.connection.send((method, *arguments))
 
     def _read(self) -> Answer:
         assert self._child is not None

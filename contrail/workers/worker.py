@@ -1,6 +1,6 @@
 """The worker process of one environment: see remote.py.
 
-Calls (method, argument) arrive over the connection to the parent; an `Answer` goes back for each.
+Calls (method, *arguments) arrive over the connection to the parent; an `Answer` goes back for each.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def _serve(connection: Connection, messages: Messages) -> None:
         while (message := messages.get()) is not None:
             try:
                 with boundary(_portable):
-                    member, argument = pickle.loads(message)
+                    member, *arguments = pickle.loads(message)
                     if member == "start":
-                        environment, value = _start(*argument), None
+                        environment, value = _start(*arguments), None
                     else:
-                        value = getattr(environment, member)(argument)
+                        value = getattr(environment, member)(*arguments)
                     assert environment is not None
                     done = Answer(
                         value,

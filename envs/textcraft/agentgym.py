@@ -85,6 +85,9 @@ class AgentGymTextCraft(TextCraft):
         done = self._over
         return Step(Observation(text, actions), float(done), done, success=done, valid=valid)
 
+    def _limit(self) -> int:
+        return type(self).max_turns
+
     def _goal_of(self, task: Task) -> str:
         return self._goals[number_of(task.id) % len(self._goals)]
 

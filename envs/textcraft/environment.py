@@ -60,7 +60,7 @@ class TextCraft(Environment):
         "`craft N item using N a, N b` with the amounts of a listed command, `inventory`. "
         "An ingredient may be a kind: for planks, name planks you have, such as oak planks."
     )
-    max_turns = 50  # what the longest goal needs; most goals are given TURNS
+    max_turns = 50  # what the longest goal needs; `reset` sets that of its goal, mostly TURNS
     idle = ("inventory",)
     forms: tuple[str, ...] = ("get {N item}", "craft {N item using N a, N b}", "inventory")
     mentions = (
@@ -84,7 +84,7 @@ class TextCraft(Environment):
         _check(self.config)
         self._book = load()
         self._goal = ""
-        self._turns_left = 0
+        self._sets_limit = False
         self._shown: list[Recipe] = []
         self._once: dict[str, int] = {}
         self._amounts: dict[str, int] = {}
@@ -112,8 +112,10 @@ class TextCraft(Environment):
         self._shown = self._draw_recipes(task)
         self._once = _raw_once(self._book, self._shown)
         self._amounts = raw_amounts(self._book, self._goal, self._once)
-        raw, crafts = best_plan(self._book, self._goal)
-        self._turns_left = max(TURNS, len(raw) + len(crafts) + 2)
+        # The settings may have set a limit before the first episode: then that is kept.
+        self._sets_limit = self._sets_limit or "max_turns" not in vars(self)
+        if self._sets_limit:
+            self.max_turns = self._limit()
         self._inventory = {}
         commands = "\n".join(recipe.text for recipe in self._shown)
         text = f"Crafting commands:\n{commands}\n\nGoal: craft {self._goal}."
@@ -145,6 +147,11 @@ class TextCraft(Environment):
         if goal not in self._book.recipes:
             raise ValueError(f"textcraft has no task {task.id!r}; tasks() lists them.")
         return goal
+
+    def _limit(self) -> int:
+        """Return how many turns the goal is given."""
+        raw, crafts = best_plan(self._book, self._goal)
+        return max(TURNS, len(raw) + len(crafts) + 2)
 
     def _draw_recipes(self, task: Task) -> list[Recipe]:
         """Return the recipes on the way to the goal, and some others that use the same things."""
@@ -205,9 +212,7 @@ class TextCraft(Environment):
         have = ", ".join(f"{number} {item}" for item, number in self._inventory.items())
         text = f"{happened} You have {have or 'nothing'}. Goal: {self._goal}.".strip()
         observation = Observation(text, () if done else self._actions())
-        self._turns_left -= 1
-        cut = not done and self._turns_left <= 0
-        return Step(observation, float(done), done, truncated=cut, success=done, valid=valid)
+        return Step(observation, float(done), done, success=done, valid=valid)
 
     def _actions(self) -> tuple[str, ...]:
         """Return the actions that are possible now and could matter.

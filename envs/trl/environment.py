@@ -111,7 +111,6 @@ class TRL(Environment):
 
     def reset(self, task: Task) -> Observation:
         self._over = True
-        self._turns = 0
         self._random.seed(task.seed)
         self._row = dict(self._rows[task.split][task.seed]) if self._rows else {}
         given = self._row if self._rows else {"seed": task.seed} if self._takes("seed") else {}
@@ -126,7 +125,6 @@ class TRL(Environment):
     def step(self, action: str) -> Step:
         if self._over:
             return Step(Observation("The episode is over."), terminated=True, valid=False)
-        self._turns += 1
         valid = True
         self._said.append({"role": "assistant", "content": action})
         try:
@@ -145,9 +143,11 @@ class TRL(Environment):
         text = "\n".join(texts)
         if bool(getattr(self._object, self.config.done, False)):
             return self._finish(text, valid)
-        if self._turns >= self.max_turns:
-            return self._finish(text, valid, truncated=True)
         return Step(Observation(text, self._listed), valid=valid)
+
+    def finish(self) -> Step:
+        """Return the reward: TRL scores a completion wherever it ends."""
+        return self._finish("", valid=True)
 
     def close(self) -> None:
         if self._loop is not None:
@@ -162,14 +162,13 @@ class TRL(Environment):
         except Exception as error:  # noqa: BLE001 (whatever a tool raises is its answer)
             return f"error: {error}"[:1000], False
 
-    def _finish(self, text: str, valid: bool, truncated: bool = False) -> Step:
+    def _finish(self, text: str, valid: bool) -> Step:
         self._over = True
         reward = self._reward()
         return Step(
             Observation(text or "The episode is over."),
             reward,
-            terminated=not truncated,
-            truncated=truncated,
+            terminated=True,
             success=reward > self.config.success_above,
             valid=valid,
         )

@@ -104,8 +104,23 @@ class Verifiers(Environment):
         self._environment().limit_turns(self.max_turns)
         self._seen = len(self._play.prompt) + 1
         self._play.answer(action, calls)
-        if not self._play.over:
-            return Step(Observation(self._news()))
+        return self._scored() if self._play.over else Step(Observation(self._news()))
+
+    def finish(self) -> Step | None:
+        """Return the reward of a rollout that the library has not ended. It is told that an empty
+        message is the last; None if it goes on all the same."""
+        if self._play.over:
+            return None
+        loaded = self._environment()
+        loaded.limit_turns(1)
+        try:
+            self._play.answer("", [])
+        finally:
+            loaded.limit_turns(self.max_turns)
+        return self._scored() if self._play.over else None
+
+    def _scored(self) -> Step:
+        """Return the end of a rollout that is over."""
         state = self._play.state
         reward = float(state["reward"] or 0.0)
         ended_by = str(state.get("stop_condition"))

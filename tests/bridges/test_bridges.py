@@ -11,6 +11,7 @@ import gymnasium
 import pytest
 from checked import passes, skip
 from gymnasium.utils.env_checker import check_env
+from scored import Scored
 
 import contrail
 import contrail.check
@@ -50,6 +51,22 @@ def test_a_turn_too_many_is_truncated() -> None:
     world.reset(seed=0)
     assert world.step("inventory")[3] is False
     assert world.step("inventory")[3] is True
+
+
+def test_what_ends_too_early_is_scored() -> None:
+    world = as_gymnasium(Scored)
+    world.reset(options={"task": "train/1"})
+    steps = [world.step("on") for _ in range(5)]
+    assert [(step[1], step[3], step[4]["success"]) for step in steps[:4]] == [(0, False, False)] * 4
+    assert (steps[4][1], steps[4][3], steps[4][4]["success"]) == (5, True, True)
+    assert steps[4][4]["score"] == 5
+    acted = as_trl(Scored)()
+    for count in (2, 5):  # TRL ends the first
+        acted.reset("train/1")
+        for _ in range(count):
+            acted.act("on")
+        assert acted.get_reward() == acted.get_reward() == count
+        assert acted.act("on") == "The episode is over."
 
 
 def test_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,9 @@ def test_listed_actions_are_always_carried_out(environment: TextCraft) -> None:
     rng = random.Random(0)
     for task in everything(environment)[::3]:
         observation, step = environment.reset(task), None
-        while step is None or not (step.terminated or step.truncated):
+        for _ in range(textcraft.TURNS):
+            if step is not None and step.terminated:
+                break
             listed = observation.actions or ()
             assert 0 < len(set(listed)) == len(listed) < 60
             step = environment.step(rng.choice(listed))
@@ -223,11 +225,21 @@ def test_nonsense_costs_a_turn_and_never_raises(environment: TextCraft, action: 
     assert step.reward == 0
     assert step.observation.actions == start.actions
     assert len(step.observation.text) < 120
-    for _ in range(textcraft.TURNS - 1):
-        assert not step.truncated
-        step = environment.step(action)
-    assert step.truncated
-    assert not step.terminated
+
+
+def test_the_limit_is_that_of_the_goal_unless_the_settings_have_one() -> None:
+    environment = TextCraft()
+    easy, hard = find(environment, "oak_boat"), find(environment, "netherite_block")
+    for task, limit in ((hard, 50), (easy, textcraft.TURNS), (hard, 50)):
+        environment.reset(task)
+        assert environment.max_turns == limit
+        assert not any(environment.step("inventory").truncated for _ in range(60))
+    for given in (5, 40, 50):
+        environment = TextCraft()
+        environment.max_turns = given  # as the settings do
+        for task in (hard, easy):
+            environment.reset(task)
+            assert environment.max_turns == given
 
 
 def test_what_is_said(environment: TextCraft) -> None:

@@ -59,13 +59,12 @@ def test_words_end_the_episode_of_a_class_that_does_not() -> None:
     game.close()
 
 
-def test_the_reward_comes_with_the_last_turn() -> None:
+def test_an_episode_that_contrail_ends_is_scored() -> None:
     game = world("Sum", rows="ROWS")
-    game.max_turns = 2
     game.reset(game.tasks("train")[0])
-    assert not game.step("add(1)").truncated
-    last = game.step("add(0)")
-    assert (last.truncated, last.terminated, last.reward) == (True, False, 1)
+    assert game.step("add(1)").reward == game.step("add(0)").reward == 0
+    assert game.finish().reward == 1
+    assert game.step("add(1)").terminated
     game.close()
 
 

@@ -40,3 +40,19 @@ def test_no_package() -> None:
         Verifiers(VerifiersConfig("nonesuch-env"))
     with pytest.raises(ConfigError, match="id is missing"):
         Verifiers()
+
+
+def test_a_rollout_that_contrail_ends_is_scored() -> None:
+    world = Verifiers(VerifiersConfig("vf-counter"))
+    world.max_turns = 4
+    world.reset(world.tasks("train")[0])
+    assert world.step("up").reward == world.step("up").reward == 0
+    end = world.finish()
+    assert end is not None
+    assert end.reward == 0.5
+    assert world.finish() is None
+    world.reset(world.tasks("train")[1])
+    assert not any(world.step("up").truncated for _ in range(3))
+    assert (last := world.step("up")).truncated
+    assert last.reward == 0.75  # the library ends before it answers the last message
+    world.close()

@@ -110,6 +110,20 @@ def test_a_process_that_dies_between_two_episodes_is_replaced_in_silence(
     assert there.reset(task).text == "You are at 1."
 
 
+def test_a_process_that_dies_between_two_steps_is_a_fault(remote: Callable[..., Remote]) -> None:
+    """Another process would play on in a game that nobody has begun."""
+    there = remote()
+    task = there.tasks("train")[1]
+    there.reset(task)
+    there.step("go")
+    os.kill(process(there), signal.SIGKILL)
+    assert there._child is not None
+    assert there._child.wait(20) == -signal.SIGKILL
+    with pytest.raises(EnvironmentFault, match=r"^its worker process died, killed by SIGKILL$"):
+        there.step("go")
+    assert there.reset(task).text == "You are at 1."
+
+
 def test_a_step_that_hangs_is_ended_with_all_it_has_started(
     remote: Callable[..., Remote], tmp_path: Path
 ) -> None:
