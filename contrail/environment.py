@@ -183,6 +183,15 @@ class Environment(ABC):
     def step(self, action: str) -> Step:
         """Carry out one action."""
 
+    def game(self, task: Task) -> str | None:
+        """Return a name of what the task plays, the same under all settings of the class: a goal, a
+        level and its seed.
+
+        By it contrail sees that a label tests on what one with other settings trains on. With None,
+        it compares the starts of tasks of one id and seed.
+        """
+        return None
+
     def finish(self) -> Step | None:
         """Return what an episode is worth that contrail ends before the environment does: at
         `max_turns`, for a full context, or after too many invalid answers.

@@ -20,6 +20,8 @@ COMPARED = 4  # start states, where settings differ; evenly spaced
 
 Reset = Callable[[str, Task], Observation | None]
 """Returns the start of a label's task; None if it has none."""
+Game = Callable[[str, Task], str | None]
+"""Returns `Environment.game` of a label's task."""
 
 
 def split_seeds(split: str, number: int) -> list[int]:
@@ -109,16 +111,20 @@ class Column:
     tested: Sequence[Task]
 
 
-def shared_start(columns: Sequence[Column], reset: Reset) -> tuple[Column, Column, Task] | None:
+def shared_start(
+    columns: Sequence[Column], reset: Reset, game: Game
+) -> tuple[Column, Column, Task] | None:
     """Find a start state that one label tests on and another trains on.
 
     Two labels of one class have a start state in common if they have a task of one id and seed, and
-    the same settings but for `COUNTS`. Where other settings differ, the same id may be another
-    game: then most tasks must start alike, and not all as each other.
+    the same settings but for `COUNTS`. Where other settings differ, the environment's `game` tells.
+    If it does not, the same id may be another game: then most tasks must start alike, and not all
+    as each other.
 
     Args:
         columns: all labels of the stream.
         reset: begins a task.
+        game: names what a task plays.
 
     Returns:
         The label that tests, the one that trains, and the task; None if there is none.
@@ -128,6 +134,11 @@ def shared_start(columns: Sequence[Column], reset: Reset) -> tuple[Column, Colum
         for tests in columns:
             if tests.label == trains.label or tests.cls is not trains.cls:
                 continue
+            same = _game(tests.settings) == _game(trains.settings)
+            if not same and (named := _named(tests, trains, game)) is not None:
+                if named:
+                    return tests, trains, named[0]
+                continue
             pairs = [
                 (task, trained[task.id, task.seed])
                 for task in tests.tested
@@ -135,7 +146,7 @@ def shared_start(columns: Sequence[Column], reset: Reset) -> tuple[Column, Colum
             ]
             if not pairs:
                 continue
-            if _game(tests.settings) == _game(trains.settings):
+            if same:
                 return tests, trains, pairs[0][0]
             if (task := _alike(tests, trains, pairs, reset)) is not None:
                 return tests, trains, task
@@ -160,6 +171,16 @@ def _settings(settings: Any) -> Mapping[str, Any]:
 
 def _game(settings: Any) -> dict[str, Any]:
     return {key: value for key, value in _settings(settings).items() if key not in COUNTS}
+
+
+def _named(tests: Column, trains: Column, game: Game) -> list[Task] | None:
+    """Return the tested tasks whose game is trained on; None if the environment names no games."""
+    trained: set[str] = set()
+    for task in trains.trained:
+        if (name := game(trains.label, task)) is None:
+            return None
+        trained.add(name)
+    return [task for task in tests.tested if game(tests.label, task) in trained]
 
 
 def _alike(

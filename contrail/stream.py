@@ -259,8 +259,18 @@ def _refuse_leaks(
         finally:
             pool.give(label, environment)
 
+    def game(label: str, task: Task) -> str | None:
+        environment = listing.pool.take(label)
+        try:
+            with boundary():
+                return environment.game(task)
+        except Raised:
+            return None
+        finally:
+            listing.pool.give(label, environment)
+
     try:
-        found = leaks.shared_start(columns, reset)
+        found = leaks.shared_start(columns, reset, game)
     finally:
         unshifted.close()
     if found:

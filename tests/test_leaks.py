@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -132,6 +133,23 @@ def test_a_label_that_tests_on_what_another_trains_on_is_refused(
 )
 def test_other_streams_are_built(tmp_path: Path, text: str) -> None:
     assert len(stream(tmp_path, text).environments) == 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "prefix", "numbers"),
+    [
+        ("name: textcraft", "textcraft", range(6)),
+        ("name: babyai, levels: [GoToRedBallNoDists]", "babyai", range(2, 402, 40)),
+    ],
+)
+def test_the_same_game_under_another_name_is_found(
+    tmp_path: Path, ours: str, prefix: str, numbers: range
+) -> None:
+    (tmp_path / "ids.json").write_text(json.dumps([f"{prefix}_{n}" for n in numbers]))
+    theirs = ours.partition(",")[0] + ", label: theirs, like: agentgym"
+    assert len(stream(tmp_path, labels(ours, theirs)).environments) == 2
+    with pytest.raises(ConfigError, match=r"'theirs' tests on the task 'agentgym-\d+', on which"):
+        stream(tmp_path, labels(ours, f"{theirs}, test_ids: ids.json"))
 
 
 @pytest.mark.skipif(find_spec("alfworld") is None, reason="needs 'contrail[alfworld]'")

@@ -135,6 +135,9 @@ class Shifted(Environment):
         valid = step.valid and said is not None
         return replace(step, observation=self._shown(step.observation), valid=valid)
 
+    def game(self, task: Task) -> str | None:
+        return self._inner.game(task)
+
     def finish(self) -> Step | None:
         return self._inner.finish()
 

@@ -75,6 +75,10 @@ class Remote(Environment):
         actions: Sequence[str] | None = self._call("expert", task)
         return actions
 
+    def game(self, task: Task) -> str | None:
+        name: str | None = self._call("game", task)
+        return name
+
     def finish(self) -> Step | None:
         step: Step | None = self._call("finish") if self.finishes else None
         return step

@@ -79,7 +79,7 @@ class AgentGymAlfWorld(AlfWorld):
         command = action.strip()
         return command if command in self._commands.values() else None
 
-    def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    def game(self, task: Task) -> str:
         trials, number = numbered_trials(), number_of(task.id)
         part = PARTS["test" if number >= len(trials) - TESTS else "train"]
         root = self._root
@@ -87,6 +87,11 @@ class AgentGymAlfWorld(AlfWorld):
         name = games_of(root, part).get(trials[number]) if number < len(trials) else None
         if name is None:
             raise ValueError(f"alfworld has no task {task.id!r}; tasks() lists them.")
+        return name
+
+    def _read(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+        root, name = self._root, self.game(task)
+        assert root is not None
         return alfworld_data.read_game(root, name), alfworld_data.read_task(root, name)
 
 

@@ -163,6 +163,9 @@ class AlfWorld(Environment):
         self.notes = [note for notes in self._left.values() for note in notes]
         return [Task("alfworld", name, 0, split, kind) for name, kind in games.items()]
 
+    def game(self, task: Task) -> str:
+        return task.id
+
     def reset(self, task: Task) -> Observation:
         self.close()
         data, _ = self._read(task)

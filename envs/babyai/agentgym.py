@@ -102,6 +102,9 @@ class AgentGymBabyAI(BabyAI):
                 barren = 0
         raise AssertionError("unreachable")
 
+    def game(self, task: contrail.Task) -> str:
+        return start_state(*start_of(number_of(task.id)))[0]
+
     def reset(self, task: contrail.Task) -> contrail.Observation:
         level, seed = start_of(number_of(task.id))
         self._world = world = AgentGymWorld(maker(level)(), seed)

@@ -121,6 +121,9 @@ class BabyAI(contrail.Environment):
             found += start_tasks(level, split, share + (place < rest))
         return found
 
+    def game(self, task: contrail.Task) -> str:
+        return start_state(level_of(task), task.seed)[0]
+
     def reset(self, task: contrail.Task) -> contrail.Observation:
         self._world = World(maker(level_of(task))(), task.seed)
         return self._observe(self._world)

@@ -318,6 +318,10 @@ class SciWorld(Environment):
         if java is not None:
             java.close()
 
+    def game(self, task: Task) -> str:
+        name, number = self._start_of(task)
+        return f"{name}/{number}"
+
     def _start_of(self, task: Task) -> tuple[str, int]:
         """Return the name of a ScienceWorld task and the number of the variation."""
         name, _, number = task.id.partition("/")

@@ -162,6 +162,9 @@ class SearchQA(Environment):
                     return words
         return None
 
+    def game(self, task: Task) -> str:
+        return self._question_of(task).text
+
     def _question_of(self, task: Task) -> Question:
         for questions in self._library.questions.values():
             if task.id in questions:

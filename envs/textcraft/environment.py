@@ -142,6 +142,9 @@ class TextCraft(Environment):
         raw, crafts = best_plan(self._book, goal)
         return [*(f"get {amounts[item]} {item}" for item in raw), *crafts]
 
+    def game(self, task: Task) -> str:
+        return self._goal_of(task)
+
     def _goal_of(self, task: Task) -> str:
         goal = task.id.rpartition("/")[0].replace("_", " ")
         if goal not in self._book.recipes:

@@ -223,6 +223,9 @@ class WebShop(Environment):
         options: list[str] = self._goals.best_options(goal)
         return options
 
+    def game(self, task: Task) -> str:
+        return self._goal_of(task).product.asin
+
     def _goal_of(self, task: Task) -> Goal:
         for goals in self._shop.goals.values():
             if task.id in goals:
