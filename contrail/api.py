@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from contrail.config import Source, find_model
 from contrail.environment import Environment
 from contrail.errors import ConfigError
-from contrail.given import Given, Plugin, Stream, directory_of, positive
+from contrail.given import Given, Plugin, Stream, directory_of, path_of, positive
 from contrail.registry.plugins import Plugins
 from contrail.results import Comparison, Result, Study
 
@@ -60,7 +60,7 @@ def run(
     from contrail.runs.launch import run_stream
 
     source, texts, loaded = stream_of(stream, overrides, plugins, values)
-    directory = Path(out) if out is not None else directory_of(source, texts)
+    directory = path_of("out", out) if out is not None else directory_of(source, texts)
     files = run_stream(source, texts, plugins=loaded, out=directory, quiet=quiet)
     return Result.read(files.path, loaded)
 
@@ -147,8 +147,10 @@ def compare(
             )
         if not what:
             raise ConfigError("there is nothing to compare: give two finished runs or more.")
-        runs = [item.directory if isinstance(item, Result) else Path(item) for item in what]
-        outcome = compare_runs(runs, options, out=None if out is None else Path(out))
+        runs = [
+            item.directory if isinstance(item, Result) else path_of("run", item) for item in what
+        ]
+        outcome = compare_runs(runs, options, out=None if out is None else path_of("out", out))
         return Comparison(outcome.directory, outcome.comparison, given.plugins)
     texts = given.overrides(overrides, values)
     source = given.source(what)
@@ -161,7 +163,7 @@ def compare(
         texts,
         options,
         given.plugins,
-        out=directory if out is None else Path(out),
+        out=directory if out is None else path_of("out", out),
         sharing=share,
         say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
     )
@@ -218,7 +220,7 @@ def load(directory: str | os.PathLike[str], *, plugins: Plugins | Iterable[Plugi
     Raises:
         ContrailError: there is no run, or it has not ended.
     """
-    return Result.read(directory, Given(plugins).plugins)
+    return Result.read(path_of("directory", directory), Given(plugins).plugins)
 
 
 def evaluate(
@@ -258,6 +260,10 @@ def evaluate(
     threads = positive("threads", threads)
     tasks = None if tasks is None else positive("tasks", tasks)
     samples = None if samples is None else positive("samples", samples)
+    if not isinstance(greedy, bool | None):
+        raise ConfigError(f"greedy is {greedy!r}: give True or False.")
+    if not isinstance(environments, (str, type, Iterable)):
+        raise ConfigError(f"environments is {environments!r}: give a name, or a list of names.")
     given = Given(plugins, policy._plugins if isinstance(policy, Result) else None)
     if not isinstance(policy, Result):  # before the libraries are loaded, which takes seconds
         find_model(str(policy), Path.cwd(), given.plugins.models, key=None)
@@ -321,7 +327,7 @@ def split(
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold!r}: a pass rate is from 0 to 1.")
     options = SplitOptions(positive("samples", samples), positive("tasks", tasks), threshold)
-    return split_stream(source, texts, options, loaded, out=Path(out), quiet=quiet)
+    return split_stream(source, texts, options, loaded, out=path_of("out", out), quiet=quiet)
 
 
 def study(
@@ -373,7 +379,7 @@ def study(
         texts,
         StudyOptions(size, options.seeds, options.jobs),
         given.plugins,
-        out=None if out is None else Path(out),
+        out=None if out is None else path_of("out", out),
         say=lambda text: None if quiet else print(text, file=sys.stderr, flush=True),
     )
     return Study(outcome.directory, outcome.study, outcome.failed, given.plugins)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 Key = tuple[str | int, ...]
 """The position of a value in a stream file: ("stream", 0, "updates") is stream.0.updates."""
@@ -15,6 +18,10 @@ DEBUG = "CONTRAIL_DEBUG"
 """The environment variable of the debug mode (`contrail --debug`), which worker processes inherit.
 
 It makes contrail print the traceback of every exception of a plugin."""
+
+
+SHIPPED = ("envs", "plugins", "strategies")
+"""Packages of plugins that are installed with contrail."""
 
 
 class ContrailError(Exception):
@@ -75,10 +82,12 @@ def boundary(blame: Callable[[BaseException], Exception] = Raised) -> Iterator[N
     """Context manager for code of a plugin: whatever it raises is raised as the result of `blame`.
 
     That includes exceptions that are no Exception: an asynchronous client raises CancelledError, a
-    command-line tool SystemExit. Only Ctrl-C stays Ctrl-C.
+    command-line tool SystemExit. Only Ctrl-C stays Ctrl-C. What the code prints goes to standard
+    error: standard output holds contrail's results alone.
     """
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except BaseException as error:
         if is_interrupt(error):
             raise
@@ -119,16 +128,28 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of a plugin's error, with the file and line that raised it.
+    """Return the message of a plugin's error, with the plugin's file and line, if any of its own
+    are to blame.
 
     An `EnvironmentFault` is such a message already, from a worker process.
     """
     if isinstance(error, EnvironmentFault):
         return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _own(frame)]
     if isinstance(error, ContrailError) or not frames:
         return message_of(error)
     return f"{message_of(error)}; {frames[-1].filename} line {frames[-1].lineno}"
+
+
+def _own(frame: traceback.FrameSummary) -> bool:
+    """Return whether a frame is of contrail itself, and not of a plugin that comes with it."""
+    if frame.filename == "<string>":  # what a dataclass is made with
+        return True
+    try:
+        parts = Path(frame.filename).relative_to(Path(__file__).parent).parts
+    except ValueError:
+        return False
+    return parts[0] not in SHIPPED
 
 
 def dotted(key: Key) -> str:

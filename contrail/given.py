@@ -11,11 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from contrail.adapter import Adapter
 from contrail.config import Source
+from contrail.environment import Environment
 from contrail.errors import ConfigError
 from contrail.metrics.episode import EpisodeMetric
 from contrail.registry.plugins import Plugins, load_plugins
 from contrail.runs.directory import default_directory
+from contrail.strategy import Strategy
+from contrail.training.objective import Objective
 
 Stream = str | os.PathLike[str] | Mapping[str, Any]
 Plugin = str | os.PathLike[str] | ModuleType | type | EpisodeMetric
@@ -36,6 +40,8 @@ class Given:
             self.plugins = plugins
             return
         self.plugins = load_plugins() if known is None else known
+        if not isinstance(plugins, (str, Path, Iterable)):
+            raise ConfigError(f"plugins is {plugins!r}: give a list of plugins.")
         for item in [plugins] if isinstance(plugins, (str, Path)) else plugins:
             self._add(item)
 
@@ -69,6 +75,12 @@ class Given:
                 known = self.plugins.add_class(value)
                 self._local.append(known)
             return known
+        if isinstance(value, (Environment, Adapter, Strategy, Objective)):
+            name = type(value).__name__
+            raise ConfigError(
+                f"{name} is given as an instance: give the class, {name}, and its settings beside "
+                f"it: {{'name': {name}, 'key': value}}."
+            )
         if isinstance(value, Mapping):
             return {key: self.named(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -123,6 +135,17 @@ class Given:
                 f"{self._local[0]!r}. Register it in a plugin file (docs/plugins.md), and give its "
                 "path in `plugins`."
             )
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return the value of an argument that is a path.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise ConfigError(f"{name} is {value!r}: give a path.")
+    return Path(value)
 
 
 def positive(name: str, value: Any) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
 
@@ -17,6 +18,10 @@ BARREN = 100  # seeds in a row without a new start: there are no more
 COUNTS = ("train_tasks", "test_tasks")
 """Settings that say how many tasks there are, and not which game is played."""
 COMPARED = 4  # start states, where settings differ; evenly spaced
+
+ROW_NAME = re.compile(r"(.*_)?(id|idx|index|uid|uuid|guid|hash)", re.IGNORECASE)
+"""Columns of a dataset that number or name its rows."""
+Row = Mapping[str, Any]
 
 Reset = Callable[[str, Task], Observation | None]
 """Returns the start of a label's task; None if it has none."""
@@ -58,6 +63,41 @@ def split_starts(split: str, number: int, start: Callable[[int], str]) -> list[i
             found[text] = seed
             barren = 0
     return list(found.values())
+
+
+def split_rows(
+    rows: Sequence[Row], test_rows: Sequence[Row] = (), used: Container[str] = ()
+) -> tuple[dict[str, dict[int, Row]], int]:
+    """Divide the rows of a dataset; rows of one content are in one split, once.
+
+    What only names a row (`id`, `index`, `question_id`) is no content, unless an environment takes
+    it, or rows differ in nothing else.
+
+    Args:
+        rows: to train on, and to test on if there are no others.
+        test_rows: to test on; without them, every fifth content of `rows` is.
+        used: the columns that the environment takes by name.
+
+    Returns:
+        The rows of each split by their numbers, and how many are left out.
+    """
+    every = [*test_rows, *rows]
+    names = {name for row in every for name in row if ROW_NAME.fullmatch(name) and name not in used}
+    contents = [repr([(key, row[key]) for key in sorted(row) if key not in names]) for row in every]
+    if len(set(contents)) == 1:
+        contents = [repr(sorted(row.items(), key=lambda item: item[0])) for row in every]
+    found: dict[str, dict[int, Row]] = {split: {} for split in SPLITS}
+    seen: set[str] = set()
+    for place, (row, content) in enumerate(zip(every, contents, strict=True)):
+        if content in seen:
+            continue
+        tested = place < len(test_rows)
+        if not test_rows:
+            tested = len(seen) % TEST_EVERY == TEST_EVERY - 1
+        seen.add(content)
+        number = place if tested or not test_rows else place - len(test_rows)
+        found["test" if tested else "train"][number] = row
+    return found, len(every) - len(seen)
 
 
 def seed_tasks(environment: Environment, name: str, split: str) -> list[Task]:

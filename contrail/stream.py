@@ -19,7 +19,7 @@ from contrail.rollout.first_task import try_tasks
 from contrail.tasks.selection import test_tasks, untested
 from contrail.tasks.split import read_rates
 from contrail.training.objective import Objective
-from contrail.values import as_texts
+from contrail.values import as_texts, shown
 from contrail.workers.factory import EnvironmentFactory, no_tasks
 from contrail.workers.pool import EnvironmentPool
 
@@ -96,12 +96,12 @@ def _check_difficulties(
     """
     for index, stage in enumerate(config.stream):
         label = stage.environment.label
-        known = sorted({task.difficulty for task in tasks[label]["train"]}, key=str)
+        known = sorted({task.difficulty for task in tasks[label]["train"]} - {None}, key=str)
         for value in stage.train.difficulty or ():
             if value not in known:
                 raise ConfigError(
                     f"{label!r} has no training task of difficulty {value!r}. "
-                    f"{nearest(value, known)}",
+                    f"{nearest(value, known) if known else 'Its tasks have no difficulty.'}",
                     key=("stream", index, "train", "difficulty"),
                 )
 
@@ -342,13 +342,14 @@ def list_tasks(
     for split in ("train", "test"):
         what = f"tasks({split!r})"
         with blaming("environment", config.name, registered, what):
-            tasks = list(environment.tasks(split))
+            answer = environment.tasks(split)
+            tasks = list(answer)
         if not tasks:
             raise no_tasks(config.label, split, config.settings)
         if not all(isinstance(task, Task) for task in tasks):
             raise PluginError(
                 f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
-                f"list of contrail.Task; it returned {str(tasks)[:80]}"
+                f"list of contrail.Task; it returned {shown(answer)}"
             )
         if config.pass_rates is not None:
             rates = read_rates(Path(config.pass_rates.file), task_source(config))

@@ -128,7 +128,13 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def shown(value: object) -> str:
+    """Return a value as a message quotes it."""
+    text = repr(value)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
+
+
 def _refused(value: object, what: str, wanted: str) -> TypeError:
-    shown = repr(value)
-    shown = shown if len(shown) <= _LONG else f"{shown[:_LONG]}…"
-    return TypeError(f"{what} is {shown}, of type {type(value).__name__}; it must be {wanted}")
+    return TypeError(
+        f"{what} is {shown(value)}, of type {type(value).__name__}; it must be {wanted}"
+    )

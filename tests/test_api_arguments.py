@@ -66,11 +66,25 @@ def test_what_counts_something(call: Callable[..., Any], name: str, value: Any) 
     ("call", "words"),
     [
         (lambda: contrail.split(STREAM, out="split.json", threshold=2), "from 0 to 1"),
-        (lambda: contrail.run(STREAM, ["seed=1"]), "is no override: give each"),  # type: ignore[arg-type]
-        (lambda: contrail.compare([], ["seed=1"]), "is no override: give each"),  # type: ignore[arg-type]
+        (lambda: contrail.run(STREAM, ["seed=1"]), "is no override: give each"),
+        (lambda: contrail.compare([], ["seed=1"]), "is no override: give each"),
+        (lambda: contrail.compare(STREAM, seeds=3), r"seeds is 3: give a list, such as \[3\]"),
+        (lambda: contrail.compare([5]), "run is 5: give a path"),
+        (lambda: contrail.run(STREAM, plugins=5), "plugins is 5: give a list"),
+        (lambda: contrail.run(STREAM, out=5), "out is 5: give a path"),
+        (lambda: contrail.split(STREAM, out=None), "out is None: give a path"),
+        (lambda: contrail.load(None), "directory is None: give a path"),
+        (lambda: contrail.evaluate("tiny-random", None), "environments is None: give a name"),
+        (lambda: contrail.evaluate("tiny-random", "babyai", greedy="no"), "greedy is 'no'"),
+        (lambda: contrail.study(None), "there is no experiment None"),
+        (lambda: contrail.run({"stream": [Pair()]}), "give the class, Pair, and its settings"),
+        (
+            lambda: contrail.run(STREAM, strategy=Pair),
+            "no strategy is called 'Pair'. There is one of another kind, environment 'Pair'",
+        ),
         (lambda: contrail.compare([]), "nothing to compare"),
-        (lambda: contrail.run([1]), "is no stream"),  # type: ignore[arg-type]
-        (lambda: contrail.run(None), "is no stream"),  # type: ignore[arg-type]
+        (lambda: contrail.run([1]), "is no stream"),
+        (lambda: contrail.run(None), "is no stream"),
         (lambda: contrail.compare(STREAM, strategies=[Mine]), "cannot load 'Mine'"),
         (lambda: estimate_comparison(STREAM, strategies="kl", seeds=numpy.array([0, 0])), "seeds"),
     ],

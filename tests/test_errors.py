@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from faults import ANYTHING, INTERRUPTS, Mute, raises
 
+from contrail.environment import Observation, Step
 from contrail.errors import (
     ConfigError,
     EnvironmentFault,
@@ -14,6 +18,7 @@ from contrail.errors import (
     describe_error,
     is_interrupt,
 )
+from contrail.rollout.checked import checked_step
 
 
 @pytest.mark.parametrize("name", ANYTHING)
@@ -47,3 +52,31 @@ def test_an_error_for_people_is_not_its_own_cause() -> None:
 def test_an_error_without_words_is_described() -> None:
     assert describe_error(Mute()) == "Mute (its message raises RuntimeError)"
     assert describe_error(EnvironmentFault("as told")) == "as told"
+
+
+def test_what_plugins_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    print("before")
+    with boundary():
+        print("a plugin's")
+    print("after")
+    assert capsys.readouterr() == ("before\nafter\n", "a plugin's\n")
+
+
+def test_the_line_of_an_error_is_not_contrails() -> None:
+    def told(call: Callable[[], object]) -> str:
+        with pytest.raises(Raised) as raised, boundary():
+            call()
+        return describe_error(raised.value.error)
+
+    ours, own = told(lambda: Observation("", [1])), told(lambda: 1 / 0)  # type: ignore[list-item]
+    assert ours.endswith(f"; {__file__} line {line_of('told(lambda')}")
+    assert own.endswith(f"; {__file__} line {line_of('told(lambda')}")
+    with pytest.raises(Raised) as raised, boundary():
+        checked_step("mine", "step('go')", Step(Observation(""), float("nan")))
+    described = "ValueError: the reward is nan"
+    assert describe_error(raised.value.error).startswith(described)
+
+
+def line_of(text: str) -> int:
+    lines = Path(__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if text in line)

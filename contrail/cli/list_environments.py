@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contrail.config import Source, build, read_shift, show
+from contrail.config.convert import UnknownKey
 from contrail.environment import OVERRIDES, SPLITS, Environment
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry.plugins import Plugins, blaming
@@ -87,10 +88,22 @@ def select(words: Sequence[str], plugins: Plugins) -> Selection:
                 )
             reserved = ("shift", *OVERRIDES)
             values = {key: value for key, value in source.values.items() if key not in reserved}
-            settings = build(config, values) if named else None
+            settings = _settings(config, values, reserved) if named else None
             shift = read_shift(source.values.get("shift"), ("shift",), name, registered.value)
             makers.append(EnvironmentFactory(name, registered, settings, **own, shift=shift))
         return Selection(makers, bool(named))
+
+
+def _settings(config: type, values: dict[str, Any], others: Sequence[str]) -> Any:
+    """Return an environment's settings.
+
+    Raises:
+        ConfigError: one is unknown, or impossible; `others` are known, too.
+    """
+    try:
+        return build(config, values)
+    except UnknownKey as error:
+        raise UnknownKey(error.key or (), error.value, [*error.known, *others]) from error
 
 
 def catalogue(plugins: Plugins, makers: Sequence[EnvironmentFactory] | None = None) -> list[Entry]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -13,11 +14,13 @@ import typer
 from rich.console import Console
 
 from contrail.cli.options import plugins_of
-from contrail.environment import SPLITS, Environment, Observation, Task
+from contrail.environment import SPLITS, Environment, Observation, Step, Task
 from contrail.errors import ConfigError, nearest
 from contrail.names import visible_lines
 from contrail.plugin_files import plugin_file
 from contrail.registry.plugins import Plugins, blaming
+from contrail.rollout.checked import checked_observation, checked_step
+from contrail.values import as_texts
 
 if TYPE_CHECKING:
     from contrail.config import EnvironmentConfig
@@ -129,31 +132,68 @@ def _play_here(factory: EnvironmentFactory, split: str, task_id: str | None, exp
 
     environment = factory.here()
     try:
-        with blaming("environment", factory.name, factory.registered, f"play of {split!r}"):
+        with blaming("environment", factory.name, factory.registered, f"tasks({split!r})"):
             tasks = list(environment.tasks(split))
-            if not tasks:
-                raise no_tasks(factory.name, split, factory.own_settings)
-            _play(environment, tasks, task_id, expert)
+        if not tasks:
+            raise no_tasks(factory.name, split, factory.own_settings)
+        _play(_Checked(factory, environment), environment, tasks, task_id, expert)
     finally:
         environment.close()
 
 
-def _play(environment: Environment, tasks: list[Task], task_id: str | None, expert: bool) -> None:
+class _Checked:
+    """Calls an environment: what it returns is checked, and its errors name it and the call."""
+
+    def __init__(self, factory: EnvironmentFactory, environment: Environment) -> None:
+        self._factory = factory
+        self._environment = environment
+
+    def expert(self, task: Task) -> Sequence[str] | None:
+        with self._blaming(f"expert({task.id!r})"):
+            plan = self._environment.expert(task)
+            return None if plan is None else as_texts(plan, "expert()")
+
+    def reset(self, task: Task) -> Observation:
+        with self._blaming(f"reset of the task {task.id!r}"):
+            return checked_observation(self._factory.name, task.id, self._environment.reset(task))
+
+    def step(self, action: str) -> Step:
+        call = f"step({action!r})"
+        with self._blaming(call):
+            return checked_step(self._factory.name, call, self._environment.step(action))
+
+    def finish(self) -> Step | None:
+        with self._blaming("finish()"):
+            step = self._environment.finish()
+            return None if step is None else checked_step(self._factory.name, "finish()", step)
+
+    def _blaming(self, call: str) -> AbstractContextManager[None]:
+        return blaming("environment", self._factory.name, self._factory.registered, call)
+
+
+def _play(
+    world: _Checked,
+    environment: Environment,
+    tasks: list[Task],
+    task_id: str | None,
+    expert: bool,
+) -> None:
     by_id = {task.id: task for task in tasks}
     task = tasks[0] if task_id is None else by_id.get(task_id)
     if task is None:
         raise ConfigError(f"--task {task_id}: no such task. {nearest(task_id, list(by_id)[:200])}")
     console = Console(highlight=False, markup=False)
-    console.print(f"task {task.id}, difficulty {task.difficulty}")
+    difficulty = "" if task.difficulty is None else f", difficulty {task.difficulty}"
+    console.print(f"task {task.id}{difficulty}")
     if environment.system_prompt:
         console.print(environment.system_prompt, style="dim")
     script: Iterator[str] | None = None
     if expert:
-        actions = environment.expert(task)
+        actions = world.expert(task)
         if actions is None:
             raise ConfigError(f"there is no expert for task {task.id!r}")
         script = iter(actions)
-    observation = environment.reset(task)
+    observation = world.reset(task)
     reward = 0.0
     for turn in range(1, environment.max_turns + 1):
         _show(console, observation)
@@ -163,7 +203,7 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             return
         if script is not None:
             console.print(f"{turn}> {action}")
-        step = environment.step(action)
+        step = world.step(action)
         observation = step.observation
         reward += step.reward
         if step.terminated or step.truncated:
@@ -172,7 +212,7 @@ def _play(environment: Environment, tasks: list[Task], task_id: str | None, expe
             console.print(f"{outcome} in {turn} turns; reward {reward:g}.")
             return
     console.print(observation.text)
-    end = environment.finish()
+    end = world.finish()
     reward += 0.0 if end is None else end.reward
     solved = "Solved" if end is not None and end.success else "Over"
     console.print(f"{solved}: the limit is {environment.max_turns} turns; reward {reward:g}.")

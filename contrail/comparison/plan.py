@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -334,8 +334,12 @@ def read_options(
 
 
 def _list(flag: str, text: str | Sequence[Any] | None) -> Sequence[Any] | None:
+    if text is None:
+        return None
+    if not isinstance(text, Iterable):
+        raise ConfigError(f"{flag} is {text!r}: give a list, such as [{text!r}].")
     if not isinstance(text, str):
-        return None if text is None else list(text)
+        return list(text)
     try:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError as error:

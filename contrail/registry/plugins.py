@@ -48,6 +48,7 @@ from contrail.registry.registered import Registered, Table, keep, register_class
 from contrail.shift.shifted import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
+from contrail.values import shown
 
 T = TypeVar("T")
 GROUP = "contrail"
@@ -142,7 +143,12 @@ class Plugins:
                     )
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
         for hook, register in registers.items():
-            self._manager.subset_hook_caller(hook, others)(register=register)
+            returned = self._manager.subset_hook_caller(hook, others)(register=register)
+            if returned and not self.registered_by(name):
+                raise PluginError(
+                    f"plugin {name!r} ({source}): {hook} returns {shown(returned[0])} and "
+                    "registers nothing. Call `register` in it, as in docs/plugins.md."
+                )
 
     def register_metric(self, plugin: str, metric: EpisodeMetric) -> None:
         """Add a metric of an episode.
@@ -297,6 +303,11 @@ class Plugins:
         """Return the name under which a class is registered, if it is."""
         entries = (item for table, _ in self._tables.values() for item in table.entries.items())
         return next((name for name, entry in entries if entry.value is cls), None)
+
+    def kind_of(self, name: str) -> str | None:
+        """Return of which kind the thing is that is registered under a name, if there is one."""
+        tables = (table for table, _ in self._tables.values())
+        return next((table.kind for table in tables if name in table), None)
 
     def registered_by(self, plugin: str) -> list[str]:
         """Return the kinds and names that a plugin registered: "environment babyai", ...."""

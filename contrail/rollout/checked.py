@@ -6,6 +6,7 @@ import math
 
 from contrail.environment import Observation, Step
 from contrail.errors import PluginError
+from contrail.values import shown
 
 
 def checked_observation(environment: str, task: str, value: object) -> Observation:
@@ -22,7 +23,7 @@ def checked_observation(environment: str, task: str, value: object) -> Observati
     if not isinstance(value, Observation):
         raise PluginError(
             f"environment {environment!r}: reset must return a contrail.Observation; for the task "
-            f"{task!r} it returned {str(value)[:80]}"
+            f"{task!r} it returned {shown(value)}"
         )
     return value
 
@@ -42,7 +43,7 @@ def checked_step(environment: str, call: str, value: object) -> Step:
     if not (isinstance(value, Step) and isinstance(value.observation, Observation)):
         raise PluginError(
             f"environment {environment!r}: {call} must return a contrail.Step with a "
-            f"contrail.Observation; it returned {str(value)[:80]}"
+            f"contrail.Observation; it returned {shown(value)}"
         )
     if not math.isfinite(value.reward):
         raise ValueError(f"the reward is {value.reward}")

@@ -9,7 +9,7 @@ from contrail.config import EnvironmentConfig
 from contrail.environment import Environment, Observation, Task
 from contrail.errors import ConfigError, ContrailError, PluginError
 from contrail.registry.plugins import Plugins, blaming
-from contrail.values import as_text, as_texts
+from contrail.values import as_text, as_texts, shown
 from contrail.workers.pool import EnvironmentPool
 
 TRIES = 3  # tasks of which one has to begin
@@ -30,7 +30,7 @@ def _begun(
     if not isinstance(observation, Observation):
         raise PluginError(
             f"environment {config.name!r} (plugin {registered.plugin!r}): {what} must return a "
-            f"contrail.Observation; it returned {str(observation)[:80]}"
+            f"contrail.Observation; it returned {shown(observation)}"
         )
     return observation
 

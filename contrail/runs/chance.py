@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from contrail.runs.run import Run
     from contrail.stage import Stage
 
-ADVICE = (
-    "success is not shown to be above random play. Train for more updates or with a larger "
-    "learning rate (grpo.learning_rate, or that of the stage's `learn`), begin with easier tasks "
-    "(`train` of the stage, or the strategy `curriculum`), or evaluate more tasks "
-    "(evaluate.tasks), so that less shows"
+TRAIN = (
+    "Train for more updates or with a larger learning rate (grpo.learning_rate, or that of the "
+    "stage's `learn`), begin with easier tasks (`train` of the stage, or the strategy "
+    "`curriculum`), or evaluate more tasks (evaluate.tasks), so that less shows"
 )
+EVALUATE = "Evaluate more tasks (evaluate.tasks), so that less shows, or train for more updates"
+"""Where more has been solved than at random, on too few tasks to tell."""
 WINDOW = 0.25
 """The share of a stage's updates whose success in training is compared with random play."""
 FEWEST = 32
@@ -48,7 +50,8 @@ def at_chance(run: Run) -> list[list[str]]:
 def summary(run: Run) -> list[dict[str, Any]]:
     """Return `at_chance` of result.json: for each stage the environments, and what to do."""
     return [
-        {"environments": names, "advice": ADVICE if names else None} for names in at_chance(run)
+        {"environments": names, "advice": _advice(run, stage, names) if names else None}
+        for stage, names in enumerate(at_chance(run), start=1)
     ]
 
 
@@ -60,12 +63,18 @@ def after_stage(run: Run, stage: int) -> list[str]:
         assert gain is not None
         assert gain.interval is not None
         low, high = gain.interval
-        where = "below" if high < 0 else "at"
+        where = "below random play" if high < 0 else "not shown to be above random play"
         said.append(
-            f"{name} is {where} chance: {gain.value:+z.2f} [{low:+z.2f}, {high:+z.2f}] against "
-            f"random play; {ADVICE}."
+            f"{name} is {where}: {gain.value:+z.2f} [{low:+z.2f}, {high:+z.2f}]. "
+            f"{_advice(run, stage, [name])}."
         )
     return said
+
+
+def _advice(run: Run, stage: int, names: Sequence[str]) -> str:
+    gains = [over_random(run, stage, name) for name in names]
+    better = all(gain is not None and gain.value is not None and gain.value > 0 for gain in gains)
+    return EVALUATE if better else TRAIN
 
 
 def half_way(run: Run, stage: Stage, number: int, size: int) -> list[str]:
@@ -92,10 +101,10 @@ def half_way(run: Run, stage: Stage, number: int, size: int) -> list[str]:
             continue
         success = sum(recent) / len(recent)
         if success <= ends[1]:
-            where = "below" if success < ends[0] else "at"
+            where = "below" if success < ends[0] else "not above"
             said.append(
-                f"{name} is {where} chance after {made} of {updates} updates: success in training "
-                f"{success:.2f}, random play [{ends[0]:.2f}, {ends[1]:.2f}]."
+                f"{name} is {where} random play after {made} of {updates} updates: success in "
+                f"training {success:.2f}, random play [{ends[0]:.2f}, {ends[1]:.2f}]."
             )
     return said
 

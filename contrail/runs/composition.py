@@ -21,6 +21,7 @@ from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
 from contrail.training.objective import Objective
+from contrail.values import shown
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +198,7 @@ class Composition:
         tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
         wrong = None
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
-            wrong = f"it must return a list of contrail.Task; it returned {str(tasks)[:80]}"
+            wrong = f"it must return a list of contrail.Task; it returned {shown(tasks)}"
         elif unknown := [task for task in tasks if task.environment not in environments]:
             wrong = f"it returned the task {unknown[0]}, of no environment of this run"
         elif len(tasks) != count:

@@ -102,8 +102,14 @@ class RunDirectory:
             ContrailError: it, or the nearest directory above it, is not a writable directory.
         """
         place = self.path
-        while not place.exists() and place != place.parent:
-            place = place.parent
+        try:
+            while not place.exists() and place != place.parent:
+                place = place.parent
+        except OSError as error:  # such as a name that is too long
+            reason = error.strerror or error
+            raise ContrailError(
+                f"--out {self.path}: {reason}. Choose another directory."
+            ) from error
         if not place.is_dir():
             raise ContrailError(f"--out {self.path}: {place} is a file. Choose another directory.")
         try:  # asking for permission is not enough: root has it on a read-only disk, and in /proc

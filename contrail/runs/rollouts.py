@@ -282,7 +282,7 @@ def refuse_faults(name: str, episodes: Sequence[Episode]) -> None:
         raise PluginError(
             f"{name!r}: every episode was a fault of its environment. The first, of "
             f"{episodes[0].environment!r}: {episodes[0].fault}. Mend that and start the run "
-            "again: it goes on from its last checkpoint."
+            "again: it goes on from its last checkpoint, if it has one."
         )
 
 

@@ -99,7 +99,7 @@ def read_study(
     """
     if experiment not in (*EXPERIMENTS, ALL):
         known = nearest(experiment, [*EXPERIMENTS, ALL])
-        if Path(experiment).is_file():
+        if isinstance(experiment, str) and Path(experiment).is_file():
             known = f"Write one before the file, as in `contrail study {ALL} {experiment}`. {known}"
         raise ConfigError(f"there is no experiment {experiment!r}. {known}")
     chosen = EXPERIMENTS if experiment == ALL else (experiment,)

@@ -128,8 +128,9 @@ class TextWorldExpress(Environment):
 
 
 def _actions(seen: dict[str, Any]) -> list[str]:
-    """Return the valid actions, sorted: the game lists them in an order of its own."""
-    return sorted(seen["validActions"])
+    """Return the valid actions, sorted and each once: the game has an order of its own, and lists
+    some twice (Simon says)."""
+    return sorted(set(seen["validActions"]))
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from contrail.envs.shared.calls import NoCall, Tool, describe, listed, read_call
 from contrail.envs.shared.lent_random import LentRandom
 from contrail.envs.shared.loop import Loop
 from contrail.envs.trl.load import load_module, load_rows, member, text_of
-from contrail.leaks import TEST_EVERY, seed_tasks
+from contrail.leaks import seed_tasks, split_rows
 
 NO_TOOL = ("reset", "get_reward")
 
@@ -252,38 +252,17 @@ class TRL(Environment):
                 )
             return {}
         train = load_rows(module, "rows", config.rows)
-        test = load_rows(module, "test_rows", config.test_rows) if config.test_rows else None
-        rows, self.notes = _divided(train, test)
+        test = load_rows(module, "test_rows", config.test_rows) if config.test_rows else ()
+        rows, repeats = split_rows(train, test, self._reset_takes)
+        for split, known in rows.items():
+            if not known:
+                raise ConfigError(
+                    f"trl: there are no rows for the split {split!r}: 5 different ones are the "
+                    "fewest."
+                )
+        if repeats:
+            self.notes = [f"{repeats} rows repeat another, and are left out."]
         return rows
-
-
-def _divided(
-    train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]] | None
-) -> tuple[dict[str, dict[int, Mapping[str, Any]]], list[str]]:
-    """Return the rows of each split by number, each row once, and what to say of it.
-
-    Raises:
-        ConfigError: a split has none.
-    """
-    seen: set[str] = set()
-    rows: dict[str, dict[int, Mapping[str, Any]]] = {"test": {}, "train": {}}
-    places = [("test", number, row) for number, row in enumerate(test or ())]
-    for number, row in enumerate(train):
-        tested = test is None and number % TEST_EVERY == TEST_EVERY - 1
-        places.append(("test" if tested else "train", number, row))
-    repeats = 0
-    for split, number, row in places:
-        text = repr(row)
-        if text in seen:
-            repeats += 1
-        else:
-            rows[split][number] = row
-        seen.add(text)
-    for split, known in rows.items():
-        if not known:
-            raise ConfigError(f"trl: there are no rows for the split {split!r}: 5 are the fewest.")
-    notes = [f"{repeats} rows repeat another, and are left out."] if repeats else []
-    return rows, notes
 
 
 def _check(made: Any, name: str) -> Mapping[str, inspect.Parameter]:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from contrail import SPLITS, ConfigError, ContrailError
+from contrail import ConfigError, ContrailError
 from contrail.envs.shared.lent_random import LentRandom
 from contrail.envs.shared.loop import Loop
-from contrail.leaks import TEST_EVERY
+from contrail.leaks import split_rows
 
 _loaded: dict[str, Loaded] = {}
 
@@ -105,30 +105,15 @@ class Loaded:
         with _guarded():
             trained = _rows(self.environment, "dataset")
             tested = _rows(self.environment, "eval_dataset")
-        places = [("test", number, row) for number, row in enumerate(tested)]
-        for number, row in enumerate(trained):
-            testing = not tested and number % TEST_EVERY == TEST_EVERY - 1
-            places.append(("test" if testing else "train", number, row))
-        if not trained:  # an environment to evaluate on: a part of its rows is for training
-            places = [
-                ("test" if number % TEST_EVERY == TEST_EVERY - 1 else "train", number, row)
-                for _, number, row in places
-            ]
-        places.sort(key=lambda place: place[0] != "test")
-        rows: dict[str, dict[int, Mapping[str, Any]]] = {split: {} for split in SPLITS}
-        seen: set[str] = set()
-        for split, number, row in places:
-            text = repr([(key, row[key]) for key in sorted(row) if key != "example_id"])
-            if text not in seen:
-                rows[split][number] = row
-            seen.add(text)
+        # An environment to evaluate on has no other rows: a part of them is for training.
+        rows, repeats = split_rows(trained, tested) if trained else split_rows(tested)
         for split, known in rows.items():
             if not known:
                 raise ConfigError(
                     f"verifiers: {self.name} has no rows for the split {split!r}: its dataset has "
-                    f"{len(places)}, and 5 are the fewest."
+                    f"{len(trained) + len(tested)}, and 5 different ones are the fewest."
                 )
-        return rows, len(places) - len(seen)
+        return rows, repeats
 
 
 def _rows(environment: Any, name: str) -> Sequence[Mapping[str, Any]]:

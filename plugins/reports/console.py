@@ -130,7 +130,8 @@ def at_chance(result: dict[str, Any]) -> list[str]:
             of = "" if environment == name else f" after {name}"
             found.setdefault(stage["advice"], []).append(f"{environment}{of}")
     return [
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} at chance or below: {advice}."
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not shown to be above random "
+        f"play. {advice}."
         for advice, names in found.items()
     ]
 

@@ -44,3 +44,42 @@ def test_interrupted_at_the_prompt(
     (tmp_path / "shop.py").write_text(SHOP)
     monkeypatch.setattr("builtins.input", interrupted)
     assert command("play", str(tmp_path / "shop.py")).code == 130
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (
+            'return contrail.Observation("A shop.", ["bread", "leave"])',
+            'return "A shop."',
+            "for the task 'one' it returned 'A shop.'",
+        ),
+        (
+            "return contrail.Step(seen, 0.5, terminated=over, success=over)",
+            "return seen, 1",
+            "step('bread') must return a contrail.Step with a contrail.Observation; it returned (",
+        ),
+        ("seen, 0.5", "seen, float('nan')", "step('bread'): ValueError: the reward is nan"),
+        (
+            "def reset(self, task)",
+            "def reset(self)",
+            "reset of the task 'one': TypeError: Shop.reset",
+        ),
+    ],
+)
+def test_what_breaks_the_contract_is_named(
+    command: Any, tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    assert before in SHOP
+    (tmp_path / "shop.py").write_text(SHOP.replace(before, after))
+    done = command("play", str(tmp_path / "shop.py"), typed="bread\n")
+    assert done.code == 2
+    assert words in done.err.replace("\n", " ")
+    assert "contrail/" not in done.err
+
+
+def test_a_key_that_all_environments_have_is_known(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    done = command("play", str(tmp_path / "shop.py"), "max_turn=2")
+    assert done.code == 2
+    assert "Did you mean 'max_turns'" in done.err

@@ -10,6 +10,7 @@ from checked import passes
 
 from contrail.envs.trl.environment import TRL, TRLConfig
 from contrail.errors import ConfigError
+from contrail.leaks import split_rows
 
 GAMES = str(Path(__file__).parents[1] / "support/trl_games.py")
 
@@ -82,6 +83,19 @@ def test_rows_that_repeat_are_left_out(tmp_path: Path) -> None:
     numbers = {split: [task.seed for task in game.tasks(split)] for split in ("train", "test")}
     assert numbers == {"train": [0, 1, 2, 3, 5, 6], "test": [4]}
     assert game.notes == ["7 rows repeat another, and are left out."]
+
+
+def test_a_number_of_its_own_makes_no_other_row() -> None:
+    rows = [{"id": n, "prompt": f"What is {n % 7} + 1?", "Question_ID": f"q{n}"} for n in range(21)]
+    split, left_out = split_rows(rows)
+    assert ([*split["train"]], [*split["test"]], left_out) == ([0, 1, 2, 3, 5, 6], [4], 14)
+    for used in ({"id"}, {"Question_ID"}):  # `reset` chooses the game by it
+        split, left_out = split_rows(rows, used=used)
+        assert (len(split["train"]), len(split["test"]), left_out) == (17, 4, 0)
+    alike = [{"prompt": "Play.", "id": n} for n in range(10)]
+    assert [len(its) for its in split_rows(alike)[0].values()] == [8, 2]
+    split, left_out = split_rows(rows, rows[3:5])
+    assert ([*split["train"]], [*split["test"]], left_out) == ([0, 1, 2, 5, 6], [0, 1], 16)
 
 
 @pytest.mark.parametrize(

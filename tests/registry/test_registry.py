@@ -119,6 +119,10 @@ def test_CONTRAIL_PLUGINS_with_an_unknown_name(
             r"plugin 'bad'.*runn",
         ),
         (
+            "import contrail\n@contrail.hookimpl\ndef contrail_metrics(register): return [1]",
+            r"contrail_metrics returns \[1\] and registers nothing\. Call `register` in it",
+        ),
+        (
             "import contrail\n@contrail.hookimpl\ndef contrail_strategies(): ...",
             r"plugin 'bad' \(.*bad\.py\): contrail_strategies\(\) registers nothing: it needs",
         ),

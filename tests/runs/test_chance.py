@@ -68,7 +68,7 @@ def test_a_run_that_learns_nothing_is_told(
     said = capsys.readouterr().err
     # A learning rate near 0: chance at first, chance at last.
     assert [stage["environments"] for stage in run.record["at_chance"]] == [["coin"], ["slow"]]
-    assert "coin is at chance: " in said
+    assert "coin is not shown to be above random play: " in said
     assert "baselines of slow: waiting for" not in said  # its test tasks are quick
     # Every training episode of `slow` takes 0.1 s to begin.
     assert "slow 1/1: waiting for the environment slow for 0 s: reset in task train-0" in said
@@ -78,9 +78,7 @@ def test_a_run_that_learns_nothing_is_told(
     assert [made for made, _ in run.record["training"][0]["coin"]] == [1, 2]
     run.report()
     shown = " ".join(capsys.readouterr().out.split())
-    assert (
-        "coin, slow are at chance or below: success is not shown to be above random play." in shown
-    )
+    assert "coin, slow are not shown to be above random play. " in shown
     assert "The run waited for slow" in shown
 
 
@@ -136,11 +134,15 @@ def test_worse_than_random_play_is_not_said_to_be_like_it() -> None:
     run: Any = Few([0.0] * 48, [0.5] * 48)
     (end,) = chance.after_stage(run, 1)
     (middle,) = chance.half_way(run, trained(), 1, size=16)
-    assert end.startswith("a is below chance: -0.50 [")
-    assert middle.startswith("a is below chance after 4 of 8 updates")
+    assert end.startswith("a is below random play: -0.50 [")
+    assert middle.startswith("a is below random play after 4 of 8 updates")
     assert "cannot be told" not in end
     (even,) = chance.after_stage(Few([0.0, 1.0] * 24, [0.5] * 48), 1)  # type: ignore[arg-type]
-    assert even.startswith("a is at chance: +0.00 [")
+    assert even.startswith("a is not shown to be above random play: +0.00 [")
+    assert "]. Train for more updates" in even
+    few = Few([1.0] * 2, [0.0, 1.0])
+    (more,) = chance.after_stage(few, 1)  # type: ignore[arg-type]
+    assert "]. Evaluate more tasks" in more
 
 
 def test_training_on_easy_tasks_is_not_compared_with_random_play_on_hard_ones() -> None:
