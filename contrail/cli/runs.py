@@ -54,7 +54,7 @@ def run(
         how = (
             f"goes on from the last checkpoint in {directory}"
             if RunDirectory(directory).checkpoints()
-            else "begins anew: there is no checkpoint yet"
+            else "begins anew, for there is no checkpoint yet"
         )
         print(f"\ninterrupted; the same command {how}", file=sys.stderr)
         raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
