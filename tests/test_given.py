@@ -23,11 +23,11 @@ def test_values_are_taken_as_they_are(tmp_path: Path) -> None:
     """Texts that look like numbers, and what numpy has computed."""
     given = Given([])
     for text in ("1e5", "1e-3", "007", "1.50", "on", "1:30", "0x10", "a b", "null", "${x}", "é"):
-        [override] = given.overrides({"name": text})
+        [override] = given.overrides([], {"name": text})
         source = Source(dict(STREAM))
         if text != "${x}":
             assert load(source, [override], given.plugins)[0].name == text, override
-    assert given.overrides({"seed": numpy.int64(3)}) == ["seed=3"]
+    assert given.overrides([], {"seed": numpy.int64(3)}) == ["seed=3"]
     assert given.named({"a": numpy.arange(2), "b": [numpy.float64(0.5)]}) == {
         "a": [0, 1],
         "b": [0.5],
