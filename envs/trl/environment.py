@@ -253,6 +253,8 @@ class TRL(Environment):
             return {}
         train = load_rows(module, "rows", config.rows)
         test = load_rows(module, "test_rows", config.test_rows) if config.test_rows else ()
+        if config.test_rows and not test:  # every fifth of the training rows would take their place
+            raise ConfigError(f"trl: test_rows: {config.test_rows} has no rows.")
         rows, repeats = split_rows(train, test, self._reset_takes)
         for split, known in rows.items():
             if not known:

@@ -85,6 +85,12 @@ def test_rows_that_repeat_are_left_out(tmp_path: Path) -> None:
     assert game.notes == ["7 rows repeat another, and are left out."]
 
 
+def test_rows_to_test_on_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"test_rows: .*empty\.json has no rows"):
+        world("Sum", rows="ROWS", test_rows=str(tmp_path / "empty.json"))
+
+
 def test_a_number_of_its_own_makes_no_other_row() -> None:
     rows = [{"id": n, "prompt": f"What is {n % 7} + 1?", "Question_ID": f"q{n}"} for n in range(21)]
     split, left_out = split_rows(rows)
