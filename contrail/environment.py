@@ -187,8 +187,9 @@ class Environment(ABC):
         """Return a name of what the task plays, the same under all settings of the class: a goal, a
         level and its seed.
 
-        By it contrail sees that a label tests on what one with other settings trains on. With None,
-        it compares the starts of tasks of one id and seed.
+        Define it if the same game has another id or seed under other settings: contrail refuses a
+        stream in which one label tests on a game that another trains on. None, the default: tasks
+        with the same id and seed are compared by their first observations.
         """
         return None
 
@@ -196,9 +197,9 @@ class Environment(ABC):
         """Return what an episode is worth that contrail ends before the environment does: at
         `max_turns`, for a full context, or after too many invalid answers.
 
-        For an environment that scores at the end, and for which an answer that is no action, of
-        which it hears nothing, would lose the score. The reward adds to that of the last turn, and
-        `success` replaces its own; the observation is shown to nobody. None changes nothing.
+        Define it in an environment that scores an episode only when it ends. The reward is added
+        to that of the last turn, and `success` replaces it. The observation is not shown. None, the
+        default, changes nothing.
         """
         return None
 
