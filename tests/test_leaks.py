@@ -11,7 +11,7 @@ from scenarios import built
 
 from contrail.errors import ConfigError
 from contrail.leaks import split_seeds
-from contrail.stream import Scenario
+from contrail.stream.scenario import Scenario
 
 # Seeds as many a plugin has them: the first ones are for training, the next ones for testing.
 PLUGIN = """

@@ -17,7 +17,7 @@ from contrail.errors import ContrailError, PluginError
 from contrail.plugins.adapters.choose import Choose
 from contrail.plugins.adapters.react import React
 from contrail.stage import Stage
-from contrail.stream import Scenario
+from contrail.stream.scenario import Scenario
 from contrail.tasks.selection import test_tasks
 
 # pytest would take it for a test.

@@ -9,7 +9,8 @@ from contrail.config import RunConfig
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait
-from contrail.stream import Scenario, maker
+from contrail.stream.listing import maker
+from contrail.stream.scenario import Scenario
 
 IN_A_RUN = (RANDOM, EXPERT)
 

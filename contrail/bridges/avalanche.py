@@ -22,7 +22,8 @@ from contrail.errors import ConfigError
 from contrail.given import Plugin
 from contrail.registry.plugins import Plugins
 from contrail.stage import Stage
-from contrail.stream import listed, make_scenario, maker
+from contrail.stream.listing import listed, maker
+from contrail.stream.scenario import make_scenario
 from contrail.workers.factory import EnvironmentFactory
 
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario  # isort: skip

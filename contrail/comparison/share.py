@@ -26,7 +26,7 @@ from contrail.files import write_atomically
 from contrail.registry.plugins import Plugins, blaming
 from contrail.runs.directory import DamagedError, EpisodeLog, RunDirectory, read_checkpoint
 from contrail.strategy import NOTHING_YET, Strategy
-from contrail.stream import listed
+from contrail.stream.listing import listed
 from contrail.tasks.selection import test_tasks
 
 PATIENCE = 30.0

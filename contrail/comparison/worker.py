@@ -91,7 +91,7 @@ def attempt(configs: Sequence[Path]) -> None:
     load_libraries()
     from contrail.config import Source, load
     from contrail.registry.plugins import load_plugins
-    from contrail.stream import listed
+    from contrail.stream.listing import listed
 
     plugins = load_plugins()
     for path in configs:

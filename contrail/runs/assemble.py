@@ -45,7 +45,8 @@ from contrail.runs.rows import Rows
 from contrail.runs.run import Run
 from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
-from contrail.stream import Listing, Scenario, check_replayed, make_scenario
+from contrail.stream.listing import Listing
+from contrail.stream.scenario import Scenario, check_replayed, make_scenario
 from contrail.tasks.split import as_json, read_rates
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner

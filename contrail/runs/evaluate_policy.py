@@ -18,7 +18,8 @@ from contrail.runs.begun import unfinished
 from contrail.runs.evaluate import evaluate
 from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
-from contrail.stream import list_tasks, make_adapter, maker
+from contrail.stream.listing import list_tasks, maker
+from contrail.stream.scenario import make_adapter
 from contrail.tasks.selection import test_tasks
 from contrail.workers.pool import EnvironmentPool
 

@@ -20,7 +20,7 @@ from contrail.runs.directory import RunDirectory, default_directory
 from contrail.runs.estimate import Estimate, Known
 from contrail.runs.extend import extends
 from contrail.runs.interrupt import Interruption, ending_at_once
-from contrail.stream import listed
+from contrail.stream.listing import listed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 

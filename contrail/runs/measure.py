@@ -30,7 +30,7 @@ from contrail.runs.prepared import Prepared
 from contrail.runs.rollouts import Rollouts, StagePlay
 from contrail.seeding import generator
 from contrail.stage import Stage
-from contrail.stream import maker
+from contrail.stream.listing import maker
 from contrail.training.advantages import equal
 from contrail.training.asked import ask
 from contrail.training.grpo import GRPO

@@ -9,7 +9,7 @@ from contrail.model.policy import Policy
 from contrail.runs.begun import Begun
 from contrail.runs.composition import Composition
 from contrail.stage import Stage
-from contrail.stream import Scenario
+from contrail.stream.scenario import Scenario
 from contrail.training.learner import Learner
 
 

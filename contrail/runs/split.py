@@ -21,7 +21,8 @@ from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
 from contrail.runs.sources import source_files
-from contrail.stream import Listing, Scenario, listed, make_scenario
+from contrail.stream.listing import Listing, listed
+from contrail.stream.scenario import Scenario, make_scenario
 from contrail.tasks.selection import test_tasks
 from contrail.tasks.split import FORMAT, as_json, digest, read_content
 

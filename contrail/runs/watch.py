@@ -15,7 +15,7 @@ from contrail.runs.evaluate import evaluate
 from contrail.runs.evaluate_policy import adapter_of, column
 from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
-from contrail.stream import list_tasks, maker
+from contrail.stream.listing import list_tasks, maker
 from contrail.workers.pool import EnvironmentPool
 
 

@@ -14,7 +14,7 @@ from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
 from contrail.runs.launch import estimate_stream
 from contrail.runs.position import Course
-from contrail.stream import make_adapter, make_objective
+from contrail.stream.scenario import make_adapter, make_objective
 from contrail.studies.launch import StudyOptions, study_file
 from contrail.studies.plan import StudyPlan, read_study
 

@@ -16,7 +16,7 @@ from contrail.config import STUDY_KEYS, RunConfig, Source, load, show
 from contrail.errors import ConfigError, Key, nearest
 from contrail.registry.plugins import Plugins
 from contrail.runs.directory import RunDirectory
-from contrail.stream import listed
+from contrail.stream.listing import listed
 from contrail.studies import design
 from contrail.studies.design import (
     EASY,

@@ -20,7 +20,8 @@ from contrail.config import load
 from contrail.errors import PluginError
 from contrail.plugins.adapters.react import ReactConfig
 from contrail.registry.plugins import load_plugins
-from contrail.stream import listed, make_scenario
+from contrail.stream.listing import listed
+from contrail.stream.scenario import make_scenario
 
 from contrail.rollout.play import Job, play  # isort: skip
 

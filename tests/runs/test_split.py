@@ -15,7 +15,7 @@ from contrail.errors import ConfigError
 from contrail.registry.plugins import load_plugins
 from contrail.runs import evaluate as evaluate_module
 from contrail.runs.split import SplitOptions, split_stream
-from contrail.stream import listed
+from contrail.stream.listing import listed
 
 PLUGIN = """
 from dataclasses import dataclass, field

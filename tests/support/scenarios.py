@@ -8,7 +8,8 @@ from pathlib import Path
 
 from contrail.config import Source, load
 from contrail.registry.plugins import load_plugins
-from contrail.stream import Scenario, listed, make_scenario
+from contrail.stream.listing import listed
+from contrail.stream.scenario import Scenario, make_scenario
 
 
 @contextmanager
