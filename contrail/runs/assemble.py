@@ -85,7 +85,7 @@ def prepared(
             stages = strategy.stages(scenario.train)
         except ConfigError as error:
             raise ConfigError(str(error), key=("strategy",), of_children=True) from error
-        begun = begun_from(config, plugins) if start is None else None
+        begun = begun_from(config, plugins, scenario) if start is None else None
         policy = make_policy(config, plugins, start)
         if warm is not None:
             policy.restore(warm)
@@ -221,7 +221,7 @@ def run(
         stack.enter_context(files.locked())
         reporter = stack.enter_context(Reporter(*_amount(config, made), quiet))
         state = files.newest_state()
-        origin = kept(state, config) or made.begun
+        origin = kept(state, config, plugins, made.scenario) or made.begun
         notes = [
             *made.policy.notes,
             *(origin.notes if origin is not None else ()),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contrail.config import EnvironmentConfig, RunConfig, plain
-from contrail.errors import ConfigError
+from contrail.config import EnvironmentConfig, RunConfig, TaskFilter, build, plain
+from contrail.environment import Task
+from contrail.errors import ConfigError, ContrailError
 from contrail.registry.plugins import Plugins
 from contrail.runs.composition import compose
 from contrail.runs.directory import STATE, RunDirectory, read_checkpoint
 from contrail.runs.policies import LoRADirectory
+from contrail.stream.scenario import Scenario
+from contrail.stream.shared import trained_before
+from contrail.workers.pool import EnvironmentPool
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,10 @@ class Begun:
 
     Attributes:
         model: as the configuration names it.
-        trained: the environments of this run that it has been trained on.
+        trained: the environments of this run that it has been trained on, or on test tasks of
+            which it has been.
         history: all environments that it, and what it began from, have been trained on: of each
-            the `label`, the registered `name` and the `settings`.
+            the `label`, the registered `name`, the `settings`, and which tasks its stages `train`.
         notes: what the user should know of it.
     """
 
@@ -34,8 +39,13 @@ class Begun:
     notes: list[str] = field(default_factory=list)
 
 
-def begun_from(config: RunConfig, plugins: Plugins) -> Begun | None:
+def begun_from(config: RunConfig, plugins: Plugins, scenario: Scenario) -> Begun | None:
     """Return what a run begins from; None if it is a model without a LoRA.
+
+    Args:
+        config: the run's.
+        plugins: the loaded ones.
+        scenario: made from both.
 
     Raises:
         ConfigError: the other run has no one policy.
@@ -55,31 +65,104 @@ def begun_from(config: RunConfig, plugins: Plugins) -> Begun | None:
     if _is_run(config.model, lora):
         _check_whole(config.model, lora, plugins)
     notes = unfinished(config.model, lora)
-    history = _history(lora, plugins)
-    same = _trained(config, history)
-    alike = {
-        item.label: past["label"]
-        for item in config.environments
-        for past in history
-        if item.label not in same and item.name == past["name"]
-    }
-    if same:
+    history = history_of(lora, plugins)
+    if same := _trained(config, history):
         notes.append(f"{config.model} has been trained on {_listed(same)}: not held out here")
-    notes += [
-        f"{config.model} has been trained on {past!r}, which is {label!r} with other settings: "
-        "whether they share tasks is not checked"
-        for label, past in alike.items()
-    ]
-    return Begun(config.model, same, history, notes)
+    begun = Begun(config.model, [], history, notes)
+    return _compared(begun, config, plugins, scenario)
 
 
-def kept(state: Mapping[str, Any], config: RunConfig) -> Begun | None:
+def kept(
+    state: Mapping[str, Any], config: RunConfig, plugins: Plugins, scenario: Scenario
+) -> Begun | None:
     """Return what a run began from, as its checkpoint knows it: the other run may have gone on
-    since, or be gone, and this one may have further environments."""
+    since, or be gone. What this one has been given since is compared today.
+
+    Args:
+        state: of the checkpoint.
+        config: the run's.
+        plugins: the loaded ones.
+        scenario: made from both.
+    """
     found = state.get("begun_from")
     if found is None:
         return None
-    return Begun(**{**found, "trained": _trained(config, found["history"])})
+    compared = [name for row in state["evaluations"][:1] for name in row]
+    return _compared(Begun(**found), config, plugins, scenario, compared)
+
+
+def _compared(
+    begun: Begun,
+    config: RunConfig,
+    plugins: Plugins,
+    scenario: Scenario,
+    compared: Container[str] = (),
+) -> Begun:
+    """Add the environments that have been trained on, but for those compared before."""
+    trained = {*begun.trained, *_trained(config, begun.history)}
+    notes = list(begun.notes)
+    for item, column in zip(config.environments, scenario.test, strict=True):
+        if item.label not in compared:
+            tasks = column.tasks[item.label]
+            found = tested_before(begun.model, begun.history, item, tasks, scenario.pool, plugins)
+            notes += found.notes
+            if found.shared:
+                trained.add(item.label)
+    labels = [item.label for item in config.environments if item.label in trained]
+    return Begun(begun.model, labels, begun.history, notes)
+
+
+@dataclass(frozen=True)
+class TestedBefore:
+    """Whether test tasks of an environment have been trained on, and what the user should know."""
+
+    shared: bool
+    notes: list[str]
+
+
+def tested_before(
+    model: str,
+    history: Sequence[Mapping[str, Any]],
+    item: EnvironmentConfig,
+    tasks: Sequence[Task],
+    pool: EnvironmentPool,
+    plugins: Plugins,
+) -> TestedBefore:
+    """Compare test tasks with those a policy has been trained on in the same environment.
+
+    With the same settings they differ, since the environment keeps its splits apart. With others,
+    what `leaks.shared_start` can tell is told.
+
+    Args:
+        model: what the policy is named by.
+        history: of `Begun`.
+        item: the environment that is tested.
+        tasks: its test tasks.
+        pool: to play it on.
+        plugins: the loaded ones.
+    """
+    shared, notes = False, []
+    for past in history:
+        if past["name"] != item.name or past["settings"] == plain(item.settings):
+            continue
+        before = (
+            f"{model} has been trained on {past['label']!r} with other settings than "
+            f"{item.label!r} has here"
+        )
+        try:
+            settings: Any = build(plugins.environments[item.name].value.Config, past["settings"])
+            config = EnvironmentConfig(item.name, settings, past["label"])
+            filters = [_filter(values) for values in past.get("train", [{}])]
+            task = trained_before(item, tasks, pool, config, filters, plugins)
+        except ContrailError as error:
+            notes.append(f"{before}: whether on test tasks is not known ({error})")
+            continue
+        if task is None:
+            notes.append(f"{before}, and on none of its test tasks that is known")
+        else:
+            notes.append(f"{before}, and on its test task {task.id!r}: not held out here")
+            shared = True
+    return TestedBefore(shared, notes)
 
 
 def unfinished(name: str, lora: LoRADirectory | None) -> list[str]:
@@ -123,9 +206,10 @@ def _check_whole(name: str, lora: LoRADirectory, plugins: Plugins) -> None:
         )
 
 
-def _history(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]]:
-    """Return the environments that a LoRA of a run has been trained on."""
-    assert lora.config is not None
+def history_of(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]]:
+    """Return what a LoRA has been trained on, as `Begun.history`; nothing if it is not known."""
+    if lora.config is None:
+        return []
     if (lora.path / STATE).is_file():
         record: Mapping[str, Any] = read_checkpoint(lora.path)
     else:  # `contrail export` has written it
@@ -135,7 +219,7 @@ def _history(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]]:
         played = played[-1:]
     names = {name for stage in played for name in stage}
     earlier = (record.get("begun_from") or {}).get("history", [])
-    own = [_record(item) for item in lora.config.environments if item.label in names]
+    own = [_record(item, lora.config) for item in lora.config.environments if item.label in names]
     return [*earlier, *(item for item in own if item not in earlier)]
 
 
@@ -145,13 +229,23 @@ def _trained(config: RunConfig, history: Sequence[Mapping[str, Any]]) -> list[st
     ]
 
 
-def _record(item: EnvironmentConfig) -> dict[str, Any]:
-    return {"label": item.label, "name": item.name, "settings": plain(item.settings)}
+def _record(item: EnvironmentConfig, config: RunConfig) -> dict[str, Any]:
+    filters = [stage.train for stage in config.stream if stage.environment.label == item.label]
+    return {
+        "label": item.label,
+        "name": item.name,
+        "settings": plain(item.settings),
+        "train": plain(filters),
+    }
+
+
+def _filter(values: Mapping[str, Any]) -> TaskFilter:
+    difficulty = values.get("difficulty")
+    return TaskFilter(None if difficulty is None else tuple(difficulty), values.get("tasks"))
 
 
 def _same(item: EnvironmentConfig, past: Mapping[str, Any]) -> bool:
-    mine = _record(item)
-    alike = mine["label"] == past["label"] or mine["settings"] == past["settings"]
+    alike = item.label == past["label"] or plain(item.settings) == past["settings"]
     return bool(alike and item.name == past["name"])
 
 

@@ -14,7 +14,7 @@ from contrail.metrics.scores import Scores
 from contrail.progress.reporter import Reporter
 from contrail.registry.plugins import Plugins
 from contrail.registry.registered import not_registered
-from contrail.runs.begun import unfinished
+from contrail.runs.begun import history_of, tested_before, unfinished
 from contrail.runs.evaluate import evaluate
 from contrail.runs.playing import playing
 from contrail.runs.policies import find_policy, named_policy
@@ -71,6 +71,7 @@ def evaluate_policy(
     greedy = settings.decoding == "greedy" if greedy is None else greedy
     temperature = config.grpo.temperature if config else 1.0
     answers = config.answers if config else AnswersConfig()
+    history = history_of(lora, plugins) if lora else []
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in (*policy.notes, *unfinished(model, lora)):
@@ -80,6 +81,8 @@ def evaluate_policy(
             pool = EnvironmentPool({item.label: maker(item, plugins)})
             try:
                 selected = test_tasks(list_tasks(pool, item, plugins)["test"], tasks)
+                for note in tested_before(model, history, item, selected, pool, plugins).notes:
+                    reporter.say(note)
                 title = f"evaluate {item.label}"
                 reporter.start("evaluation", title, len(selected) * samples)
                 with plays(item.label):

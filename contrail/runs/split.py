@@ -80,7 +80,7 @@ def split_stream(
                     from contrail.runs.policies import make_policy
 
                 scenario = make_scenario(config, plugins, listing)
-                begun = begun_from(config, plugins)
+                begun = begun_from(config, plugins, scenario)
                 policy = make_policy(config, plugins)
                 with Reporter(0, len(chosen) * len(SPLITS), quiet) as reporter:
                     for note in begun.notes if begun is not None else ():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contrail.config import EnvironmentConfig, RunConfig, task_source
+from contrail.config import EnvironmentConfig, RunConfig, TaskFilter, task_source
 from contrail.environment import Task
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.registry.plugins import Plugins, blaming
@@ -84,10 +84,7 @@ def _untested(
     found: dict[str, list[str]] = {}
     for stage in config.stream:
         label = stage.environment.label
-        wanted = stage.train.difficulty
-        train = [
-            task for task in tasks[label]["train"] if wanted is None or task.difficulty in wanted
-        ]
+        train = training_tasks(tasks[label]["train"], replace(stage.train, tasks=None))
         tested = test_tasks(tasks[label]["test"], config.evaluate.tasks)
         if lacking := untested(train, tested):
             listed = ", ".join(map(str, lacking))
@@ -172,6 +169,13 @@ def list_tasks(
         )
     pool.give(config.label, environment)
     return listed
+
+
+def training_tasks(tasks: Sequence[Task], wanted: TaskFilter) -> list[Task]:
+    """Return the training tasks that a stage uses."""
+    if wanted.difficulty is not None:
+        tasks = [task for task in tasks if task.difficulty in wanted.difficulty]
+    return list(tasks[: wanted.tasks])
 
 
 def _notes(pool: EnvironmentPool, config: EnvironmentConfig, plugins: Plugins) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from contrail.environment import Environment
 from contrail.errors import ConfigError, Key, nearest
 from contrail.registry.plugins import Plugins, blaming
 from contrail.rollout.first_task import try_tasks
-from contrail.stream.listing import Listing
+from contrail.stream.listing import Listing, training_tasks
 from contrail.stream.shared import refuse_shared
 from contrail.tasks.selection import test_tasks
 from contrail.training.objective import Objective
@@ -57,10 +57,7 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
     adapter_of: dict[str, Adapter] = {}
     for index, stage in enumerate(config.stream):
         label = stage.environment.label
-        tasks = listing.tasks[label]["train"]
-        if stage.train.difficulty is not None:
-            tasks = [task for task in tasks if task.difficulty in stage.train.difficulty]
-        tasks = tasks[: stage.train.tasks]
+        tasks = training_tasks(listing.tasks[label]["train"], stage.train)
         adapter = make_adapter(stage.adapter, plugins)
         adapter_of.setdefault(label, adapter)
         try_tasks(pool, stage.environment, tasks, (stage.adapter.name, adapter), plugins)

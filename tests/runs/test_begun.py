@@ -52,7 +52,8 @@ def test_what_the_other_run_trained_on_is_not_held_out(
     assert why.beginning(found.record) == (0, f"the policy of {north.directory}")
     said = capsys.readouterr().err
     assert "trained on 'testednorth': not held out here" in said
-    assert "trained on 'north', which is 'south' with other settings" in said
+    note = "trained on 'north' with other settings than 'south' has here, and on none of its test"
+    assert note in said
     held_out = found.environments.index("testedsouth")
     change = found.record["change"]["value"][-1]
     assert found.metrics["delta_held_out"] == pytest.approx(change[held_out])
@@ -93,6 +94,128 @@ def test_it_is_remembered_when_the_other_run_is_gone(
         quiet=True,
     )
     assert found.record["begun_from"]["trained"] == ["testednorth", "testednorth2"]
+
+
+ROOMS = """
+from dataclasses import dataclass
+import contrail
+
+@dataclass
+class Settings:
+    first: int = 0
+
+class Rooms(contrail.Environment):
+    Config = Settings
+
+    def tasks(self, split):
+        start = self.config.first + (8 if split == "test" else 0)
+        kinds = ("odd", "even")
+        return [contrail.Task("rooms", f"room-{n}", n, split, kinds[n % 2 == 0])
+                for n in range(start, start + 8)]
+
+    def reset(self, task):
+        return contrail.Observation(f"Room {task.seed}.", ["in", "out"])
+
+    def step(self, action):
+        solved = action == "in"
+        return contrail.Step(contrail.Observation("On.", ["in"]), float(solved), True)
+
+@contrail.hookimpl
+def contrail_environments(register):
+    register("rooms", Rooms)
+"""
+
+
+def rooms(
+    folder: Path,
+    model: Any,
+    *tested: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+    train: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    (folder / "rooms.py").write_text(ROOMS)
+    keys = stream([], model)
+    return {
+        **keys,
+        "plugins": [str(folder / "rooms.py")],
+        "stream": [
+            {
+                "environment": {"name": "rooms", **(settings or {})},
+                "updates": 1,
+                "train": train or {},
+            }
+        ],
+        "evaluate": {
+            **keys["evaluate"],
+            "tasks": 8,
+            "environments": [{"name": "rooms", **item} for item in tested],
+        },
+    }
+
+
+def test_test_tasks_that_other_settings_have_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One training task is a test task of the other label: then its success is no test."""
+    first = contrail.run(rooms(tmp_path, "tiny-random"), out=tmp_path / "first", quiet=True)
+    near = {"label": "near", "first": -1}
+    far = {"label": "far", "first": 20}
+    config = rooms(tmp_path, first.directory, near, far, settings={"label": "new", "first": 40})
+    found = contrail.run(config, out=tmp_path / "second")
+    said = capsys.readouterr().err
+    assert f"{first.directory} has been trained on 'rooms' with other settings" in said
+    assert "than 'near' has here, and on its test task 'room-7': not held out here" in said
+    assert "than 'far' has here, and on none of its test tasks" in said
+    assert found.record["begun_from"]["trained"] == ["near"]
+    column = found.environments.index("far")
+    change = found.record["change"]["value"][-1][column]
+    assert found.metrics["delta_held_out"] == pytest.approx(change)
+
+    # A run that goes on compares what it is given since, and that only.
+    shutil.rmtree(first.directory)
+    more = json.dumps([{"name": "rooms", **item} for item in (near, far, {**near, "label": "b"})])
+    again = contrail.run(
+        tmp_path / "second/config.yaml",
+        f"evaluate.environments={more}",
+        out=tmp_path / "second",
+        quiet=True,
+    )
+    begun = again.record["begun_from"]
+    assert begun["trained"] == ["near", "b"]
+    assert len(begun["notes"]) == len(found.record["begun_from"]["notes"]) + 1
+
+    contrail.evaluate(again.directory, ["rooms"], tasks=2)
+    assert "with other settings than 'rooms' has here" in capsys.readouterr().err
+
+
+def test_only_what_stages_have_used_has_been_trained_on(tmp_path: Path) -> None:
+    near = {"label": "near", "first": -1}  # it tests on room-7 alone
+    for name, stage, trained in (
+        ("even", {"difficulty": ["even"]}, []),
+        ("few", {"tasks": 7}, []),
+        ("odd", {"difficulty": ["odd"], "tasks": 4}, ["near"]),
+    ):
+        first = contrail.run(
+            rooms(tmp_path, "tiny-random", train=stage), out=tmp_path / name, quiet=True
+        )
+        config = rooms(tmp_path, first.directory, near, settings={"label": "new", "first": 40})
+        found = contrail.run(config, out=tmp_path / f"{name}2", quiet=True)
+        assert found.record["begun_from"]["trained"] == trained, name
+
+
+def test_earlier_settings_that_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = contrail.run(rooms(tmp_path, "tiny-random"), out=tmp_path / "first", quiet=True)
+    source = (tmp_path / "rooms.py").read_text()
+    config = rooms(tmp_path, first.directory, settings={"label": "new", "first": 40})
+    start = "        start = "
+    assert start in source
+    locked = "        if not self.config.first:\n            raise contrail.ConfigError('locked')\n"
+    (tmp_path / "rooms.py").write_text(source.replace(start, f"{locked}{start}"))
+    contrail.run(config, out=tmp_path / "second")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "whether on test tasks is not known (locked" in said
 
 
 def test_a_model_without_a_lora_is_no_run(north: contrail.Result) -> None:
