@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from contrail.environment import Environment, NoConfig, Observation, Task
 from contrail.errors import PluginError
+from contrail.values import as_flag, as_texts, as_whole
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Adapter(ABC):
     """A dataclass; its fields are the adapter's keys in stream.yaml."""
 
     stop: Sequence[str] = ()
-    """Free text ends at the first of these, or at the model's own end of turn."""
+    """A list of texts. Free text ends at the first of these, or at the model's own end of turn."""
 
     single_turn: bool = False
     """If true, each turn is a conversation of its own: the system message and one user message.
@@ -143,6 +144,24 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 """Of each method of an adapter, without `self`."""
 
 
+def check_attributes(adapter: Adapter) -> None:
+    """Refuse an adapter with an attribute of another kind.
+
+    Raises:
+        TypeError: `stop`, `tools`, `single_turn` or `max_new_tokens` is of another type.
+        ValueError: an empty text would stop every answer, or no answer may have a token.
+    """
+    if "" in as_texts(adapter.stop, "stop"):
+        raise ValueError("stop has an empty text, at which every answer would end")
+    as_flag(adapter.single_turn, "single_turn")
+    if as_whole(adapter.max_new_tokens, "max_new_tokens") < 1:
+        raise ValueError(f"max_new_tokens is {adapter.max_new_tokens}; it must be above 0")
+    if isinstance(adapter.tools, (str, Mapping)) or not all(
+        isinstance(tool, Mapping) for tool in adapter.tools
+    ):
+        raise TypeError("tools must be a list of mappings, each the JSON schema of a function")
+
+
 def call(adapter: Adapter, name: str, *arguments: Any) -> Any:
     """Call a method of an adapter with as many of the arguments as it takes.
 
@@ -162,10 +181,16 @@ def check_parameters(cls: type[Adapter]) -> None:
     """Refuse an adapter with a method that could not be called.
 
     Raises:
-        PluginError: a method has other parameters than that of `Adapter`, from the first one on.
+        PluginError: a method is none, or has other parameters than that of `Adapter`, from the
+            first one on.
     """
-    for name in PARAMETERS:
+    for name, expected in PARAMETERS.items():
         method = getattr(cls, name)
+        if not callable(method):
+            raise PluginError(
+                f"{cls.__qualname__}.{name} is {method!r:.60}. It must be a method: "
+                f"def {name}(self, {', '.join(expected)})."
+            )
         static = isinstance(inspect.getattr_static(cls, name), staticmethod)
         _count(getattr(method, "__func__", method), not static, name)
 
@@ -192,7 +217,7 @@ def _count(function: Callable[..., Any], bound: bool, name: str) -> int:
             where = getattr(function, "__qualname__", name)
             written = ", ".join(parameter.name for parameter in parameters[bound:])
             raise PluginError(
-                f"adapter: {where}({written}) cannot be called. The parameters are "
+                f"{where}({written}) cannot be called. The parameters are "
                 f"{name}({', '.join(expected)}); only the last ones can be left out."
             )
         count += 1

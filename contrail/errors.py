@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -138,7 +139,20 @@ def describe_error(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _own(frame)]
     if isinstance(error, ContrailError) or not frames:
         return message_of(error)
-    return f"{message_of(error)}; {frames[-1].filename} line {frames[-1].lineno}"
+    # The plugin stands first, but for what calls it; after it may come libraries that it calls.
+    called = [frame for frame in frames if not _calls_plugins(frame)] or frames
+    folder = Path(called[0].filename).parent
+    own = [frame for frame in called if Path(frame.filename).is_relative_to(folder)]
+    return f"{message_of(error)}; {own[-1].filename} line {own[-1].lineno}"
+
+
+def _calls_plugins(frame: traceback.FrameSummary) -> bool:
+    """Return whether a frame is of the standard library or pluggy, through which plugins are
+    called."""
+    path = Path(frame.filename)
+    if "site-packages" in path.parts:
+        return "pluggy" in path.parts
+    return path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _own(frame: traceback.FrameSummary) -> bool:

@@ -33,7 +33,10 @@ class Stage(CLExperience):  # type: ignore[misc]
     ) -> None:
         super().__init__(current_experience=0, origin_stream=None)
         self.name = name
-        self.tasks = dict(tasks)
+        # Tuples: the stages that a strategy makes share them.
+        self.tasks: dict[str, Sequence[Task]] = {
+            name: tuple(listed) for name, listed in tasks.items()
+        }
         self.adapters = dict(adapters)
         self.updates = updates
         self.objective = objective

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from contrail.adapter import Adapter, check_parameters
 from contrail.errors import ConfigError, PluginError, nearest
 from contrail.metrics.episode import EpisodeMetric
 from contrail.metrics.failures import FailureRule
+from contrail.registry.members import check_members
 
 T = TypeVar("T")
 R = TypeVar("R", EpisodeMetric, FailureRule)
@@ -84,7 +84,8 @@ def register_class(
     """Add a class, which must be a subclass of `base`, or anything if there is no base.
 
     Raises:
-        PluginError: it is none, it is abstract, or its name is taken.
+        PluginError: it is none, it is abstract, a member of it could not do its work, or its name
+            is taken.
     """
     if base is not None and not (isinstance(value, type) and issubclass(value, base)):
         raise PluginError(
@@ -97,11 +98,11 @@ def register_class(
             f"plugin {plugin!r} registers the {table.kind} {name!r}, whose class "
             f"{value.__name__} does not define {missing}."
         )
-    if base is Adapter:
+    if base is not None:
         try:
-            check_parameters(value)
+            check_members(value)
         except PluginError as error:
-            raise PluginError(f"plugin {plugin!r}: {error}") from error
+            raise PluginError(f"plugin {plugin!r}: {table.kind} {name!r}: {error}") from error
     table.register(name, value, plugin)
 
 

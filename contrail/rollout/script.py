@@ -28,7 +28,7 @@ class Move:
         """Return the answer that takes the action: the words, if the adapter reads it in them."""
         if self.words is not None and _read(interface, self.words) == self.action:
             return self.words
-        return interface.adapter.answer(self.action)
+        return interface.answer(self.action)
 
 
 Script = Sequence[Move] | Literal["expert"]

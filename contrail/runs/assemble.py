@@ -40,6 +40,7 @@ from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, co
 from contrail.runs.policies import make_policy, with_dtype_of
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
+from contrail.runs.remarks import remarks
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
@@ -228,6 +229,7 @@ def run(
             *made.notes,
             *_without_effect(config, made.stages),
             *_split_otherwise(config),
+            *remarks(config, plugins),
         ]
         for note in notes:
             reporter.say(note)

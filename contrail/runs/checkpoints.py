@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from contrail.config.schema import CheckpointConfig
 from contrail.environment import Task
-from contrail.errors import ContrailError
+from contrail.errors import ContrailError, PluginError
 from contrail.metrics.scores import Scores
 from contrail.model.policy import Policy
 from contrail.progress.reporter import Reporter
@@ -181,7 +181,11 @@ class Checkpoints:
         if position.update:
             state["learner"] = self._learner.state_dict()
             state["drawn"] = [asdict(task) for task in self._strategy.pending or ()]
-        kept, tensors = separate_tensors(state)
+        try:
+            kept, tensors = separate_tensors(state)
+        except TypeError as error:  # the strategies' states have been looked at
+            who = f"objective {type(self._learner.objective).__name__}"
+            raise PluginError(f"{who}: state_dict: {error}") from error
 
         def write(directory: Path) -> None:
             try:

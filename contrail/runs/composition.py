@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy
 
@@ -17,11 +17,11 @@ from contrail.errors import ConfigError, ContrailError, PluginError, boundary
 from contrail.registry.avalanche import AvalancheStrategy
 from contrail.registry.plugins import Plugins, blamed, blaming
 from contrail.registry.registered import Registered
+from contrail.runs import returned
 from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
 from contrail.strategy import StageContext, Strategy
 from contrail.training.objective import Objective
-from contrail.values import shown
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from contrail.model.policy import Policy
     from contrail.training.learner import Learner
     from contrail.training.objective import Groups
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -45,17 +47,22 @@ class _Member:
         with boundary(functools.partial(self.blame, method)):
             return getattr(self.strategy, method)(*arguments)
 
-    def iterate(self, method: str, *arguments: Any) -> Iterator[Any]:
-        """Yield the values of a generator of the strategy; an exception carries the strategy's
-        name."""
-        values = iter(self.call(method, *arguments))
+    def answer(self, convert: Callable[..., T], method: str, *arguments: Any, given: Any = ()) -> T:
+        """Return the converted result of a method; `given` are further arguments of `convert`."""
+        with boundary(functools.partial(self.blame, method)):
+            return convert(getattr(self.strategy, method)(*arguments), *given)
+
+    def terms(self, *arguments: Any) -> Iterator[torch.Tensor]:
+        """Yield the terms of `penalty`."""
+        values = self.answer(returned.terms, "penalty", *arguments)
         end = object()
         while True:
-            with boundary(functools.partial(self.blame, method)):
+            with boundary(functools.partial(self.blame, "penalty")):
                 value = next(values, end)
-            if value is end:
+                found = None if value is end else returned.term(value)
+            if found is None:
                 return
-            yield value
+            yield found
 
     def blame(self, method: str, error: BaseException) -> ContrailError:
         return blamed("strategy", self.name, self.registered, method, error)
@@ -142,7 +149,7 @@ class Composition:
                     getattr(plugin, callback)(self._template)
 
     def stages(self, stages: Sequence[Stage]) -> Sequence[Stage]:
-        return self._decider("stages").call("stages", stages)  # type: ignore[no-any-return]
+        return self._decider("stages").answer(returned.stages, "stages", stages)
 
     def begin(self, learner: Learner, stages: Sequence[Stage]) -> None:
         for member in self._members:
@@ -172,15 +179,15 @@ class Composition:
         update: int,
         count: int,
         rng: numpy.random.Generator,
-        environments: Sequence[str],
+        known: returned.TrainingTasks,
     ) -> Sequence[Task]:
-        """The tasks of one update, each of one of `environments`.
+        """The tasks of one update, all of them among the `known` ones.
 
         If the run was interrupted while they were played, they are those that were drawn then: a
         strategy may have changed its state when it drew them.
         """
         if self.pending is None:
-            self.pending = self._draw(stage, update, count, rng, environments)
+            self.pending = self._draw(stage, update, count, rng, known)
         self._drawn = Counter(task.environment for task in self.pending)
         return self.pending
 
@@ -190,25 +197,14 @@ class Composition:
         update: int,
         count: int,
         rng: numpy.random.Generator,
-        environments: Sequence[str],
+        known: returned.TrainingTasks,
     ) -> Sequence[Task]:
         if self.idle:
             return stage.sample(count, rng, dict.fromkeys(stage.environments, 1.0))
-        member = self._decider("draw")
-        tasks: Sequence[Task] = member.call("draw", stage, update, count, rng)
-        wrong = None
-        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
-            wrong = f"it must return a list of contrail.Task; it returned {shown(tasks)}"
-        elif unknown := [task for task in tasks if task.environment not in environments]:
-            wrong = f"it returned the task {unknown[0]}, of no environment of this run"
-        elif len(tasks) != count:
-            wrong = (
-                f"it returned {len(tasks)} tasks where {count} were asked for; "
-                "all strategies train on the same number of episodes"
-            )
-        if wrong:
-            raise member.blame("draw", ValueError(wrong))
-        return tasks
+        arguments = (stage, update, count, rng)
+        return self._decider("draw").answer(
+            returned.tasks, "draw", *arguments, given=(count, known)
+        )
 
     def observe(
         self, stage: Stage, episodes: Sequence[Episode], rng: numpy.random.Generator
@@ -217,16 +213,22 @@ class Composition:
         for member in self._acting:
             member.call("observe", stage, episodes, rng)
 
+    def gives_bonus(self, number: int) -> list[str]:
+        """Return the members that may add to advantages in the stage with this number."""
+        return [
+            member.name
+            for member in self._members
+            if member.overrides("bonus") and (member.strategy.starts_at or 1) <= number
+        ]
+
     def bonus(self, learner: Learner, groups: Groups) -> list[float]:
         """Return the sum of what the members add to each episode's advantage."""
         total = [0.0] * sum(map(len, groups))
         for member in self._acting:
-            added = member.call("bonus", learner, groups)
-            if len(added) not in (0, len(total)):
-                wrong = f"it returned {len(added)} numbers for {len(total)} episodes"
-                raise member.blame("bonus", ValueError(wrong))
+            given = (len(total),)
+            added = member.answer(returned.bonus, "bonus", learner, groups, given=given)
             if added:
-                total = [value + float(more) for value, more in zip(total, added, strict=True)]
+                total = [value + more for value, more in zip(total, added, strict=True)]
         return total
 
     def penalty(
@@ -234,7 +236,7 @@ class Composition:
     ) -> Iterator[torch.Tensor]:
         for member in self._acting:
             total, added = 0.0, False
-            for term in member.iterate("penalty", learner, episodes, rng):
+            for term in member.terms(learner, episodes, rng):
                 total, added = total + float(term.detach()), True
                 yield term
             if added:
@@ -272,7 +274,8 @@ class Composition:
         """Context manager: the policy is the one that plays an environment in evaluations."""
         with ExitStack() as stack:
             for member in self._acting:
-                stack.enter_context(member.call("evaluating", policy, environment))
+                found = member.answer(returned.manager, "evaluating", policy, environment)
+                stack.enter_context(found)
             yield
 
     def state_dict(self) -> dict[str, Any]:

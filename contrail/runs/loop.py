@@ -53,7 +53,6 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.curves = curves
         self.checkpoints = checkpoints
         self.reporter = reporter
-        made.learner.bonus = functools.partial(made.strategy.bonus, made.learner)
         made.learner.penalty = functools.partial(made.strategy.penalty, made.learner)
 
     def go(self) -> None:
@@ -102,13 +101,14 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             run.begin_stage()
         self.observers.call("contrail_stage_start", run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
+        bonus = functools.partial(strategy.bonus, learner)
+        learner.bonus = bonus if strategy.gives_bonus(context.number) else None
         self.experience, self.is_training = stage, True
         if not made:
             strategy.trigger("before_training")
             strategy.trigger("before_training_exp")
         log = run.files.episodes(number, "train", size=self.checkpoints.log_size if made else 0)
         rng = functools.partial(generator, run.config.seed)
-        environments = self.scenario.environments
         count = learner.tasks_per_update
         for update in range(made, stage.updates):
             with self.checkpoints.saving(Position(number - 1, update), log):
@@ -117,9 +117,8 @@ class Loop(BaseTemplate):  # type: ignore[misc]
             self.reporter.start("update", name, learner.batch_size)
             with self.policy.keeping():
                 with self.checkpoints.saving(Position(number - 1, update), log):
-                    tasks = strategy.draw(
-                        stage, update, count, rng("draw", number, update), environments
-                    )
+                    known, dice = self.scenario.trainable, rng("draw", number, update)
+                    tasks = strategy.draw(stage, update, count, dice, known)
                     play = StagePlay(self.rollouts, stage, number, update)
                     begun = time.monotonic()
                     groups = learner.episodes(tasks, play)

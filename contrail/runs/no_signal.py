@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from contrail.episode import Episode
+from contrail.training.distillation import Distillation
 from contrail.training.objective import Objective
 
-Kind = Literal["failed", "solved", "mixed", "demonstrated", "agreed", "faults"]
+Kind = Literal["failed", "solved", "mixed", "demonstrated", "agreed", "unweighted", "faults"]
 
 ADVICE: dict[Kind, str] = {
     "failed": "every episode failed. Begin with easier tasks (`train` of the stage, or the "
@@ -27,6 +28,8 @@ ADVICE: dict[Kind, str] = {
     "environment's expert works",
     "agreed": "the policy decides exactly as its teachers do, or they were shown no episode. Name "
     "other teachers, or look at what the update logs",
+    "unweighted": "the objective gave no episode a weight, or its loss had no gradient. Look at "
+    "what its `weights` and `loss` return",
     "faults": "every episode was lost to a fault of its environment, or had no turn",
 }
 
@@ -39,7 +42,7 @@ def kind_of(episodes: Sequence[Episode], objective: Objective) -> Kind:
     if all(episode.demonstrated for episode in played):
         return "demonstrated"
     if not objective.has_advantages:
-        return "agreed"
+        return "agreed" if isinstance(objective, Distillation) else "unweighted"
     if not any(episode.success for episode in played):
         return "failed"
     return "solved" if all(episode.success for episode in played) else "mixed"

@@ -34,9 +34,8 @@ def separate_tensors(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
         if value is None or isinstance(value, (str, int, float)):
             return value
         kind = type(value).__name__
-        raise TypeError(
-            f"{place}: {kind} is neither a JSON value nor a tensor. Use a list or dict."
-        )
+        number = "int(…) or float(…)" if hasattr(value, "item") else "a list or dict"
+        raise TypeError(f"{place}: {kind} is neither a JSON value nor a tensor. Use {number}.")
 
     return plain(state, "state"), tensors
 

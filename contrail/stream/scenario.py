@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contrail.adapter import Adapter
+from contrail.adapter import Adapter, check_attributes
 from contrail.config import Component, EnvironmentConfig, RunConfig
 from contrail.environment import Environment
 from contrail.errors import ConfigError, Key, nearest
@@ -31,6 +31,8 @@ class Scenario:
     test: Sequence[Stage]
     pool: EnvironmentPool
     warmup: Stage | None = None
+    trainable: Mapping[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    """All training tasks by environment: the id and the seed of each."""
 
     @property
     def environments(self) -> list[str]:
@@ -85,7 +87,11 @@ def make_scenario(config: RunConfig, plugins: Plugins, listing: Listing) -> Scen
         except ConfigError as error:
             raise ConfigError(str(error), key=("warmup",)) from error
     train, test = EagerCLStream("train", stages), EagerCLStream("test", tests)
-    return Scenario(train, test, pool, warmup)
+    trainable = {
+        label: frozenset((task.id, task.seed) for task in listed["train"])
+        for label, listed in listing.tasks.items()
+    }
+    return Scenario(train, test, pool, warmup, trainable)
 
 
 def _check_expert(
@@ -141,11 +147,13 @@ def make_adapter(component: Component, plugins: Plugins) -> Adapter:
     """Return an instance of a registered adapter.
 
     Raises:
-        PluginError: it raised.
+        PluginError: it raised, or has an attribute of another kind.
     """
     registered = plugins.adapters[component.name]
     with blaming("adapter", component.name, registered, "cannot be made"):
-        return registered.value(component.settings)
+        made = registered.value(component.settings)
+        check_attributes(made)
+    return made
 
 
 def make_objective(component: Component, plugins: Plugins) -> Objective:

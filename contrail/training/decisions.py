@@ -63,3 +63,15 @@ class Decisions:
             else self.entropies,
             self.mask,
         )
+
+
+def without_left_out(weights: torch.Tensor, episodes: Sequence[Episode]) -> torch.Tensor:
+    """Return a batch's weights, 0 where nothing is learnt."""
+    learnt = torch.zeros_like(weights)
+    for row, episode in enumerate(episodes):
+        kept = torch.tensor(episode.learnt, dtype=weights.dtype)
+        if weights.dim() == 1:
+            learnt[row] = kept.any()
+        else:
+            learnt[row, : len(kept)] = kept
+    return weights * learnt

@@ -8,9 +8,7 @@ chooses from candidates, one choice under the distribution normalised over them.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy
@@ -24,13 +22,21 @@ from contrail.episode import Episode
 from contrail.errors import ContrailError
 from contrail.model.policy import Policy
 from contrail.training.advantages import environment_weights, group_scalars
-from contrail.training.asked import ask, loss_of, weights_of
-from contrail.training.decisions import Decisions
+from contrail.training.asked import (
+    ask,
+    episodes_of,
+    loss_of,
+    rate_of,
+    refuse_unasked,
+    samples_of,
+    weights_of,
+)
+from contrail.training.decisions import Decisions, without_left_out
 from contrail.training.grpo import GRPO
 from contrail.training.objective import Batch, Groups, Objective, Play
 from contrail.training.scorer import DecisionScores, PlainScorer, Scorer, Slice
 from contrail.training.shared.scorer import TreeScorer
-from contrail.training.trl_loss import Loss, no_reward
+from contrail.training.trl_loss import Loss, global_random_state_kept, no_reward
 
 T = TypeVar("T")
 
@@ -67,6 +73,7 @@ class Learner:
         self.penalty = None
         self.bonus = None
         self.extra_tokens = 0
+        self._asked: set[str] = set()  # what the objective has taken in the present update
         self.by_environment = True
         self.config = config
         assert config.num_generations is not None
@@ -77,7 +84,7 @@ class Learner:
         self._minibatches = config.steps_per_generation
         self._learning_rate = config.learning_rate
         beta = config.beta
-        with _global_random_state_kept():
+        with global_random_state_kept():
             # TRL would keep a second adapter as the reference; ours is the base model itself.
             config.beta = 0.0
             self.trl = Loss(
@@ -107,6 +114,16 @@ class Learner:
         self._anchor = adapter
         self.trl.beta = self.beta = beta
 
+    def bonuses(self, groups: Groups) -> torch.Tensor:
+        """Return what strategies add to the advantages of the groups' episodes, (episodes,).
+
+        An objective with advantages adds it to them.
+        """
+        self._asked.add("bonuses")
+        if self.bonus is None:
+            return torch.zeros(sum(map(len, groups)))
+        return torch.tensor(self.bonus(groups))
+
     @property
     def with_entropy(self) -> bool:
         """Whether the loss has an entropy term."""
@@ -129,7 +146,7 @@ class Learner:
         steps = updates * self._minibatches * self.config.num_iterations
         self.trl.optimizer = None
         self.trl.lr_scheduler = None
-        rate = self.objective.learning_rate
+        rate = rate_of(self.objective)
         self.config.learning_rate = self._learning_rate if rate is None else rate
         self.trl.create_optimizer()
         self.trl.create_scheduler(num_training_steps=max(1, steps))
@@ -141,12 +158,11 @@ class Learner:
     @property
     def tasks_per_update(self) -> int:
         """The number of tasks that an update of the stage plays."""
-        return self.batch_size // int(ask(self.objective, "samples", self))
+        return self.batch_size // samples_of(self.objective, self)
 
     def episodes(self, tasks: Sequence[Task], play: Play) -> list[list[Episode]]:
         """Return the episodes of an update of the stage, a group per task."""
-        found: list[list[Episode]] = ask(self.objective, "episodes", self, tasks, play)
-        return found
+        return episodes_of(self.objective, self, tasks, play)
 
     def environment_weights(self, episodes: Sequence[Episode]) -> torch.Tensor:
         """Return factors with which environments count by their episodes, (episodes,).
@@ -214,7 +230,7 @@ class Learner:
             there is no `loss`.
         """
         kept = [[item for item in group if item.fault is None and item.turns] for group in groups]
-        least = min(2, ask(self.objective, "samples", self))  # a lone episode compares with none
+        least = min(2, samples_of(self.objective, self))  # a lone episode compares with none
         kept = [group for group in kept if len(group) >= least]
         episodes = [episode for group in kept for episode in group]
         scalars = group_scalars(kept)
@@ -229,16 +245,19 @@ class Learner:
         norms = []
         losses = []
         signal = False
+        self._asked.clear()
         weighed = weights_of(self.objective, self, kept, minibatches)
         for indices, own in zip(minibatches, weighed, strict=True):
             chosen = [episodes[index] for index in indices]
-            own = _without_left_out(own, chosen)
+            own = without_left_out(own, chosen)
             batch = Batch(chosen, own, len(minibatches) > 1, decisions)
             made = self._step(batch, rng)
             if made is not None:
                 signal = signal or made.taught
                 losses.append(made.loss)
                 norms.append(made.norm)
+        if episodes:
+            refuse_unasked(self.objective, self, self._asked, signal)
         scalars.update(self.trl.take_metrics())
         scalars.update(self.objective.take_logged())
         scalars["no_signal"] = float(not signal)
@@ -367,33 +386,10 @@ class Learner:
 
         The reference is the policy with this adapter; by default, that of the KL term.
         """
+        self._asked.add("reference")
         decisions = Decisions.of(episodes, self._policy.model.device)
         with self._policy.reference(self._anchor if adapter is None else adapter) as model:
             slices = self._scorer.split(episodes, range(len(episodes)))
             for piece, scores in self.extra(self._scores(model, slices)):
                 decisions = decisions.replaced(piece, scores, False)
         return decisions.logprobs
-
-
-def _without_left_out(weights: torch.Tensor, episodes: Sequence[Episode]) -> torch.Tensor:
-    """Return a batch's weights, 0 where nothing is learnt."""
-    learnt = torch.zeros_like(weights)
-    for row, episode in enumerate(episodes):
-        kept = torch.tensor(episode.learnt, dtype=weights.dtype)
-        if weights.dim() == 1:
-            learnt[row] = kept.any()
-        else:
-            learnt[row, : len(kept)] = kept
-    return weights * learnt
-
-
-@contextmanager
-def _global_random_state_kept() -> Iterator[None]:
-    """TRL seeds every global generator when it is made; a library must not."""
-    state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(state)
-            numpy.random.set_state(numpy_state)  # noqa: NPY002

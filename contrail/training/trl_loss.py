@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
@@ -87,3 +91,15 @@ class Loss(GRPOTrainer):
 def no_reward(*args: Any, **kwargs: Any) -> list[float | None]:
     """Return a reward function for TRL's trainer, which must be given one."""
     raise AssertionError("rewards come from the environments")
+
+
+@contextmanager
+def global_random_state_kept() -> Iterator[None]:
+    """TRL seeds every global generator when it is made; a library must not."""
+    state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            numpy.random.set_state(numpy_state)  # noqa: NPY002

@@ -174,7 +174,7 @@ def test_other_parameters_are_refused_with_the_method(written: str) -> None:
     with pytest.raises(PluginError) as caught:
         plugins.add_class(cls)
     message = str(caught.value)
-    assert message.startswith("plugin 'odd': adapter: ")
+    assert message.startswith("plugin 'odd': adapter 'Odd': ")
     assert f"The parameters are {name}(" in message
 
 

@@ -70,6 +70,10 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
             make_stage(name, [Task(name, str(n), n, "train", n) for n in range(size)], count)
             for name, size, count in zip("abc", sizes, updates, strict=True)
         ]
+        known = {
+            name: {(task.id, task.seed) for task in stage.tasks[name]}
+            for name, stage in zip("abc", listed, strict=True)
+        }
         strategy = make()
         stages = strategy.stages([*listed, listed[0]])
         policy = SimpleNamespace(snapshot=dict)
@@ -81,7 +85,7 @@ def test_as_many_tasks_as_are_asked_for(make: Any, sizes: tuple[int, ...]) -> No
                 for update in range(4):
                     rng = numpy.random.default_rng(update)
                     # A new one each time: it keeps what was drawn until the update is made.
-                    drawn = Composition([member]).draw(stage, update, count, rng, ["a", "b", "c"])
+                    drawn = Composition([member]).draw(stage, update, count, rng, known)
                     assert len(drawn) == count
                     # What has been seen decides what some draw.
                     strategy.observe(
@@ -133,6 +137,8 @@ class Drawing(contrail.Strategy):
         ([Task("a", "1", 1, "train")] * 3, "it returned 3 tasks where 4 were asked for"),
         ([Task("a", "1", 1, "train")] * 5, "it returned 5 tasks where 4 were asked for"),
         ([Task("z", "1", 1, "train")] * 4, "of no environment of this run"),
+        ([Task("a", "1", 1, "test")] * 4, "which is no training task of 'a'"),
+        ([Task("a", "1", 2, "train")] * 4, "which is no training task of 'a'"),
         (None, "it must return a list of contrail.Task; it returned None"),
         (["a/1"] * 4, "it must return a list of contrail.Task"),
     ],
@@ -143,5 +149,5 @@ def test_another_number_is_refused(returns: Any, message: str) -> None:
     composed = Composition([_Member("mine", Registered(Drawing, "plugin"), strategy)])
     stage: Stage = make_stage("a", tasks("a", 9))
     with pytest.raises(PluginError, match=message) as refused:
-        composed.draw(stage, 0, 4, numpy.random.default_rng(0), ["a"])
+        composed.draw(stage, 0, 4, numpy.random.default_rng(0), {"a": {("1", 1)}})
     assert "strategy 'mine' (plugin 'plugin'): draw" in str(refused.value)

@@ -50,6 +50,9 @@ class Anchored(contrail.Strategy):
     def state_dict(self):
         return {"seen": self.seen} if self.seen else {}
 
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
 @contrail.hookimpl
 def contrail_strategies(register):
     register("anchored", Anchored)
