@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,34 @@ def test_an_error_for_people_is_not_its_own_cause() -> None:
 def test_an_error_without_words_is_described() -> None:
     assert describe_error(Mute()) == "Mute (its message raises RuntimeError)"
     assert describe_error(EnvironmentFault("as told")) == "as told"
+
+
+@pytest.mark.parametrize(
+    "raising",
+    [
+        "import json; json.loads('{')",  # the standard library
+        "import torch; torch.no_grad()(lambda: torch.zeros(1).reshape(7))()",  # another package
+        "{}['key']",
+    ],
+)
+def test_the_line_is_that_of_the_plugin(tmp_path: Path, raising: str) -> None:
+    """Not of the library that it calls, in whose code the user has nothing to mend."""
+    file = tmp_path / "mine.py"
+    file.write_text(f"def first():\n    second()\n\ndef second():\n    {raising}\n")
+    spec = importlib.util.spec_from_file_location("mine_that_raises", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(Raised) as raised, boundary():
+        functools.partial(module.first)()
+    error = raised.value.error
+    while (
+        error.__traceback__ is not None
+        and error.__traceback__.tb_frame.f_code.co_filename != str(file)
+    ):
+        error.__traceback__ = error.__traceback__.tb_next  # this test is no plugin
+    assert describe_error(error).endswith(f"; {file} line 5")
 
 
 def test_what_plugins_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from contrail.config import (
     task_source,
     to_yaml,
 )
-from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
+from contrail.errors import ConfigError, ContrailError
 from contrail.model.tools import check_tools
 from contrail.progress.live import Live
 from contrail.progress.reporter import Reporter
@@ -29,7 +29,7 @@ from contrail.registry.plugins import Plugins
 from contrail.rollout.watchdog import OnWait, telling
 from contrail.runs.begun import begun_from, kept
 from contrail.runs.checkpoints import Checkpoints
-from contrail.runs.composition import Composition, compose
+from contrail.runs.composition import compose
 from contrail.runs.curves import Curves
 from contrail.runs.directory import DamagedError, RunDirectory, read_checkpoint
 from contrail.runs.drift import Drift
@@ -37,6 +37,7 @@ from contrail.runs.estimate import Clocks, Estimate, Known, short
 from contrail.runs.interrupt import Interruption
 from contrail.runs.loop import Loop
 from contrail.runs.measure import DRY_RUN, LONG, START, Measurement, TooLong, counted
+from contrail.runs.objectives import begin_objectives
 from contrail.runs.policies import make_policy, with_dtype_of
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
@@ -47,9 +48,8 @@ from contrail.runs.run import Run
 from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
 from contrail.stream.listing import Listing
-from contrail.stream.scenario import Scenario, check_replayed, make_scenario
+from contrail.stream.scenario import check_replayed, make_scenario
 from contrail.tasks.split import as_json, read_rates
-from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
 
 
@@ -108,53 +108,8 @@ def prepared(
         raise ConfigError(str(error), key=("strategy",), of_children=True) from error
     if scenario.warmup is not None:
         stages = [scenario.warmup, *stages]
-    notes = _begin_objectives(scenario, stages, learner, strategy)
+    notes = begin_objectives(scenario, stages, learner, strategy)
     yield Prepared(scenario, stages, policy, learner, strategy, begun, notes)
-
-
-def _begin_objectives(
-    scenario: Scenario, stages: Sequence[Stage], learner: Learner, strategy: Composition
-) -> list[str]:
-    """Prepare what each stage learns by, which the strategy may change; return notes on tasks that
-    objectives leave out.
-
-    Raises:
-        ConfigError: an objective does not fit its stage.
-    """
-    listed = [stage.objective for stage in scenario.train]
-    before: list[Stage] = []
-    notes = []
-    for stage in stages:
-        objective = stage.objective or GRPO()
-        if stage.warmup:
-            key: Key = ("warmup", "learn")
-        else:
-            index = listed.index(stage.objective) if stage.objective in listed else 0
-            key = ("stream", index, "learn")
-            objective = strategy.objective(stage, objective)
-        stage.objective = objective
-
-        def blame(error: BaseException, who: object = objective, key: Key = key) -> ContrailError:
-            if isinstance(error, ConfigError):
-                return ConfigError(error.message, key=(*key, *(error.key or ())))
-            if isinstance(error, ContrailError):
-                return error
-            return PluginError(f"objective {type(who).__name__}: begin: {describe_error(error)}")
-
-        listed_tasks = {name: len(tasks) for name, tasks in stage.tasks.items()}
-        with boundary(blame):
-            objective.begin(learner, stage)
-            for earlier in before if strategy.replays else ():
-                objective.replay(learner, earlier)
-        notes += [
-            f"stage {stage.name} learns from {len(stage.tasks[name])} of {count} training tasks of "
-            f"{name}: its objective has none of the others"
-            for name, count in listed_tasks.items()
-            if len(stage.tasks[name]) < count
-        ]
-        if not stage.warmup:
-            before.append(stage)
-    return notes
 
 
 def _without_effect(config: RunConfig, stages: Sequence[Stage]) -> list[str]:

@@ -93,3 +93,13 @@ def test_a_misspelt_member_is_noted(tmp_path: Path, capsys: pytest.CaptureFixtur
     run(tmp_path, "Strategy", "strategies", "    panalty = 0", more="strategy: mine")
     said = " ".join(capsys.readouterr().err.split())
     assert "strategy 'mine' (plugin 'mine'): panalty is never used. Did you mean penalty?" in said
+
+
+def test_a_bonus_without_effect_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "    def bonus(self, learner, groups): return [1.0] * sum(map(len, groups))"
+    run(tmp_path, "Strategy", "strategies", body, ", learn: imitate", "strategy: mine")
+    said = " ".join(capsys.readouterr().err.split())
+    note = "the bonus of 'mine' has no effect in the stage 'crossroads': Imitate has no advantages"
+    assert note in said
