@@ -89,8 +89,8 @@ def check_comparable(rows: Sequence[Row], *, meant: Collection[str] = ()) -> Non
             more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
             raise ConfigError(
                 f"{first.files.path} and {other.files.path} are not comparable: "
-                f"{'; '.join(reasons[:3])}{more}. Runs may differ in their strategy, the order of "
-                "their stages and their seed."
+                f"{'; '.join(reasons[:3])}{more}. Only their strategy, the order of their "
+                "stages and their seed may differ."
             )
 
 
@@ -121,7 +121,10 @@ def _reasons(first: Row, other: Row, meant: Collection[str]) -> Iterator[str]:
     # Episodes follow from updates and settings, less those that an objective or a fault leaves out.
     spent = [row.result["budget"]["updates"] for row in (first, other)]
     if spent[0] != spent[1] and all(spent):  # none at all is no training: a reference
-        yield f"the budget is {spent[0]} and {spent[1]} updates"
+        yield (
+            f"they trained {spent[0]} and {spent[1]} updates, a number that no strategy and order "
+            "may change"
+        )
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:

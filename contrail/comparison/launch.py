@@ -108,7 +108,8 @@ def estimate_comparison(
 
 def _of_strategy(text: str, path: Path, run: PlannedRun) -> str:
     """Return an error with a run's strategy in place of its file, which says nothing to anyone."""
-    return re.sub(rf"{re.escape(str(path))}(:\d+)?: ", f"{run.strategy}: ", text)
+    text = re.sub(rf"{re.escape(str(path))}(:\d+)?: ", lambda found: f"{run.strategy}: ", text)
+    return text.replace(str(path), repr(run.strategy))
 
 
 def _carry_out(

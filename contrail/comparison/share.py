@@ -101,7 +101,13 @@ def _prefix(component: Component, stage: int, plugins: Plugins) -> str | None:
     registered = plugins.strategies[component.name]
     with blaming("strategy", component.name, registered, "cache_key"):
         strategy: Strategy = registered.value(component.settings)
-        return strategy.cache_key(stage)
+        key: object = strategy.cache_key(stage)
+    if key is None or isinstance(key, str):
+        return key
+    raise PluginError(
+        f"strategy {component.name!r} (plugin {registered.plugin!r}): cache_key({stage}) returned "
+        f"{key!r:.80}; it must return a text, or None."
+    )
 
 
 def check_tasks(

@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from contrail.errors import ContrailError
+from contrail.errors import ConfigError, ContrailError
 from contrail.runs.interrupt import Interrupted
 
 GIVE_UP = 20.0  # seconds; then it is in no state to answer
@@ -84,7 +84,7 @@ def attempt(configs: Sequence[Path]) -> None:
     """Prepare each run, up to its first episode.
 
     Raises:
-        ContrailError: a run would refuse its configuration.
+        ContrailError: a run would refuse its configuration, or they would train unequally long.
     """
     from contrail.compat.loading import load_libraries
 
@@ -94,6 +94,7 @@ def attempt(configs: Sequence[Path]) -> None:
     from contrail.stream.listing import listed
 
     plugins = load_plugins()
+    updates: dict[Path, int] = {}
     for path in configs:
         source = Source(path)
         with source.located():
@@ -101,8 +102,17 @@ def attempt(configs: Sequence[Path]) -> None:
             with listed(config, plugins) as listing:
                 from contrail.runs.assemble import prepared  # it takes seconds
 
-                with prepared(config, plugins, listing):
-                    pass
+                with prepared(config, plugins, listing) as made:
+                    updates[path] = sum(stage.updates for stage in made.stages)
+    trained = {path: count for path, count in updates.items() if count}
+    for path, count in trained.items():  # none at all is no training: a reference
+        first = next(iter(trained))
+        if count != trained[first]:
+            raise ConfigError(
+                f"{first} and {path} are not comparable: the stages of the first have "
+                f"{trained[first]} updates in all, and those of the second {count}. Strategies are "
+                "compared at the same number of updates: have `stages` of the strategy keep it."
+            )
 
 
 def serve(descriptor: int) -> list[str]:

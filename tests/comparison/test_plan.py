@@ -16,7 +16,7 @@ from contrail.cli import app as cli
 from contrail.comparison import launch, share
 from contrail.comparison.plan import ComparisonOptions, Plan, read_options, read_plan
 from contrail.config import load, to_yaml
-from contrail.errors import ConfigError
+from contrail.errors import ConfigError, PluginError
 from contrail.registry.plugins import Plugins, load_plugins
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +45,15 @@ class Same(contrail.Strategy):
 class Secret(contrail.Strategy):
     pass
 
+class Odd(contrail.Strategy):
+    def cache_key(self, stage):
+        return {"stage": object()}
+
 @contrail.hookimpl
 def contrail_strategies(register):
     register("same", Same)
     register("secret", Secret)
+    register("odd", Odd)
 """
 
 
@@ -230,6 +235,13 @@ def test_what_runs_begin_with_alike(plan: Any, plugins: Plugins) -> None:
     assert found["secret", given, 0][1:] == [None] * 3
     assert found["sequential + secret", given, 0][1:] == [None] * 3
     assert common(own, found["sequential + same", given, 0]) == [True, True, False, False]
+
+
+def test_a_cache_key_that_is_no_text_is_its_strategys_fault(plan: Any, plugins: Plugins) -> None:
+    found = plan({}, strategies=["sequential", "odd"])
+    message = r"strategy 'odd' \(plugin 'plugin'\): cache_key\(1\) returned {'stage"
+    with pytest.raises(PluginError, match=message):
+        share.row_keys(found.runs[1].config, plugins)
 
 
 def test_members_act_in_the_order_in_which_they_are_written(plan: Any, plugins: Plugins) -> None:

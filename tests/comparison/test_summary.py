@@ -265,7 +265,7 @@ EVALUATIONS = [{name: {"scores": {"other/1": 1.0}} for name in ("babyai", "textc
             {"result": {"evaluations": EVALUATIONS}},
             r"'babyai' is tested on other tasks \(400 ",
         ),
-        ({"result": {"budget": {"updates": 9, "episodes": 256}}}, "budget is 8 and 9 updates"),
+        ({"result": {"budget": {"updates": 9, "episodes": 256}}}, "they trained 8 and 9 updates"),
     ],
 )
 def test_runs_that_are_not_comparable(changes: dict[str, Any], message: str) -> None:
