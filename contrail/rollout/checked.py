@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from contrail.environment import Observation, Step
 from contrail.errors import PluginError
-from contrail.values import shown
+from contrail.values import as_texts, shown
 
 
 def checked_observation(environment: str, task: str, value: object) -> Observation:
@@ -48,3 +49,22 @@ def checked_step(environment: str, call: str, value: object) -> Step:
     if not math.isfinite(value.reward):
         raise ValueError(f"the reward is {value.reward}")
     return value
+
+
+def checked_expert(who: str, task: str, value: object) -> Sequence[str] | None:
+    """Return what `expert` has returned.
+
+    Args:
+        who: the environment, with its plugin.
+        task: its id.
+        value: that was returned.
+
+    Raises:
+        PluginError: it is neither a list of texts nor None.
+    """
+    if value is None:
+        return None
+    try:
+        return as_texts(value, "expert()")
+    except TypeError as error:
+        raise PluginError(f"{who}: {error}, or None. The task was {task!r}.") from error

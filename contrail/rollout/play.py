@@ -22,7 +22,7 @@ from contrail.episode import Episode, Turn
 from contrail.errors import InvalidAction, Raised, boundary, describe_error
 from contrail.model.policy import Policy
 from contrail.model.tree import common_prefix_length
-from contrail.rollout.checked import checked_observation, checked_step
+from contrail.rollout.checked import checked_expert, checked_observation, checked_step
 from contrail.rollout.interface import Interface
 from contrail.rollout.job import Job as Job
 from contrail.rollout.job import Play as _Play
@@ -39,7 +39,6 @@ from contrail.sampler import (
     Sampler,
     has_end,
 )
-from contrail.values import as_texts
 from contrail.workers.pool import EnvironmentPool
 from contrail.workers.remote import Remote
 
@@ -92,7 +91,7 @@ def play(
         with ExitStack() as stack:
             sampler = stack.enter_context(open_sampler(policy, temperature))
             watchdog = None if on_wait is None else stack.enter_context(Watchdog(on_wait))
-            player = _Player(policy, sampler, greedy, end_after_invalid, watchdog)
+            player = _Player(policy, pool, sampler, greedy, end_after_invalid, watchdog)
             while waiting or under_way:
                 while len(under_way) < concurrency:
                     place = _next(waiting, pool)
@@ -130,12 +129,14 @@ class _Player:
     def __init__(
         self,
         policy: Policy,
+        pool: EnvironmentPool,
         sampler: Sampler,
         greedy: bool,
         end_after_invalid: int | None,
         watchdog: Watchdog | None,
     ) -> None:
         self._watchdog = watchdog
+        self._pool = pool
         self._chat = policy.chat
         self._max_context = policy.max_context
         self._sampler = sampler
@@ -194,10 +195,12 @@ class _Player:
             self._fault(item, call, raised.error)
             return
         if member == "expert":
-            if value is None:
+            job = item.job
+            actions = checked_expert(self._pool.described(job.environment), job.task.id, value)
+            if actions is None:
                 self._end(item, "no_expert")
                 return
-            item.moves = deque(moves_of(as_texts(value, "expert()")))
+            item.moves = deque(moves_of(actions))
             self.ask(item, "reset", item.job.task)
         elif member == "reset":
             self._started(item, value)

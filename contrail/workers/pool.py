@@ -46,6 +46,12 @@ class EnvironmentPool:
         """Hand an instance back."""
         self._idle[name].append(environment)
 
+    def described(self, name: str) -> str:
+        """Return what messages call an environment: its name and, if it is known, its plugin."""
+        factory = self._factories[name]
+        known = isinstance(factory, EnvironmentFactory)
+        return str(factory) if known else f"environment {name!r}"
+
     def close(self) -> None:
         """Close every instance; worker processes all at the same time."""
         environments = [instance for instances in self._all.values() for instance in instances]
