@@ -131,6 +131,9 @@ def build(
     missing = [name for name in plain if name in converted and OmegaConf.is_missing(node, name)]
     if missing:
         raise ConfigError("needs a value. It has no default.", key=(*key, missing[0]))
+    for name, value in defaults.items():
+        if name not in values:
+            _check_default(cls, name, value, plain[name].metadata)
     try:
         found: Any = None if node is None else OmegaConf.to_object(node)
         settled = {
@@ -161,6 +164,21 @@ def build(
     except Exception as error:
         message = f"{_name(cls)} raised {type(error).__name__}: {error}"
         raise PluginError(message) from error
+
+
+def _check_default(cls: type, name: str, value: object, metadata: Mapping[str, Any]) -> None:
+    """Refuse a default out of its own bounds: whoever wrote the file cannot put it right.
+
+    Raises:
+        PluginError: it is.
+    """
+    try:
+        check_bounds((), value, metadata.get("min"), metadata.get("max"))
+    except ConfigError as error:
+        raise PluginError(
+            f"{_name(cls)} has a default of {name} that its own bounds do not allow: "
+            f"{error.message} Change the default, or the bounds."
+        ) from error
 
 
 def _is_default(value: object, default: object) -> bool:

@@ -322,6 +322,12 @@ class _Parser:
             self.add_strategy(name, name_key)
         if not isinstance(name, str) or name not in table:
             known = not_registered(name, table, self.directory)
+            if isinstance(name, str) and ":" in name:
+                known = (
+                    "FILE.py:CLASS and MODULE:CLASS name strategies only. Register the class in a "
+                    f"plugin file, with the hook contrail_{table.kind}s, name the file under "
+                    "`plugins`, and write the registered name here."
+                )
             if isinstance(name, str) and (other := self.plugins.kind_of(name)) is not None:
                 known = f"There is one of another kind, {other} {name!r}. {nearest('', table)}"
             raise ConfigError(f"no {table.kind} is called {show(name)}. {known}", key=name_key)
