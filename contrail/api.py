@@ -6,8 +6,8 @@
     result = contrail.load("runs/stream")
     scores = contrail.evaluate(result, [Depot, "babyai"], tasks=64)
 
-An environment, an adapter or a strategy can be given by its name or by its class. An interruption
-(Ctrl-C) raises KeyboardInterrupt; the same call continues from the last checkpoint.
+An environment, an adapter, a strategy or an objective can be given by its name or by its class. An
+interruption (Ctrl-C) raises KeyboardInterrupt; the same call continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def run(
         stream: a stream file, or its content as a mapping.
         overrides: keys to set, as on the command line: "grpo.learning_rate=1e-4".
         plugins: plugins in addition to those in the stream: plugin files, names of modules,
-            modules, classes (of environments, adapters or strategies), and episode metrics.
+            modules, classes (of environments, adapters, strategies or objectives), and episode
+            metrics.
         out: the run directory; by default one under runs/, the same for the same call.
         quiet: show no progress.
         values: keys to set, by name: seed=1, evaluate={"tasks": 64}.

@@ -65,7 +65,9 @@ class Given:
                 self.plugins.register_metric(_module(item.value), item)
                 self._local.append(item.name)
         else:
-            self.named(item)
+            self.named(item)  # refuses an instance, and a class of another kind
+            if not isinstance(item, type):
+                self.plugins.add_class(item)  # which says what can be a plugin
 
     def named(self, value: Any) -> Any:
         """Return the value with registered names in place of classes."""

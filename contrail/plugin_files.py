@@ -111,12 +111,41 @@ def no_such_hook(name: str, source: str, reason: str, hooks: Iterable[str]) -> s
     return f"{where}: {reason}. Hooks: {', '.join(hooks)}."
 
 
+def no_plugin(value: object) -> str:
+    """Return the message for what is given as a plugin from Python, and is none."""
+    return (
+        f"{value!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
+        "of contrail.Environment, contrail.Adapter, contrail.Strategy or contrail.Objective. A "
+        "function with @contrail.hookimpl belongs into a plugin file or a module."
+    )
+
+
 def same_file(module: Any, path: Path) -> bool:
     """Return whether a plugin's module is a file, or an installed copy of it."""
     own = Path(getattr(module, "__file__", None) or "")
     if own.name != path.name or not path.is_file():
         return False
     return own.samefile(path) or own.read_bytes() == path.read_bytes()
+
+
+def installed_copy(module: Any, path: Path) -> bool:
+    """Return whether a plugin's module seems to be another version of a file, from a package."""
+    name = getattr(module, "__name__", "")
+    if name.startswith(FILE_PREFIX) or name.partition(".")[0] == "contrail":
+        return False
+    own = Path(getattr(module, "__file__", None) or "")
+    parts = 2 if path.name == "__init__.py" else 1
+    return own.parts[-parts:] == path.parts[-parts:]
+
+
+def other_version(plugin: str, module: Any, path: Path) -> str:
+    """Return the message for a plugin file of which another version is installed."""
+    return (
+        f"plugin file {path} is not as it is in the package that is installed, plugin {plugin!r} "
+        f"({module.__file__}), and only one of the two can be loaded. Install the package with "
+        "`pip install -e`, so that there is one version; or uninstall it; or do not name the file "
+        "under `plugins`, to use the one that is installed."
+    )
 
 
 def importing(name: str, source: str, load: Callable[[], ModuleType]) -> ModuleType:

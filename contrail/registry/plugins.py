@@ -39,12 +39,15 @@ from contrail.metrics.failures import Diagnosis, FailureContext, FailureRule
 from contrail.plugin_files import (
     importing,
     innermost,
+    installed_copy,
     load_file,
+    no_plugin,
     no_such_hook,
+    other_version,
     plugin_file,
     same_file,
 )
-from contrail.registry.registered import Registered, Table, keep, register_class
+from contrail.registry.registered import NameTaken, Registered, Table, keep, register_class
 from contrail.shift.shifted import Shift
 from contrail.strategy import Strategy
 from contrail.training.objective import Objective
@@ -111,9 +114,10 @@ class Plugins:
             PluginError: it implements no hook, an unknown hook, or a registration fails.
         """
         if name in self._origin:
-            raise PluginError(
+            raise NameTaken(
                 f"two plugins are called {name!r}: {self._origin[name][1]} and {source}. "
-                "Rename one."
+                "Rename one.",
+                name,
             )
         try:
             self._manager.register(module, name)
@@ -233,7 +237,13 @@ class Plugins:
             module = importing(short, str(path), functools.partial(load_file, path))
         else:
             module = importing(name, name, functools.partial(importlib.import_module, name))
-        self.add(module, short, "-", str(path))
+        try:
+            self.add(module, short, "-", str(path))
+        except NameTaken as error:
+            installed = self._manager.get_plugin(error.plugin)
+            if installed_copy(installed, path):
+                raise PluginError(other_version(error.plugin, installed, path)) from error
+            raise
 
     def find(self, name: str) -> str | None:
         """Return the name of a loaded plugin, if there is one of this name, module or file.
@@ -288,16 +298,13 @@ class Plugins:
         """Register a class under its own name; returns the name.
 
         Raises:
-            PluginError: it is no environment, adapter or strategy, or its name is taken.
+            PluginError: it is no environment, adapter, strategy or objective, or its name is taken.
         """
         for table, base in self._tables.values():
             if base is not None and isinstance(cls, type) and issubclass(cls, base):
                 register_class(table, base, cls.__module__, cls.__name__, cls)
                 return cls.__name__
-        raise PluginError(
-            f"{cls!r} is no plugin: give a plugin file, a module, an episode metric, or a subclass "
-            "of contrail.Environment, contrail.Adapter or contrail.Strategy."
-        )
+        raise PluginError(no_plugin(cls))
 
     def name_of(self, cls: type) -> str | None:
         """Return the name under which a class is registered, if it is."""

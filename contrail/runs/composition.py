@@ -16,7 +16,7 @@ from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError, PluginError, boundary
 from contrail.registry.avalanche import AvalancheStrategy
 from contrail.registry.plugins import Plugins, blamed, blaming
-from contrail.registry.registered import Registered
+from contrail.registry.registered import Registered, check_start
 from contrail.runs import returned
 from contrail.runs.state import separate_tensors
 from contrail.stage import Stage
@@ -334,6 +334,15 @@ def _refuse_callbacks(member: _Member) -> None:
             )
 
 
+def _check_start(member: _Member) -> None:
+    """Refuse an impossible `starts_at`, which settings may decide: it is checked when the strategy
+    is made."""
+    check_start(
+        f"strategy {member.name!r} (plugin {member.registered.plugin!r})",
+        member.strategy.starts_at,
+    )
+
+
 DECISIONS = {"stages": "the stages", "draw": "the tasks of an update"}
 
 
@@ -351,6 +360,7 @@ def compose(config: RunConfig, plugins: Plugins) -> Composition:
             made = registered.value(component.settings)
         members.append(_Member(component.name, registered, made))
         _refuse_callbacks(members[-1])
+        _check_start(members[-1])
     for member in members:
         if len(members) > 1 and member.strategy.exclusive:
             reason = member.strategy.exclusive

@@ -59,6 +59,18 @@ def test_an_unknown_strategy_may_be_a_plugins(
     refused(command("compare", "s.yaml", "--strategies", "sequential,thrid"), ["thrid.py has it"])
 
 
+def test_a_file_without_a_hook_is_told_what_it_lacks(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(THERMOSTAT.replace("@contrail.hookimpl\n", ""))
+    done = command("play", "thermostat")
+    refused(done, ["mine.py registers it in a function that is no hook", "@contrail.hookimpl"])
+    assert "mine.py has it" not in done.err
+    (tmp_path / "other.py").write_text(THERMOSTAT)
+    refused(command("play", "thermostat"), ["other.py has it: give the file"])
+
+
 KEYS_AND_OPTIONS = [
     (["run", "s.yaml", "--seed", "1"], "set without dashes: seed=1"),
     (["run", "s.yaml", "--seed=1"], "set without dashes: seed=1"),
