@@ -6,6 +6,7 @@ Every error names the line or the override at fault, and the nearest valid choic
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,7 @@ class _Parser:
     ) -> Component:
         """Return a registered thing, written as its name or as a mapping with `name` and
         settings."""
+        path = None
         if isinstance(value, str):
             name, name_key, settings = value, key, {}
         elif isinstance(value, dict):
@@ -319,7 +321,7 @@ class _Parser:
             what = f"{show(value)} is neither a name nor a mapping with a `name`."
             raise ConfigError(f"{what} {nearest('', table)}", key=key)
         if isinstance(name, str) and ":" in name and table is self.plugins.strategies:
-            self.add_strategy(name, name_key)
+            name, path = self.add_strategy(name, name_key)
         if not isinstance(name, str) or name not in table:
             known = not_registered(name, table, self.directory)
             if isinstance(name, str) and ":" in name:
@@ -343,21 +345,35 @@ class _Parser:
                 "stream.yaml. Call it otherwise."
             )
         try:
-            return Component(name, build(cls, settings, key, self.directory))
+            return Component(name, build(cls, settings, key, self.directory), path=path)
         except PluginError as error:
             raise PluginError(f"{who}: {error}") from error
 
-    def add_strategy(self, path: str, key: Key) -> None:
-        """Register the class that `module:Class` names, under that name."""
-        if path in self.plugins.strategies:
-            return
+    def add_strategy(self, path: str, key: Key) -> tuple[str, str | None]:
+        """Register the class that `module:Class` or `FILE.py:Class` names.
+
+        Returns:
+            Its name, which leaves out the directory of a file; and what names it from any
+            directory, where that is something else.
+        """
         from contrail.registry.avalanche import strategy_class
 
-        try:
-            found = strategy_class(path, self.directory)
-        except ConfigError as error:
-            raise ConfigError(str(error), key=key) from error
-        self.plugins.strategies.register(path, found, path.rpartition(":")[0])
+        table, (place, _, cls) = self.plugins.strategies, path.rpartition(":")
+        if not place.endswith(".py"):
+            name, whole = path, None
+        else:
+            file = (self.directory / os.path.expanduser(place)).resolve()
+            place, whole = str(file), f"{file}:{cls}"
+            name = f"{file.name}:{cls}"
+            if name in table and table[name].plugin != place:  # another file of this name
+                name = whole
+        if name not in table:
+            try:
+                found = strategy_class(whole or path, self.directory)
+            except ConfigError as error:
+                raise ConfigError(str(error), key=key) from error
+            table.register(name, found, place)
+        return name, whole
 
 
 def _fill_in(values: dict[str, Any]) -> None:

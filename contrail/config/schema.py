@@ -37,6 +37,9 @@ class Component:
 
     name: str
     settings: Any
+    path: str | None = field(default=None, kw_only=True)
+    """Of a class that is named by its file: what stands for the name in a configuration, which is
+    read from any directory."""
 
 
 @dataclass(frozen=True)
@@ -302,10 +305,10 @@ def plain(value: Any) -> Any:
         common = {
             item.name: plain(getattr(value, item.name))
             for item in dataclasses.fields(value)
-            if item.name != "settings"
+            if item.name not in ("settings", "path")
             and not (item.metadata.get("optional") and getattr(value, item.name) is None)
         }
-        return {**common, **plain(value.settings)}
+        return {**common, "name": value.path or value.name, **plain(value.settings)}
     if dataclasses.is_dataclass(value):
         return {name: plain(getattr(value, name)) for name in names(type(value))}
     if isinstance(value, dict):
