@@ -207,6 +207,10 @@ def read_comparison(directory: Path) -> dict[str, Any]:
         summarised = len(comparison["rows"]) + len(comparison["failed"])
         if summarised >= len(plan["runs"]) or "planned" not in plan:
             return comparison
+    if plan["runs"] and all("/" in name for name in plan["runs"]):  # those of a study lie deeper
+        raise ContrailError(
+            f"{directory} is a study without results. The command that began it goes on with it."
+        )
     if "planned" not in plan:
         raise ContrailError(f"{directory / RESULT} does not exist: the comparison has not ended.")
     rows, unfinished = [], []

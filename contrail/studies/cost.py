@@ -14,9 +14,9 @@ from contrail.registry.plugins import Plugins
 from contrail.runs.estimate import Estimate
 from contrail.runs.launch import estimate_stream
 from contrail.runs.position import Course
-from contrail.stream.scenario import make_adapter, make_objective
 from contrail.studies.launch import StudyOptions, study_file
 from contrail.studies.plan import StudyPlan, read_study
+from contrail.studies.strategies import stages_of
 
 
 @dataclass(frozen=True)
@@ -130,19 +130,9 @@ def _course(config: RunConfig, plugins: Plugins) -> tuple[Course, bool]:
     # They import torch, which `estimate_stream` has loaded by now.
     from contrail.runs.composition import compose
     from contrail.runs.measure import course
-    from contrail.stage import Stage
 
     strategy = compose(config, plugins)
-    stages = [
-        Stage(
-            item.name,
-            {item.environment.label: []},
-            {item.environment.label: make_adapter(item.adapter, plugins)},
-            item.updates,
-            make_objective(item.learn, plugins),
-        )
-        for item in config.stream
-    ]
+    stages = stages_of(config, plugins)
     try:
         return course(config, strategy, strategy.stages(stages)), True
     except ContrailError:  # a strategy that needs tasks

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contrail.comparison.entries import read_entry
 from contrail.comparison.plan import PlannedRun, run_directory
 from contrail.config import STUDY_KEYS, RunConfig, Source, load, show
 from contrail.errors import ConfigError, Key, nearest
@@ -22,12 +21,12 @@ from contrail.studies.design import (
     EASY,
     EXPERIMENTS,
     HARD,
-    MIXTURE,
     SEQUENTIAL,
     Subject,
     runs_of,
     shifted,
 )
+from contrail.studies.strategies import check_sequences, read_strategies
 from contrail.tasks.selection import test_tasks
 
 SIZES = ("smoke", "laptop", "paper")
@@ -36,6 +35,7 @@ NOT_KEYS = {
     "strategy": "Write `strategies: [sequential]`.",
     "seed": "Write `seeds: [0, 1, 2]`.",
 }
+LISTS = {"environments": "[babyai, textcraft]", "interfaces": "[{alias: 1}]"}
 WARM = (SEQUENTIAL, ("warmup",))
 ALL = "all"
 RUNS = "runs"
@@ -142,7 +142,7 @@ class _Planner:
         if seeds is not None and len(set(seeds)) < len(seeds):
             raise ConfigError("--seeds: a seed stands there twice. Remove one.")
         chosen = list(self._seeds() if seeds is None else seeds)
-        strategies = self._strategies()
+        strategies = read_strategies(self._source.values.get("strategies", [SEQUENTIAL]))
         with self._translated():
             first = self._config(SEQUENTIAL, [{"environment": item} for item in self._plain()], 0)
             labels = [stage.environment.label for stage in first.stream]
@@ -173,6 +173,7 @@ class _Planner:
         warm = self._warm(chosen)
         keys = dict.fromkeys(key for experiment in left for key in runs_of(experiment, subject))
         runs = {key: self._runs(key, strategies, subject, chosen) for key in keys}
+        self._check_strategies(strategies, runs)
         whole = self._runs((SEQUENTIAL, tuple(labels)), strategies, subject, chosen[:1])
         planned = [run.directory for of_seeds in runs.values() for run in of_seeds.values()]
         same = [item for item, count in Counter(planned).items() if count > 1]
@@ -281,37 +282,20 @@ class _Planner:
                 columns[column] = {**written, "label": column, "shift": shift}
         return columns
 
-    def _strategies(self) -> dict[str, Any]:
-        values = self._source.values.get("strategies", [SEQUENTIAL])
-        if not isinstance(values, list) or not values:
-            raise ConfigError(
-                f"{show(values)} is not a list of strategies. Write `strategies: [sequential]`.",
-                key=("strategies",),
-            )
-        found: dict[str, Any] = {}
-        for index, value in enumerate(values):
+    def _check_strategies(
+        self, strategies: Mapping[str, Any], runs: Mapping[design.Key, Mapping[int, PlannedRun]]
+    ) -> None:
+        """Refuse strategies that do not learn the sequences of the study stage by stage."""
+        for index, label in enumerate(strategies):
+            of = [next(iter(seeds.values())) for key, seeds in runs.items() if key[0] == label]
+            if not of or label == SEQUENTIAL:
+                continue
             try:
-                entry = read_entry(value)
+                check_sequences(of, self._plugins)
             except ConfigError as error:
-                raise ConfigError(str(error), key=("strategies", index)) from error
-            if entry.changes:
                 raise ConfigError(
-                    "`set` has no place in a study. Set the key for the whole study, or use "
-                    "`contrail compare`.",
-                    key=("strategies", index, "set"),
-                )
-            plain = entry.strategy in (SEQUENTIAL, {"name": SEQUENTIAL})
-            if entry.label == SEQUENTIAL and not plain:
-                raise ConfigError(
-                    f"{entry.label!r}: the study trains single environments with the strategy of "
-                    "that name. Choose another label.",
-                    key=("strategies", index),
-                )
-            if entry.label in (MIXTURE, *found):
-                hint = "It is in the study already." if entry.label == MIXTURE else "Remove one."
-                raise ConfigError(f"{entry.label!r}: {hint}", key=("strategies", index))
-            found[entry.label] = entry.strategy
-        return found
+                    str(error), key=("strategies", index), of_children=True
+                ) from error
 
     def _halves(self, config: RunConfig) -> dict[str, dict[str, list[str | int]]]:
         """Return the easy and the hard difficulties of the environments that have both, in training
@@ -332,9 +316,10 @@ class _Planner:
     def _list(self, name: str, least: int = 1) -> list[Any]:
         values = self._source.values.get(name, [] if least == 0 else None)
         if not isinstance(values, list) or len(values) < least:
-            written = "missing" if values is None else f"{show(values)}, which is not a list"
+            wrong = "which is empty" if values == [] else "which is not a list"
+            written = "missing" if values is None else f"{show(values)}, {wrong}"
             raise ConfigError(
-                f"`{name}` is {written}. Write for example `environments: [babyai, textcraft]`.",
+                f"`{name}` is {written}. Write for example `{name}: {LISTS[name]}`.",
                 key=(name,) if name in self._source.values else (),
             )
         return values

@@ -131,7 +131,8 @@ def test_the_sizes_can_be_planned(size: str, tmp_path: Path):
         ("seeds: [0, 0]\n", "stands there twice"),
         ("seeds: []\n", "is not a list of seeds"),
         ("updates: none\n", r"study\.yaml:\d+: updates: 'none' is not a whole number from 1"),
-        ("environments: []\n", "`environments`"),
+        ("environments: []\n", r"`environments` is \[\], which is empty"),
+        ("interfaces: 3\n", r"`interfaces` is 3, which is not a list.*`interfaces: \["),
         ("environments: [nowhere]\n", r"study\.yaml:\d+: environments\.0: no environment"),
         ("environments: [textcraft, textcraft]\n", "stands there twice"),
         (

@@ -55,7 +55,7 @@ def amount(tmp_path: Path, experiment: str, **changes: Any) -> tuple[int, int, b
         # The model that is not trained is evaluated once in each order, after the row it is given.
         (["sequential", "frozen"], (10, 7, True)),
         # The first stage is that of `sequential`.
-        (["sequential", "isolated"], (15, 7, True)),
+        (["sequential", "cumulative"], (15, 7, True)),
         (["sequential", "merge"], (20, 9, True)),
     ],
 )
