@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contrail.model.policy import Policy
     from contrail.model.teacher import Teacher
     from contrail.results import Comparison, Result, Study
-    from contrail.runs.loras import lora_digest, lora_directories
+    from contrail.runs.loras import lora_digest, lora_directories, trained_on
     from contrail.runs.run import Run
     from contrail.seeding import generator
     from contrail.stage import Stage, draw_tasks
@@ -92,6 +92,7 @@ __all__ = [
     "run",
     "split",
     "study",
+    "trained_on",
 ]
 
 _HOMES = {
@@ -108,7 +109,7 @@ _HOMES = {
     "model.policy": ["Policy"],
     "model.teacher": ["Teacher"],
     "results": ["Comparison", "Result", "Study"],
-    "runs.loras": ["lora_digest", "lora_directories"],
+    "runs.loras": ["lora_digest", "lora_directories", "trained_on"],
     "runs.run": ["Run"],
     "seeding": ["generator"],
     "stage": ["Stage", "draw_tasks"],

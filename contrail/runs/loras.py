@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from contrail.errors import ContrailError
-from contrail.runs.directory import RunDirectory
+from contrail.runs.directory import STATE, RunDirectory
 from contrail.runs.position import Position
 
 ANY = "*"
@@ -61,6 +61,33 @@ def lora_directories(path: Path) -> dict[str, Path]:
                 f"{path} has no checkpoint {directory.name} yet, which holds the LoRA of "
                 f"{label!r}. Wait for the run."
             )
+    return found
+
+
+def trained_on(directory: Path) -> list[dict[str, Any]] | None:
+    """Return the environments that a LoRA has been trained on, with their keys in config.yaml; None
+    if that is not known, as of a LoRA that is no run's.
+
+    Args:
+        directory: of the LoRA: a checkpoint, or an export.
+    """
+    files = RunDirectory(directory.resolve().parents[1])
+    config, record = files.config, directory / STATE
+    if not record.is_file():  # `contrail export` keeps these beside the LoRA
+        config, record = directory / "config.yaml", directory / "result.json"
+    try:
+        values = yaml.safe_load(config.read_text())
+        state = json.loads(record.read_text())
+        played, strategy = state["played"], values["strategy"]
+        if isinstance(strategy, dict) and strategy["name"] in SPECIALISED:
+            played = [*(played[:1] if values.get("warmup") else ()), *played[-1:]]
+        labels = {label for stage in played for label in stage}
+        own = [stage["environment"] for stage in values["stream"]]
+        found = [item for item in own if item["label"] in labels]
+        for item in (state.get("begun_from") or {}).get("history", ()):  # what it began with
+            found.append({"label": item["label"], "name": item["name"], **item["settings"]})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        return None
     return found
 
 

@@ -1,29 +1,37 @@
-"""What the stages of a run learn by, prepared before anything is written."""
+"""The beginning of what the stages of a run learn by."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+from contrail.config import RunConfig, plain
 from contrail.errors import ConfigError, ContrailError, Key, PluginError, boundary, describe_error
 from contrail.runs.composition import Composition
 from contrail.stage import Stage
 from contrail.stream.scenario import Scenario
 from contrail.training.grpo import GRPO
 from contrail.training.learner import Learner
+from contrail.values import as_texts
 
 
 def begin_objectives(
-    scenario: Scenario, stages: Sequence[Stage], learner: Learner, strategy: Composition
+    config: RunConfig,
+    scenario: Scenario,
+    stages: Sequence[Stage],
+    learner: Learner,
+    strategy: Composition,
 ) -> list[str]:
-    """Prepare what each stage learns by, which the strategy may change; return notes on tasks that
-    objectives leave out, and on what strategies would do in vain.
+    """Prepare what each stage learns by, which the strategy may change; return notes of
+    the objectives, and on tasks that they leave out.
 
     Raises:
         ConfigError: an objective does not fit its stage.
     """
+    environments = {item.environment.label: plain(item.environment) for item in config.stream}
     listed = [stage.objective for stage in scenario.train]
     before: list[Stage] = []
-    notes = []
+    notes: list[str] = []
     for stage in stages:
         objective = stage.objective or GRPO()
         if stage.warmup:
@@ -44,8 +52,13 @@ def begin_objectives(
         listed_tasks = {name: len(tasks) for name, tasks in stage.tasks.items()}
         with boundary(blame):
             objective.begin(learner, stage)
+            played = [stage.environments]
             for earlier in before if strategy.replays else ():
                 objective.replay(learner, earlier)
+                played.append(earlier.environments)
+            taught = list(dict.fromkeys(itertools.chain(*played)))
+            found = as_texts(objective.notes(taught, environments), "notes")
+        notes += [note for note in found if note not in notes]
         notes += [
             f"stage {stage.name} learns from {len(stage.tasks[name])} of {count} training tasks of "
             f"{name}: its objective has none of the others"

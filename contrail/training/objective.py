@@ -125,6 +125,21 @@ class Objective(ABC, Scalars):
             ConfigError: the objective cannot learn from them. Its key is one of the objective's.
         """
 
+    def notes(
+        self, taught: Sequence[str], environments: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[str]:
+        """Return what the user should know of the objective in this run. Called after `begin` and
+        `replay`.
+
+        Args:
+            taught: the environments whose tasks it learns from in the stage.
+            environments: all that the run trains on, by label, with their keys in config.yaml.
+
+        Raises:
+            ConfigError: the objective does not fit them. Its key is one of the objective's.
+        """
+        return ()
+
     def samples(self, learner: Learner) -> int:
         """Return the number of episodes of each task in an update, a divisor of the update's
         episodes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from contrail.environment import Task
@@ -38,6 +38,12 @@ class ObjectiveWrapper(Objective):
 
     def replay(self, learner: Learner, stage: StageTasks) -> None:
         ask(self.wrapped, "replay", learner, stage)
+
+    def notes(
+        self, taught: Sequence[str], environments: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[str]:
+        found: Sequence[str] = ask(self.wrapped, "notes", taught, environments)
+        return found
 
     def samples(self, learner: Learner) -> int:
         return int(ask(self.wrapped, "samples", learner))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrail
 from contrail import ConfigError, ContrailError, nearest
+from contrail.leaks import COUNTS
 
 if TYPE_CHECKING:
     import torch
 
 ANY = "*"
+NO_GAME = ("name", "label", "max_turns", "workers", "step_timeout", "pass_rates")
+"""Keys of an environment that do not say which game it is."""
 
 
 @dataclass
@@ -34,15 +37,21 @@ class DistillConfig:
             self.sha256
             and isinstance(self.teachers, dict)
             and self.teachers.keys() == self.sha256.keys()
+            and not any(Path(path, "checkpoints").is_dir() for path in self.teachers.values())
         ):
             return  # as config.yaml has them
         named = {ANY: self.teachers} if isinstance(self.teachers, str) else self.teachers
-        if not isinstance(named, dict) or not named or set(map(type, named.values())) != {str}:
+        if (
+            not isinstance(named, dict)
+            or not named
+            or set(map(type, named.values())) != {str}
+            or "" in named.values()
+        ):
             raise ConfigError(
                 "it must be a path, or a path for each environment: `{babyai: runs/babyai}`.",
                 key=("teachers",),
             )
-        self.written = set(named) - {ANY}
+        self.written = set(named)
         try:
             found = {name: contrail.lora_directories(Path(path)) for name, path in named.items()}
             teachers = dict(found.get(ANY, {}))
@@ -53,9 +62,22 @@ class DistillConfig:
                     )
                 if name != ANY:
                     teachers[name] = of.get(name) or of[ANY]
-            self.sha256 = {name: contrail.lora_digest(path) for name, path in teachers.items()}
+            digests = {name: contrail.lora_digest(path) for name, path in teachers.items()}
         except ContrailError as error:
             raise ConfigError(str(error), key=("teachers",)) from error
+        for name, digest in self.sha256.items():
+            if name not in digests:
+                raise ConfigError(
+                    f"there is no teacher {name!r}. {nearest(name, digests)}",
+                    key=("sha256", name),
+                )
+            if digest != digests[name]:
+                raise ConfigError(
+                    f"the LoRA {teachers[name]} has the digest {digests[name]}, not {digest}. "
+                    "Restore it, or remove this key to take it as it is.",
+                    key=("sha256", name),
+                )
+        self.sha256 = digests
         self.teachers = {name: str(path) for name, path in teachers.items()}
 
 
@@ -73,7 +95,7 @@ class Distill(contrail.Distillation):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self.named = self.config.written
+        self.named = self.config.written - {ANY}
         self._loaded: dict[str, contrail.Teacher] = {}  # by directory
 
     def begin(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
@@ -83,6 +105,21 @@ class Distill(contrail.Distillation):
     def replay(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         """Load theirs, too."""
         self._load(learner, stage)
+
+    def notes(
+        self, taught: Sequence[str], environments: Mapping[str, Mapping[str, Any]]
+    ) -> list[str]:
+        notes = []
+        for label in taught:
+            directory = self._named(label)[1]
+            past = contrail.trained_on(Path(directory))
+            if past is not None:
+                notes += _of_another(label, environments[label], directory, past)
+        if ANY in self.config.written and environments.keys() <= self.config.written:
+            notes.append(
+                f"teachers: {ANY!r} stands for no environment: each has a teacher of its own"
+            )
+        return notes
 
     def _load(self, learner: contrail.Learner, stage: contrail.StageTasks) -> None:
         for environment in stage.environments:
@@ -94,7 +131,8 @@ class Distill(contrail.Distillation):
                 if digest != self.config.sha256[name]:
                     raise ContrailError(
                         f"{directory} has changed since the run began (digest {digest}, then "
-                        f"{self.config.sha256[name]}). Restore it, or choose another --out."
+                        f"{self.config.sha256[name]}). Restore it; or, to begin a run with what is "
+                        "there now, remove `sha256` from the settings and choose another --out."
                     )
                 self._loaded[directory] = contrail.Teacher.load(learner.policy, Path(directory))
             except ConfigError:
@@ -106,15 +144,58 @@ class Distill(contrail.Distillation):
         teachers = self.config.teachers
         name = environment if environment in teachers else ANY
         if name not in teachers:
+            known = ", ".join(map(repr, teachers))
             raise ConfigError(
-                f"there is no teacher for the environment {environment!r}. "
-                f"{nearest(environment, teachers)}",
+                f"there is no teacher for the environment {environment!r}, only for {known}. Add "
+                f"one, or {ANY!r} for all others.",
                 key=("teachers",),
             )
         return name, teachers[name]
 
     def teacher(self, learner: contrail.Learner, environment: str) -> contrail.Teacher:
         return self._loaded[self._named(environment)[1]]
+
+
+def _of_another(
+    label: str, environment: Mapping[str, Any], directory: str, past: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return a note if a teacher has been trained on something else than what it is to teach.
+
+    Raises:
+        ConfigError: under this label, it has been trained on another environment.
+    """
+    name = environment["name"]
+    alike = [item for item in past if item["name"] == name]
+    labelled = [item for item in past if item["label"] == label]
+    if labelled and not any(item["name"] == name for item in labelled):
+        raise ConfigError(
+            f"{directory} has been trained on {labelled[0]['name']!r} under the label {label!r}, "
+            f"which is {name!r} here. Choose a teacher of {name!r}.",
+            key=("teachers",),
+        )
+    if any(_settings(item) == _settings(environment) for item in alike):
+        return []
+    who = f"the teacher of {label}, {directory}, "
+    if not alike:
+        others = ", ".join(dict.fromkeys(str(item["label"]) for item in past)) or "nothing"
+        return [f"{who}has not been trained on {name!r}, but on {others}"]
+    closest = next((item for item in labelled if item["name"] == name), alike[-1])
+    then, now = _settings(closest), _settings(environment)
+    differ = ", ".join(
+        f"{key} {then.get(key)!r}, here {now.get(key)!r}"
+        for key in dict.fromkeys([*now, *then])
+        if now.get(key) != then.get(key)
+    )
+    return [f"{who}has been trained on {name!r} with other settings: {differ}"]
+
+
+def _settings(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides which game an environment is, and not how many tasks it has."""
+    return {
+        key: value
+        for key, value in environment.items()
+        if key not in NO_GAME and key not in COUNTS and value is not None
+    }
 
 
 @dataclass
