@@ -113,7 +113,7 @@ def _header(result: Mapping[str, Any], base: str, stage: int, license: str | Non
         base_model_relation=None if hub is None else "adapter",
         license=license,
         tags=["contrail", "lora", "reinforcement-learning", "continual-learning"],
-        model_name=f"after {' > '.join(result['stages'][:stage]) or 'no training'}",
+        model_name=f"after {' > '.join(_trained(result, stage)) or 'no training'}",
         eval_results=scores or None,
     )
     return str(data.to_yaml())
@@ -124,6 +124,20 @@ def _environments(result: Mapping[str, Any], stage: int) -> list[str]:
     if not result.get("own_loras") or stage <= int(result["warmup"]):  # strategies begin after it
         return list(result["environments"])
     return list(result["own"][stage - 1])
+
+
+def _trained(result: Mapping[str, Any], stage: int) -> list[str]:
+    """Return the stages that the LoRA after a stage has been trained in."""
+    names, warmup = list(result["stages"][:stage]), int(result["warmup"])
+    if stage <= warmup:
+        return names
+    if result.get("restarts"):
+        return [*names[:warmup], names[-1]]
+    if result.get("own_loras"):
+        own = result["own"][:stage]
+        places = range(warmup, stage)
+        return [*names[:warmup], *(names[place] for place in places if own[place] == own[-1])]
+    return names
 
 
 def _facts(
@@ -138,9 +152,13 @@ def _facts(
         terms = "not stated; that of the base model applies. `contrail export --license` states one"
     else:
         terms = license if own_license else f"{license}, that of the base model"
+    trained = _trained(result, stage)
+    alone = ""
+    if trained != list(result["stages"][:stage]):
+        alone = f", and was trained in {', '.join(map(_text, trained))} alone"
     return [
         ["base model", f"`{visible(base)}`"],
-        ["stream", f"{' → '.join(stages)}; this is after stage {stage}"],
+        ["stream", f"{' → '.join(stages)}; this is after stage {stage}{alone}"],
         ["strategy", _text(result["strategy"])],
         ["adapter", _text(result["adapter"])],
         ["seed", str(result["seed"])],
@@ -154,7 +172,8 @@ def _rows(result: Mapping[str, Any], stage: int) -> list[list[str]]:
     rows = []
     for number in range(stage + 1):
         stage_name = _text(result["stages"][number - 1]) if number else ""
-        name = f"{number}. {stage_name}" if number else "before training"
+        alone = " alone" if result.get("restarts") and number > int(result["warmup"]) else ""
+        name = f"{number}. {stage_name}{alone}" if number else "before training"
         cells = zip(result["R"][number], result["interval"][number], strict=True)
         rows.append([name, *(_value(value, ends) for value, ends in cells)])
     return rows
