@@ -242,6 +242,11 @@ def range_interval(table: ArrayLike) -> Interval | None:
     return [max(0.0, float((means - half).max())), float((means + half).max())]
 
 
+def within(ends: Interval | None, bounds: tuple[float, float]) -> Interval | None:
+    """Return an interval, cut at what can be true at all."""
+    return None if ends is None else [max(bounds[0], ends[0]), min(bounds[1], ends[1])]
+
+
 def tasks_and_seeds_interval(
     parts: Sequence[tuple[ArrayLike, bool]],
     groups: Sequence[object] | None = None,

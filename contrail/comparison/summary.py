@@ -40,6 +40,7 @@ from contrail.intervals import (
     seeds_interval,
     seeds_needed,
     sign_flip_p,
+    within,
 )
 from contrail.metrics import drift, reliance
 from contrail.metrics.transfer import METRICS, TaskScores
@@ -218,14 +219,20 @@ def _extremes(values: Sequence[Quantity]) -> dict[str, Interval | None]:
     """Return the intervals of the greatest of the strategies' true means (`greatest`), and of the
     greatest less the least (`range`): of the seeds that all have, of the strategies that have it.
 
-    They allow for the choice, as a strategy's own interval and that of a pair do not.
+    They are cut at what can be true. They allow for the choice, as a strategy's own interval and
+    that of a pair do not.
     """
     known = [quantity for quantity in values if quantity.defined]
     shared = [seed for seed in (known[0].seeds if known else ()) if _all_have(known, seed)]
     rows = [[quantity.of_seed(seed).value for quantity in known] for seed in shared]
     table = [[value for value in row if value is not None] for row in rows if None not in row]
+    least = min((quantity.bounds[0] for quantity in known), default=0.0)
+    most = max((quantity.bounds[1] for quantity in known), default=0.0)
     ends = extremes_interval(table)
-    return {"greatest": ends and ends[0], "range": range_interval(table)}
+    return {
+        "greatest": ends and within(ends[0], (least, most)),
+        "range": within(range_interval(table), (0.0, most - least)),
+    }
 
 
 def _all_have(values: Sequence[Quantity], seed: int) -> bool:

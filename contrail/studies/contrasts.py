@@ -16,6 +16,7 @@ from contrail.intervals import (
     Interval,
     extremes_interval,
     range_interval,
+    within,
 )
 from contrail.metrics.transfer import Part, estimate
 from contrail.studies.criteria import Criterion
@@ -114,7 +115,8 @@ def extremes(
     table = _table(evidence, values)
     if table.size == 0:
         return UNDEFINED, UNDEFINED
-    ends = extremes_interval(table) or (None, None)
+    bounds = (-1.0, 1.0)  # of differences of success, which all of these are
+    ends = [within(side, bounds) for side in extremes_interval(table) or (None, None)]
     most, least = (_chosen(table, argument) for argument in (np.argmax, np.argmin))
     return _estimate(most, ends[0], len(table)), _estimate(least, ends[1], len(table))
 
@@ -128,7 +130,7 @@ def spread(evidence: Evidence, values: Sequence[Callable[[int], float]]) -> Esti
     if table.size == 0:
         return UNDEFINED
     most, least = (_chosen(table, argument) for argument in (np.argmax, np.argmin))
-    return _estimate(most - least, range_interval(table), len(table))
+    return _estimate(most - least, within(range_interval(table), (0.0, 1.0)), len(table))
 
 
 def _table(evidence: Evidence, values: Sequence[Callable[[int], float]]) -> Array:

@@ -28,7 +28,7 @@ def answer(comparison: dict[str, Any]) -> str:
         best, value = ranked[-1]
         text = f"{best} ends with the highest average score, {_estimate(value)}"
         if len(ranked) > 1 and not _differs(comparison, "average_score", best, ranked[0][0]):
-            text = _no_difference(comparison, "average score", ranked[::-1])
+            text = _no_difference("average score", ranked[::-1])
         elif value["difference"] is not None and value["difference"]["mean"] is not None:
             difference = _estimate(value["difference"], "+.2f")
             text += f", {difference} against {comparison['baseline']}"
@@ -38,7 +38,7 @@ def answer(comparison: dict[str, Any]) -> str:
         (least, small), (most, large) = forgot[0], forgot[-1]
         text = f"{least} forgets least, {_estimate(small)}"
         if len(forgot) > 1 and not _differs(comparison, "forgetting", most, least):
-            text = _no_difference(comparison, "forgetting", forgot)
+            text = _no_difference("forgetting", forgot)
         elif least != most:
             text += f", {most} most, {_estimate(large)}"
         said.append(text)
@@ -79,15 +79,17 @@ def _chosen(
     return found or value.get("interval")
 
 
-def _no_difference(
-    comparison: dict[str, Any], what: str, ranked: list[tuple[str, dict[str, Any]]]
-) -> str:
+def _no_difference(what: str, ranked: list[tuple[str, dict[str, Any]]]) -> str:
     """Return that strategies do not differ, and the ends of their range; `ranked` best first."""
-    seeds = len(comparison["seeds"])
-    among = "one seed" if seeds == 1 else f"{seeds} seeds"
     (best, high), (worst, low) = ranked[0], ranked[-1]
+    alike = number(high["mean"]) == number(low["mean"])
+    # Of an interrupted comparison, strategies have fewer seeds than are planned.
+    counts = sorted({value["seeds"] for _, value in (ranked if alike else (ranked[0], ranked[-1]))})
+    among = "one seed" if counts == [1] else f"{counts[-1]} seeds"
+    if len(counts) > 1:
+        among = f"{counts[0]} to {among}"
     text = f"no difference in {what} shows ({among})"
-    if number(high["mean"]) == number(low["mean"]):
+    if alike:
         return f"{text}: {number(high['mean'])} each"
     return f"{text}: from {best}, {_estimate(high)}, to {worst}, {_estimate(low)}"
 

@@ -21,8 +21,8 @@ def _few_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_names", lambda rows: ["average_score", "forgetting"])
 
 
-def said(kept: dict[str, list[float]]) -> str:
-    """The answer of strategies that keep so much of the first environment, by seed."""
+def compared(kept: dict[str, list[float]]) -> dict[str, Any]:
+    """The comparison of strategies that keep so much of the first environment, by seed."""
     rows = [
         row(name, [[0.4, 0.3, 0.2], [0.9, 0.3, 0.2], [value, 0.5, 0.2]], seed=seed)
         for name, values in kept.items()
@@ -30,7 +30,11 @@ def said(kept: dict[str, list[float]]) -> str:
     ]
     seeds = list(range(len(kept["sequential"])))
     found: dict[str, Any] = summarise("it", rows, list(kept), [ORDER], seeds, "sequential")
-    return answer(found)
+    return found
+
+
+def said(kept: dict[str, list[float]]) -> str:
+    return answer(compared(kept))
 
 
 def test_strategies_that_do_the_same_are_not_ranked() -> None:
@@ -43,6 +47,24 @@ def test_strategies_that_do_the_same_are_not_ranked() -> None:
 def test_one_seed_ranks_nothing() -> None:
     text = said({"sequential": [0.5], "replay": [0.6]})
     assert text.startswith("No difference in average score shows (one seed): from replay, 0.43")
+
+
+def test_the_seeds_are_those_that_there_are() -> None:
+    """Of an interrupted comparison, not those that were planned."""
+    text = said({"sequential": [0.5, 0.6, 0.4], "replay": [0.55, 0.6]})
+    assert text.startswith("No difference in average score shows (2 to 3 seeds): from ")
+    text = said({"sequential": [0.5, 0.6, 0.4][:2], "replay": [0.55]})
+    assert "(1 to 2 seeds)" in text
+
+
+def test_intervals_that_allow_for_a_choice_stay_within_what_can_be_true() -> None:
+    extremes = compared({"sequential": [0.1, 0.9], "replay": [0.9, 0.1]})["extremes"]
+    low, high = extremes["average_score"]["greatest"]
+    assert 0 <= low < high <= 1
+    assert extremes["average_score"]["range"][1] == 1
+    low, high = extremes["forgetting"]["greatest"]
+    assert -1 <= low < high <= 1
+    assert 1 < extremes["forgetting"]["range"][1] <= 2
 
 
 @pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0, 5), (0.4, 28, 30)])
