@@ -22,6 +22,7 @@ from contrail.plugins.reports.comparison_short import answer
 from contrail.plugins.reports.comparison_short import sections as in_brief
 from contrail.plugins.reports.console import LABEL, evaluated, matrix_tables
 from contrail.plugins.reports.table import UNDEFINED, estimate, folded, interval, number
+from contrail.plugins.reports.worst import above_average
 from contrail.reporting import report_options
 
 MAIN = ("average_score", "backward_transfer", "forgetting", "forward_transfer")
@@ -110,6 +111,9 @@ def notes(comparison: dict[str, Any], full: bool = True) -> list[str]:
         )
     said[:0] = [edited_line(name) for name in comparison.get("edited", ())]
     said.append(evaluated(comparison["evaluate"]))
+    for label, item in comparison["summary"].items() if full else ():
+        means = {name: found["mean"] for name, found in item["metrics"].items()}
+        said += filter(None, [above_average(means, f" of {label}")])
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, labels in comparison["undefined"].items() if full else ():
         if name not in shown_metrics(comparison) and name not in MAIN:

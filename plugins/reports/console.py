@@ -25,6 +25,7 @@ from contrail.plugins.reports.table import (
 )
 from contrail.plugins.reports.why import NATS, beginning, moments, worst
 from contrail.plugins.reports.why import sections as reasons
+from contrail.plugins.reports.worst import above_average
 from contrail.tables import baseline, difficulty_rows, episode_metrics
 
 OWN = "*"
@@ -95,6 +96,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         "training seed; another seed may end elsewhere (contrail compare --seeds).",
         evaluated(result["evaluate"]),
         *result.get("notes", []),
+        *filter(None, [above_average(result["metrics"])]),
     ]
     counts = [count for row in result["change"]["tasks"] for count in row]
     tasks = [result["evaluations"][0][name]["tasks"] for name in result["environments"]]
