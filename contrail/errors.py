@@ -58,6 +58,10 @@ class PluginError(ContrailError):
     """A plugin could not be loaded, or raised; the message names the plugin."""
 
 
+class OutputError(ContrailError):
+    """Standard output cannot be written, by whoever it was that printed."""
+
+
 class InvalidAction(Exception):
     """An adapter could not read an action in the model's text.
 

@@ -13,6 +13,7 @@ import typer.core
 import contrail
 from contrail.cli import environments, export, lists, new, play, runs, split, study, watch
 from contrail.cli.options import key_in_place_of
+from contrail.cli.output import telling_of_output
 from contrail.errors import DEBUG, ContrailError
 from contrail.registry.plugins import load_plugins
 from contrail.runs.interrupt import Interruption, ending_at_once
@@ -114,7 +115,7 @@ def main() -> None:
             plugins = load_plugins()
             plugins.hook.contrail_commands(cli=cli)
             command = typer.main.get_command(cli)  # it takes a moment
-        with Interruption().handling():
+        with telling_of_output(), Interruption().handling():
             command(obj=plugins, prog_name="contrail")
     except KeyboardInterrupt as interruption:  # where no command has begun, or one has ended
         raise SystemExit(_ended_by(interruption)) from None

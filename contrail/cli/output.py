@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from contrail.errors import OutputError
 
 WIDE = 10_000  # letters of a line that is not for a terminal
 
@@ -36,6 +38,60 @@ def show(*parts: RenderableType) -> None:
     console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
+class _Told:
+    """A stream that tells that it cannot be written; readers that are gone are left alone."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._telling():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._telling():
+            self._stream.flush()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _lead_nowhere(self._stream)  # Python would flush what is left, and say so once more
+            raise OutputError(
+                f"standard output cannot be written: {error.strerror}. Lead it to another place."
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def telling_of_output() -> Iterator[None]:
+    """Context manager: an error of standard output is told as one, whoever prints.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    before = sys.stdout
+    sys.stdout = made = _Told(before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        with suppress(BrokenPipeError):
+            made.flush()
+
+
+def _lead_nowhere(stream: IO[str]) -> None:
+    """Lead a stream's file descriptor nowhere, also for what others write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class _Output:
     """A stream whose text is dropped once its reader has gone."""
 
@@ -46,20 +102,14 @@ class _Output:
         try:
             return self._stream.write(text)
         except BrokenPipeError:
-            self._drop()
+            _lead_nowhere(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except BrokenPipeError:
-            self._drop()
-
-    def _drop(self) -> None:
-        """Lead the file descriptor nowhere, also for what other libraries and processes write."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+            _lead_nowhere(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from contrail.errors import ContrailError, describe_error, is_interrupt
+from contrail.errors import ContrailError, OutputError, describe_error, is_interrupt
 from contrail.files import write_atomically
 from contrail.hookspecs import REPORTS
 from contrail.names import visible
@@ -336,8 +336,9 @@ def _interrupted_after(seconds: float, expired: threading.Event) -> Iterator[Non
 
 
 def _nobody_reads(error: BaseException) -> bool:
-    """Return whether an error is rich's end where standard output has been closed."""
-    return isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    """Return whether standard output cannot be written, or has been closed, where rich ends."""
+    closed = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    return closed or isinstance(error, OutputError)
 
 
 def _print(text: str) -> None:

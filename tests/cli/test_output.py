@@ -102,3 +102,24 @@ def test_lists_fold_long_names_on_a_terminal(
     plugins = command("plugins").out
     assert max(map(len, plugins.splitlines())) <= 80
     assert "…" not in plugins
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such device")
+def test_output_that_cannot_be_written_is_no_fault_of_a_plugin(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(STREAM)
+    contrail.run(tmp_path / "s.yaml", out=tmp_path / "run", quiet=True)
+    here = os.environ | {"PYTHONPATH": str(Path(contrail.__file__).parents[1])}
+    for words in (["report", str(tmp_path / "run")], ["strategies"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "contrail", *words],
+                env=here,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=300,
+            )
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: standard output cannot be written: No space left")
+        assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "run/result.csv").is_file()  # the other reports are made
