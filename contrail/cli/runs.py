@@ -266,3 +266,6 @@ def evaluate(
     console = Console(highlight=False)
     names = Column("environment", [visible(name) for name in results], left=True)
     console.print(fitted([names], columns, console.width))
+    for name, result in results.items():
+        if tasks is not None and len(result.scores) < tasks:
+            print(f"{visible(name)} has no more than {len(result.scores)} test tasks.")

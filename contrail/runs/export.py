@@ -22,6 +22,10 @@ from contrail.runs.state import TENSORS
 OF_THE_RUN = (STATE, TENSORS, "README.md")
 """The files of a checkpoint that only its run needs, and the card, which is written anew."""
 
+WEIGHTS = "adapter_model.safetensors"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
+"""Ends of names that promise an archive; `.zip` is the one that is made."""
+
 OWN = (FILE, PROGRESS)
 """What a run keeps for itself: its failed hooks, and what `contrail watch` reads."""
 
@@ -52,6 +56,11 @@ def export_run(
     """
     files = RunDirectory(directory)
     result = files.read_result()
+    if not files.checkpoint_folder.is_dir() and (files.path / WEIGHTS).is_file():
+        raise ConfigError(
+            f"{files.path} is an export already, which has one LoRA of its run and no checkpoints. "
+            "Name the run, or copy the folder as it is."
+        )
     last = len(result["R"]) - 1
     stage = last if stage is None else stage
     if not 0 <= stage <= last:
@@ -63,6 +72,11 @@ def export_run(
     checkpoint = files.checkpoint(Position(stage))
     read_checkpoint(checkpoint)
     out = (out or Path("exports") / files.path.name).absolute()
+    if out.suffix.lower() in ARCHIVES and out.suffix != ".zip":
+        raise ConfigError(
+            f"--out {out}: an archive ends in .zip, not in {out.suffix}. Write .zip, or another "
+            "name for a folder."
+        )
     if out.exists():
         raise ContrailError(f"{out} exists. Choose another --out, or remove it.")
     try:

@@ -175,6 +175,10 @@ def _locked(out: Path) -> Iterator[None]:
     Raises:
         ContrailError: another one is at it, or nothing can be written there.
     """
+    if out.is_dir():
+        raise ConfigError(
+            f"--out {out}: it is a folder. Name the file to write, such as {out / 'split.json'}."
+        )
     lock = FileLock(out.parent / f".{out.name}.lock")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -45,6 +45,13 @@ def test_eval_of_a_model(command: Command) -> None:
     assert not command("eval", "tiny-random", "textcraft", "--tasks", "2", "--quiet").err
 
 
+def test_eval_says_where_there_are_fewer_tasks(command: Command, run: Path) -> None:
+    done = command("eval", run, "small", "--tasks", "101", "--quiet")
+    assert done.code == 0, done.err
+    assert "small has no more than 100 test tasks." in done.out.splitlines()
+    assert "no more" not in command("eval", run, "small", "--tasks", "2", "--quiet").out
+
+
 def test_eval_of_a_run_repeats_its_last_row(command: Command, run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     again = scores(command("eval", run, "small", "textcraft", "--tasks", "4", "--json"))

@@ -160,12 +160,21 @@ def test_what_cannot_be_exported(result: contrail.Result, tmp_path: Path) -> Non
         result.export(tmp_path / "out", stage=3)
     with pytest.raises(ConfigError, match=r"--license is 'MIT License'.*apache-2\.0"):
         result.export(tmp_path / "out", license="MIT License")
+    for name in ("run.tar.gz", "run.tgz", "run.ZIP"):
+        with pytest.raises(ConfigError, match=r"an archive ends in \.zip, not in "):
+            result.export(tmp_path / name)
     damaged = tmp_path / "damaged"
     shutil.copytree(result.directory, damaged)
     (damaged / "checkpoints/002/adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(ContrailError, match="is damaged"):
         contrail.load(damaged).export(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "there"]
+
+
+def test_an_export_is_no_run_to_export(result: contrail.Result, tmp_path: Path) -> None:
+    out = result.export(tmp_path / "out")
+    with pytest.raises(ConfigError, match="out is an export already"):
+        contrail.load(out).export(tmp_path / "again")
 
 
 def test_the_licence_of_the_base_model_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,12 @@ def split(
     return split_stream(Source(stream), overrides, options, load_plugins(), out=place, quiet=True)
 
 
+def test_a_folder_is_no_file_to_write(stream: Path) -> None:
+    (stream.parent / "there").mkdir()
+    with pytest.raises(ConfigError, match=r"it is a folder\. Name the file to write, such as"):
+        split(stream, out="there")
+
+
 def difficulties(
     stream: Path, environment: str, overrides: Sequence[str] = ()
 ) -> dict[str, str | int | None]:
