@@ -76,7 +76,7 @@ def telling_of_output() -> Iterator[None]:
         OutputError: it cannot be written.
     """
     before = sys.stdout
-    sys.stdout = made = _Told(before)  # type: ignore[assignment]
+    sys.stdout = made = _Told(before)
     try:
         yield
     finally:

@@ -244,6 +244,15 @@ def test_the_best_and_the_worst_hold_the_truth(far: float):
     assert refuted <= 16
 
 
+def test_the_best_and_the_worst_stay_within_what_can_be_true():
+    values = columns_of(numpy.array([[0.0, 1.0], [1.0, 0.0]]))
+    made = Evidence(SUBJECT, {}, range(2))
+    most, least = extremes(made, values)
+    for low, high in (most.interval, least.interval):
+        assert -1 <= low < high <= 1
+    assert spread(made, values).interval == [0, 1]
+
+
 def test_the_worst_environment_is_not_too_low_where_environments_are_close():
     """The least of three noisy scores is below the least truth, the more so the closer they are."""
 
