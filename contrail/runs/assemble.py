@@ -41,10 +41,10 @@ from contrail.runs.objectives import begin_objectives
 from contrail.runs.policies import make_policy, with_dtype_of
 from contrail.runs.position import Position, work
 from contrail.runs.prepared import Prepared
+from contrail.runs.remarks import remarks
 from contrail.runs.rollouts import Rollouts
 from contrail.runs.rows import Rows
 from contrail.runs.run import Run
-from contrail.runs.remarks import remarks
 from contrail.runs.sources import begun_with, edited, merged, source_files
 from contrail.stage import Stage
 from contrail.stream.listing import Listing
