@@ -75,7 +75,10 @@ def telling_of_output() -> Iterator[None]:
     Raises:
         OutputError: it cannot be written.
     """
-    before = sys.stdout
+    before: IO[str] | None = sys.stdout
+    if before is None:  # it was closed when Python began, and is written to in vain
+        yield
+        return
     sys.stdout = made = _Told(before)
     try:
         yield

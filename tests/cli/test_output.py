@@ -123,3 +123,15 @@ def test_output_that_cannot_be_written_is_no_fault_of_a_plugin(tmp_path: Path) -
         assert done.stderr.startswith("error: standard output cannot be written: No space left")
         assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "run/result.csv").is_file()  # the other reports are made
+
+
+def test_output_that_is_closed_is_written_to_in_vain() -> None:
+    here = os.environ | {"PYTHONPATH": str(Path(contrail.__file__).parents[1])}
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m contrail strategies >&-', sys.executable],
+        env=here,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
