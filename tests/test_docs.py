@@ -259,7 +259,7 @@ def test_every_key_of_a_stream_file_is_documented() -> None:
 
 def test_every_key_of_an_environment_is_documented() -> None:
     found = documented(table("docs/stream.md", "## An environment"))
-    assert set(found) == set(fields(EnvironmentConfig)) - {"settings"}
+    assert set(found) == set(fields(EnvironmentConfig)) - {"settings", "path"}
 
 
 def test_the_settings_of_what_ships_are_documented() -> None:

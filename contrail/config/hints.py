@@ -10,6 +10,7 @@ from typing import Any
 from contrail.config.convert import UnknownKey
 from contrail.config.schema import (
     COMPARISON_KEYS,
+    NO_KEYS,
     STUDY_KEYS,
     AnswersConfig,
     CheckpointConfig,
@@ -99,7 +100,7 @@ def _places() -> Iterator[Key]:
         (("warmup",), WarmupConfig),
     ):
         for name in names(cls):
-            if name != "settings":
+            if name not in NO_KEYS:
                 yield (*above, name)
 
 

@@ -31,6 +31,10 @@ STUDY_KEYS = (
 """Of the file of a study, beside those of a stream file."""
 
 
+NO_KEYS = ("settings", "path")
+"""Fields of a component that are no keys of a stream file."""
+
+
 @dataclass(frozen=True)
 class Component:
     """A strategy or an adapter: its registered name, and an instance of its class's `Config`."""
@@ -305,7 +309,7 @@ def plain(value: Any) -> Any:
         common = {
             item.name: plain(getattr(value, item.name))
             for item in dataclasses.fields(value)
-            if item.name not in ("settings", "path")
+            if item.name not in NO_KEYS
             and not (item.metadata.get("optional") and getattr(value, item.name) is None)
         }
         return {**common, "name": value.path or value.name, **plain(value.settings)}
