@@ -94,7 +94,7 @@ def attempt(configs: Sequence[Path]) -> None:
     from contrail.stream.listing import listed
 
     plugins = load_plugins()
-    updates: dict[Path, int] = {}
+    first: dict[tuple[tuple[str, int], ...], tuple[Path, int]] = {}  # by stream
     for path in configs:
         source = Source(path)
         with source.located():
@@ -103,16 +103,17 @@ def attempt(configs: Sequence[Path]) -> None:
                 from contrail.runs.assemble import prepared  # it takes seconds
 
                 with prepared(config, plugins, listing) as made:
-                    updates[path] = sum(stage.updates for stage in made.stages)
-    trained = {path: count for path, count in updates.items() if count}
-    for path, count in trained.items():  # none at all is no training: a reference
-        first = next(iter(trained))
-        if count != trained[first]:
-            raise ConfigError(
-                f"{first} and {path} are not comparable: the stages of the first have "
-                f"{trained[first]} updates in all, and those of the second {count}. Strategies are "
-                "compared at the same number of updates: have `stages` of the strategy keep it."
-            )
+                    updates = sum(stage.updates for stage in made.stages)
+        if updates:  # none at all is no training: a reference
+            # In another order it is the same stream; a study has several.
+            stages = sorted((item.environment.label, item.updates) for item in config.stream)
+            other, wanted = first.setdefault(tuple(stages), (path, updates))
+            if updates != wanted:
+                raise ConfigError(
+                    f"{other} and {path} are not comparable: the stages of the first have {wanted} "
+                    f"updates in all, and those of the second {updates}. Strategies are compared "
+                    "at the same number of updates: have `stages` of the strategy keep it."
+                )
 
 
 def serve(descriptor: int) -> list[str]:
