@@ -154,6 +154,8 @@ def _calls_plugins(frame: traceback.FrameSummary) -> bool:
     """Return whether a frame is of the standard library or pluggy, through which plugins are
     called."""
     path = Path(frame.filename)
+    if frame.filename.startswith("<frozen"):
+        return True
     if "site-packages" in path.parts:
         return "pluggy" in path.parts
     return path.is_relative_to(sysconfig.get_path("stdlib"))

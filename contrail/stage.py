@@ -33,9 +33,9 @@ class Stage(CLExperience):  # type: ignore[misc]
     ) -> None:
         super().__init__(current_experience=0, origin_stream=None)
         self.name = name
-        # Tuples: the stages that a strategy makes share them.
+        # Copies: a strategy may change those of one stage in place.
         self.tasks: dict[str, Sequence[Task]] = {
-            name: tuple(listed) for name, listed in tasks.items()
+            name: list(listed) for name, listed in tasks.items()
         }
         self.adapters = dict(adapters)
         self.updates = updates

@@ -20,6 +20,7 @@ from contrail.errors import (
     describe_error,
     is_interrupt,
 )
+from contrail.registry.avalanche import strategy_class
 from contrail.rollout.checked import checked_step
 
 
@@ -82,6 +83,16 @@ def test_the_line_is_that_of_the_plugin(tmp_path: Path, raising: str) -> None:
     ):
         error.__traceback__ = error.__traceback__.tb_next  # this test is no plugin
     assert describe_error(error).endswith(f"; {file} line 5")
+
+
+def test_the_line_of_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_module.py").write_text("\n1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"'broken_module' cannot be imported: .*broken_module\.py line 2"
+    with pytest.raises(PluginError, match=message):
+        strategy_class("broken_module:Any", tmp_path)
 
 
 def test_what_plugins_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:

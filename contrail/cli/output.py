@@ -65,6 +65,8 @@ class _Told:
             ) from error
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # a copy that has none yet
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 

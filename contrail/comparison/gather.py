@@ -55,7 +55,7 @@ def read_rows(directories: Sequence[Path]) -> list[Row]:
     """
     rows = [read_row(RunDirectory(directory), "", ()) for directory in directories]
     check_comparable(rows)
-    labels = _labels([row.config["strategy"] for row in rows])
+    labels = _labels(_shortened([row.config["strategy"] for row in rows]))
     rows = [
         Row(row.files, label, row.order, row.seed, row.result, row.config)
         for row, label in zip(rows, labels, strict=True)
@@ -167,6 +167,22 @@ def _name(strategy: Any) -> str:
     if isinstance(strategy, list):
         return " + ".join(_name(part) for part in strategy)
     return str(strategy["name"])
+
+
+def _shortened(strategies: Sequence[Any]) -> list[Any]:
+    """Return the strategies; those that are named by a file without its directory, unless there
+    are several files of the name."""
+    parts = [part for item in strategies for part in (item if isinstance(item, list) else [item])]
+    paths: dict[str, set[str]] = {}
+    for part in parts:
+        name = str(part["name"])
+        paths.setdefault(name.rpartition("/")[2], set()).update([name] if "/" in name else [])
+
+    def short(part: dict[str, Any]) -> dict[str, Any]:
+        name = str(part["name"]).rpartition("/")[2]
+        return {**part, "name": name} if len(paths[name]) < 2 else part
+
+    return [[*map(short, item)] if isinstance(item, list) else short(item) for item in strategies]
 
 
 def _labels(strategies: Sequence[Any]) -> list[str]:

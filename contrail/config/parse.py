@@ -34,6 +34,7 @@ from contrail.config.source import Source, show
 from contrail.config.training import GRPOSettings, LoRASettings, refuse_with_advice
 from contrail.environment import OVERRIDES
 from contrail.errors import ConfigError, Key, PluginError, dotted, nearest
+from contrail.registry.members import check_members
 from contrail.registry.observers import TRACKERS
 from contrail.registry.plugins import Plugins, load_plugins
 from contrail.registry.registered import Table, not_registered
@@ -365,12 +366,16 @@ class _Parser:
             file = (self.directory / os.path.expanduser(place)).resolve()
             place, whole = str(file), f"{file}:{cls}"
             name = f"{file.name}:{cls}"
-            if name in table and table[name].plugin != place:  # another file of this name
-                name = whole
+            if name in table and table[name].plugin != place:
+                if file.is_file():  # another of this name
+                    name = whole
+                else:  # written beside another configuration, by an earlier version
+                    whole = f"{table[name].plugin}:{cls}"
         if name not in table:
             try:
                 found = strategy_class(whole or path, self.directory)
-            except ConfigError as error:
+                check_members(found)
+            except (ConfigError, PluginError) as error:
                 raise ConfigError(str(error), key=key) from error
             table.register(name, found, place)
         return name, whole

@@ -147,7 +147,8 @@ def check_name(plugin: str, kind: str, name: object) -> None:
     Raises:
         PluginError: it is no text, empty, or has spaces or the signs of a path or a class.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[^\s:/]+", name):
+    signs = r"[^\s:]+" if kind == "model" else r"[^\s:/]+"  # a model may be called as on a hub
+    if not isinstance(name, str) or not re.fullmatch(signs, name):
         raise PluginError(
             f"plugin {plugin!r} registers the {kind} {name!r}: that cannot be a name. Choose one "
             "without spaces, `:` and `/`, such as 'my-own'."

@@ -39,14 +39,7 @@ class Interface:
 
     def candidates(self) -> Sequence[str] | None:
         """Return the answers that the model must choose from; None for free text."""
-        found = self._call(_candidates, "candidates", self.observation, self._view)
-        if found is not None and not found and self.observation.actions:
-            raise PluginError(
-                f"adapter {type(self.adapter).__name__}: candidates returned none, though the "
-                f"environment lists {len(self.observation.actions)} actions. Return None to let "
-                "the model write freely."
-            )
-        return found
+        return self._call(_candidates, "candidates", self.observation, self._view)
 
     def answer(self, action: str) -> str:
         """Return the text with which a model would take the action."""

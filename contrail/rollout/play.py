@@ -263,7 +263,13 @@ class _Player:
             request = Choose(item.context, coming, branches, rng)
             item.candidates = candidates
         else:
-            nothing = ValueError("the list of admissible actions is empty")
+            listed = item.interface.observation.actions
+            nothing = ValueError(
+                f"candidates of the adapter {type(adapter).__name__} returned none, though the "
+                f"environment lists {len(listed)} actions"
+                if listed
+                else "the list of admissible actions is empty"
+            )
             item.episode.fault = f"after {len(item.episode.turns)} turns: {describe_error(nothing)}"
             item.ending = "fault"
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,10 @@ def begun_from(config: RunConfig, plugins: Plugins, scenario: Scenario) -> Begun
     lora = LoRADirectory.find(config.model, plugins)
     if lora is None:
         return None
-    if lora.config is None:
+    if _is_run(config.model, lora):
+        _check_whole(config.model, lora, plugins)
+    history = history_of(lora, plugins)
+    if history is None:
         return Begun(
             config.model,
             notes=[
@@ -62,10 +65,7 @@ def begun_from(config: RunConfig, plugins: Plugins, scenario: Scenario) -> Begun
                 "any of the run's environments may have been among it"
             ],
         )
-    if _is_run(config.model, lora):
-        _check_whole(config.model, lora, plugins)
     notes = unfinished(config.model, lora)
-    history = history_of(lora, plugins)
     if same := _trained(config, history):
         notes.append(f"{config.model} has been trained on {_listed(same)}: not held out here")
     begun = Begun(config.model, [], history, notes)
@@ -142,7 +142,7 @@ def tested_before(
         plugins: the loaded ones.
     """
     shared, notes = False, []
-    for past in history:
+    for past, filters in _merged(history):
         if past["name"] != item.name or past["settings"] == plain(item.settings):
             continue
         before = (
@@ -152,7 +152,6 @@ def tested_before(
         try:
             settings: Any = build(plugins.environments[item.name].value.Config, past["settings"])
             config = EnvironmentConfig(item.name, settings, past["label"])
-            filters = [_filter(values) for values in past.get("train", [{}])]
             task = trained_before(item, tasks, pool, config, filters, plugins)
         except ContrailError as error:
             notes.append(f"{before}: whether on test tasks is not known ({error})")
@@ -206,15 +205,19 @@ def _check_whole(name: str, lora: LoRADirectory, plugins: Plugins) -> None:
         )
 
 
-def history_of(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]]:
-    """Return what a LoRA has been trained on, as `Begun.history`; nothing if it is not known."""
+def history_of(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]] | None:
+    """Return what a LoRA has been trained on, as `Begun.history`; None if it is not known, as of a
+    LoRA that is no run's."""
     if lora.config is None:
-        return []
-    if (lora.path / STATE).is_file():
-        record: Mapping[str, Any] = read_checkpoint(lora.path)
-    else:  # `contrail export` has written it
-        record = json.loads((lora.path / "result.json").read_text())
-    played = record["played"]
+        return None
+    try:
+        if (lora.path / STATE).is_file():
+            record: Mapping[str, Any] = read_checkpoint(lora.path)
+        else:  # `contrail export` has written it
+            record = json.loads((lora.path / "result.json").read_text())
+        played = record["played"]
+    except (OSError, ValueError, LookupError):
+        return None
     if compose(lora.config, plugins).restarts:
         played = played[-1:]
     names = {name for stage in played for name in stage}
@@ -237,6 +240,18 @@ def _record(item: EnvironmentConfig, config: RunConfig) -> dict[str, Any]:
         "settings": plain(item.settings),
         "train": plain(filters),
     }
+
+
+def _merged(
+    history: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], list[TaskFilter]]]:
+    """Yield each environment once, with the training tasks of all its stages."""
+    found: dict[str, tuple[Mapping[str, Any], list[TaskFilter]]] = {}
+    for past in history:
+        key = repr([past["label"], past["name"], past["settings"]])
+        filters = found.setdefault(key, (past, []))[1]
+        filters += [_filter(values) for values in past.get("train", [{}])]
+    yield from found.values()
 
 
 def _filter(values: Mapping[str, Any]) -> TaskFilter:

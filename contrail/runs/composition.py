@@ -68,7 +68,8 @@ class _Member:
         return blamed("strategy", self.name, self.registered, method, error)
 
     def overrides(self, method: str) -> bool:
-        return getattr(type(self.strategy), method) is not getattr(Strategy, method)
+        own = method in vars(self.strategy)
+        return own or getattr(type(self.strategy), method) is not getattr(Strategy, method)
 
     @property
     def evaluates(self) -> bool:

@@ -71,7 +71,7 @@ def evaluate_policy(
     greedy = settings.decoding == "greedy" if greedy is None else greedy
     temperature = config.grpo.temperature if config else 1.0
     answers = config.answers if config else AnswersConfig()
-    history = history_of(lora, plugins) if lora else []
+    history = (history_of(lora, plugins) if lora else None) or []
     results = {}
     with Reporter(0, len(chosen), quiet) as reporter:
         for note in (*policy.notes, *unfinished(model, lora)):

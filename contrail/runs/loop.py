@@ -102,7 +102,7 @@ class Loop(BaseTemplate):  # type: ignore[misc]
         self.observers.call("contrail_stage_start", run=run, stage=stage)
         strategy.enter(context, resumed=made > 0)
         bonus = functools.partial(strategy.bonus, learner)
-        learner.bonus = bonus if strategy.gives_bonus(context.number) else None
+        learner.strategy_bonus = bonus if strategy.gives_bonus(context.number) else None
         self.experience, self.is_training = stage, True
         if not made:
             strategy.trigger("before_training")

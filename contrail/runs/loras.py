@@ -71,11 +71,10 @@ def trained_on(directory: Path) -> list[dict[str, Any]] | None:
     Args:
         directory: of the LoRA: a checkpoint, or an export.
     """
-    files = RunDirectory(directory.resolve().parents[1])
-    config, record = files.config, directory / STATE
-    if not record.is_file():  # `contrail export` keeps these beside the LoRA
-        config, record = directory / "config.yaml", directory / "result.json"
     try:
+        config, record = RunDirectory(directory.resolve().parents[1]).config, directory / STATE
+        if not record.is_file():  # `contrail export` keeps these beside the LoRA
+            config, record = directory / "config.yaml", directory / "result.json"
         values = yaml.safe_load(config.read_text())
         state = json.loads(record.read_text())
         played, strategy = state["played"], values["strategy"]

@@ -11,6 +11,7 @@ from contrail.config import RunConfig, show
 from contrail.environment import Task
 from contrail.errors import ConfigError, ContrailError
 from contrail.registry.plugins import Plugins
+from contrail.runs.loras import SPECIALISED
 from contrail.stream.listing import listed, training_tasks
 from contrail.stream.scenario import make_adapter, make_objective
 from contrail.studies.design import MIXTURE, SEQUENTIAL
@@ -71,27 +72,28 @@ def check_sequences(runs: Sequence[PlannedRun], plugins: Plugins) -> None:
     """
     from contrail.runs.composition import compose  # it imports torch
 
-    label = runs[0].strategy
-    strategy = compose(runs[0].config, plugins)
-    if strategy.restarts:
+    label, first = runs[0].strategy, runs[0].config
+    if compose(first, plugins).restarts:
         raise ConfigError(
             f"{label!r}: every stage begins with the base model, so no agent learns the sequence, "
             f"and what the claims take for forgetting is none. {INSTEAD}"
         )
-    if strategy.own_loras:
+    if any(component.name in SPECIALISED for component in first.strategies):
         raise ConfigError(
             f"{label!r}: environments are evaluated with LoRAs of their own, so nothing can be "
             f"forgotten and no order can matter, whatever is learnt. {INSTEAD}"
         )
     for run in runs:
         try:
-            if _in_turn(run.config, strategy.stages(stages_of(run.config, plugins))):
+            if _in_turn(
+                run.config, compose(run.config, plugins).stages(stages_of(run.config, plugins))
+            ):
                 continue
         except ContrailError:  # it may need tasks, which take a while to list
             pass
         with listed(run.config, plugins) as listing:
             tasks = {label: of["train"] for label, of in listing.tasks.items()}
-        made = strategy.stages(stages_of(run.config, plugins, tasks))
+        made = compose(run.config, plugins).stages(stages_of(run.config, plugins, tasks))
         if not _in_turn(run.config, made):
             trained = "; ".join(", ".join(stage.environments) for stage in made)
             raise ConfigError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from contrail.episode import Episode
 from contrail.errors import ContrailError, PluginError, boundary, describe_error
-from contrail.values import shown
+from contrail.values import as_number, as_whole, shown
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,14 @@ def rate_of(objective: Objective) -> float | None:
     rate = objective.learning_rate
     if rate is None:
         return None
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
+    try:
+        found = math.nan if isinstance(rate, bool) else as_number(rate, "learning_rate")
+    except TypeError:
+        found = math.nan
+    if not 0 <= found < math.inf:
         wanted = "a number of at least 0, or None for grpo.learning_rate"
         raise _error(objective, "learning_rate", f"{shown(rate)}, where it must be {wanted}")
-    return float(rate)
+    return found
 
 
 def samples_of(objective: Objective, learner: Learner) -> int:
@@ -59,11 +63,14 @@ def samples_of(objective: Objective, learner: Learner) -> int:
         PluginError: it is no divisor of the number of episodes of an update.
     """
     found = ask(objective, "samples", learner)
-    whole = isinstance(found, int) and not isinstance(found, bool) and found > 0
-    if not whole or learner.batch_size % found:
+    try:
+        count = as_whole(found, "samples")
+    except TypeError:
+        count = 0
+    if count < 1 or learner.batch_size % count:
         wanted = f"a divisor of grpo.generation_batch_size, which is {learner.batch_size}"
         raise _error(objective, "samples", f"{shown(found)}, where it must return {wanted}")
-    return int(found)
+    return count
 
 
 def episodes_of(
@@ -83,33 +90,35 @@ def episodes_of(
     if not all(isinstance(episode, Episode) for episode in episodes):
         raise _error(objective, "episodes", "not all that it returned are of contrail.Episode")
     # Fewer are right where an objective has nothing to learn from in some of the tasks.
-    if not 0 < len(episodes) <= learner.batch_size:
+    played = sum(not episode.demonstrated for episode in episodes)
+    if not episodes or played > learner.batch_size:
         wanted = f"grpo.generation_batch_size is {learner.batch_size}, and all objectives train on"
         raise _error(
-            objective, "episodes", f"it returned {len(episodes)} episodes; {wanted} as many"
+            objective, "episodes", f"it returned {played} played episodes; {wanted} as many"
         )
     return [list(group) for group in found]
 
 
-def refuse_unasked(objective: Objective, learner: Learner, asked: set[str], taught: bool) -> None:
+def refuse_unasked(objective: Objective, learner: Learner, asked: set[str]) -> None:
     """Refuse an objective that leaves out what strategies add to advantages and losses.
 
+    One that wraps another may rightly have learnt from its own episodes alone.
+
     Args:
-        objective: that has learnt from an update.
-        learner: that has made it.
-        asked: what the objective has taken of the learner: "bonuses", "reference".
-        taught: whether its loss had a gradient.
+        objective: that has learnt something.
+        learner: that has made the update.
+        asked: what the objective has taken of the learner in the stage: "bonus", "reference".
 
     Raises:
         PluginError: it says that it has advantages, and leaves out one of the two.
     """
-    if _ships(objective) or not objective.has_advantages:
+    if _ships(objective) or hasattr(objective, "wrapped") or not objective.has_advantages:
         return
     otherwise = "Or set has_advantages = False, which says that strategies cannot act on it."
-    if learner.bonus is not None and "bonuses" not in asked:
-        what = "it does not add learner.bonuses(groups) to its advantages, so a strategy of this"
+    if learner.strategy_bonus is not None and "bonus" not in asked:
+        what = "it does not add learner.bonus(groups) to its advantages, so a strategy of this"
         raise _error(objective, "weights", f"{what} run would do nothing. Add it. {otherwise}")
-    if taught and learner.beta != 0.0 and "reference" not in asked:
+    if learner.beta != 0.0 and "reference" not in asked:
         what = "it asks for no learner.reference(batch.episodes), so the KL term of grpo.beta or of"
         how = "Return it, and add learner.beta times the divergence from it to the loss."
         raise _error(
@@ -130,7 +139,7 @@ def weights_of(
             longest).
     """
     found = ask(objective, "weights", learner, groups, minibatches)
-    if not isinstance(found, (list, tuple)):
+    if not hasattr(found, "__iter__") or hasattr(found, "shape"):
         wanted = "a list with a tensor for each minibatch"
         raise _error(objective, "weights", f"{_shown(found)}, where it must return {wanted}")
     found = list(found)

@@ -53,7 +53,7 @@ class GRPO(Objective):
         from contrail.training.advantages import group_advantages
 
         advantages = torch.tensor(group_advantages(groups, learner.config.scale_rewards))
-        return advantages + learner.bonuses(groups)
+        return advantages + torch.tensor(learner.bonus(groups))
 
     def needed(self, learner: Learner, batch: Batch) -> list[int]:
         if learner.beta != 0.0 or learner.with_entropy:

@@ -53,14 +53,15 @@ class Learner:
     """Owns the optimizer. `begin` makes a fresh one, so no stage learns from another's momentum.
 
     `penalty`: what is added to the loss of an optimizer step on the given episodes, as
-    `contrail.Strategy.penalty` says. `bonus`: what is added to the advantages of episodes, as
-    `contrail.Strategy.bonus` says. `extra_tokens`: computed for penalties and references.
+    `contrail.Strategy.penalty` says. `strategy_bonus`: what is added to the advantages of episodes,
+    as `contrail.Strategy.bonus` says; None if nothing is. `extra_tokens`: computed for penalties
+    and references.
     `by_environment`: whether the environments of a batch count in its loss by their shares of the
     episodes, as they do by default, or of the decisions.
     """
 
     penalty: Callable[[Sequence[Episode], numpy.random.Generator], Iterable[torch.Tensor]] | None
-    bonus: Callable[[Groups], Sequence[float]] | None
+    strategy_bonus: Callable[[Groups], Sequence[float]] | None
     extra_tokens: int
     by_environment: bool
     objective: Objective
@@ -71,9 +72,9 @@ class Learner:
         self._scorer = scorer or (TreeScorer(policy) if policy.fast else PlainScorer())
         self._anchor: Mapping[str, torch.Tensor] | None = None
         self.penalty = None
-        self.bonus = None
+        self.strategy_bonus = None
         self.extra_tokens = 0
-        self._asked: set[str] = set()  # what the objective has taken in the present update
+        self._asked: set[str] = set()  # what the objective has taken in the present stage
         self.by_environment = True
         self.config = config
         assert config.num_generations is not None
@@ -114,15 +115,15 @@ class Learner:
         self._anchor = adapter
         self.trl.beta = self.beta = beta
 
-    def bonuses(self, groups: Groups) -> torch.Tensor:
-        """Return what strategies add to the advantages of the groups' episodes, (episodes,).
+    def bonus(self, groups: Groups) -> list[float]:
+        """Return what strategies add to the advantage of each episode, group after group.
 
         An objective with advantages adds it to them.
         """
-        self._asked.add("bonuses")
-        if self.bonus is None:
-            return torch.zeros(sum(map(len, groups)))
-        return torch.tensor(self.bonus(groups))
+        self._asked.add("bonus")
+        if self.strategy_bonus is None:
+            return [0.0] * sum(map(len, groups))
+        return list(self.strategy_bonus(groups))
 
     @property
     def with_entropy(self) -> bool:
@@ -144,6 +145,7 @@ class Learner:
         """
         self.objective = objective or GRPO()
         steps = updates * self._minibatches * self.config.num_iterations
+        self._asked.clear()
         self.trl.optimizer = None
         self.trl.lr_scheduler = None
         rate = rate_of(self.objective)
@@ -245,7 +247,6 @@ class Learner:
         norms = []
         losses = []
         signal = False
-        self._asked.clear()
         weighed = weights_of(self.objective, self, kept, minibatches)
         for indices, own in zip(minibatches, weighed, strict=True):
             chosen = [episodes[index] for index in indices]
@@ -256,8 +257,8 @@ class Learner:
                 signal = signal or made.taught
                 losses.append(made.loss)
                 norms.append(made.norm)
-        if episodes:
-            refuse_unasked(self.objective, self, self._asked, signal)
+        if signal:
+            refuse_unasked(self.objective, self, self._asked)
         scalars.update(self.trl.take_metrics())
         scalars.update(self.objective.take_logged())
         scalars["no_signal"] = float(not signal)

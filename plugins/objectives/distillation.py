@@ -162,12 +162,13 @@ def _of_another(
     """Return a note if a teacher has been trained on something else than what it is to teach.
 
     Raises:
-        ConfigError: under this label, it has been trained on another environment.
+        ConfigError: under this label, it has been trained on another environment, and never on
+            this one.
     """
     name = environment["name"]
     alike = [item for item in past if item["name"] == name]
     labelled = [item for item in past if item["label"] == label]
-    if labelled and not any(item["name"] == name for item in labelled):
+    if labelled and not alike:
         raise ConfigError(
             f"{directory} has been trained on {labelled[0]['name']!r} under the label {label!r}, "
             f"which is {name!r} here. Choose a teacher of {name!r}.",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import contrail
+from contrail.comparison.gather import _shortened
 from contrail.config import Source, load, to_yaml
+from contrail.errors import ConfigError
 from contrail.registry.plugins import load_plugins
 
 STREAM = """
@@ -77,3 +80,19 @@ def test_a_run_and_a_comparison(stream: Path, tmp_path: Path) -> None:
         quiet=True,
     )
     assert set(found.record["strategies"]) == {"sequential", "mine.py:Keep"}
+
+
+def test_a_class_in_a_file_is_checked_as_one_that_is_registered(stream: Path) -> None:
+    code = f"{CODE}    def state_dict(self): return {{}}\n"
+    (stream.parent / "mine.py").write_text(code)
+    with pytest.raises(ConfigError, match="Keep defines state_dict without load_state_dict"):
+        load(Source(stream), (), load_plugins())
+
+
+def test_tables_of_runs_leave_out_the_directory() -> None:
+    first: dict[str, Any] = {"name": "/a/own.py:Keep", "share": 1}
+    kl = {"name": "kl"}
+    old = {**first, "name": "own.py:Keep"}
+    assert _shortened([first, [kl, first], old]) == [old, [kl, old], old]
+    other = {**first, "name": "/b/own.py:Keep"}
+    assert _shortened([first, other, kl]) == [first, other, kl]

@@ -78,7 +78,9 @@ def test_attributes_of_an_adapter(tmp_path: Path, body: str, message: str) -> No
 
 def test_an_adapter_that_offers_nothing_is_named(tmp_path: Path) -> None:
     body = f"{ADAPTER}    def candidates(self, observation): return []\n"
-    with pytest.raises(PluginError, match="adapter Mine: candidates returned none, though the env"):
+    with pytest.raises(
+        PluginError, match="candidates of the adapter Mine returned none, though the env"
+    ):
         run(tmp_path, "Adapter", "adapters", body, stage=", adapter: mine")
 
 

@@ -27,6 +27,7 @@ def test_a_name_that_nobody_could_write(name: Any) -> None:
     ):
         register_class(plugins.strategies, Strategy, "mine", name, Strategy)
     register_class(plugins.strategies, Strategy, "mine", "an-own_name.2", Strategy)
+    register_class(plugins.models, None, "mine", "me/tiny", lambda: Path())  # as on a hub
 
 
 @pytest.mark.parametrize("value", ["second", -1, 0, 1.5, True, math.nan, -math.inf, [2]])

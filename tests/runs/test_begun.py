@@ -270,3 +270,31 @@ def test_a_revision_of_the_model_is_not_passed_over(north: contrail.Result, tmp_
     file.write_text(json.dumps({**settings, "revision": "v2"}))
     with pytest.raises(ContrailError, match="names the revision 'v2' of its model"):
         contrail.evaluate(lora, ["babyai"], quiet=True)
+
+
+def test_a_lora_whose_record_is_gone_is_evaluated(north: contrail.Result, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(north.directory, copy)
+    checkpoint = copy / "checkpoints/001"
+    (checkpoint / "state.json").unlink()
+    assert contrail.evaluate(checkpoint, ["north"], tasks=1, quiet=True)
+    found = contrail.run(stream(["south"], checkpoint), out=tmp_path / "run", quiet=True)
+    assert "trained on is not known" in found.record["begun_from"]["notes"][0]
+
+
+def test_stages_of_one_environment_are_one_note(tmp_path: Path) -> None:
+    config = rooms(tmp_path, "tiny-random", train={"difficulty": ["odd"], "tasks": 4})
+    config["stream"].append({**config["stream"][0], "train": {"difficulty": ["even"]}})
+    first = contrail.run(config, out=tmp_path / "first", quiet=True)
+    again = contrail.run(
+        rooms(tmp_path, first.directory, settings={"label": "b", "first": 9}),
+        out=tmp_path / "again",
+        quiet=True,
+    )
+    last = contrail.run(
+        rooms(tmp_path, again.directory, settings={"label": "c", "first": -1}),
+        out=tmp_path / "last",
+        quiet=True,
+    )
+    notes = last.record["begun_from"]["notes"]
+    assert len([note for note in notes if "'rooms' with other settings" in note]) == 1

@@ -137,7 +137,7 @@ class Drawing(contrail.Strategy):
         ([Task("a", "1", 1, "train")] * 3, "it returned 3 tasks where 4 were asked for"),
         ([Task("a", "1", 1, "train")] * 5, "it returned 5 tasks where 4 were asked for"),
         ([Task("z", "1", 1, "train")] * 4, "of no environment of this run"),
-        ([Task("a", "1", 1, "test")] * 4, "which is no training task of 'a'"),
+        ([Task("a", "2", 2, "test")] * 4, "which is no training task of 'a'"),
         ([Task("a", "1", 2, "train")] * 4, "which is no training task of 'a'"),
         (None, "it must return a list of contrail.Task; it returned None"),
         (["a/1"] * 4, "it must return a list of contrail.Task"),

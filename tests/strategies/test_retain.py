@@ -102,7 +102,7 @@ def test_a_policy_that_has_not_moved_has_no_bonus(make_tiny: Make, tmp_path: Pat
     learner = Learner(policy, config(tmp_path))
     strategy = Retain()
     strategy.enter(make_context(2, learner=learner), resumed=False)
-    learner.bonus = lambda grouped: strategy.bonus(learner, grouped)
+    learner.strategy_bonus = lambda grouped: strategy.bonus(learner, grouped)
     grouped = groups(policy, Choose())
     assert list(strategy.bonus(learner, grouped)) == [0.0] * 8
     assert learner.extra_tokens > 0
@@ -120,7 +120,7 @@ def test_of_equal_episodes_those_near_the_old_policy_win(make_tiny: Make, tmp_pa
     strategy.enter(make_context(2, learner=learner), resumed=False)
     old = policy.snapshot()
     train(policy, 0.3)
-    learner.bonus = lambda grouped: strategy.bonus(learner, grouped)
+    learner.strategy_bonus = lambda grouped: strategy.bonus(learner, grouped)
     grouped = groups(policy, Choose(), size=8)
     rewarded(grouped, [[1.0] * 8] * 2)
     bonus = strategy.bonus(learner, grouped)
@@ -165,6 +165,6 @@ def test_a_bonus_is_part_of_the_advantage(make_tiny: Make, tmp_path: Path) -> No
     learner = Learner(make_tiny(), config(tmp_path, scale_rewards="none"))
     grouped = [[episode(-1.0), episode(-1.0)]]
     rewarded(grouped, [[1.0, 0.0]])
-    learner.bonus = lambda grouped: [0.25, -0.25]
+    learner.strategy_bonus = lambda grouped: [0.25, -0.25]
     [weights] = learner.objective.weights(learner, grouped, [[0, 1]])
     assert weights.tolist() == [0.75, -0.75]

@@ -10,8 +10,10 @@ import torch
 from stages import make_stage, tasks
 
 import contrail
+from contrail.environment import Task
 from contrail.errors import PluginError
 from contrail.registry.registered import Registered
+from contrail.runs import returned
 from contrail.runs.composition import Composition, _Member
 
 RNG = numpy.random.default_rng(0)
@@ -107,3 +109,23 @@ def test_what_evaluations_play_with() -> None:
         pass
     wrong = "it must return a context manager; it returned None. Decorate it with"
     assert wrong in message(error, "evaluating")
+
+
+def test_a_split_may_have_a_name_of_its_own() -> None:
+    task = Task("a", "1", 1, "training")
+    assert returned.tasks([task], 1, {"a": {("1", 1)}}) == [task]
+
+
+def test_a_method_of_the_instance_counts() -> None:
+    class Set(contrail.Strategy):
+        def __init__(self, config: Any = None) -> None:
+            super().__init__(config)
+            self.bonus = lambda learner, groups: [1.0]  # type: ignore[method-assign]
+
+    made = Composition([_Member("mine", Registered(Set, "plugin"), Set())])
+    assert made.gives_bonus(1) == ["mine"]
+    assert composed([1.0]).gives_bonus(1) == ["mine"]
+    assert (
+        Composition([_Member("plain", Registered(Set, "p"), contrail.Strategy())]).gives_bonus(1)
+        == []
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from contrail.episode import Episode
@@ -96,8 +97,8 @@ def test_what_cannot_be_learnt_from(
         (None, "None, where it must return a list of groups"),
         (["a"], r"\['a'\], where it must return a list of groups"),
         ([["a"]], "not all that it returned are of contrail.Episode"),
-        ([], "it returned 0 episodes"),
-        ([[Episode("a", None, 0)] * 9], "it returned 9 episodes; .* is 8"),  # type: ignore[arg-type]
+        ([], "it returned 0 played episodes"),
+        ([[Episode("a", None, 0)] * 9], "it returned 9 played episodes; .* is 8"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_update(make_tiny: Make, tmp_path: Path, returns: Any, message: str) -> None:
@@ -129,7 +130,7 @@ class Reinforce(Objective):
 
 class WithBonus(Reinforce):
     def weights(self, learner: Any, grouped: Any, minibatches: Any) -> Any:
-        added = learner.bonuses(grouped)
+        added = torch.tensor(learner.bonus(grouped))
         plain = super().weights(learner, grouped, minibatches)
         return [own + added[list(part)] for own, part in zip(plain, minibatches, strict=True)]
 
@@ -148,12 +149,12 @@ def test_a_strategy_that_would_do_nothing_is_refused(make_tiny: Make, tmp_path: 
     def learn(objective: Objective, bonus: float | None, beta: float) -> None:
         learner = Learner(policy, config(tmp_path))
         if bonus is not None:
-            learner.bonus = lambda found: [bonus] * len(flat(found))
+            learner.strategy_bonus = lambda found: [bonus] * len(flat(found))
         learner.anchor(policy.snapshot(), beta)
         learner.begin(1, objective)
         learner.update(grouped, generator(0))
 
-    with pytest.raises(PluginError, match=r"^objective Reinforce: weights: .*learner\.bonuses"):
+    with pytest.raises(PluginError, match=r"^objective Reinforce: weights: .*learner\.bonus"):
         learn(Reinforce(), 1.0, 0.0)
     with pytest.raises(PluginError, match=r"^objective WithBonus: reference: .*learner\.reference"):
         learn(WithBonus(), 1.0, 0.1)
@@ -260,3 +261,28 @@ def test_a_run_names_it_with_its_file_and_line(tmp_path: Path) -> None:
     message = r"^objective Broken: weights: NameError: .*'undefined'.*; .*mine\.py line 6"
     with pytest.raises(PluginError, match=message):
         run_stream(tmp_path / "stream.yaml", out=tmp_path / "run", quiet=True)
+
+
+def test_what_may_ask_for_neither(make_tiny: Make, tmp_path: Path) -> None:
+    """A wrapper that learns from its own episodes, and an update without advantages."""
+    policy = make_tiny()
+    grouped = groups(policy, Choose())
+    rewarded(grouped, VARIED)
+
+    class Early(Reinforce):
+        def weights(self, learner: Any, grouped: Any, minibatches: Any) -> Any:
+            return (torch.zeros(len(part)) for part in minibatches)
+
+    class Around(Reinforce):
+        wrapped = GRPO()
+
+    for objective in (Early(), Around()):
+        learner = Learner(policy, config(tmp_path))
+        learner.strategy_bonus = lambda found: [1.0] * len(flat(found))
+        learner.anchor(policy.snapshot(), 0.1)
+        learner.begin(1, objective)
+        learner.update(grouped, generator(0))
+
+
+def test_samples_may_be_of_numpy(make_tiny: Make, tmp_path: Path) -> None:
+    updated(make_tiny, tmp_path, "samples", lambda *_: numpy.int64(4))
