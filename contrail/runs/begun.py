@@ -54,7 +54,7 @@ def begun_from(config: RunConfig, plugins: Plugins, scenario: Scenario) -> Begun
     lora = LoRADirectory.find(config.model, plugins)
     if lora is None:
         return None
-    if _is_run(config.model, lora):
+    if lora.config is not None and _is_run(config.model, lora):
         _check_whole(config.model, lora, plugins)
     history = history_of(lora, plugins)
     if history is None:
@@ -218,8 +218,8 @@ def history_of(lora: LoRADirectory, plugins: Plugins) -> list[dict[str, Any]] | 
         played = record["played"]
     except (OSError, ValueError, LookupError):
         return None
-    if compose(lora.config, plugins).restarts:
-        played = played[-1:]
+    if compose(lora.config, plugins).restarts:  # with the policy after the warm-up, if there is one
+        played = [*(played[:1] if lora.config.warmup is not None else ()), *played[-1:]]
     names = {name for stage in played for name in stage}
     earlier = (record.get("begun_from") or {}).get("history", [])
     own = [_record(item, lora.config) for item in lora.config.environments if item.label in names]

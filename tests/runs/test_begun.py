@@ -298,3 +298,15 @@ def test_stages_of_one_environment_are_one_note(tmp_path: Path) -> None:
     )
     notes = last.record["begun_from"]["notes"]
     assert len([note for note in notes if "'rooms' with other settings" in note]) == 1
+
+
+def test_an_isolated_stage_has_the_warm_up_of_all(tmp_path: Path) -> None:
+    """Every stage begins with the policy after the warm-up, which was trained on all."""
+    config = stream(["north", "south"], strategy="isolated", warmup={"updates": 1})
+    first = contrail.run(config, out=tmp_path / "first", quiet=True)
+    found = contrail.run(
+        stream(["north2"], first.directory, tested=["north", "south"]),
+        out=tmp_path / "second",
+        quiet=True,
+    )
+    assert found.record["begun_from"]["trained"] == ["north2", "testednorth", "testedsouth"]
